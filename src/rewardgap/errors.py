@@ -1,0 +1,14 @@
+"""The one exception that a user is meant to read."""
+
+
+class UserError(Exception):
+    """A mistake in the input: one line that names the file, row or key and the remedy.
+
+    The command line prints it without a traceback and exits with status 2; Python callers
+    catch it like any exception.
+    """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
