@@ -1,0 +1,305 @@
+"""Preference records: one prompt, its responses, and which of them beat which.
+
+A row (one JSON object of a file, or what a source yields) becomes a `Record` in one place,
+`parse_record`; `collect` turns a stream of rows into records with ids that are unique.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal, TypeAlias
+
+from rewardgap.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+Identical = Literal["refuse", "drop"]
+"""What to do with a record whose chosen and rejected responses coincide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+Response: TypeAlias = tuple[Message, ...]
+"""What the assistant says: usually one message; else turns from its first to its last one."""
+
+Row: TypeAlias = Mapping[str, Any]
+"""A record as it is written in a file, before it is parsed."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One prompt, at least one chosen and at least one rejected response.
+
+    Attributes:
+        id: Unique in what was loaded; by default a hash of the content.
+        prompt: The conversation that the responses answer; never ends with the assistant.
+        chosen: The responses that beat every one of `rejected`.
+        rejected: The responses that lose to every one of `chosen`.
+        metadata: All other fields of the row, as they were.
+    """
+
+    id: str
+    prompt: tuple[Message, ...]
+    chosen: tuple[Response, ...]
+    rejected: tuple[Response, ...]
+    metadata: Mapping[str, Any]
+
+    @property
+    def responses(self) -> tuple[Response, ...]:
+        """All responses: the chosen ones, then the rejected ones."""
+        return self.chosen + self.rejected
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Indices (winner, loser) into `responses`: every chosen with every rejected one."""
+        first_rejected = len(self.chosen)
+        return tuple(product(range(first_rejected), range(first_rejected, len(self.responses))))
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether there is exactly one chosen and one rejected response."""
+        return len(self.chosen) == len(self.rejected) == 1
+
+
+def parse_record(row: Row, where: str) -> Record:
+    """Read one row in any of the accepted layouts.
+
+    `prompt` is a string or a list of messages `{role, content}`; `chosen` and `rejected` are a
+    string, a list of messages, or a list of either for several responses. A response that repeats
+    the prompt at its start loses that repetition. Without `prompt`, it is the longest common
+    prefix of the conversations in `chosen` and `rejected`. A field that is null counts as missing.
+
+    Args:
+        row: The fields of the record.
+        where: The place that errors name, such as "pairs.jsonl, line 3".
+
+    Raises:
+        UserError: A key is missing, or has the wrong type, or an empty value.
+    """
+    chosen = _read_responses(row, "chosen", where)
+    rejected = _read_responses(row, "rejected", where)
+    if row.get("prompt") is None:
+        prompt = _common_prompt(chosen + rejected, where)
+    else:
+        prompt = _read_prompt(row["prompt"], where)
+    _check_prompt(prompt, where)
+    chosen = tuple(_answer(prompt, response, "chosen", where) for response in chosen)
+    rejected = tuple(_answer(prompt, response, "rejected", where) for response in rejected)
+    known = {"id", "prompt", "chosen", "rejected"}
+    return Record(
+        id=_read_id(row.get("id"), where) or content_id(prompt, chosen, rejected),
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        metadata={key: value for key, value in row.items() if key not in known},
+    )
+
+
+def content_id(prompt: Response, chosen: Sequence[Response], rejected: Sequence[Response]) -> str:
+    """Hash the content to 16 hexadecimal digits, the same for every layout that it came in."""
+
+    def plain(messages: Response) -> list[list[str]]:
+        return [[message.role, message.content] for message in messages]
+
+    content = [plain(prompt), [plain(each) for each in chosen], [plain(each) for each in rejected]]
+    canonical = json.dumps(content, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def collect(
+    rows: Iterable[tuple[str, Row]], identical: Identical, taken: dict[str, int]
+) -> list[Record]:
+    """Parse rows into records with unique ids.
+
+    The second record of the same content and without an id of its own gets the suffix "-2", the
+    third "-3".
+
+    Args:
+        rows: Each row with the place that errors name.
+        identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
+            such records out and logs their number.
+        taken: How often each id was given out before; updated. Start with an empty one.
+
+    Raises:
+        UserError: A row cannot be read, or has an id that another row has.
+    """
+    records = []
+    dropped: list[str] = []
+    for where, row in rows:
+        record = parse_record(row, where)
+        if set(record.chosen).isdisjoint(record.rejected):
+            records.append(_with_unique_id(record, where, taken))
+        elif identical == "drop":
+            dropped.append(where)
+        else:
+            raise UserError(
+                f"{where}: the same response is both chosen and rejected: "
+                "remove the row or set `identical_pairs: drop`"
+            )
+    if dropped:
+        logger.warning(
+            "records dropped whose chosen and rejected responses are the same: %d, the first at %s",
+            len(dropped),
+            dropped[0],
+        )
+    return records
+
+
+def _with_unique_id(record: Record, where: str, taken: dict[str, int]) -> Record:
+    if record.id not in taken:
+        taken[record.id] = 1
+        return record
+    if record.id != content_id(record.prompt, record.chosen, record.rejected):
+        raise UserError(
+            f"{where}: `id` {record.id!r} occurs twice: give every record its own id, or none"
+        )
+    # The loop passes over suffixed ids that a file written from loaded records spells out.
+    while True:
+        taken[record.id] += 1
+        suffixed = f"{record.id}-{taken[record.id]}"
+        if suffixed not in taken:
+            taken[suffixed] = 1
+            return replace(record, id=suffixed)
+
+
+def _read_id(value: Any, where: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise UserError(f"{where}: `id` must be a string that is not empty, or a whole number")
+    return str(value)
+
+
+def _read_prompt(value: Any, where: str) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        return (Message("user", _text(value, "prompt", where)),)
+    if isinstance(value, Sequence):
+        return _read_messages(value, "prompt", where)
+    raise _wrong_type(value, "prompt", "a string or a list of messages", where)
+
+
+def _read_responses(row: Row, key: str, where: str) -> tuple[Response, ...]:
+    value = row.get(key)
+    if value is None:
+        have = ", ".join(f"`{name}`" for name in row) or "none"
+        raise UserError(f"{where}: `{key}` is missing (keys present: {have}): add it")
+    if isinstance(value, str):
+        return (_read_response(value, key, where),)
+    if not isinstance(value, Sequence):
+        layouts = "a string, a list of messages, or a list of several responses"
+        raise _wrong_type(value, key, layouts, where)
+    if not value:
+        raise UserError(f"{where}: `{key}` is an empty list: give at least one response")
+    if isinstance(value[0], Mapping):
+        return (_read_messages(value, key, where),)
+    return tuple(_read_response(each, key, where) for each in value)
+
+
+def _read_response(value: Any, key: str, where: str) -> Response:
+    if isinstance(value, str):
+        return (Message("assistant", _text(value, key, where)),)
+    if isinstance(value, Sequence):
+        return _read_messages(value, key, where)
+    raise _wrong_type(value, key, "strings or lists of messages inside the list", where)
+
+
+def _read_messages(values: Sequence[Any], key: str, where: str) -> tuple[Message, ...]:
+    if not values:
+        raise UserError(f"{where}: `{key}` has no messages: give at least one")
+    return tuple(_read_message(value, key, where) for value in values)
+
+
+def _read_message(value: Any, key: str, where: str) -> Message:
+    if not isinstance(value, Mapping):
+        raise _wrong_type(value, key, "messages {role, content} inside the list", where)
+    for field in ("role", "content"):
+        if value.get(field) is None:
+            raise UserError(f"{where}: a message of `{key}` has no `{field}`: add it")
+        if not isinstance(value[field], str):
+            raise _wrong_type(value[field], f"{key}.{field}", "a string", where)
+    extra = [name for name in value if name not in ("role", "content") and value[name]]
+    if extra:
+        raise UserError(
+            f"{where}: a message of `{key}` has `{extra[0]}`, which is not supported: "
+            "only `role` and `content` are; remove it"
+        )
+    return Message(value["role"], _text(value["content"], f"{key}.content", where))
+
+
+def _text(value: str, key: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: `{key}` holds half of a surrogate pair at character {error.start + 1}, "
+            "which is no text: write the whole character"
+        ) from error
+    return value
+
+
+def _common_prompt(conversations: Sequence[Response], where: str) -> tuple[Message, ...]:
+    if any(len(conversation) == 1 for conversation in conversations):
+        raise UserError(
+            f"{where}: `prompt` is missing: add it, or give `chosen` and `rejected` as "
+            "conversations (lists of messages) that begin with the prompt"
+        )
+    shortest = min(conversations, key=len)
+    length = 0
+    while length < len(shortest) and len({each[length] for each in conversations}) == 1:
+        length += 1
+    if len(set(conversations)) == 1:
+        return shortest[:-1]  # one and the same response on both sides, which `collect` judges
+    if length == len(shortest):
+        raise UserError(
+            f"{where}: a conversation of `chosen` or `rejected` is only the beginning of another, "
+            "so it has no response of its own: add `prompt`"
+        )
+    return shortest[:length]
+
+
+def _check_prompt(prompt: tuple[Message, ...], where: str) -> None:
+    if not prompt:
+        raise UserError(
+            f"{where}: `prompt` is missing and `chosen` and `rejected` do not begin with the same "
+            "messages: add `prompt`"
+        )
+    if not any(message.content.strip() for message in prompt):
+        raise UserError(f"{where}: `prompt` is empty: give it text or remove the row")
+    if prompt[-1].role == "assistant":
+        raise UserError(
+            f"{where}: `prompt` ends with an assistant message: move it into the responses"
+        )
+
+
+def _answer(prompt: tuple[Message, ...], response: Response, key: str, where: str) -> Response:
+    """Take the prompt off a conversation that repeats it, and check what the assistant says."""
+    if response[: len(prompt)] == prompt:
+        response = response[len(prompt) :]
+    if not response:
+        raise UserError(f"{where}: `{key}` is only the prompt: add the assistant's message")
+    if response[0].role != "assistant":
+        raise UserError(
+            f"{where}: `{key}` begins with a message of {response[0].role!r} that is not in "
+            "`prompt`: begin with the assistant's message or with the same messages as `prompt`"
+        )
+    if response[-1].role != "assistant":
+        raise UserError(
+            f"{where}: `{key}` ends with a message of {response[-1].role!r}: "
+            "end with the assistant's message"
+        )
+    if not response[-1].content.strip():
+        raise UserError(f"{where}: `{key}` has an empty response: give it text or remove the row")
+    return response
+
+
+def _wrong_type(value: Any, key: str, expected: str, where: str) -> UserError:
+    return UserError(f"{where}: `{key}` must be {expected}, not {type(value).__name__}")

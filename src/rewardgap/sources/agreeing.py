@@ -1,0 +1,93 @@
+"""The controlled experiment of section 5.1: the same answers in other words.
+
+Every prompt asks whether one agrees with a statement that one should agree with; the chosen
+response agrees, the rejected one does not. The paraphrased responses mean the same and share no
+word of agreement or disagreement with the original ones.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from rewardgap.errors import UserError
+from rewardgap.records import Row
+
+
+@dataclass(frozen=True)
+class Template:
+    """Responses that say one thing: every opener with every word."""
+
+    openers: tuple[str, ...]
+    words: tuple[str, ...]
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The responses, opener by opener."""
+        return tuple(opener + word for opener, word in product(self.openers, self.words))
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One way to put agreement (chosen) and disagreement (rejected)."""
+
+    chosen: Template
+    rejected: Template
+
+
+WORDINGS: Mapping[str, Wording] = {
+    "original": Wording(
+        chosen=Template(("A truthful reply is ", "In my view, the answer is "), ("yes", "sure")),
+        rejected=Template(("Considering the statement, I say ", "My judgement: "), ("no", "never")),
+    ),
+    "paraphrased": Wording(
+        chosen=Template(("My response would be ",), ("certainly", "absolutely")),
+        rejected=Template(("I lean toward ",), ("not really", "nope")),
+    ),
+}
+PARTS = ("original-train", "original-test", "paraphrased-train", "paraphrased-test")
+
+
+def rows(prompts: Sequence[str], part: str, seed: int, train: int, test: int) -> Iterator[Row]:
+    """Draw training and test prompts, and for each prompt one chosen and one rejected response.
+
+    Row i of a paraphrased part has the prompt of row i of the original part. No part depends on
+    which others are asked for, and more test prompts change no training row.
+
+    Args:
+        prompts: Distinct prompts, in an order that does not change.
+        part: One of `PARTS`.
+        seed: Decides the prompts of each split and the responses.
+        train: Number of training prompts.
+        test: Number of test prompts.
+
+    Yields:
+        `prompt`, `chosen`, `rejected`, and `prompt_index`, the place in `prompts`.
+
+    Raises:
+        UserError: There are fewer prompts than asked for.
+    """
+    if train + test > len(prompts):
+        raise UserError(
+            f"{train} training and {test} test prompts were asked for, and {len(prompts)} are "
+            "there: lower `train` or `test`"
+        )
+    name, split = part.split("-")
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(prompts))
+    drawn = {each: _draw(WORDINGS[each], len(prompts), generator) for each in WORDINGS}
+    for index in {"train": order[:train], "test": order[train : train + test]}[split].tolist():
+        chosen, rejected = drawn[name][index]
+        yield {
+            "prompt": prompts[index],
+            "chosen": chosen,
+            "rejected": rejected,
+            "prompt_index": index,
+        }
+
+
+def _draw(wording: Wording, count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+    chosen = generator.choice(wording.chosen.responses, count)
+    rejected = generator.choice(wording.rejected.responses, count)
+    return list(zip(chosen.tolist(), rejected.tolist(), strict=True))

@@ -1,0 +1,144 @@
+"""Rows of files, of saved data sets and of data sets of the Hugging Face hub.
+
+Every reader yields each row with the place that errors name, and keeps no row. The heavy
+libraries are imported where they are used.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rewardgap.errors import UserError
+from rewardgap.records import Row
+
+Rows: TypeAlias = Iterator[tuple[str, Row]]
+
+
+def read_path(path: str, part: str | None) -> Rows:
+    """Read what lies at a path: a saved data set if it is a folder, else by the file's ending.
+
+    Raises:
+        UserError: The format is unknown, the content is broken, or `part` is not there.
+    """
+    if Path(path).is_dir():
+        return read_saved(path, part)
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise UserError(f"{path}: unknown format {ending!r}: valid are {', '.join(FORMATS)}")
+    if part is not None:
+        raise UserError(f"{path}: a file has no part {part!r}: leave `:{part}` out")
+    return FORMATS[ending](path)
+
+
+def read_jsonl(path: str) -> Rows:
+    """Read one JSON object a line; blank lines are skipped.
+
+    Raises:
+        UserError: The file cannot be opened, or a line is not UTF-8, not JSON, or not an object.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (the next line closes it)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                where = f"{path}, line {number}"
+                yield where, _read_object(line, where)
+
+
+def read_parquet(path: str) -> Rows:
+    """Read a Parquet file batch by batch.
+
+    Raises:
+        UserError: The file cannot be opened or is no Parquet.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            batches = (batch.to_pylist() for batch in file.iter_batches())
+            yield from numbered(path, chain.from_iterable(batches))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: not a readable Parquet file: {_first_line(error)}") from error
+
+
+def read_saved(path: str, part: str | None) -> Rows:
+    """Read a data set that `datasets` saved to a folder.
+
+    Raises:
+        UserError: The folder holds no such data set, or `part` is missing or not one of its splits.
+    """
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(path)
+    except Exception as error:  # a damaged folder raises Arrow's, JSON's and the system's errors
+        raise UserError(f"{path}: not a saved data set: {_first_line(error)}") from error
+    if isinstance(saved, datasets.DatasetDict):
+        if part not in saved:
+            raise UserError(
+                f"{path}: name one of its splits as {path}:SPLIT: valid are {', '.join(saved)}"
+            )
+        return numbered(f"{path}:{part}", saved[part])
+    if part is not None:
+        raise UserError(f"{path}: has no splits: leave `:{part}` out")
+    return numbered(path, saved)
+
+
+def read_hub(name: str, split: str, **arguments: str) -> Rows:
+    """Read a split of a data set of the Hugging Face hub, from its cache where it has one.
+
+    Args:
+        name: Such as "organisation/name".
+        split: Such as "train".
+        arguments: Passed on to `datasets.load_dataset`.
+
+    Raises:
+        UserError: The hub cannot be reached, or has no such data set or split.
+    """
+    import datasets
+
+    try:
+        data = datasets.load_dataset(name, split=split, **arguments)
+    except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
+        raise UserError(
+            f"{name}:{split}: no such path here, and not to be had from the Hugging Face hub: "
+            f"{_first_line(error)}"
+        ) from error
+    return numbered(f"{name}:{split}", data)
+
+
+def numbered(place: str, rows: Iterable[Row]) -> Rows:
+    """Say of each row where it stands, counting from 1."""
+    for number, row in enumerate(rows, start=1):
+        yield f"{place}, row {number}", row
+
+
+FORMATS: Mapping[str, Callable[[str], Rows]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_jsonl,
+    ".parquet": read_parquet,
+}
+
+
+def _read_object(line: bytes, where: str) -> Row:
+    try:
+        value: Any = json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{where}: broken JSON ({_first_line(error)}): write one object on each line"
+        ) from error
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise UserError(f"{where}: a {kind}, not an object: write one object on each line")
+    return value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
