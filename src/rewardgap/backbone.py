@@ -1,0 +1,180 @@
+"""The language model under every reward model: loading, hidden states of packs, log-probabilities.
+
+The (tokens x vocabulary) logits are never held: log-probabilities are computed in chunks of
+positions, and a chunk's logits are computed again for its gradient.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from rewardgap.attention import TREE_ATTENTION
+from rewardgap.errors import UserError, first_line
+from rewardgap.template import Template
+from rewardgap.trees import Pack, Tree
+
+# Logits of one chunk: 2**24 float32 values are 64 MiB.
+CHUNK_VALUES = 2**24
+
+
+def load_model(
+    folder: Path,
+    template: Template,
+    auto_class: Any = AutoModelForCausalLM,
+    dtype: torch.dtype = torch.float32,
+) -> PreTrainedModel:
+    """Load a model from a directory, ready for packed trees.
+
+    Embeddings are resized where the template added tokens; the new rows are drawn from a fixed
+    seed, so that a model and its reference stay the same model. Dropout is switched off: a reward
+    is a function of its text. Weights are read from safetensors alone, never from a pickle.
+
+    Raises:
+        UserError: weights that are missing or cannot be read, or an architecture without
+            exchangeable attention.
+    """
+    try:
+        with quiet():
+            model, loading = auto_class.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation=TREE_ATTENTION,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"cannot load a model from {folder}: {first_line(error)}") from error
+    model = cast(PreTrainedModel, model)
+    if not getattr(model, "_supports_attention_backend", False):
+        raise UserError(
+            f"{folder}: {type(model).__name__} does not let its attention be chosen, which "
+            "trees need; use a decoder architecture such as Llama, Qwen2, Gemma or GPT-NeoX"
+        )
+    if loading["missing_keys"]:
+        raise UserError(
+            f"{folder} has no weights {min(loading['missing_keys'])} of a {type(model).__name__}: "
+            "was it saved as a model of another kind?"
+        )
+    if template.added_tokens:
+        fit_embeddings(model, len(template.tokenizer))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def fit_embeddings(model: PreTrainedModel, tokens: int) -> None:
+    """Give `model` at least `tokens` embedding rows, new ones from a fixed seed."""
+    if _rows(model) < tokens:
+        with torch.random.fork_rng(devices=[]), quiet():
+            torch.manual_seed(0)
+            model.resize_token_embeddings(tokens)
+
+
+class quiet:
+    """Silence transformers' bars and remarks: what differs on purpose is no news."""
+
+    def __enter__(self) -> None:
+        self.level = transformers_logging.get_verbosity()
+        self.bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        transformers_logging.set_verbosity(self.level)
+        if self.bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _rows(model: PreTrainedModel) -> int:
+    """Number of tokens that a model has embeddings for."""
+    return len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+
+
+def check_readable(model: PreTrainedModel, trees: Iterable[Tree]) -> None:
+    """Refuse trees that the model cannot read, before any of them costs time.
+
+    Raises:
+        UserError: a sequence is longer than the model's positions, or holds a token beyond its
+            embeddings.
+    """
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    rows = _rows(model)
+    for tree in trees:
+        longest = max(len(tree.sequence(leaf)) for leaf in tree.leaves)
+        if longest > limit:
+            raise UserError(
+                f"record {tree.record} has {longest} tokens and the model reads at most {limit}: "
+                f"set max_length to {limit} or less"
+            )
+        if max(map(max, tree.nodes)) >= rows:
+            raise UserError(
+                f"record {tree.record} has a token that the model has no embedding for: "
+                "tokenizer and model do not belong together"
+            )
+
+
+def hidden_states(model: PreTrainedModel, pack: Pack) -> torch.Tensor:
+    """Final hidden states (after the final norm) of every token of a pack, (N, D)."""
+    output = model.base_model(
+        input_ids=pack.tokens[None],
+        position_ids=pack.positions[None],
+        use_cache=False,
+        layout=pack.layout,
+    )
+    return cast(torch.Tensor, output.last_hidden_state[0])
+
+
+class Vocabulary:
+    """A causal language model's output layer: from hidden states to log-probabilities.
+
+    Holds no parameters of its own; it reads those of the model's output embedding at each call.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self._model = model
+        config = model.config.get_text_config()
+        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        self._scale = float(getattr(config, "logit_scale", None) or 1.0)
+        self._divisor = float(getattr(config, "logits_scaling", None) or 1.0)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """(N, V) float32 logits of (N, D) hidden states, as the model itself computes them."""
+        logits = self._model.get_output_embeddings()(states).float() * self._scale / self._divisor
+        if self._softcap is not None:
+            logits = self._softcap * torch.tanh(logits / self._softcap)
+        return cast(torch.Tensor, logits)
+
+    def log_probs(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Ln π(token | state) for each position.
+
+        Args:
+            states: (N, D) hidden states that predict the tokens.
+            tokens: (N,) token ids.
+
+        Returns:
+            (N,) float32 log-probabilities.
+        """
+        rows = max(1, CHUNK_VALUES // self._model.get_output_embeddings().out_features)
+        chunks = zip(states.split(rows), tokens.split(rows), strict=True)
+        run: Callable[..., torch.Tensor] = self._chunk
+        if torch.is_grad_enabled() and states.requires_grad:
+            return torch.cat(
+                [
+                    checkpoint(run, s, t, use_reentrant=False, preserve_rng_state=False)
+                    for s, t in chunks
+                ]
+            )
+        return torch.cat([run(s, t) for s, t in chunks])
+
+    def _chunk(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return -cross_entropy(self.logits(states), tokens, reduction="none")

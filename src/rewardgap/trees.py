@@ -1,0 +1,236 @@
+"""Token trees: one record's prompt and responses as nodes of token ids, and packs of many trees.
+
+A tree computes a shared prompt once: every node continues its parent, and a token attends to its
+own node up to itself and to all of its ancestors, never to a sibling. Packs put the nodes of many
+trees side by side in one unpadded row, so that a reward cannot depend on its batch mates.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from rewardgap.errors import UserError
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One record as token ids.
+
+    `nodes[i]` continues `nodes[parents[i]]` (-1: it starts a sequence). The nodes without children
+    are the leaves. The first `chosen + rejected` leaves are the record's responses, chosen ones
+    first; a kind may add further leaves for its loss alone.
+
+    `lengths` counts each response's tokens before any truncation. `head`, `opening` and `closing`
+    are numbers of tokens that truncation keeps: at the start of a root (BOS), at its end (the
+    turn that opens the response) and at the end of a leaf (the end of the turn).
+    """
+
+    record: str
+    nodes: tuple[Tokens, ...]
+    parents: tuple[int, ...]
+    chosen: int
+    rejected: int
+    lengths: tuple[int, ...]
+    head: int = 0
+    opening: int = 1
+    closing: int = 1
+    truncated: bool = False
+
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        """Indices of the nodes that no node continues, in order."""
+        inner = set(self.parents)
+        return tuple(node for node in range(len(self.nodes)) if node not in inner)
+
+    @property
+    def size(self) -> int:
+        """Number of tokens that a forward pass over the tree computes."""
+        return sum(map(len, self.nodes))
+
+    def path(self, node: int) -> tuple[int, ...]:
+        """Indices of the nodes from the root down to `node`, itself included."""
+        parent = self.parents[node]
+        return (*self.path(parent), node) if parent >= 0 else (node,)
+
+    def sequence(self, leaf: int) -> Tokens:
+        """The whole token sequence of one leaf, as a model without trees would read it."""
+        return tuple(token for node in self.path(leaf) for token in self.nodes[node])
+
+    @property
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Positions, among the leaves, of every (chosen, rejected) pair."""
+        for chosen in range(self.chosen):
+            for rejected in range(self.chosen, self.chosen + self.rejected):
+                yield chosen, rejected
+
+    @property
+    def has_identical_pair(self) -> bool:
+        """Whether some chosen response has the same tokens as a rejected one."""
+        leaves = self.leaves
+        return any(self.nodes[leaves[i]] == self.nodes[leaves[j]] for i, j in self.pairs)
+
+
+def truncate(tree: Tree, max_length: int) -> Tree:
+    """Shorten every sequence of a tree with one root to at most `max_length` tokens.
+
+    The prompt gives way first: its end is kept, and BOS. Only where a response does not fit behind
+    the turn that opens it is the response cut, on the right, before its end-of-turn tokens.
+
+    Raises:
+        UserError: `max_length` leaves no room for a single token of a response.
+    """
+    if tree.head + tree.opening + tree.closing >= max_length:
+        raise UserError(
+            f"max_length {max_length} leaves no room for a response; it must be at least "
+            f"{tree.head + tree.opening + tree.closing + 1}"
+        )
+    prompt, *responses = tree.nodes
+    room = max(max_length - max(map(len, responses)), tree.head + tree.opening)
+    prompt = _cut(prompt, room, first=tree.head)
+    room = max_length - len(prompt)
+    nodes = (prompt, *(_cut(y, room, first=room - tree.closing) for y in responses))
+    return tree if nodes == tree.nodes else replace(tree, nodes=nodes, truncated=True)
+
+
+def _cut(tokens: Tokens, room: int, first: int) -> Tokens:
+    """The `first` tokens and then the last ones, `room` in all; `tokens` itself where it fits."""
+    if len(tokens) <= room:
+        return tokens
+    return tokens[:first] + tokens[len(tokens) - (room - first) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the nodes of a pack lie: their lengths in order, and each one's ancestors."""
+
+    lengths: tuple[int, ...]
+    ancestors: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Many trees in one row of N tokens, with the indices that read-outs need.
+
+    Attributes:
+        tokens: (N,) token ids, node after node.
+        positions: (N,) position ids; every node goes on counting where its parent ended.
+        layout: the nodes, for the attention.
+        response_tokens: (R,) ids of all leaves' tokens, leaf after leaf.
+        here: (R,) where each of them stands in the row.
+        before: (R,) where the token that predicts it stands (the parent's last for a leaf's first).
+        leaf_lengths: (L,) number of tokens of each leaf.
+        responses: (L,) number of responses of the leaf's record.
+        rewarded: (L,) whether the leaf is a response (and not only part of a loss).
+        chosen: (P,) leaf index of each pair's chosen response.
+        rejected: (P,) leaf index of each pair's rejected response.
+        reference: (R,) the reference model's log-probability of each response token, or None.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    layout: Layout
+    response_tokens: torch.Tensor
+    here: torch.Tensor
+    before: torch.Tensor
+    leaf_lengths: torch.Tensor
+    responses: torch.Tensor
+    rewarded: torch.Tensor
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    reference: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> "Pack":
+        """The same pack with every tensor on `device`."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name in self.__slots__
+            if isinstance(value := getattr(self, name), torch.Tensor)
+        }
+        return replace(self, **moved)
+
+
+def pack(trees: Sequence[Tree], references: Sequence[np.ndarray] | None = None) -> Pack:
+    """Lay trees side by side in one row.
+
+    Args:
+        trees: at least one tree.
+        references: for each tree the reference log-probabilities of its leaves' tokens, leaf after
+            leaf (float32), or None where the kind needs none.
+    """
+    nodes: list[Tokens] = []
+    ancestors: list[tuple[int, ...]] = []
+    starts: list[int] = []
+    positions: list[int] = []
+    leaves: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    for tree in trees:
+        first_node, first_leaf = len(nodes), len(leaves)
+        depth: list[int] = []
+        for node, parent in zip(tree.nodes, tree.parents, strict=True):
+            begin = depth[parent] + len(tree.nodes[parent]) if parent >= 0 else 0
+            depth.append(begin)
+            starts.append(starts[-1] + len(nodes[-1]) if starts else 0)
+            path = tree.path(len(depth) - 1)[:-1]
+            ancestors.append(tuple(first_node + above for above in path))
+            positions.extend(range(begin, begin + len(node)))
+            nodes.append(node)
+        leaves.extend(first_node + leaf for leaf in tree.leaves)
+        pairs.extend((first_leaf + i, first_leaf + j) for i, j in tree.pairs)
+    counts = [tree.chosen + tree.rejected for tree in trees for _ in tree.leaves]
+    rewarded = [i < t.chosen + t.rejected for t in trees for i in range(len(t.leaves))]
+    here = [np.arange(starts[leaf], starts[leaf] + len(nodes[leaf])) for leaf in leaves]
+    before = [
+        np.concatenate(([_last(starts, nodes, ancestors[leaf])], index[:-1]))
+        for leaf, index in zip(leaves, here, strict=True)
+    ]
+    tokens = torch.tensor([token for node in nodes for token in node])
+    index = torch.from_numpy(np.concatenate(here))
+    chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
+    return Pack(
+        tokens=tokens,
+        positions=torch.tensor(positions),
+        layout=Layout(tuple(map(len, nodes)), tuple(ancestors)),
+        response_tokens=tokens[index],
+        here=index,
+        before=torch.from_numpy(np.concatenate(before)),
+        leaf_lengths=torch.tensor([len(nodes[leaf]) for leaf in leaves]),
+        responses=torch.tensor(counts),
+        rewarded=torch.tensor(rewarded),
+        chosen=chosen,
+        rejected=rejected,
+        reference=None if references is None else torch.from_numpy(np.concatenate(references)),
+    )
+
+
+def _last(starts: list[int], nodes: list[Tokens], ancestors: tuple[int, ...]) -> int:
+    """Index in the row of the last token of the nearest ancestor."""
+    return starts[ancestors[-1]] + len(nodes[ancestors[-1]]) - 1
+
+
+def micro_batches(trees: Sequence[Tree], token_budget: int) -> list[list[int]]:
+    """Indices of `trees` in groups of at most `token_budget` tokens, longest trees first.
+
+    Raises:
+        UserError: a single tree is larger than the budget.
+    """
+    order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
+    if order and trees[order[0]].size > token_budget:
+        tree = trees[order[0]]
+        raise UserError(
+            f"token_budget {token_budget} is smaller than record {tree.record}, which has "
+            f"{tree.size} tokens; raise token_budget or set max_length"
+        )
+    groups: list[list[int]] = []
+    room = 0
+    for i in order:
+        if not groups or trees[i].size > room:
+            groups.append([])
+            room = token_budget
+        groups[-1].append(i)
+        room -= trees[i].size
+    return groups

@@ -1,0 +1,22 @@
+"""Fixtures that several test files share: tiny models, made once a session."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`tiny_model` by its arguments (architecture, pad, template, seed), saved on first use."""
+    import torch
+    from tiny import tiny_model
+
+    torch.set_num_threads(1)  # threads cost tiny models more than they give
+
+    @cache
+    def make(*arguments: object) -> Path:
+        return tiny_model(tmp_path_factory.mktemp("model"), *arguments)
+
+    return make
