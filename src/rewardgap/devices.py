@@ -1,0 +1,54 @@
+"""Choice of device and precision."""
+
+import logging
+
+import torch
+
+from rewardgap.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device, or for "auto" a GPU where there is one.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available on this machine; try cpu") from error
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The named precision; "auto" is bfloat16 on a GPU that has it, else float32.
+
+    A processor without bfloat16 arithmetic emulates it, a hundred times slower: that is warned of.
+    """
+    native = has_native_bfloat16(device)
+    if name == "auto":
+        return torch.bfloat16 if native and device.type == "cuda" else torch.float32
+    if name == "bfloat16" and not native:
+        logger.warning(
+            "bfloat16 is emulated on this %s and may be a hundred times slower; use float32",
+            device.type,
+        )
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def autocast(device: torch.device, weights: torch.dtype, products: torch.dtype) -> torch.autocast:
+    """A context in which weights of one precision are multiplied in another."""
+    return torch.autocast(device.type, dtype=products, enabled=weights != products)
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

@@ -1,0 +1,52 @@
+"""Where a model lies: a local directory or a hub id, and a fingerprint of its weights."""
+
+import hashlib
+from pathlib import Path
+
+from rewardgap.errors import UserError, first_line
+
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+def locate_model(name: str) -> Path:
+    """The folder of a model directory or hub id; a hub model is downloaded first.
+
+    Only safetensors weights and text files are fetched: pickles and code are left where they are.
+
+    Raises:
+        UserError: no such directory, no config.json, no safetensors weights, or no such hub id.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _download(name)
+    if not (folder / "config.json").exists():
+        raise UserError(f"{name} has no config.json: it is not a model directory")
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{name} has no safetensors weights; save the model with "
+            "save_pretrained(…, safe_serialization=True)"
+        )
+    return folder
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"{name} does not exist; give a model directory or a hub id")
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(PATTERNS)))
+    except Exception as error:
+        raise UserError(
+            f"{name} is neither a directory nor a model that the hub gives: {first_line(error)}"
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hexadecimal digits over the names and contents of a model's configuration and weights."""
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,150 @@
+"""Saved reward models: what a folder holds beside the weights, and how any model is opened."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+
+from rewardgap.errors import UserError, first_line
+from rewardgap.kinds import KINDS, find_kind
+from rewardgap.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models import fingerprint, locate_model
+from rewardgap.runs import Run
+from rewardgap.storage import whole_folder, write_text
+from rewardgap.template import Template
+
+CARD = "rewardgap.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a saved reward model needs to be read as one.
+
+    Attributes:
+        kind: name of its kind.
+        options: the kind's settings.
+        initial_model: where its initial language model lay, the reference of an implicit model.
+        initial_fingerprint: fingerprint of that model's weights.
+    """
+
+    kind: str
+    options: KindOptions
+    initial_model: str | None = None
+    initial_fingerprint: str | None = None
+
+    def to_json(self, template: Template) -> str:
+        """The card as a JSON text, with the chat template that the rewards hold for."""
+        return json.dumps(
+            {
+                "kind": self.kind,
+                "beta": self.options.beta,
+                "likelihood_weight": self.options.likelihood_weight,
+                "verification_prompt": self.options.verification_prompt,
+                "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
+                "chat_template": template.tokenizer.chat_template,
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "Card":
+        """The card of a saved model.
+
+        Raises:
+            UserError: it is no card.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            options = KindOptions(
+                beta=fields["beta"],
+                likelihood_weight=fields["likelihood_weight"],
+                verification_prompt=fields["verification_prompt"],
+            )
+            reference = fields["reference"]
+            return cls(fields["kind"], options, reference["model"], reference["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: {first_line(error)}") from error
+
+
+def save_reward_model(model: RewardModel, card: Card, folder: Path) -> None:
+    """Write a reward model as a whole folder: weights, tokenizer, chat template and card."""
+    with whole_folder(folder) as unfinished:
+        model.save(unfinished)
+        write_text(unfinished / CARD, card.to_json(model.template))
+
+
+def find_saved(model: str) -> Path:
+    """The folder of a saved model: of a run, of a model directory or of a hub id.
+
+    Raises:
+        UserError: there is none.
+    """
+    run = Run(Path(model))
+    if run.reward_model.is_dir():
+        return run.reward_model
+    if run.config.exists():
+        raise UserError(f"{model} holds an unfinished run; continue it with --resume true")
+    if (Path(model) / CARD).exists():
+        return Path(model)
+    return locate_model(model)
+
+
+def read_card(folder: Path, kind: str | None, options: KindOptions) -> Card:
+    """The card beside a model, or one for a model trained elsewhere; given options win.
+
+    Raises:
+        UserError: the kind cannot be told, or contradicts the card.
+    """
+    if not (folder / CARD).exists():
+        return Card(kind or _kind_of_architecture(folder), options)
+    card = Card.read(folder / CARD)
+    if kind not in (None, card.kind):
+        raise UserError(f"{folder} holds a model of kind {card.kind}, not {kind}; leave out --kind")
+    merged = KindOptions(
+        beta=card.options.beta if options.beta is None else options.beta,
+        likelihood_weight=card.options.likelihood_weight,
+        verification_prompt=options.verification_prompt or card.options.verification_prompt,
+    )
+    return Card(card.kind, merged, card.initial_model, card.initial_fingerprint)
+
+
+def check_initial_model(card: Card) -> Path:
+    """The folder of a card's initial model, if it is still there and still the same.
+
+    Raises:
+        UserError: it is gone or has changed.
+    """
+    if card.initial_model is None:
+        raise UserError(
+            f"a model of kind {card.kind} is scored against its initial language model: "
+            "name it with --reference"
+        )
+    folder = locate_model(card.initial_model)
+    if card.initial_fingerprint not in (None, fingerprint(folder)):
+        raise UserError(
+            f"{card.initial_model} is no longer the model that this reward model was trained from; "
+            "name the right one with --reference"
+        )
+    return folder
+
+
+def load_reward_model(folder: Path, card: Card, dtype: torch.dtype) -> RewardModel:
+    """Open the model that a card describes."""
+    template = Template.load(folder)
+    return find_kind(card.kind).load(folder, template, card.options, dtype)
+
+
+def _kind_of_architecture(folder: Path) -> str:
+    """The first kind that is saved as this architecture, if no other choice changes the reward."""
+    names = AutoConfig.from_pretrained(folder).architectures or []
+    fitting = [name for name in KINDS if find_kind(name).recognises(names)]
+    if not fitting:
+        raise UserError(
+            f"{folder} could be a reward model of several kinds; name one with --kind: "
+            f"{', '.join(KINDS)}"
+        )
+    return fitting[0]

@@ -1,0 +1,229 @@
+"""Scoring: one reward for every response, by runs and by models trained elsewhere."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rewardgap.bag_of_words import BagOfWords, response_text
+from rewardgap.configs import ScoreConfig
+from rewardgap.devices import choose_device, choose_dtype
+from rewardgap.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.progress import progress
+from rewardgap.records import Message, Record
+from rewardgap.reference import Reference
+from rewardgap.runs import Run
+from rewardgap.saved import Card, check_initial_model, find_saved, load_reward_model, read_card
+from rewardgap.scores import ScoreRow, write_scores
+from rewardgap.sources import load as load_records
+from rewardgap.storage import cache_folder
+from rewardgap.trees import Tree, micro_batches, pack
+
+logger = logging.getLogger(__name__)
+
+
+def score_trees(
+    model: RewardModel,
+    trees: Sequence[Tree],
+    references: Sequence[np.ndarray] | None,
+    token_budget: int,
+) -> list[list[float]]:
+    """Rewards of every tree's responses, chosen ones first.
+
+    Args:
+        model: the reward model; computed where it lies, in its own precision.
+        trees: records as the model's `encode` writes them.
+        references: for each tree the reference log-probabilities, where the kind needs them.
+        token_budget: tokens computed at once; the rewards do not depend on it.
+    """
+    rewards: dict[int, list[float]] = {}
+    for group in progress(micro_batches(trees, token_budget), "scoring"):
+        needed = None if references is None else [references[i] for i in group]
+        batch = pack([trees[i] for i in group], needed).to(model.device)
+        with torch.no_grad():
+            values = iter(model.rewards(model.read(batch)).tolist())
+        for i in group:
+            leaves = [next(values) for _ in trees[i].leaves]
+            rewards[i] = leaves[: trees[i].chosen + trees[i].rejected]
+    return [rewards[i] for i in range(len(trees))]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A reward model ready to score texts; `rewardgap.load` makes one.
+
+    Attributes:
+        model: the reward model.
+        reference: the initial language model, where the kind needs it.
+        max_length: truncate sequences to so many tokens; None leaves them whole.
+        token_budget: tokens computed at once.
+    """
+
+    model: RewardModel
+    reference: Reference | None
+    max_length: int | None
+    token_budget: int
+
+    def score(self, prompt: str | Sequence[Message], responses: Sequence[str]) -> list[float]:
+        """Raw rewards of responses to one prompt; the prompt is computed once for all of them.
+
+        Args:
+            prompt: a user's words, or a conversation that ends before the response.
+            responses: at least one response, none of them empty.
+
+        Returns:
+            one reward a response, in order.
+        """
+        turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+        answers = tuple((Message("assistant", response),) for response in responses)
+        trees = self._encode([Record("prompt", turns, answers, (), {})])
+        references = self.reference.compute(trees) if self.reference else None
+        return score_trees(self.model, trees, references, self.token_budget)[0]
+
+    def score_records(
+        self, records: Sequence[Record], blind: BagOfWords | None = None
+    ) -> list[ScoreRow]:
+        """One score row a record, in order.
+
+        Args:
+            records: what to score.
+            blind: a bag-of-words baseline to score the same responses, if there is one.
+        """
+        trees = self._encode(records)
+        references = self.reference.log_probs(trees) if self.reference else None
+        if self.reference:
+            self.reference.release()
+        truncated = sum(tree.truncated for tree in trees)
+        if truncated:
+            logger.warning("%d of %d records were truncated", truncated, len(trees))
+        rewards = score_trees(self.model, trees, references, self.token_budget)
+        return [
+            _score_row(record, tree, values, blind)
+            for record, tree, values in zip(records, trees, rewards, strict=True)
+        ]
+
+    def _encode(self, records: Sequence[Record]) -> list[Tree]:
+        trees = self.model.encode(records, self.max_length)
+        self.model.check_readable(trees)
+        return trees
+
+
+def _score_row(
+    record: Record, tree: Tree, rewards: list[float], blind: BagOfWords | None
+) -> ScoreRow:
+    n = tree.chosen
+    baselines = {}
+    if blind is not None:
+        words = [blind.score(response_text(response)) for response in record.responses]
+        baselines["bag_of_words"] = (tuple(words[:n]), tuple(words[n:]))
+    return ScoreRow(
+        id=record.id,
+        scores_chosen=tuple(rewards[:n]),
+        scores_rejected=tuple(rewards[n:]),
+        tokens_chosen=tree.lengths[:n],
+        tokens_rejected=tree.lengths[n:],
+        truncated=tree.truncated,
+        baselines=baselines,
+    )
+
+
+def load(
+    model: str,
+    *,
+    kind: str | None = None,
+    reference: str | None = None,
+    options: KindOptions | None = None,
+    max_length: int | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    token_budget: int = 16_384,
+    cache: str | None = None,
+) -> Scorer:
+    """Open a reward model for scoring.
+
+    Args:
+        model: a run's folder, a saved reward model, any sequence classification model with one
+            output (explicit) or, with `kind`, any causal language model; a directory or a hub id.
+        kind: the kind of a model trained elsewhere.
+        reference: the initial model of an implicit model; a run knows its own.
+        options: settings of the kind, such as β.
+        max_length: truncate sequences to so many tokens; by default nothing is cut.
+        dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it).
+        device: "cpu", "cuda", … or "auto".
+        token_budget: tokens computed at once.
+        cache: folder of reference log-probabilities.
+
+    Raises:
+        UserError: the model, its kind or its reference cannot be found or read.
+    """
+    folder = find_saved(model)
+    card = read_card(folder, kind, options or KindOptions())
+    if reference is not None:
+        card = replace(card, initial_model=reference, initial_fingerprint=None)
+    where = choose_device(device)
+    precision = choose_dtype(dtype, where)
+    opened = load_reward_model(folder, card, precision).to(where).eval()
+    return Scorer(
+        model=opened,
+        reference=_reference(opened, card, precision, where, token_budget, cache),
+        max_length=max_length,
+        token_budget=token_budget,
+    )
+
+
+def _reference(
+    model: RewardModel,
+    card: Card,
+    dtype: torch.dtype,
+    device: torch.device,
+    token_budget: int,
+    cache: str | None,
+) -> Reference | None:
+    if not model.needs_reference:
+        return None
+    folder = check_initial_model(card)
+    return Reference(folder, model.template, dtype, device, token_budget, cache_folder(cache))
+
+
+def score(config: ScoreConfig) -> Path:
+    """Write the score file that a configuration asks for, whole or not at all.
+
+    Returns:
+        the score file's path.
+
+    Raises:
+        UserError: the model or the data cannot be read, or the file cannot be written.
+    """
+    records = load_records(config.data, config.identical_pairs)
+    training = config.train or _training_data(config.model)
+    blind = BagOfWords.fit(load_records(training, "drop")) if training else None
+    options = KindOptions(
+        beta=config.beta,
+        likelihood_weight=config.likelihood_weight,
+        verification_prompt=config.verification_prompt,
+    )
+    scorer = load(
+        config.model,
+        kind=config.kind,
+        reference=config.reference,
+        options=options,
+        max_length=config.max_length,
+        dtype=config.dtype,
+        device=config.device,
+        token_budget=config.token_budget,
+        cache=config.cache,
+    )
+    write_scores(config.out, scorer.score_records(records, blind))
+    return Path(config.out)
+
+
+def _training_data(model: str) -> str | list[str] | None:
+    """What a run was trained on, or None for a model trained elsewhere."""
+    run = Run(Path(model))
+    if not run.config.exists():
+        return None
+    training: str | list[str] | None = run.read_config().get("train")
+    return training
