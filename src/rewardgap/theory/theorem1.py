@@ -1,0 +1,239 @@
+"""Theorem 1 and corollary 1: an implicit model can verify without being able to generate.
+
+From any reference π_ref the verifier π(y given x) ∝ π_ref(y given x) · exp(δ/β · 1[y correct]) is
+built on tasks small enough to enumerate every response, so that nothing is estimated.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What theorem 1 states about one prompt, measured.
+
+    Attributes:
+        margin: Smallest reward of a correct response minus largest of an incorrect one.
+        log_correct: ln π(C(x) given x), the log-probability of generating a correct response.
+        log_correct_reference: The same under π_ref.
+        log_bound: ln π_ref(C(x) given x) + δ/β, which `log_correct` does not exceed.
+    """
+
+    margin: float
+    log_correct: float
+    log_correct_reference: float
+    log_bound: float
+
+
+def verifier(log_reference: Array, correct: Mask, margin: float, beta: float) -> Array:
+    """Return ln π of the construction of theorem 1 for one prompt.
+
+    Args:
+        log_reference: (R,) ln π_ref of every response.
+        correct: (R,) which responses are correct.
+        margin: δ > 0.
+        beta: β > 0.
+
+    Returns:
+        (R,) log-probabilities.
+    """
+    return np.asarray(log_softmax(log_reference + margin / beta * correct), dtype=np.float64)
+
+
+def verify(log_reference: Array, correct: Mask, margin: float, beta: float) -> Verification:
+    """Build the verifier of one prompt and measure both sides of theorem 1.
+
+    Args:
+        log_reference: (R,) ln π_ref of every response; sums to one in probability.
+        correct: (R,) which responses are correct: at least one, and not all.
+        margin: δ > 0.
+        beta: β > 0.
+
+    Raises:
+        ValueError: No response is correct, or all are: there is no margin to speak of.
+    """
+    if correct.all() or not correct.any():
+        raise ValueError("a task needs a correct and an incorrect response")
+    log_policy = verifier(log_reference, correct, margin, beta)
+    rewards = beta * (log_policy - log_reference)
+    log_correct_reference = float(logsumexp(log_reference[correct]))
+    return Verification(
+        margin=float(rewards[correct].min() - rewards[~correct].max()),
+        log_correct=float(logsumexp(log_policy[correct])),
+        log_correct_reference=log_correct_reference,
+        log_bound=log_correct_reference + margin / beta,
+    )
+
+
+@dataclass(frozen=True)
+class Theorem1:
+    """Theorem 1 on random tasks: `checks[s][x]` is prompt x at strength δ/β = `strengths[s]`."""
+
+    beta: float
+    strengths: tuple[float, ...]
+    checks: tuple[tuple[Verification, ...], ...]
+
+    def summary(self) -> dict[str, object]:
+        """Return the figures for `theory.json`; `holds` allows for 1e-9 of rounding."""
+        cells = list(zip(self.strengths, self.checks, strict=True))
+        error = max(abs(c.margin - s * self.beta) for s, row in cells for c in row)
+        excess = max(c.log_correct - c.log_bound for row in self.checks for c in row)
+        return {
+            "beta": self.beta,
+            "strengths": self.strengths,
+            "margin_error": error,
+            "correct_reference": _exp(c.log_correct_reference for c in self.checks[0]),
+            "correct": [_exp(c.log_correct for c in row) for row in self.checks],
+            "bound": [_exp(c.log_bound for c in row) for row in self.checks],
+            "holds": error < 1e-9 and excess < 1e-9,
+        }
+
+    def figure(self) -> Figure:
+        """Draw π(C) against δ/β for every prompt, below its bound."""
+        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        axes = figure.subplots()
+        for prompt, color in enumerate(("C0", "C1", "C2", "C3")):
+            column = [row[prompt] for row in self.checks]
+            label = f"prompt {prompt + 1}"
+            axes.plot(self.strengths, _exp(c.log_correct for c in column), color, label=label)
+            axes.plot(self.strengths, _exp(c.log_bound for c in column), color, linestyle=":")
+        axes.set(yscale="log", ylim=(None, 2), xlabel="verifier margin δ / β")
+        axes.set(ylabel="probability of a correct response", title="Verifying is not generating")
+        axes.plot([], [], "k:", label="bound of theorem 1")
+        axes.legend(fontsize="small")
+        return figure
+
+
+def theorem1(seed: int, beta: float = 0.1) -> Theorem1:
+    """Check theorem 1 on four random prompts with 50 responses each, for δ/β from 0.25 to 10.
+
+    Correct responses are made unlikely under π_ref to a different degree in every prompt.
+
+    Args:
+        seed: Seed of π_ref and of the sets of correct responses.
+        beta: β of the reward.
+    """
+    random = np.random.default_rng(seed)
+    correct = np.arange(50) < random.integers(1, 6, size=(4, 1))
+    handicaps = np.array([[0.0], [3.0], [6.0], [9.0]])
+    log_reference = log_softmax(random.normal(size=(4, 50)) - handicaps * correct, axis=1)
+    strengths = tuple(float(strength) for strength in np.linspace(0.25, 10, 40))
+    prompts = list(zip(log_reference, correct, strict=True))
+    checks = (tuple(verify(*prompt, s * beta, beta) for prompt in prompts) for s in strengths)
+    return Theorem1(beta, strengths, tuple(checks))
+
+
+@dataclass(frozen=True)
+class Corollary1:
+    """Corollary 1 on a family of tasks: `checks[i]` is the prompt of length `lengths[i]`.
+
+    Attributes:
+        margin: δ of the verifier, the same for every length.
+        beta: β.
+        lengths: The lengths that were enumerated.
+        checks: Both sides of theorem 1 for each of them.
+    """
+
+    margin: float
+    beta: float
+    lengths: tuple[int, ...]
+    checks: tuple[Verification, ...]
+
+    def fails_from(self, power: int, alpha: float) -> int:
+        """Return a length from which π(C) < 1 / (α |x|^k) for good: no efficient generator.
+
+        The bound 2^−n · exp(δ/β) decides it. α n^k times it decreases for n ≥ k / ln 2, so that
+        once below 1 it stays there; the answer holds for all longer prompts, not only enumerated
+        ones.
+
+        Args:
+            power: k of definition 3.
+            alpha: α of definition 3, > 0.
+        """
+        length = max(1, math.ceil(power / math.log(2)))
+        while self._log_bound(length) + math.log(alpha) + power * math.log(length) >= 0:
+            length += 1
+        return length
+
+    def _log_bound(self, length: int) -> float:
+        return self.margin / self.beta - length * math.log(2)
+
+    def summary(self) -> dict[str, object]:
+        """Return the figures for `theory.json`.
+
+        `holds`: every enumerated verifier has its margin, stays under the bound, and is below
+        every tried polynomial from the stated length on.
+        """
+        thresholds = {(k, a): self.fails_from(k, a) for k in (1, 2, 3) for a in (1.0, 10.0)}
+        verified = all(
+            abs(check.margin - self.margin) < 1e-9 and check.log_correct <= check.log_bound + 1e-9
+            for check in self.checks
+        )
+        return {
+            "margin": self.margin,
+            "beta": self.beta,
+            "lengths": self.lengths,
+            "correct": _exp(c.log_correct for c in self.checks),
+            "correct_reference": _exp(c.log_correct_reference for c in self.checks),
+            "fails_from": {f"k={k}, alpha={a:g}": n for (k, a), n in thresholds.items()},
+            "holds": verified and all(self._below(*key, n) for key, n in thresholds.items()),
+        }
+
+    def _below(self, power: int, alpha: float, start: int) -> bool:
+        return all(
+            check.log_correct < -math.log(alpha) - power * math.log(length)
+            for length, check in zip(self.lengths, self.checks, strict=True)
+            if length >= start
+        )
+
+    def figure(self) -> Figure:
+        """Draw π(C) and π_ref(C) against |x|, with three polynomials that they fall below."""
+        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.lengths, _exp(c.log_correct for c in self.checks), "C0o-", label="verifier")
+        reference = _exp(c.log_correct_reference for c in self.checks)
+        axes.plot(self.lengths, reference, "C1s-", label="reference")
+        bound = _exp(self._log_bound(length) for length in self.lengths)
+        axes.plot(self.lengths, bound, "C0:", label="bound of theorem 1")
+        last = self.lengths[-1]
+        for power in (1, 2, 3):
+            polynomial = [length ** -float(power) for length in self.lengths]
+            axes.plot(self.lengths, polynomial, color="0.6", linewidth=0.8)
+            axes.annotate(f" $|x|^{{-{power}}}$", (last, polynomial[-1]), va="center", color="0.4")
+        axes.set(xlabel="prompt length |x|", ylabel="probability of a correct response")
+        axes.set(yscale="log", ylim=(None, 2), xlim=(0, last + 2.5), xticks=range(0, last + 1, 5))
+        axes.set_title("A verifier that cannot generate")
+        axes.legend(fontsize="small")
+        return figure
+
+
+def corollary1(margin: float = 0.2, beta: float = 0.1, longest: int = 20) -> Corollary1:
+    """Check corollary 1 on a family in which π_ref is not an efficient generator.
+
+    The prompt is a string of n bits, its only correct response is the prompt reversed, and π_ref is
+    uniform over the 2ⁿ strings. By symmetry one prompt of every length, 10…0, stands for all.
+
+    Args:
+        margin: δ of the verifier.
+        beta: β of the reward.
+        longest: Largest n; 2^longest responses are enumerated.
+    """
+    checks = []
+    for length in range(1, longest + 1):
+        log_reference = np.full(2**length, -length * math.log(2))
+        correct = np.arange(2**length) == 1  # the number of 0…01, which is 10…0 reversed
+        checks.append(verify(log_reference, correct, margin, beta))
+    return Corollary1(margin, beta, tuple(range(1, longest + 1)), tuple(checks))
+
+
+def _exp(logarithms: Iterable[float]) -> list[float]:
+    return [math.exp(value) for value in logarithms]
