@@ -2,10 +2,11 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PEERS := .venv-bench/.installed
 PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -14,14 +15,17 @@ demo: $(INSTALLED) ## tell the whole story on a small language model made here (
 	$(BIN)/rewardgap demo --out runs/demo
 
 test: $(INSTALLED) ## run the tests; pytest options go into ARGS="..."
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-clean: ## remove caches and build outputs; .venv and runs stay
+bench: $(INSTALLED) $(PEERS) ## measure speed and memory against peers; options go into ARGS="..."
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove caches and build outputs; .venv, .venv-bench and runs stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -31,4 +35,12 @@ $(BIN)/pip:
 $(INSTALLED): $(BIN)/pip pyproject.toml constraints.txt
 	@echo "Installing into .venv (the first time this takes a few minutes)"
 	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(PEERS): pyproject.toml constraints.txt benchmarks/requirements.txt
+	@echo "Installing the peers into .venv-bench (the first time this takes a few minutes)"
+	@$(PYTHON) -m venv .venv-bench
+	@echo '*' > .venv-bench/.gitignore
+	@.venv-bench/bin/pip install -qq --disable-pip-version-check \
+		-c constraints.txt -r benchmarks/requirements.txt -e .
 	@touch $@

@@ -8,6 +8,7 @@ The verbs of the command line are functions here; each takes its configuration a
 wrote. Names are imported when they are first used, so that `import rewardgap` is quick.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +33,16 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when one of them is first used.
+    """Import a public name when it is first used.
 
-    All at once: importing `rewardgap.score` for `load` alone would leave the module of that name
-    in the function's place.
+    Names whose modules come along are bound too: to import `rewardgap.score`, for `load` say, puts
+    the module in the place of the function.
     """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = {
-        public: getattr(import_module(f"{__name__}.{home}"), public)
-        for public, home in _HOMES.items()
-    }
-    globals().update(found)
-    return found[name]
+    import_module(f"{__name__}.{_HOMES[name]}")
+    for public, home in _HOMES.items():
+        module = sys.modules.get(f"{__name__}.{home}")
+        if hasattr(module, public):
+            globals()[public] = getattr(module, public)
+    return globals()[name]

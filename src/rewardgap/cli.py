@@ -37,16 +37,22 @@ def _say_where(config: Any, written: Any) -> str:
 
 def _say_metrics(config: Any, written: Any) -> str:
     """The table of the score files that a command has written."""
-    from rewardgap.metrics_table import report_metrics
+    from rewardgap.metrics import summarise
+    from rewardgap.metrics_table import format_table
+    from rewardgap.scores import read_scores
 
     files = sorted(written.glob("scores/*.jsonl")) if written.is_dir() else [written]
-    table = report_metrics(files)[1] if files else ""
-    return f"{table}wrote {written}\n"
+    summaries = {file.stem: summarise(read_scores(file)) for file in files}
+    return f"{format_table(summaries, {}) if files else ''}wrote {written}\n"
 
 
 def _say_report(config: Any, report: Any) -> str:
     figures, table = report
     return json.dumps(figures, indent=2) + "\n" if config.json else str(table)
+
+
+def _say_forecast(config: Any, found: Any) -> str:
+    return f"{found.table}\n\n{found.verdict}\nwrote {config.out}/forecast.json\n"
 
 
 COMMANDS = {
@@ -75,6 +81,19 @@ COMMANDS = {
         "rewardgap.configs:MetricsConfig",
         _say_report,
         positional="scores",
+    ),
+    "explain": Command(
+        "why a response got its reward: its tokens and the training pairs that moved it",
+        "rewardgap.explain:explain",
+        "rewardgap.configs:ExplainConfig",
+        _say_where,
+        positional="model",
+    ),
+    "forecast": Command(
+        "how accurate each kind would be once trained, from the initial language model alone",
+        "rewardgap.forecast:forecast",
+        "rewardgap.configs:ForecastConfig",
+        _say_forecast,
     ),
     "pretrain": Command(
         "make a small language model and its tokenizer from text",

@@ -87,7 +87,8 @@ class TrainConfig(KindConfig, ComputeConfig):
         """Refuse values that no run can have."""
         _at_least(self, 1, "epochs", "batch_size", "token_budget")
         _at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
-        for key, value in ("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm):
+        for key in ("learning_rate", "max_grad_norm"):
+            value = getattr(self, key)
             if value is not None and value <= 0:
                 raise UserError(f"{key} must be positive; it is {value}")
         for name in self.eval:
@@ -142,8 +143,9 @@ class MetricsConfig:
 class PretrainConfig:
     """Make a small causal language model and its tokenizer from text."""
 
-    text: list[str]
-    """.txt files of documents separated by blank lines, .jsonl files with `text` or `messages`"""
+    text: str | list[str]
+    """a .txt file of documents separated by blank lines, a .jsonl file of `text` or `messages`; or
+    a list of these"""
     out: str
     """the model's folder, which must be new"""
     vocabulary: int = 4096
@@ -179,9 +181,10 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no model can have."""
-        _at_least(self, 1, "layers", "heads", "feed_forward", "epochs", "batch_tokens")
+        _at_least(self, 1, "layers", "heads", "feed_forward", "epochs")
         _at_least(self, 0, "warmup_steps", "seed")
         _at_least(self, 2, "context")
+        _at_least(self, self.context, "batch_tokens")
         if not self.text:
             raise UserError("text names no file: give at least one")
         if self.width < 2 * self.heads or self.width % (2 * self.heads):
@@ -210,7 +213,7 @@ class DemoConfig:
     """seeds of the training runs; the data are the same for all"""
     dialogues: int = 10_000
     """dialogues that the language model learns from"""
-    epochs: int = 40
+    epochs: int = 20
     """passes over the training pairs"""
     learning_rate: float = 5e-5
     """learning rate of every kind"""
@@ -227,3 +230,84 @@ class DemoConfig:
         _at_least(self, 2, "dialogues")
         if not self.kinds or not self.seeds:
             raise UserError("kinds and seeds must each name at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(KindConfig, ComputeConfig):
+    """Say why a record's responses got their rewards: their tokens, and the training pairs."""
+
+    model: str
+    """a run's folder, a saved reward model, or a hub id"""
+    data: str
+    """where the record is: a file, a saved data set, a hub id, or source:part"""
+    id: str
+    """id of the record"""
+    out: str
+    """the .html page to write; all numbers go beside it as .json"""
+    twin: str | None = None
+    """id of a paraphrase of the record, whose loss of margin is split into tokens"""
+    twin_data: str | None = None
+    """where the paraphrase is, by default in the same data; alone: the same id there"""
+    top: int = 3
+    """training pairs to show that raise, and as many that lower, each reward"""
+    max_pairs: int | None = None
+    """look at a sample of so many training pairs; by default at all"""
+    seed: int = 0
+    """of the sample"""
+    train: str | None = None
+    """training data; a run knows its own"""
+    reference: str | None = None
+    """initial language model, where it has moved or the model was trained elsewhere"""
+    kind: str | None = None
+    """kind of a model trained elsewhere; a classification model is explicit by default"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that show nothing, and a page that would be its own JSON file."""
+        _at_least(self, 1, "top", "token_budget")
+        _at_least(self, 0, "seed")
+        if self.max_pairs is not None:
+            _at_least(self, 1, "max_pairs")
+        if not self.out.endswith((".html", ".htm")):
+            raise UserError(f"out must end in .html; it is {self.out}")
+
+
+Level = Literal["last-layer", "gradients"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastConfig(ComputeConfig):
+    """Forecast the accuracy of reward models that are not trained yet."""
+
+    model: str
+    """initial language model: a directory or a hub id"""
+    train: str | list[str]
+    """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
+    out: str
+    """folder for forecast.json, the table and the verdict"""
+    eval: dict[str, str] = field(default_factory=dict)
+    """evaluation data by name, as --eval.NAME DATA"""
+    kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
+    """kinds of reward model to forecast"""
+    beta: float | None = None
+    """factor of an implicit reward; by default 0.01, or 1 without a reference"""
+    verification_prompt: str | None = None
+    """a generative model's question, with {prompt} and {response}; by default the paper's"""
+    level: Level = "last-layer"
+    """what learns: the last layer alone (one forward pass), or all parameters (a backward pass)"""
+    loss: float = 0.3
+    """training loss of a pair at which training is expected to stop"""
+    sketch: int = 4096
+    """numbers that are kept of a gradient; 0 keeps all, for small data"""
+    seed: int = 0
+    """seed of the sketches and of a new head"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that leave nothing to forecast."""
+        _at_least(self, 1, "token_budget")
+        _at_least(self, 0, "sketch", "seed")
+        if not self.eval:
+            raise UserError("name at least one evaluation set, as --eval.NAME DATA")
+        if not self.kinds:
+            raise UserError("kinds must name at least one kind of reward model")
+        if self.loss <= 0:
+            raise UserError(f"loss must be positive; it is {self.loss}")

@@ -123,7 +123,11 @@ def check_initial_model(card: Card) -> Path:
             f"a model of kind {card.kind} is scored against its initial language model: "
             "name it with --reference"
         )
-    folder = locate_model(card.initial_model)
+    try:
+        folder = locate_model(card.initial_model)
+    except UserError as error:
+        message = f"name the reference of this reward model with --reference: {error}"
+        raise UserError(message) from error
     if card.initial_fingerprint not in (None, fingerprint(folder)):
         raise UserError(
             f"{card.initial_model} is no longer the model that this reward model was trained from; "
@@ -140,7 +144,10 @@ def load_reward_model(folder: Path, card: Card, dtype: torch.dtype) -> RewardMod
 
 def _kind_of_architecture(folder: Path) -> str:
     """The first kind that is saved as this architecture, if no other choice changes the reward."""
-    names = AutoConfig.from_pretrained(folder).architectures or []
+    try:
+        names = AutoConfig.from_pretrained(folder).architectures or []
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load a model from {folder}: {first_line(error)}") from error
     fitting = [name for name in KINDS if find_kind(name).recognises(names)]
     if not fitting:
         raise UserError(

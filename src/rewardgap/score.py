@@ -11,6 +11,7 @@ import torch
 from rewardgap.bag_of_words import BagOfWords, response_text
 from rewardgap.configs import ScoreConfig
 from rewardgap.devices import choose_device, choose_dtype
+from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import KindOptions, RewardModel
 from rewardgap.progress import progress
 from rewardgap.records import Message, Record
@@ -72,11 +73,13 @@ class Scorer:
 
         Args:
             prompt: a user's words, or a conversation that ends before the response.
-            responses: at least one response, none of them empty.
+            responses: what the assistant might say.
 
         Returns:
             one reward a response, in order.
         """
+        if not responses:
+            return []
         turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         answers = tuple((Message("assistant", response),) for response in responses)
         trees = self._encode([Record("prompt", turns, answers, (), {})])
@@ -198,8 +201,7 @@ def score(config: ScoreConfig) -> Path:
         UserError: the model or the data cannot be read, or the file cannot be written.
     """
     records = load_records(config.data, config.identical_pairs)
-    training = config.train or _training_data(config.model)
-    blind = BagOfWords.fit(load_records(training, "drop")) if training else None
+    blind = _bag_of_words(config)
     options = KindOptions(
         beta=config.beta,
         likelihood_weight=config.likelihood_weight,
@@ -218,6 +220,18 @@ def score(config: ScoreConfig) -> Path:
     )
     write_scores(config.out, scorer.score_records(records, blind))
     return Path(config.out)
+
+
+def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
+    """The baseline of the training data that are named, or of the run's own if still there."""
+    if config.train:
+        return BagOfWords.fit(load_records(config.train, "drop"))
+    training = _training_data(config.model)
+    try:
+        return BagOfWords.fit(load_records(training, "drop")) if training else None
+    except UserError as error:
+        logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
+        return None
 
 
 def _training_data(model: str) -> str | list[str] | None:

@@ -79,7 +79,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError | SafetensorError) -> UserError:
-    """safetensors reports a full disk as an error of its own."""
+    """The error to raise; a full disk is an error of its own to safetensors."""
     reason = getattr(error, "strerror", None) or first_line(error)
     return UserError(f"cannot write {path}: {reason}")
 

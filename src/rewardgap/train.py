@@ -57,7 +57,7 @@ def train(config: TrainConfig) -> Path:
     }
     initial = locate_model(config.model)
     _check_trackers(config)
-    dtype = choose_dtype(config.dtype, choose_device(config.device))
+    choose_device(config.device)  # refuses one that is not there; accelerate takes its own
     accelerator = Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
     )
@@ -66,6 +66,7 @@ def train(config: TrainConfig) -> Path:
         run = open_run(config.out, config.settings(), is_joining)
         if accelerator.is_main_process:
             remove_unfinished(run.folder)
+    dtype = choose_dtype(config.dtype, accelerator.device)
     settings = Settings(config, run, accelerator, dtype)
     if not run.reward_model.is_dir():
         _train_and_save(settings, initial, records, held_out)
@@ -77,7 +78,8 @@ def train(config: TrainConfig) -> Path:
 
 def _check_trackers(config: TrainConfig) -> None:
     """Refuse a tracker that is not installed; accelerate would leave it out."""
-    missing = [name for name in config.report_to if name not in get_available_trackers()]
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    missing = [name for name in config.report_to if name not in installed]
     if missing:
         raise UserError(f"report_to: {missing[0]} is not installed; pip install {missing[0]}")
 

@@ -1,0 +1,1 @@
+"""Side-by-side measurements of rewardgap and its peers: `python -m benchmarks`, or `make bench`."""

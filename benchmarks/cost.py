@@ -1,0 +1,77 @@
+"""How much work is necessary, and how fast this machine multiplies matrices.
+
+Necessary tokens are those that any method must compute: each prompt once, and every response.
+Padding, prompts computed again and the reference model of an implicit reward, which never changes,
+are not among them.
+"""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from benchmarks.worker import Job, Measurement
+from rewardgap.trees import Tree
+
+FORWARD, TRAINING = 1, 3  # passes: the gradients of inputs and of weights cost a forward pass each
+
+
+def necessary_tokens(trees: Sequence[Tree]) -> int:
+    """Each prompt once and every response."""
+    return sum(tree.size for tree in trees)
+
+
+def operations(
+    model: PreTrainedModel, trees: Sequence[Tree], passes: int, *, predicts: bool
+) -> float:
+    """Floating-point operations of the matrix products that the necessary tokens need.
+
+    A product with W weights costs 2 W a token. Attention costs 4 H d for every pair of a token and
+    one that it sees, in each layer (H heads of size d; the scores and the weighted sum). A model
+    that `predicts` multiplies the state before every response token with V output embeddings.
+    Embedding look-ups, norms, softmax and anything that is computed twice are not counted.
+    """
+    config = model.config.get_text_config()
+    weights = sum(
+        module.weight.numel()
+        for module in model.base_model.modules()
+        if isinstance(module, nn.Linear)
+    )
+    seen = sum(map(_seen, trees))
+    heads = config.num_hidden_layers * config.num_attention_heads * config.head_dim
+    forward = 2 * weights * necessary_tokens(trees) + 4 * heads * seen
+    if predicts:
+        responses = sum(len(tree.nodes[leaf]) for tree in trees for leaf in tree.leaves)
+        forward += 2 * config.hidden_size * config.vocab_size * responses
+    return float(passes * forward)
+
+
+def _seen(tree: Tree) -> int:
+    """Number of pairs of a token and one that it sees, itself included."""
+    total = 0
+    for node, tokens in enumerate(tree.nodes):
+        above = sum(len(tree.nodes[i]) for i in tree.path(node)[:-1])
+        total += len(tokens) * above + len(tokens) * (len(tokens) + 1) // 2
+    return total
+
+
+def matrix_product(job: Job) -> Measurement:
+    """The fastest of several products of two large square matrices: the machine's peak."""
+    size = 8192 if job.device == "cuda" else 2048
+    factor = torch.randn(size, size, device=job.device).to(getattr(torch, job.dtype))
+    best = float("inf")
+    for _ in range(8):
+        synchronize(job.device)
+        began = time.perf_counter()
+        factor @ factor
+        synchronize(job.device)
+        best = min(best, time.perf_counter() - began)
+    return Measurement(best, [], operations=2.0 * size**3, threads=torch.get_num_threads())
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU, where the work is done on one."""
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,165 @@
+"""The side of rewardgap: its own optimiser steps and scorer, fed in the order of the rows."""
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.cost import FORWARD, TRAINING, necessary_tokens, operations, synchronize
+from benchmarks.settings import BETA, LEARNING_RATE
+from benchmarks.worker import Job, Measurement
+from rewardgap.configs import TrainConfig
+from rewardgap.fit import Encoded, Settings, Trainer, take_step
+from rewardgap.kinds import find_kind
+from rewardgap.kinds.reward_model import KindOptions
+from rewardgap.kinds.trained import TrainedRewardModel
+from rewardgap.records import Record, parse_record
+from rewardgap.reference import Reference
+from rewardgap.runs import Run
+from rewardgap.score import load
+from rewardgap.template import Template
+from rewardgap.trees import Tree
+
+
+def explicit(job: Job) -> Measurement:
+    """Training an explicit reward model."""
+    return _train(job, "explicit")
+
+
+def implicit(job: Job) -> Measurement:
+    """Training an implicit reward model against a reference that is computed once."""
+    return _train(job, "implicit")
+
+
+def score(job: Job) -> Measurement:
+    """Rewards of all responses by an explicit reward model, tokenisation included."""
+    records = _records(job)
+    scorer = load(job.model, dtype=job.dtype, device=job.device)
+    scorer.score_records(records[: job.warm_up])
+    timed = records[job.warm_up :]
+    synchronize(job.device)
+    began = time.perf_counter()
+    rows = scorer.score_records(timed)
+    seconds = time.perf_counter() - began
+    trees = scorer.model.encode(timed)
+    return Measurement(
+        seconds,
+        [reward for row in rows for reward in (*row.scores_chosen, *row.scores_rejected)],
+        tokens=necessary_tokens(trees),
+        operations=operations(scorer.model.model, trees, FORWARD, predicts=False),
+        threads=torch.get_num_threads(),
+        peak_memory=gpu_memory(job.device),
+    )
+
+
+def _records(job: Job) -> list[Record]:
+    rows = enumerate(job.read_rows(), start=1)
+    return [parse_record(row, f"row {number}") for number, row in rows]
+
+
+def _train(job: Job, kind: str) -> Measurement:
+    folder = Path(job.model)
+    template = Template.load(folder)
+    model = find_kind(kind).load(folder, template, KindOptions(beta=BETA), torch.float32)
+    trees = model.encode_for_training(_records(job))
+    model.check_readable(trees)
+    trainer = _trainer(job, kind, model)
+    references, reference_seconds = _references(job, trainer, template, trees)
+    data = Encoded(trees, references)
+    steps = [
+        range(start, min(start + job.pairs_per_step, len(trees)))
+        for start in range(0, len(trees), job.pairs_per_step)
+    ]
+    untimed = job.warm_up // job.pairs_per_step
+    losses = [take_step(trainer, data, list(step))["loss"] for step in steps[:untimed]]
+    synchronize(job.device)
+    with _profile(job.profile):
+        began = time.perf_counter()
+        losses += [take_step(trainer, data, list(step))["loss"] for step in steps[untimed:]]
+        synchronize(job.device)
+        seconds = time.perf_counter() - began
+    timed = trees[job.warm_up :]
+    return Measurement(
+        seconds,
+        losses,
+        reference_seconds=reference_seconds,
+        tokens=necessary_tokens(timed),
+        operations=operations(model.model, timed, TRAINING, predicts=model.needs_reference),
+        threads=torch.get_num_threads(),
+        peak_memory=gpu_memory(job.device),
+    )
+
+
+def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
+    """What `rewardgap.fit` makes for a run with these settings."""
+    config = TrainConfig(
+        model=job.model,
+        kind=kind,
+        train=job.rows,
+        out=job.scratch,
+        learning_rate=LEARNING_RATE,
+        batch_size=job.pairs_per_step,
+    )
+    accelerator = Accelerator(cpu=job.device == "cpu")
+    settings = Settings(config, Run(Path(job.scratch)), accelerator, getattr(torch, job.dtype))
+    model.to(accelerator.device).train()
+    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    wrapped, optimizer = accelerator.prepare(model, adam)
+    return Trainer(model, wrapped, optimizer, settings)
+
+
+def _references(
+    job: Job, trainer: Trainer, template: Template, trees: Sequence[Tree]
+) -> tuple[list[np.ndarray] | None, float]:
+    """Reference log-probabilities of all rows, and the time of those after the warm-up."""
+    if not trainer.model.needs_reference:
+        return None, 0.0
+    settings = trainer.settings
+    reference = Reference(
+        Path(job.model),
+        template,
+        torch.float32,
+        settings.accelerator.device,
+        settings.config.token_budget,
+        Path(job.scratch),
+        products=settings.dtype,
+    )
+    first = reference.log_probs(trees[: job.warm_up])
+    began = time.perf_counter()
+    others = reference.log_probs(trees[job.warm_up :])
+    return first + others, time.perf_counter() - began
+
+
+class _profile:
+    """Profile what is done in the block, and write a table of it; nothing without a path."""
+
+    def __init__(self, path: str):
+        self.path = path
+        activities = [ProfilerActivity.CPU]
+        if torch.cuda.is_available():
+            activities.append(ProfilerActivity.CUDA)
+        self.profiler = (
+            profile(activities=activities, record_shapes=True) if path else nullcontext()
+        )
+
+    def __enter__(self) -> None:
+        self.profiler.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.profiler.__exit__(*error)
+        if self.path:
+            by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+            table = self.profiler.key_averages().table(
+                sort_by=by, row_limit=25, max_name_column_width=50
+            )
+            Path(self.path).write_text(table, "utf-8")
+
+
+def gpu_memory(device: str) -> int:
+    """Bytes allocated on the GPU at the highest; 0 elsewhere."""
+    return torch.cuda.max_memory_allocated() if device == "cuda" else 0

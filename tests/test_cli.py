@@ -1,0 +1,333 @@
+"""The command line: what it takes, what it prints, and one line for every mistake."""
+
+import dataclasses
+import errno
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import pair_rows, read_rows, write_rows
+
+from rewardgap.cli import COMMANDS, main
+from rewardgap.configs import TrainConfig
+from rewardgap.kinds import KINDS
+from rewardgap.runs import Run
+
+GOOD = {"prompt": "hi", "chosen": "yes", "rejected": "no"}
+
+
+@pytest.fixture(autouse=True)
+def desk(folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a model, training data and test data; no hub to ask."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REWARDGAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "model").symlink_to(folders("llama"))
+    write_rows(tmp_path / "train.jsonl", pair_rows(6))
+    write_rows(tmp_path / "test.jsonl", pair_rows(4, start=6))
+    return tmp_path
+
+
+def flags(command: str, **values: object) -> list[str]:
+    """Words of the command line; two underscores stand for a dot, None leaves a default out."""
+    settings: dict[str, object] = {"model": "model", "out": "out", "device": "cpu"}
+    if command == "train":
+        settings |= {"kind": "explicit", "train": "train.jsonl", "epochs": 1, "batch_size": 4}
+    settings |= values
+    given = {k.replace("__", "."): str(v) for k, v in settings.items() if v is not None}
+    return [command, *(word for k, v in given.items() for word in (f"--{k}", v))]
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below a folder, with the bytes of the files."""
+    paths = (path for path in folder.rglob("*") if not path.is_symlink())
+    return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+@pytest.fixture
+def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    """Runs a command that must fail with one line and write nothing; returns the line."""
+
+    def run(words: list[str]) -> str:
+        before = content(desk)
+        capsys.readouterr()
+        assert main(words) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("rewardgap: ") and printed.err.endswith("\n")
+        assert printed.err.count("\n") == 1
+        assert content(desk) == before
+        return printed.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "unknown command 'trian'; the commands are demo, train, score"),
+        (["train"], "required: model, kind, train, out"),
+        (flags("train", colour="red"), "--colour red; the keys are max_length, "),
+        (flags("train", kind="best"), f"unknown kind 'best'; the kinds are {', '.join(KINDS)}"),
+        (flags("train", dtype="float16"), "'auto', 'float32', 'bfloat16'"),
+        (flags("train", schedule="steps"), "'constant', 'linear', 'cosine'"),
+        (flags("train", identical_pairs="keep"), "'refuse', 'drop'"),
+        (flags("train", epochs="many"), '"epochs"'),
+        (flags("train", epochs=0), "epochs must be at least 1; it is 0"),
+        (flags("train", seed=-1), "seed must be at least 0"),
+        (flags("train", learning_rate=0), "learning_rate must be positive"),
+        (flags("train", max_grad_norm=-1), "max_grad_norm must be positive"),
+        (flags("train", eval="test.jsonl"), '"eval"'),
+        (flags("train", eval='{"../a": "test.jsonl"}'), "eval has the name '../a'"),
+        (flags("train", eval__a="none.jsonl"), "none.jsonl: no such file"),
+        (flags("train", device="cuda:99"), "device"),
+        (flags("train", config="none.yaml"), "none.yaml"),
+        (flags("train", train="none.jsonl"), "none.jsonl: no such file"),
+        (flags("train", train="agreement"), "agreement:PART"),
+        (flags("train", model="./none"), "./none does not exist"),
+        (flags("train", model="none"), "none is neither a directory nor a model that the hub"),
+        ([*flags("train"), "extra"], "extra"),
+        (["train", "extra"], "unexpected 'extra'"),
+        (["train", "--model"], "--model"),
+        (flags("score", data="none.jsonl"), "none.jsonl: no such file"),
+        (flags("score", data="test.jsonl"), "name one with --kind: explicit, "),
+        (["score", "model", "more", "--data", "test.jsonl"], "unexpected 'more'"),
+        (["metrics"], "required: scores"),
+        (["metrics", "none.jsonl"], "there is no score file none.jsonl"),
+    ],
+)
+def test_a_mistake_in_the_words_is_one_line(words, message, refused):
+    assert message in refused(words)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "data.jsonl: holds no records"),
+        ([GOOD, "{"], "data.jsonl, line 2: broken JSON"),
+        ([GOOD, GOOD, ["a"]], "data.jsonl, line 3: a list, not an object"),
+        ([GOOD, {"prompt": "hi", "chosen": "yes"}], "line 2: `rejected` is missing"),
+        ([GOOD | {"chosen": 3}], "line 1: `chosen` must be"),
+        ([GOOD | {"prompt": {"a": "b"}}], "line 1: `prompt` must be"),
+        ([GOOD, GOOD | {"rejected": " "}], "line 2: `rejected` has an empty response"),
+        ([GOOD, GOOD | {"rejected": "yes"}], "line 2: the same response is both chosen and"),
+        ([GOOD | {"id": "a"}, GOOD | {"id": "a"}], "line 2: `id` 'a' occurs twice"),
+    ],
+)
+@pytest.mark.parametrize("key", ["train", "eval.test", "data"])
+def test_a_mistake_in_the_data_is_one_line(key, rows, message, desk, refused):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (desk / "data.jsonl").write_text("".join(line + "\n" for line in lines))
+    command = "score" if key == "data" else "train"
+    assert message in refused(flags(command, **{key: "data.jsonl"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3\n", "'epoch' is not accepted; the keys are max_length, "),
+        ("epochs: three\n", '"epochs"'),
+        ("- epochs\n", "- epochs"),
+        ("epochs: [\n", "config"),
+        ("train: []\n", "an empty list names no data"),
+    ],
+)
+def test_a_mistake_in_the_yaml_is_one_line(text, message, desk, refused):
+    (desk / "config.yaml").write_text(text)
+    assert message in refused(flags("train", config="config.yaml", train=None, epochs=None))
+
+
+def test_identical_responses_can_be_dropped(desk, caplog):
+    write_rows(desk / "data.jsonl", [GOOD, GOOD | {"rejected": "yes"}])
+    assert main(flags("train", train="data.jsonl", identical_pairs="drop")) == 0
+    assert "are the same: 1, the first at data.jsonl, line 2" in caplog.text
+
+
+@pytest.mark.parametrize("command", ["train", "score"])
+def test_a_model_directory_without_safe_weights(command, desk, refused):
+    folder = shutil.copytree(desk / "model", desk / "bare")
+    words = flags(command, model="bare", kind="implicit-no-reference")
+    words += ["--data", "test.jsonl"] if command == "score" else []
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "bare has no safetensors weights" in refused(words)
+    (folder / "config.json").unlink()
+    assert "bare has no config.json" in refused(words)
+
+
+def test_a_reference_with_another_tokenizer(desk, refused):
+    folder = shutil.copytree(desk / "model", desk / "other")
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace("<|user|>", "<|human|>"))
+    words = flags("score", kind="implicit", reference="other", data="test.jsonl")
+    assert "other has another tokenizer than the reward model" in refused(words)
+
+
+def test_an_output_folder_of_another_configuration(refused, capsys):
+    assert main(flags("train", eval__test="test.jsonl")) == 0
+    message = refused(flags("train", eval__test="test.jsonl", seed=1, kind="implicit"))
+    assert "out holds a run with another kind, seed; choose another out" in message
+    assert "pass --resume" in refused(flags("train", eval__test="test.jsonl"))
+    capsys.readouterr()
+    assert main([*flags("train", eval__test="test.jsonl"), "--resume"]) == 0
+    assert "wrote out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("room", "every"), [(200, 0), (1200, 0), (20_000, 1), (20_000, 0)])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(room, every, desk, capsys):
+    words = flags("train", eval__test="test.jsonl", checkpoint_steps=every, epochs=5)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    capsys.readouterr()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, usual[1]))
+    try:
+        assert main(words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    error = capsys.readouterr().err
+    assert error.startswith("rewardgap: ") and error.count("\n") == 1
+    assert "File too large" in error  # what the system says of this disk
+    assert {path.name for path in desk.glob("out/*")} <= {"config.yaml", "log.jsonl", "checkpoints"}
+    assert not list(desk.glob("out/**/*unfinished*"))
+    assert main([*words, "--resume"]) == 0
+    assert len(read_rows(desk / "out" / "log.jsonl")) == 10
+
+
+def test_a_disk_that_fills_while_scores_are_written(desk, monkeypatch, refused):
+    assert main(flags("train")) == 0
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    message = refused(flags("score", model="out", data="test.jsonl", out="scores.jsonl"))
+    assert message == "rewardgap: cannot write scores.jsonl: No space left on device\n"
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupt(config: TrainConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("rewardgap.train"), "train", interrupt)
+    capsys.readouterr()
+    assert main(flags("train")) == 130
+    assert capsys.readouterr().err == "rewardgap: interrupted\n"
+
+
+@pytest.fixture
+def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
+    """What `train` is called with, in place of training."""
+    seen: list[TrainConfig] = []
+
+    def look(config: TrainConfig) -> Path:
+        seen.append(config)
+        return desk
+
+    monkeypatch.setattr(import_module("rewardgap.train"), "train", look)
+    return seen
+
+
+def test_flags_win_over_yaml_and_yaml_over_defaults(desk, configured):
+    (desk / "config.yaml").write_text(
+        "model: here\nkind: implicit\ntrain: [a.jsonl, b.jsonl]\nout: there\nepochs: 7\n"
+        "learning_rate: 1e-5\neval:\n  one: a.jsonl\n  two: b.jsonl\n"
+    )
+    for words in (["--epochs", "9"], ["--epochs=9"]):
+        assert main(["train", "--config", "config.yaml", *words]) == 0
+    expected = TrainConfig(
+        model="here",
+        kind="implicit",
+        train=["a.jsonl", "b.jsonl"],
+        out="there",
+        epochs=9,
+        learning_rate=1e-5,
+        eval={"one": "a.jsonl", "two": "b.jsonl"},
+    )
+    assert configured == [expected, expected]
+
+
+def test_evaluation_sets_by_name(configured):
+    assert main(flags("train", eval__a="a.jsonl", eval__paraphrased="p.jsonl")) == 0
+    assert configured[0].eval == {"a": "a.jsonl", "paraphrased": "p.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("words", "resume"),
+    [
+        ([], False),
+        (["--resume"], True),
+        (["--resume", "--seed", "1"], True),
+        (["--resume", "true"], True),
+        (["--resume=false"], False),
+        (["--resume", "--gradient_checkpointing"], True),
+    ],
+)
+def test_a_bare_flag_is_true(words, resume, configured):
+    assert main(flags("train") + words) == 0
+    assert configured[0].resume is resume
+    assert configured[0].gradient_checkpointing is ("--gradient_checkpointing" in words)
+
+
+def test_the_defaults_are_the_papers(configured):
+    assert main(flags("train", device=None, epochs=None, batch_size=None)) == 0
+    config = configured[0]
+    assert (config.learning_rate, config.batch_size, config.schedule) == (1e-6, 32, "constant")
+    assert config.epochs == 5 and config.max_length is None and config.warmup_steps == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_every_key_with_a_word_of_explanation(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    module, _, name = COMMANDS[command].config.partition(":")
+    for field in dataclasses.fields(getattr(import_module(module), name)):
+        found = re.search(rf"^  --{field.name} \S+(.*?)\(", text, re.MULTILINE | re.DOTALL)
+        assert found and len(found[1].split()) >= 2, field.name
+
+
+def test_the_overview_names_commands_and_kinds(capsys):
+    for words in ([], ["--help"], ["-h"]):
+        assert main(words) == 0
+        text = capsys.readouterr().out
+        assert all(name in text for name in (*COMMANDS, *KINDS))
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("rewardgap ")
+
+
+def test_train_score_and_metrics_one_after_the_other(desk, capsys):
+    assert main(flags("train", eval__test="test.jsonl")) == 0
+    printed = capsys.readouterr().out
+    assert "test" in printed and "longer" in printed and "wrote out" in printed
+    words = ["score", "out", "--data", "test.jsonl", "--out", "again.jsonl", "--device", "cpu"]
+    assert main(words) == 0
+    own = Run(desk / "out").scores("test")
+    assert (desk / "again.jsonl").read_bytes() == own.read_bytes()
+    capsys.readouterr()
+    assert main(["metrics", "again.jsonl", str(own), "--json"]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert list(report) == ["again.jsonl", str(own)]
+    kept = json.loads((desk / "out" / "metrics.json").read_text())["test"]
+    assert {key: report["again.jsonl"][key] for key in kept} == kept
+    assert main(["metrics", "again.jsonl", str(own)]) == 0
+    assert "cannot be told from" in capsys.readouterr().out
+
+
+def test_a_process_of_its_own_fails_with_status_2_and_one_line(desk):
+    (desk / "data.jsonl").write_text(json.dumps(GOOD) + "\n{\n")
+    words = flags("train", train="data.jsonl")
+    result = subprocess.run(
+        [sys.executable, "-m", "rewardgap.cli", *words], capture_output=True, text=True
+    )
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith("rewardgap: data.jsonl, line 2: broken JSON")
+    assert result.stderr.count("\n") == 1
+    assert not (desk / "out").exists()
