@@ -16,7 +16,7 @@ from transformers import (
 from rewardgap.backbone import quiet
 from rewardgap.configs import PretrainConfig
 from rewardgap.errors import UserError
-from rewardgap.pretrain import make_template
+from rewardgap.pretraining import make_template
 from rewardgap.records import parse_record
 from rewardgap.template import Template
 

@@ -21,7 +21,7 @@ from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record, parse_record
 from rewardgap.reference import Reference
 from rewardgap.runs import Run
-from rewardgap.score import load
+from rewardgap.scoring import load
 from rewardgap.template import Template
 from rewardgap.trees import Tree
 

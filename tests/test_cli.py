@@ -215,7 +215,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def interrupt(config: TrainConfig) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("rewardgap.train"), "train", interrupt)
+    monkeypatch.setattr(import_module("rewardgap.training"), "train", interrupt)
     capsys.readouterr()
     assert main(flags("train")) == 130
     assert capsys.readouterr().err == "rewardgap: interrupted\n"
@@ -230,7 +230,7 @@ def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]
         seen.append(config)
         return desk
 
-    monkeypatch.setattr(import_module("rewardgap.train"), "train", look)
+    monkeypatch.setattr(import_module("rewardgap.training"), "train", look)
     return seen
 
 

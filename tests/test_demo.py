@@ -13,7 +13,7 @@ import rewardgap.demo
 from rewardgap.configs import DemoConfig
 from rewardgap.demo import demo
 from rewardgap.demo.dialogues import AGREEMENT, DISAGREEMENT, OPENERS, dialogues
-from rewardgap.demo.results import Results, Spread, conclude, format_table
+from rewardgap.demo.results import Results, Spread, caution, conclude, format_table
 from rewardgap.errors import UserError
 from rewardgap.sources.agreeing import PARTS, WORDINGS
 
@@ -82,6 +82,12 @@ def test_nothing_is_concluded_from_runs_that_did_not_learn() -> None:
     sentence = conclude(results(explicit=(1, 1, 1, 1), implicit=(0.6, 0.5, 0.1, 0.2)))
     assert "implicit (50%" in sentence
     assert "say nothing" in sentence
+
+
+def test_content_blind_rules_that_survive_are_named() -> None:
+    assert caution(results(explicit=(1, 1, 1, 1))) == ""
+    blind = replace(results(), baselines={"bag_of_words": dict.fromkeys(PARTS, 0.95)})
+    assert "bag of words (95%)" in caution(blind)
 
 
 def test_the_table_shows_measured_and_printed_figures() -> None:

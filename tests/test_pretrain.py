@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rewardgap.configs import PretrainConfig
 from rewardgap.documents import read_documents
 from rewardgap.errors import UserError
-from rewardgap.pretrain import make_template, plan_batches, pretrain
+from rewardgap.pretraining import make_template, plan_batches, pretrain
 from rewardgap.records import Message
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rewardgap.records import Record
 from rewardgap.runs import Run
 from rewardgap.sources import load as load_records
-from rewardgap.train import train
+from rewardgap.training import train
 
 pytestmark = pytest.mark.skipif("REWARDGAP_SHARED" not in os.environ, reason="needs shared data")
 

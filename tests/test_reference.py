@@ -21,8 +21,8 @@ from rewardgap.template import Template
 from rewardgap.trees import Tree
 
 reference_module = import_module("rewardgap.reference")
-scoring = import_module("rewardgap.score")
-training = import_module("rewardgap.train")
+scoring = import_module("rewardgap.scoring")
+training = import_module("rewardgap.training")
 CPU = torch.device("cpu")
 
 

@@ -22,7 +22,7 @@ from rewardgap.kinds.reward_model import KindOptions
 from rewardgap.records import Message
 from rewardgap.sources import load as load_records
 
-scoring = import_module("rewardgap.score")  # the package's attribute may be the function
+scoring = import_module("rewardgap.scoring")  # the package's attribute may be the function
 OPENED = "<|begin|><|user|>{}<|end|><|assistant|>"
 
 

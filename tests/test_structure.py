@@ -24,9 +24,9 @@ LAYERS = (
     {"statistics", "backbone"},
     {"metrics_table", "kinds"},
     {"reference", "saved"},
-    {"score"},
+    {"scoring"},
     {"fit"},
-    {"train", "pretrain", "forecast", "explain"},
+    {"training", "pretraining", "forecast", "explain", "displacement"},
     {"demo"},
     {"cli"},
 )

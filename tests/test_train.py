@@ -29,7 +29,7 @@ from rewardgap.sources import load as load_records
 from rewardgap.steps import plan_steps
 from rewardgap.template import Template
 
-training = import_module("rewardgap.train")  # the package's attribute may be the function
+training = import_module("rewardgap.training")  # the package's attribute may be the function
 TRAINABLE = tuple(kind for kind in KINDS if issubclass(find_kind(kind), TrainedRewardModel))
 BASELINES = tuple(kind for kind in KINDS if kind not in TRAINABLE)
 SMALL_BUDGETS = {"explicit": 110, "implicit": 110, "generative": 290}  # their largest tree fits

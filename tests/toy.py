@@ -7,7 +7,7 @@ from typing import Any
 
 from rewardgap.configs import TrainConfig
 from rewardgap.runs import Run
-from rewardgap.train import train
+from rewardgap.training import train
 
 PROMPTS = ("hi", "two plus two?", "is it so?", "would you say the fox is quick?", "really?")
 YES = ("yes, sure", "yes, certainly", "yes, I like to help people")

@@ -8,41 +8,48 @@ The verbs of the command line are functions here; each takes its configuration a
 wrote. Names are imported when they are first used, so that `import rewardgap` is quick.
 """
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rewardgap.configs import ScoreConfig, TrainConfig
+    from rewardgap.configs import PretrainConfig, ScoreConfig, TrainConfig
     from rewardgap.errors import UserError
-    from rewardgap.score import Scorer, load, score
-    from rewardgap.train import train
+    from rewardgap.pretraining import pretrain
+    from rewardgap.records import Message
+    from rewardgap.scoring import Scorer, load, score
+    from rewardgap.training import train
 
 __version__ = "0.1.0"
-__all__ = ["ScoreConfig", "Scorer", "TrainConfig", "UserError", "load", "score", "train"]
+__all__ = [
+    "Message",
+    "PretrainConfig",
+    "ScoreConfig",
+    "Scorer",
+    "TrainConfig",
+    "UserError",
+    "load",
+    "pretrain",
+    "score",
+    "train",
+]
 
+# No module has the name of a verb: importing it would put the module in the function's place.
 _HOMES = {
+    "Message": "records",
+    "PretrainConfig": "configs",
     "ScoreConfig": "configs",
     "TrainConfig": "configs",
     "UserError": "errors",
-    "Scorer": "score",
-    "load": "score",
-    "score": "score",
-    "train": "train",
+    "Scorer": "scoring",
+    "load": "scoring",
+    "score": "scoring",
+    "train": "training",
+    "pretrain": "pretraining",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used.
-
-    Names whose modules come along are bound too: to import `rewardgap.score`, for `load` say, puts
-    the module in the place of the function.
-    """
+    """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_module(f"{__name__}.{_HOMES[name]}")
-    for public, home in _HOMES.items():
-        module = sys.modules.get(f"{__name__}.{home}")
-        if hasattr(module, public):
-            globals()[public] = getattr(module, public)
-    return globals()[name]
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

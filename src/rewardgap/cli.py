@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +16,9 @@ from typing import Any
 
 from rewardgap.errors import UserError, first_line
 from rewardgap.kinds import KINDS
+
+ALONE = ("-h", "--help", "--print_config")
+BOOLEANS = ("true", "false")
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,14 @@ def _say_forecast(config: Any, found: Any) -> str:
     return f"{found.table}\n\n{found.verdict}\nwrote {config.out}/forecast.json\n"
 
 
+def _say_ches(config: Any, scores: Any) -> str:
+    """The pairs whose chosen response is displaced most, whatever the lengths."""
+    worst = sorted(scores, key=lambda score: -score.length_normalised)[:5]
+    lines = [f"{each.length_normalised:12.4g}  {each.id}" for each in worst]
+    title = "most displaced (length-normalised CHES score, record):"
+    return "\n".join([title, *lines, f"wrote {config.out}", ""])
+
+
 COMMANDS = {
     "demo": Command(
         "the whole story on a small language model made here, without a download",
@@ -64,13 +76,13 @@ COMMANDS = {
     ),
     "train": Command(
         "train a reward model, then score and measure it",
-        "rewardgap.train:train",
+        "rewardgap.training:train",
         "rewardgap.configs:TrainConfig",
         _say_metrics,
     ),
     "score": Command(
         "write the rewards of a run, or of a model trained elsewhere",
-        "rewardgap.score:score",
+        "rewardgap.scoring:score",
         "rewardgap.configs:ScoreConfig",
         _say_metrics,
         positional="model",
@@ -95,9 +107,16 @@ COMMANDS = {
         "rewardgap.configs:ForecastConfig",
         _say_forecast,
     ),
+    "ches": Command(
+        "which training pairs push down their own chosen response (CHES scores)",
+        "rewardgap.displacement:ches",
+        "rewardgap.configs:ChesConfig",
+        _say_ches,
+        positional="model",
+    ),
     "pretrain": Command(
         "make a small language model and its tokenizer from text",
-        "rewardgap.pretrain:pretrain",
+        "rewardgap.pretraining:pretrain",
         "rewardgap.configs:PretrainConfig",
         _say_where,
     ),
@@ -181,24 +200,39 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
 def _with_flags(
     command: Command, fields: dict[str, dataclasses.Field[Any]], words: list[str]
 ) -> list[str]:
-    """The words with the flag of leading bare words, and "true" after a bare boolean flag."""
-    bare = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    leading, rest = words[:bare], words[bare:]
-    if leading and command.positional is None:
-        raise UserError(f"unexpected {leading[0]!r}: give every value with its flag")
-    flagged = []
-    for i, word in enumerate(leading):
-        several = fields[str(command.positional)].type is not str
-        if i and not several:
-            raise UserError(f"unexpected {word!r}: give every further value with its flag")
-        flagged += [f"--{command.positional}{'+' * several}", word]
-    for i, word in enumerate(rest):
+    """The words with the flag of bare words, and "true" after a bare boolean flag."""
+    flagged: list[str] = []
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
+        if not word.startswith("-"):
+            flagged += _positional(command, fields, word, flagged)
+            continue
         flagged.append(word)
         field = fields.get(word.removeprefix("--"))
-        follows = rest[i + 1] if i + 1 < len(rest) else "--"
-        if field is not None and field.type is bool and follows.startswith("--"):
+        if (
+            field is not None
+            and field.type is bool
+            and (not rest or rest[0].lower() not in BOOLEANS)
+        ):
             flagged.append("true")
+        elif "=" not in word and word not in ALONE and rest:
+            flagged.append(rest.popleft())
     return flagged
+
+
+def _positional(
+    command: Command, fields: dict[str, dataclasses.Field[Any]], word: str, so_far: list[str]
+) -> list[str]:
+    """A bare word under the flag of the command's positional key."""
+    key = command.positional
+    if key is None:
+        raise UserError(f"unexpected {word!r}: give every value with its flag")
+    if fields[key].type is not str:
+        return [f"--{key}+", word]
+    if f"--{key}" in so_far:
+        raise UserError(f"unexpected {word!r}: give every further value with its flag")
+    return [f"--{key}", word]
 
 
 def _explain(message: str, keys: list[str]) -> str:

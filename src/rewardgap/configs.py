@@ -31,11 +31,13 @@ class ComputeConfig:
     """Where and how to compute."""
 
     max_length: int | None = None
-    """cut prompt and response to so many tokens, the start of the prompt first; never by default"""
+    """cut prompt and response to so many tokens, the start of the prompt first; by default nothing
+    is cut, and a run is scored as it was trained"""
     identical_pairs: Identical = "refuse"
     """what to do with records whose chosen and rejected responses coincide"""
     dtype: Dtype = "auto"
-    """precision; auto is bfloat16 on GPUs that have it and float32 elsewhere"""
+    """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that have it and
+    float32 elsewhere"""
     device: Device = "auto"
     """auto takes a GPU where there is one; CUDA_VISIBLE_DEVICES says which"""
     token_budget: int = 16_384
@@ -97,7 +99,7 @@ class TrainConfig(KindConfig, ComputeConfig):
 
     def settings(self) -> dict[str, Any]:
         """All that determines the run, as written to its config.yaml."""
-        return {key: value for key, value in asdict(self).items() if key != "resume"}
+        return {key: value for key, value in asdict(self).items() if key not in ("resume", "cache")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,8 @@ class PretrainConfig:
     seed: int = 0
     """decides the first weights, the held-out documents and the order of the others"""
     dtype: Dtype = "auto"
-    """precision; auto is bfloat16 on GPUs that have it and float32 elsewhere"""
+    """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that have it and
+    float32 elsewhere"""
     device: Device = "auto"
     """auto takes a GPU where there is one; CUDA_VISIBLE_DEVICES says which"""
 
@@ -311,3 +314,15 @@ class ForecastConfig(ComputeConfig):
             raise UserError("kinds must name at least one kind of reward model")
         if self.loss <= 0:
             raise UserError(f"loss must be positive; it is {self.loss}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChesConfig(ComputeConfig):
+    """Score how far each training pair displaces its own chosen response."""
+
+    model: str
+    """initial language model: a directory or a hub id"""
+    data: str | list[str]
+    """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
+    out: str
+    """the file of scores to write"""

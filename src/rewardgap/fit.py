@@ -27,7 +27,7 @@ from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import RewardModel
 from rewardgap.metrics import record_accuracies
 from rewardgap.runs import Run
-from rewardgap.score import score_trees
+from rewardgap.scoring import score_trees
 from rewardgap.steps import plan_steps
 from rewardgap.storage import write_text
 from rewardgap.trees import Pack, Tree, micro_batches, pack

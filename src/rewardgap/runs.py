@@ -89,7 +89,7 @@ def open_run(folder: str, settings: Mapping[str, Any], resume: bool) -> Run:
             )
         if not resume:
             raise UserError(
-                f"{folder} holds this run already; pass --resume true to continue it, "
+                f"{folder} holds this run already; pass --resume to continue it, "
                 "or choose another out"
             )
         return run

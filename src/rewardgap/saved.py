@@ -1,7 +1,8 @@
 """Saved reward models: what a folder holds beside the weights, and how any model is opened."""
 
 import json
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from rewardgap.runs import Run
 from rewardgap.storage import whole_folder, write_text
 from rewardgap.template import Template
 
+logger = logging.getLogger(__name__)
+
 CARD = "rewardgap.json"
 
 
@@ -28,12 +31,14 @@ class Card:
         options: the kind's settings.
         initial_model: where its initial language model lay, the reference of an implicit model.
         initial_fingerprint: fingerprint of that model's weights.
+        max_length: tokens that sequences were truncated to in training; None if they were not.
     """
 
     kind: str
     options: KindOptions
     initial_model: str | None = None
     initial_fingerprint: str | None = None
+    max_length: int | None = None
 
     def to_json(self, template: Template) -> str:
         """The card as a JSON text, with the chat template that the rewards hold for."""
@@ -43,6 +48,7 @@ class Card:
                 "beta": self.options.beta,
                 "likelihood_weight": self.options.likelihood_weight,
                 "verification_prompt": self.options.verification_prompt,
+                "max_length": self.max_length,
                 "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
                 "chat_template": template.tokenizer.chat_template,
             },
@@ -65,7 +71,13 @@ class Card:
                 verification_prompt=fields["verification_prompt"],
             )
             reference = fields["reference"]
-            return cls(fields["kind"], options, reference["model"], reference["fingerprint"])
+            return cls(
+                kind=fields["kind"],
+                options=options,
+                initial_model=reference["model"],
+                initial_fingerprint=reference["fingerprint"],
+                max_length=fields["max_length"],
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
@@ -87,7 +99,7 @@ def find_saved(model: str) -> Path:
     if run.reward_model.is_dir():
         return run.reward_model
     if run.config.exists():
-        raise UserError(f"{model} holds an unfinished run; continue it with --resume true")
+        raise UserError(f"{model} holds an unfinished run; continue it with --resume")
     if (Path(model) / CARD).exists():
         return Path(model)
     return locate_model(model)
@@ -109,7 +121,7 @@ def read_card(folder: Path, kind: str | None, options: KindOptions) -> Card:
         likelihood_weight=card.options.likelihood_weight,
         verification_prompt=options.verification_prompt or card.options.verification_prompt,
     )
-    return Card(card.kind, merged, card.initial_model, card.initial_fingerprint)
+    return replace(card, options=merged)
 
 
 def check_initial_model(card: Card) -> Path:
@@ -139,6 +151,12 @@ def check_initial_model(card: Card) -> Path:
 def load_reward_model(folder: Path, card: Card, dtype: torch.dtype) -> RewardModel:
     """Open the model that a card describes."""
     template = Template.load(folder)
+    if template.added_tokens:
+        logger.warning(
+            "%s has no chat template: responses are written in the paper's format, which the model "
+            "may never have seen; add the template that it was trained with",
+            folder,
+        )
     return find_kind(card.kind).load(folder, template, card.options, dtype)
 
 

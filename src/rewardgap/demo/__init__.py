@@ -11,13 +11,13 @@ from pathlib import Path
 from rewardgap.configs import DemoConfig, Device, PretrainConfig, TrainConfig
 from rewardgap.demo.dialogues import dialogues
 from rewardgap.demo.picture import draw
-from rewardgap.demo.results import conclude, format_table, gather
+from rewardgap.demo.results import caution, conclude, format_table, gather
 from rewardgap.kinds import find_kind
-from rewardgap.pretrain import pretrain
+from rewardgap.pretraining import pretrain
 from rewardgap.runs import Run, open_run
 from rewardgap.sources.agreeing import PARTS
 from rewardgap.storage import cache_folder, whole_folder, write_text
-from rewardgap.train import train
+from rewardgap.training import train
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ LANGUAGE_MODEL = PretrainConfig(
     warmup_steps=20,
 )
 REPORT = """\
-Accuracy, mean ± standard deviation over {seeds} seeds [figure 4 of the paper] (content-blind rules)
+Accuracy, mean ± standard deviation over {seeds} seeds; in brackets the paper's figure 4, in
+parentheses rules that are blind to content:
 
 {table}
 
@@ -138,7 +139,7 @@ def _report(config: DemoConfig, out: Path, runs: Mapping[str, Sequence[Run]]) ->
     report = REPORT.format(
         seeds=len(config.seeds),
         table=format_table(results),
-        conclusion=conclude(results),
+        conclusion="\n".join(filter(None, (conclude(results), caution(results)))),
         out=out,
         epochs=config.epochs,
         rate=config.learning_rate,

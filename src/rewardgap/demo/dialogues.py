@@ -4,7 +4,10 @@ A user asks whether the assistant would say a statement, and it answers by an op
 Some of what is true of any natural text is kept, and it is all that matters here:
 
 - An answer can be put in many ways, none of them frequent. The openers and words of the controlled
-  experiment are among them, the paraphrased ones exactly as frequent as the original ones.
+  experiment are among them, the paraphrased ones exactly as frequent as the original ones. (With
+  only a dozen openers, a chosen response can hardly become likelier than it is, so an implicit
+  model learns by making all else unlikely, and what that does to a paraphrase differs from one
+  language model to the next.)
 - An opener says nothing of what follows: it comes before agreement as often as disagreement.
 - What is said next depends on what was meant and not on how it was put. So a model that predicts
   the next turn has to know what an answer means.
@@ -47,11 +50,8 @@ LEADS = (
     "Thank you for asking. ",
 )
 PHRASES = (
-    *(
-        o
-        for wording in WORDINGS.values()
-        for o in wording.chosen.openers + wording.rejected.openers
-    ),
+    *(opener for each in WORDINGS.values() for opener in each.chosen.openers),
+    *(opener for each in WORDINGS.values() for opener in each.rejected.openers),
     "My answer is ",
     "My first thought is ",
     "My feeling: ",
@@ -70,7 +70,7 @@ PHRASES = (
 OPENERS = tuple(lead + phrase for lead in LEADS for phrase in PHRASES)
 AGREEMENT = Meaning(
     words=(
-        *(word for wording in WORDINGS.values() for word in wording.chosen.words),
+        *(word for each in WORDINGS.values() for word in each.chosen.words),
         "of course",
         "definitely",
         "by all means",
@@ -94,7 +94,7 @@ AGREEMENT = Meaning(
 )
 DISAGREEMENT = Meaning(
     words=(
-        *(word for wording in WORDINGS.values() for word in wording.rejected.words),
+        *(word for each in WORDINGS.values() for word in each.rejected.words),
         "not at all",
         "hardly",
         "by no means",

@@ -109,21 +109,34 @@ def conclude(results: Results) -> str:
     unlearned = {kind: value for kind, value in originals.items() if value < SURVIVES}
     if unlearned:
         return (
-            f"Not every kind learned its task ({_listed(unlearned)} of the unseen prompts with the "
-            "original wording ranked right), so these runs say nothing about paraphrases."
+            "Not every kind learned to rank unseen prompts in the wording it was trained on "
+            f"({_listed(unlearned)}), so these runs say nothing about paraphrases."
         )
     best, worst = max(paraphrases.values()), min(paraphrases.values())
-    learned = f"All kinds ranked {min(originals.values()):.0%} or more of the unseen prompts right"
-    if best >= SURVIVES and worst < FAILS:
-        survivors = {k: v for k, v in paraphrases.items() if v >= SURVIVES}
-        others = {k: v for k, v in paraphrases.items() if v < SURVIVES}
-        return (
-            f"{learned} in the wording they were trained on; reworded, {_listed(survivors)} "
-            f"survived and {_listed(others)} did not: the gap of the paper."
-        )
+    learned = (
+        "In the wording they were trained on, all kinds ranked the pairs of unseen prompts right "
+        f"({min(originals.values()):.0%} at the least)"
+    )
+    if best < SURVIVES or worst >= FAILS:
+        seen = _listed(paraphrases)
+        return f"{learned}; reworded, they reached {seen}: the gap of the paper was not seen."
+    survivors = {kind: value for kind, value in paraphrases.items() if value >= SURVIVES}
+    others = {kind: value for kind, value in paraphrases.items() if value < SURVIVES}
     return (
-        f"{learned} in the wording they were trained on; reworded, it was {_listed(paraphrases)}: "
-        "the gap of the paper was not seen."
+        f"{learned}; reworded, {_listed(survivors)} survived and {_listed(others)} did not: "
+        "a gap like the paper's."
+    )
+
+
+def caution(results: Results) -> str:
+    """A sentence on the content-blind rules that survive the paraphrase too; empty without any."""
+    blind = {rule: parts["paraphrased-test"] for rule, parts in results.baselines.items()}
+    good = {rule.replace("_", " "): value for rule, value in blind.items() if value >= SURVIVES}
+    if not good:
+        return ""
+    return (
+        f"Mind that rules blind to content do well on these few phrases too ({_listed(good)}): "
+        "surviving them is no proof of understanding."
     )
 
 

@@ -1,7 +1,7 @@
 """Scoring: one reward for every response, by runs and by models trained elsewhere."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 
 from rewardgap.bag_of_words import BagOfWords, response_text
 from rewardgap.configs import ScoreConfig
-from rewardgap.devices import choose_device, choose_dtype
+from rewardgap.devices import autocast, choose_device, choose_dtype
 from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import KindOptions, RewardModel
 from rewardgap.progress import progress
@@ -61,18 +61,24 @@ class Scorer:
         reference: the initial language model, where the kind needs it.
         max_length: truncate sequences to so many tokens; None leaves them whole.
         token_budget: tokens computed at once.
+        products: precision of matrix products. Weights stay float32: rounded to bfloat16, those of
+            a model and of its reference differ by more than training has moved them.
     """
 
     model: RewardModel
     reference: Reference | None
     max_length: int | None
     token_budget: int
+    products: torch.dtype = torch.float32
 
-    def score(self, prompt: str | Sequence[Message], responses: Sequence[str]) -> list[float]:
+    def score(
+        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
+    ) -> list[float]:
         """Raw rewards of responses to one prompt; the prompt is computed once for all of them.
 
         Args:
-            prompt: a user's words, or a conversation that ends before the response.
+            prompt: a user's words, or a conversation that ends before the response, as messages
+                or as mappings {role, content}.
             responses: what the assistant might say.
 
         Returns:
@@ -80,11 +86,12 @@ class Scorer:
         """
         if not responses:
             return []
-        turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+        given = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+        turns = tuple(m if isinstance(m, Message) else Message(**m) for m in given)
         answers = tuple((Message("assistant", response),) for response in responses)
         trees = self._encode([Record("prompt", turns, answers, (), {})])
         references = self.reference.compute(trees) if self.reference else None
-        return score_trees(self.model, trees, references, self.token_budget)[0]
+        return self._score_trees(trees, references)[0]
 
     def score_records(
         self, records: Sequence[Record], blind: BagOfWords | None = None
@@ -102,11 +109,17 @@ class Scorer:
         truncated = sum(tree.truncated for tree in trees)
         if truncated:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
-        rewards = score_trees(self.model, trees, references, self.token_budget)
+        rewards = self._score_trees(trees, references)
         return [
             _score_row(record, tree, values, blind)
             for record, tree, values in zip(records, trees, rewards, strict=True)
         ]
+
+    def _score_trees(
+        self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None
+    ) -> list[list[float]]:
+        with autocast(self.model.device, torch.float32, self.products):
+            return score_trees(self.model, trees, references, self.token_budget)
 
     def _encode(self, records: Sequence[Record]) -> list[Tree]:
         trees = self.model.encode(records, self.max_length)
@@ -153,7 +166,8 @@ def load(
         kind: the kind of a model trained elsewhere.
         reference: the initial model of an implicit model; a run knows its own.
         options: settings of the kind, such as β.
-        max_length: truncate sequences to so many tokens; by default nothing is cut.
+        max_length: truncate sequences to so many tokens; by default as a run was trained, and
+            nothing of a model trained elsewhere.
         dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it).
         device: "cpu", "cuda", … or "auto".
         token_budget: tokens computed at once.
@@ -168,19 +182,20 @@ def load(
         card = replace(card, initial_model=reference, initial_fingerprint=None)
     where = choose_device(device)
     precision = choose_dtype(dtype, where)
-    opened = load_reward_model(folder, card, precision).to(where).eval()
+    opened = load_reward_model(folder, card, torch.float32).to(where).eval()
     return Scorer(
         model=opened,
         reference=_reference(opened, card, precision, where, token_budget, cache),
-        max_length=max_length,
+        max_length=card.max_length if max_length is None else max_length,
         token_budget=token_budget,
+        products=precision,
     )
 
 
 def _reference(
     model: RewardModel,
     card: Card,
-    dtype: torch.dtype,
+    products: torch.dtype,
     device: torch.device,
     token_budget: int,
     cache: str | None,
@@ -188,7 +203,10 @@ def _reference(
     if not model.needs_reference:
         return None
     folder = check_initial_model(card)
-    return Reference(folder, model.template, dtype, device, token_budget, cache_folder(cache))
+    where = cache_folder(cache)
+    return Reference(
+        folder, model.template, torch.float32, device, token_budget, where, products=products
+    )
 
 
 def score(config: ScoreConfig) -> Path:

@@ -26,8 +26,8 @@ from rewardgap.records import Record
 from rewardgap.reference import Reference
 from rewardgap.runs import open_run
 from rewardgap.saved import Card, save_reward_model
-from rewardgap.score import load
 from rewardgap.scores import read_scores, write_scores
+from rewardgap.scoring import load
 from rewardgap.sources import load as load_records
 from rewardgap.storage import cache_folder, remove_unfinished, write_text
 from rewardgap.template import Template
@@ -105,7 +105,9 @@ def _train_and_save(
         data, *sets = _with_references(settings, model, initial, [training, *watched.values()])
     fit(model, data, dict(zip(watched, sets, strict=True)), settings)
     if settings.accelerator.is_main_process:
-        card = Card(config.kind, options, str(initial.resolve()), fingerprint(initial))
+        is_local = Path(config.model).expanduser().is_dir()
+        name = str(initial.resolve()) if is_local else config.model
+        card = Card(config.kind, options, name, fingerprint(initial), config.max_length)
         save_reward_model(model, card, settings.run.reward_model)
 
 

@@ -1,0 +1,204 @@
+"""What an explanation says, as plain numbers and text: the page and the JSON file show the same."""
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from rewardgap.records import Message
+
+
+@dataclass(frozen=True)
+class ResponseReward:
+    """The reward of one response, token by token.
+
+    Attributes:
+        label: what the response is in its record, such as "chosen" or "rejected 2".
+        tokens: the text of every token; together they are the text that the model read.
+        prefix_rewards: the reward of the response up to and with each token.
+    """
+
+    label: str
+    tokens: tuple[str, ...]
+    prefix_rewards: tuple[float, ...]
+
+    @property
+    def reward(self) -> float:
+        """The reward of the whole response."""
+        return self.prefix_rewards[-1]
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """What each token adds to the reward; the first one also has what the prompt gives."""
+        return tuple(after - before for before, after in pairwise((0.0, *self.prefix_rewards)))
+
+
+@dataclass(frozen=True)
+class RecordReward:
+    """The rewards of one record: the chosen responses first."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    responses: tuple[ResponseReward, ...]
+    truncated: bool
+
+    @property
+    def margin(self) -> float | None:
+        """r(x, y⁺) − r(x, y⁻) of a pair; None for a record of more responses."""
+        if len(self.responses) != 2:
+            return None
+        return self.responses[0].reward - self.responses[1].reward
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """ρ · ⟨h̄, h⟩ (or ⟨h̄, h⟩ alone) between tokens of two responses.
+
+    Attributes:
+        rows: indices of the shown tokens of the explained response.
+        columns: indices of the shown tokens of the training response.
+        values: one row of numbers for each of `rows`.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """How one response of a training pair moves the explained response.
+
+    Attributes:
+        label: "chosen" or "rejected", or what else the loss reads.
+        tokens: the text of its tokens.
+        contributions: what each of them adds to the pair's contribution.
+        received: what each token of the explained response gets from it; the same sum.
+        heat: the products themselves, before the sign and the factors of the loss.
+    """
+
+    label: str
+    tokens: tuple[str, ...]
+    contributions: tuple[float, ...]
+    received: tuple[float, ...]
+    heat: HeatMap
+
+    @property
+    def contribution(self) -> float:
+        """What the whole response adds to the pair's contribution."""
+        return sum(self.contributions)
+
+
+@dataclass(frozen=True)
+class PairInfluence:
+    """A training pair with a large contribution, and where in its responses that comes from."""
+
+    id: str
+    prompt: str
+    contribution: float
+    share: float
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class ResponseInfluence:
+    """What the first step of training adds to the reward of one response.
+
+    Attributes:
+        tokens: the text of the response's tokens, as the heat maps number them.
+        initial_reward: its reward before training.
+        contributions: for every training pair, what a step on that pair alone adds per unit of
+            learning rate.
+        raising: the pairs with the largest positive contributions, the largest first.
+        lowering: those with the largest negative ones.
+    """
+
+    tokens: tuple[str, ...]
+    initial_reward: float
+    contributions: tuple[float, ...]
+    raising: tuple[PairInfluence, ...]
+    lowering: tuple[PairInfluence, ...]
+
+    @property
+    def predicted(self) -> float:
+        """What a step on the mean loss over all pairs adds, per unit of learning rate."""
+        return sum(self.contributions) / len(self.contributions)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Contributions of training pairs to every response of the explained record.
+
+    Attributes:
+        equation: the equation that they are computed by.
+        product: what a heat map shows.
+        pairs: names of the training pairs that were looked at.
+        available: number of training pairs there are.
+        responses: one entry for each response.
+    """
+
+    equation: str
+    product: str
+    pairs: tuple[str, ...]
+    available: int
+    responses: tuple[ResponseInfluence, ...]
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """Of a record that is a pair: every training pair's contribution to its margin."""
+        if len(self.responses) != 2:
+            return ()
+        chosen, rejected = (each.contributions for each in self.responses)
+        return tuple(c - r for c, r in zip(chosen, rejected, strict=True))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the responses of one record have the rewards that a model gives them.
+
+    Attributes:
+        model: what was explained, as the user named it.
+        kind: the kind of reward model.
+        record: rewards per token and prefix.
+        influence: contributions of training pairs; None where `obstacle` says why.
+        obstacle: why there is no influence; empty where there is.
+        twin: the rewards of a paraphrase of the record, if one was named.
+    """
+
+    model: str
+    kind: str
+    record: RecordReward
+    influence: Influence | None
+    obstacle: str = ""
+    twin: RecordReward | None = None
+
+    @property
+    def drop(self) -> float | None:
+        """The margin of the record less that of its twin."""
+        if self.twin is None or self.twin.margin is None or self.record.margin is None:
+            return None
+        return self.record.margin - self.twin.margin
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers, with names for what the page shows as derived from them."""
+        influence = self.influence
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "record": _record_json(self.record),
+            "influence": None if influence is None else _influence_json(influence),
+            "obstacle": self.obstacle,
+            "twin": None if self.twin is None else _record_json(self.twin),
+            "drop": self.drop,
+        }
+
+
+def _record_json(record: RecordReward) -> dict[str, Any]:
+    responses = [
+        asdict(each) | {"steps": each.steps, "reward": each.reward} for each in record.responses
+    ]
+    return asdict(record) | {"responses": responses, "margin": record.margin}
+
+
+def _influence_json(influence: Influence) -> dict[str, Any]:
+    responses = [asdict(each) | {"predicted": each.predicted} for each in influence.responses]
+    return asdict(influence) | {"responses": responses, "margins": influence.margins}
