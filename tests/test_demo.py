@@ -33,11 +33,13 @@ def test_no_word_has_two_meanings() -> None:
 
 
 def test_what_follows_an_answer_depends_on_its_meaning_alone() -> None:
-    for asked, answer, reaction, explanation in dialogues(500, seed=0):
+    for asked, answer, *after in dialogues(500, seed=0):
         _, meaning = ANSWERS[answer.content]
-        assert reaction.content in meaning.reactions
-        assert explanation.content in meaning.explanations
         assert asked.content.startswith("Is the following statement something you would say?")
+        following = {message.role: message.content for message in after}
+        assert following["user"] in meaning.reactions
+        assert following["assistant"] in meaning.explanations
+        assert after[0].role == ("assistant" if meaning is AGREEMENT else "user")
 
 
 def test_openers_and_meanings_are_independent() -> None:

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from rewardgap.attention import TREE_ATTENTION
-from rewardgap.backbone import Vocabulary, hidden_states
+from rewardgap.backbone import Vocabulary, hidden_states, quiet
 from rewardgap.configs import PretrainConfig
 from rewardgap.devices import autocast, choose_device, choose_dtype
 from rewardgap.documents import Document, read_documents, texts
@@ -85,7 +85,7 @@ def pretrain(config: PretrainConfig) -> Path:
         "held_out_loss": held_out_loss(model, held_out, config.batch_tokens, dtype),
     }
     logger.info("held-out loss: %.3f nats a token", report["held_out_loss"])
-    with whole_folder(out) as folder:
+    with whole_folder(out) as folder, quiet():
         model.save_pretrained(folder)
         template.tokenizer.save_pretrained(folder)
         write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log))

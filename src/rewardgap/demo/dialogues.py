@@ -9,8 +9,9 @@ Some of what is true of any natural text is kept, and it is all that matters her
   model learns by making all else unlikely, and what that does to a paraphrase differs from one
   language model to the next.)
 - An opener says nothing of what follows: it comes before agreement as often as disagreement.
-- What is said next depends on what was meant and not on how it was put. So a model that predicts
-  the next turn has to know what an answer means.
+- What is said next, and who says it, depends on what was meant and not on how it was put: whoever
+  agrees goes on to explain, whoever disagrees is asked. So a model that predicts what follows the
+  end of an answer has to know, there, what the answer means.
 
 Every statement is agreed with as often as not: the text prefers no answer, and no preference label
 is ever seen.
@@ -129,12 +130,10 @@ def dialogues(count: int, seed: int) -> Iterator[Dialogue]:
 def _dialogue(statement: str, generator: np.random.Generator) -> Dialogue:
     meaning = _choose((AGREEMENT, DISAGREEMENT), generator)
     answer = _choose(OPENERS, generator) + _choose(meaning.words, generator)
-    return (
-        Message("user", ask(statement)),
-        Message("assistant", answer),
-        Message("user", _choose(meaning.reactions, generator)),
-        Message("assistant", _choose(meaning.explanations, generator)),
-    )
+    reaction = Message("user", _choose(meaning.reactions, generator))
+    explanation = Message("assistant", _choose(meaning.explanations, generator))
+    after = (explanation, reaction) if meaning is AGREEMENT else (reaction, explanation)
+    return (Message("user", ask(statement)), Message("assistant", answer), *after)
 
 
 def _choose(options: Sequence[Option], generator: np.random.Generator) -> Option:
