@@ -8,11 +8,16 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from rewardgap.forecast.curve import LOWEST_LOSS, Path, converge, descend
+from rewardgap.forecast.curve import LOWEST_LOSS, Path, Training, converge, descend
 
 
 def draw(rows: int, width: int, seed: int, shift: float = 0.5) -> np.ndarray:
     return np.random.default_rng(seed).normal(shift, 1, size=(rows, width))
+
+
+def rows_only(kernel: np.ndarray, initial: np.ndarray) -> Training:
+    """Training without probes."""
+    return Training(kernel, initial, np.zeros(len(initial)), 1.0)
 
 
 def flow(features: np.ndarray, initial: np.ndarray, loss: float) -> np.ndarray:
@@ -30,7 +35,7 @@ def flow(features: np.ndarray, initial: np.ndarray, loss: float) -> np.ndarray:
 def test_path_is_that_of_small_steps_in_feature_space(with_start: bool) -> None:
     features, others = draw(12, 20, seed=0), draw(30, 20, seed=1)
     initial = draw(12, 1, seed=2)[:, 0] if with_start else np.zeros(12)
-    path = descend(features @ features.T, initial)
+    path = descend(rows_only(features @ features.T, initial))
     for loss in (0.5, 0.2, 0.05):
         point = path.reach(loss)
         ours = others @ features.T @ path.weights[point]
@@ -40,7 +45,7 @@ def test_path_is_that_of_small_steps_in_feature_space(with_start: bool) -> None:
 
 def test_first_step_is_the_mean_feature_where_nothing_is_known_yet() -> None:
     features, others = draw(9, 5, seed=0), draw(4, 5, seed=1)
-    path = descend(features @ features.T, np.zeros(9))
+    path = descend(rows_only(features @ features.T, np.zeros(9)))
     np.testing.assert_allclose(
         others @ features.T @ path.first / path.first.sum(), others @ features.mean(0), atol=1e-12
     )
@@ -51,7 +56,7 @@ def test_first_step_is_the_mean_feature_where_nothing_is_known_yet() -> None:
 def test_losses_fall_and_are_those_of_the_weights(seed: int, rows: int, width: int) -> None:
     features, initial = draw(rows, width, seed), draw(rows, 1, seed + 1)[:, 0]
     kernel = features @ features.T
-    path = descend(kernel, initial)
+    path = descend(rows_only(kernel, initial))
     assert np.all(np.diff(path.losses) < 0)
     losses = np.logaddexp(0, -(initial[:, None] + kernel @ path.weights.T)).mean(0)
     np.testing.assert_allclose(losses, path.losses, rtol=1e-9)
@@ -59,7 +64,7 @@ def test_losses_fall_and_are_those_of_the_weights(seed: int, rows: int, width: i
 
 def test_points_lie_close_even_where_one_step_would_fit_everything() -> None:
     features = np.full((5, 1), 3.0)
-    path = descend(features @ features.T, np.zeros(5))
+    path = descend(rows_only(features @ features.T, np.zeros(5)))
     assert path.losses[-1] < LOWEST_LOSS
     assert np.all(path.losses[1:] > 0.9 * path.losses[:-1])
 
@@ -70,16 +75,16 @@ def test_a_loss_out_of_reach_gives_the_last_point() -> None:
 
 
 def test_features_without_signal_stay_where_they_are() -> None:
-    path = descend(np.zeros((3, 3)), np.zeros(3))
+    path = descend(rows_only(np.zeros((3, 3)), np.zeros(3)))
     assert path.losses.tolist() == pytest.approx([np.log(2)])
-    limit = converge(np.zeros((3, 3)), np.zeros(3))
+    limit = converge(rows_only(np.zeros((3, 3)), np.zeros(3)))
     assert not limit.separable
     assert not limit.weights.any()
 
 
 def test_limit_of_separable_rows_is_the_max_margin_direction() -> None:
     features, others = draw(10, 25, seed=0), draw(40, 25, seed=1)
-    limit = converge(features @ features.T, np.zeros(10))
+    limit = converge(rows_only(features @ features.T, np.zeros(10)))
     assert limit.separable
     quadratic = minimize(  # eq. 6 as it is written
         lambda u: u @ u / 2,
@@ -94,7 +99,7 @@ def test_limit_of_separable_rows_is_the_max_margin_direction() -> None:
 
 def test_limit_of_other_rows_is_the_logistic_regression() -> None:
     features, others = draw(200, 4, seed=0, shift=0.3), draw(40, 4, seed=1)
-    limit = converge(features @ features.T, np.zeros(200))
+    limit = converge(rows_only(features @ features.T, np.zeros(200)))
     assert not limit.separable
     both = np.concatenate([features, -features])
     labels = np.repeat([1, 0], 200)
@@ -107,6 +112,7 @@ def test_path_of_other_rows_ends_at_the_limit() -> None:
     features, others = draw(100, 3, seed=0, shift=0.3), draw(20, 3, seed=1)
     initial = draw(100, 1, seed=2)[:, 0]
     kernel = features @ features.T
-    last, limit = descend(kernel, initial).weights[-1], converge(kernel, initial).weights
+    training = rows_only(kernel, initial)
+    last, limit = descend(training).weights[-1], converge(training).weights
     expected = others @ features.T @ limit
     np.testing.assert_allclose(others @ features.T @ last, expected, atol=0.03)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rewardgap.backbone import load_model
 from rewardgap.forecast.features import Features
-from rewardgap.forecast.gradients import gradients
+from rewardgap.forecast.gradients import gradient_passes
 from rewardgap.forecast.passes import Pass, Reader
 from rewardgap.forecast.readouts import READOUTS, Readout
 from rewardgap.forecast.sketch import Sketch
@@ -68,7 +68,7 @@ def test_exact_tangent_kernel_is_autograds(
     architecture: str, kind: str, folders: Callable[..., Path], tmp_path: Path
 ) -> None:
     readout = make_readout(kind, folders(architecture))
-    (over,) = gradients({kind: readout}, EXACT, 0)
+    (over,) = gradient_passes({kind: readout}, EXACT, 0)
     values = read(over, tmp_path).values.double()
     expected = by_autograd(kind, readout, readout.model.encode(RECORDS))
     rows = torch.stack([torch.cat([g.flatten() for g in each.values()]) for each in expected])

@@ -27,8 +27,8 @@ from rewardgap.bag_of_words import BagOfWords, response_text
 from rewardgap.configs import ForecastConfig
 from rewardgap.devices import choose_device, choose_dtype
 from rewardgap.forecast.curve import converge, descend
-from rewardgap.forecast.gradients import gradients
-from rewardgap.forecast.last_layer import last_layer
+from rewardgap.forecast.gradients import gradient_passes
+from rewardgap.forecast.last_layer import last_layer_passes
 from rewardgap.forecast.outcome import EvaluationSet, Trained, predict, token_overlap
 from rewardgap.forecast.passes import Pass, Reader
 from rewardgap.forecast.problem import Data, Problem, pose
@@ -47,7 +47,7 @@ from rewardgap.template import Template
 
 Level = Callable[[Mapping[str, Readout], Sketch, int], Sequence[Pass]]
 
-LEVELS: dict[str, Level] = {"last-layer": last_layer, "gradients": gradients}
+LEVELS: dict[str, Level] = {"last-layer": last_layer_passes, "gradients": gradient_passes}
 
 
 @dataclass(frozen=True)
@@ -150,17 +150,16 @@ def _predict(
 ) -> Outcomes:
     trained = {
         kind: Trained(
-            descend(problem.kernel, problem.initial),
-            converge(problem.kernel, problem.initial),
+            descend(problem.training),
+            converge(problem.training),
             problem.rows_per_pair,
         )
         for kind, problem in problems.items()
     }
     return {
         name: {
-            kind: predict(trained[kind], each.kernel, each.scores, data, loss)
+            kind: predict(trained[kind], problem.held_out[name], data, loss)
             for kind, problem in problems.items()
-            for each in [problem.held_out[name]]
         }
         for name, data in sets.items()
     }

@@ -1,11 +1,18 @@
 """Training as it moves through function space: gradient descent in a kernel, and where it ends.
 
 With fixed features φ a score is s = s₀ + ⟨w, φ⟩, and training is logistic regression: the rows are
-training margins m = m₀ + K α, the loss is the mean of ln(1 + e^−m), and w = Σ_j α_j φ_j all along.
-Steps follow the gradient flow, whose path does not depend on the learning rate; where training
-stops on it is told by the loss. No torch here: a kernel and the initial margins are all it takes.
+training margins, the loss is the mean of ln(1 + e^−m), and w is a sum of features all along, so
+that a kernel is all it takes. Steps follow the gradient flow, whose path does not depend on the
+learning rate; where training stops on it is told by the loss.
+
+A log-probability is not linear in the logits: where they change by δ, that of a token y changes by
+δ_y − ln E e^δ, which to second order is δ_y − E δ − ½ Var δ under the initial π. Over a response of
+T tokens this is a *drift* of −½ ρ T, with ρ the variance that training brings about at a token. It
+is what makes both log-probabilities of a pair fall, and that of the longer response further.
+ρ = Σ ⟨w, ψ⟩² / (number of tokens) is measured by probes ψ.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +26,10 @@ Array = NDArray[np.float64]
 
 STEPS = 4000
 LOWEST_LOSS = 1e-3
-# A step is this share of the longest that is stable, which keeps close to the flow.
-CAUTION = 0.5
 # No step lowers the loss by more than about this share of it, and points are this far apart.
 RESOLUTION = 0.04
+# A step keeps close to the flow where the loss falls by this share of what its slope promises.
+FAITHFUL = 0.75
 # Descent has arrived where a step would lower the loss by less than this share of it.
 PROGRESS = 1e-6
 # Eigenvalues of a kernel below this share of the largest are rounding.
@@ -30,13 +37,46 @@ RANK = 1e-10
 
 
 @dataclass(frozen=True)
-class Path:
-    """Gradient descent on the training rows; a score is s₀ + K̄ weights.
+class Training:
+    """Training rows as gradient descent sees them.
+
+    The weights are w = Σ_b α_b v_b over basis vectors: the features of the N rows, then the probes.
 
     Attributes:
-        first: (N,) weights of the first step, of any length: a share of eq. 4, 5 or 8 each.
+        kernel: (B, B) inner products of the basis vectors.
+        initial: (N,) margins before training.
+        lengths: (N,) by how many tokens drift weighs on a row: those of the chosen response minus
+            those of the rejected one.
+        tokens: how many tokens the B − N probes stand for, at least 1.
+    """
+
+    kernel: Array
+    initial: Array
+    lengths: Array
+    tokens: float
+
+    def margins(self, products: Array) -> Array:
+        """(N,) margins from the (B,) products ⟨w, v⟩."""
+        rows = len(self.initial)
+        drift = (products[rows:] ** 2).sum() / self.tokens
+        return np.asarray(self.initial + products[:rows] - drift / 2 * self.lengths)
+
+    def descent(self, products: Array) -> Array:
+        """(B,) weights of the direction of steepest descent, N times the gradient's negative."""
+        rows = len(self.initial)
+        slopes = expit(-self.margins(products))
+        pull = -(slopes @ self.lengths) / self.tokens
+        return np.concatenate([slopes, pull * products[rows:]])
+
+
+@dataclass(frozen=True)
+class Path:
+    """Gradient descent along a training.
+
+    Attributes:
+        first: (B,) weights of the first step, of any length.
         losses: (P,) falling losses, the first one before training.
-        weights: (P, N) weights α at each of them.
+        weights: (P, B) weights α at each of them.
     """
 
     first: Array
@@ -49,63 +89,50 @@ class Path:
         return int(reached[0]) if len(reached) else len(self.losses) - 1
 
 
-def descend(kernel: Array, initial: Array, steps: int = STEPS) -> Path:
-    """Follow gradient descent from the initial margins.
+def descend(training: Training, steps: int = STEPS) -> Path:
+    """Follow gradient descent.
 
     Args:
-        kernel: (N, N) inner products of the training rows' features.
-        initial: (N,) margins before training.
+        training: from its initial margins.
         steps: at most.
 
     Returns:
         The path down to `LOWEST_LOSS`, to where it gets no further, or to the last step.
     """
-    margins, weights = initial.astype(np.float64), np.zeros(len(initial))
-    loss = _loss(margins)
-    losses, kept = [loss], [weights]
-    vector = np.ones(len(initial))
-    for step in range(steps):
-        slopes = expit(-margins)
-        curvature, vector = _curvature(kernel, slopes * (1 - slopes), vector, 1 if step else 20)
-        change = kernel @ slopes
-        descent = slopes @ change / len(slopes)
-        if loss < LOWEST_LOSS or CAUTION * descent <= PROGRESS * loss * curvature:
+    weights = products = np.zeros(len(training.kernel))
+    loss, rate = _loss(training.initial), math.inf
+    losses, kept, first = [loss], [weights], training.descent(products)
+    for _ in range(steps):
+        direction = training.descent(products)
+        change = training.kernel @ direction
+        slope = float(direction @ change) / len(training.initial)
+        if loss < LOWEST_LOSS or slope <= 0 or rate * slope <= PROGRESS * loss:
             break
-        rate = min(CAUTION / curvature, RESOLUTION * loss / descent)
-        weights, margins = weights + rate * slopes, margins + rate * change
-        loss = _loss(margins)
+        rate = min(2 * rate, RESOLUTION * loss / slope)
+        while loss - _loss(training.margins(products + rate * change)) < FAITHFUL * rate * slope:
+            rate /= 2
+        weights, products = weights + rate * direction, products + rate * change
+        loss = _loss(training.margins(products))
         if loss < (1 - RESOLUTION) * losses[-1]:
             losses.append(loss)
             kept.append(weights)
     if loss < losses[-1]:
         losses.append(loss)
         kept.append(weights)
-    return Path(expit(-initial), np.array(losses), np.stack(kept))
+    return Path(first, np.array(losses), np.stack(kept))
 
 
 def _loss(margins: Array) -> float:
     return float(np.logaddexp(0, -margins).mean())
 
 
-def _curvature(kernel: Array, slopes: Array, vector: Array, rounds: int) -> tuple[float, Array]:
-    """The largest eigenvalue of √D K √D by power iteration from the last step's eigenvector."""
-    roots = np.sqrt(slopes)
-    for _ in range(rounds):
-        vector = roots * (kernel @ (roots * vector))
-        size = float(np.linalg.norm(vector))
-        if size == 0:
-            return 0.0, vector
-        vector = vector / size
-    return size, vector
-
-
 @dataclass(frozen=True)
 class Limit:
-    """Where gradient descent ends.
+    """Where gradient descent ends to first order, without drift.
 
     Attributes:
-        weights: (N,) of the rows. Where they can all be ranked rightly only the direction of w
-            means anything: it is that of the max-margin separator (eq. 6), and the norm grows
+        weights: (B,) of the basis. Where the rows can all be ranked rightly only the direction of
+            w means anything: it is that of the max-margin separator (eq. 6), and the norm grows
             without end.
         separable: whether they can; else the weights are those of the least loss.
     """
@@ -114,26 +141,23 @@ class Limit:
     separable: bool
 
 
-def converge(kernel: Array, initial: Array) -> Limit:
-    """Find the end of gradient descent without walking there.
-
-    Args:
-        kernel: (N, N) inner products of the training rows' features.
-        initial: (N,) margins before training; they matter only if the rows are not separable.
-    """
-    values, vectors = np.linalg.eigh(kernel)
+def converge(training: Training) -> Limit:
+    """Find the end of gradient descent without walking there."""
+    rows = len(training.initial)
+    weights = np.zeros(len(training.kernel))
+    values, vectors = np.linalg.eigh(training.kernel[:rows, :rows])
     kept = values > RANK * max(values[-1], 0)
     if not kept.any():
-        return Limit(np.zeros(len(initial)), False)
+        return Limit(weights, False)
     roots = np.sqrt(values[kept])
     features, back = vectors[:, kept] * roots, vectors[:, kept] / roots
     separator = max_margin_separator(features)
-    if separator.separable:
-        return Limit(back @ separator.direction, True)
-    return Limit(back @ _least_loss(features, initial), False)
+    found = separator.direction if separator.separable else _least(features, training.initial)
+    weights[:rows] = back @ found
+    return Limit(weights, separator.separable)
 
 
-def _least_loss(features: Array, initial: Array) -> Array:
+def _least(features: Array, initial: Array) -> Array:
     """The minimiser w of the mean of ln(1 + e^−m), m = m₀ + ⟨w, φ⟩, on (N, W) features."""
     scale = np.linalg.norm(features, axis=1).mean()
     unit = features / scale

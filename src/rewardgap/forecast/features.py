@@ -16,39 +16,39 @@ KERNEL_COLUMNS = 2048
 
 @dataclass(frozen=True)
 class Features:
-    """What a forecast knows of responses, or of training rows.
+    """What a forecast knows of responses.
 
     Attributes:
-        values: (R, W) float32 gradients of R scores, or a sketch of them.
+        values: (R, W) float32 gradients of the scores of R responses, or a sketch of them.
         scores: (R,) the scores before training.
+        probes: (R, W) gradients of random sums of logits, or a sketch of them: with w the weights,
+            ⟨w, probe⟩² is on average what the score of the response loses twice over because the
+            softmax is not linear. (R, 0) where the score is linear.
     """
 
     values: Tensor
     scores: Tensor
+    probes: Tensor
 
-    def pick(self, rows: Tensor) -> "Features":
-        """The features at some positions."""
-        return Features(self.values[rows], self.scores[rows])
 
-    def __sub__(self, other: "Features") -> "Features":
-        """Features of differences of scores."""
-        return Features(self.values - other.values, self.scores - other.scores)
-
-    def __neg__(self) -> "Features":
-        """Features of the negated scores."""
-        return Features(-self.values, -self.scores)
+def linear(values: Tensor, scores: Tensor) -> Features:
+    """Features of scores that are linear in what is trained."""
+    return Features(values, scores, values.new_zeros(len(values), 0))
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
     """The features of all parts, one after the other."""
-    values, scores = [part.values for part in parts], [part.scores for part in parts]
-    return Features(torch.cat(values), torch.cat(scores))
+    return Features(
+        torch.cat([part.values for part in parts]),
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.probes for part in parts]),
+    )
 
 
-def kernel(evaluation: Features, training: Features) -> Array:
-    """(R, N) inner products of R evaluation and N training rows, summed in float64."""
-    total = np.zeros((len(evaluation.scores), len(training.scores)))
-    sides = (side.values.split(KERNEL_COLUMNS, dim=1) for side in (evaluation, training))
-    for left, right in zip(*sides, strict=True):
-        total += (left.double() @ right.double().T).cpu().numpy()
+def kernel(left: Tensor, right: Tensor) -> Array:
+    """(R, N) inner products of (R, W) and (N, W) vectors, summed in float64."""
+    total = np.zeros((len(left), len(right)))
+    sides = left.split(KERNEL_COLUMNS, dim=1), right.split(KERNEL_COLUMNS, dim=1)
+    for some, others in zip(*sides, strict=True):
+        total += (some.double() @ others.double().T).numpy()
     return total

@@ -55,16 +55,34 @@ class Gradients(Pass):
         lengths = [root + leaf for root, leaf in zip(nodes[::2], nodes[1::2], strict=True)]
         with torch.enable_grad(), _watch(self.model.model, self.body, lengths) as sums:
             leaves = self.model.read(batch)
-            readout.scores(leaves).sum().backward()
+            body = self._differentiate(readout.scores(leaves), sums)
+            fluctuations = readout.fluctuations(leaves)
+            noise = None if fluctuations is None else self._differentiate(fluctuations, sums)
         with torch.no_grad():
             last = readout.last_layer(Leaves(leaves.states.detach(), batch), self.head)
         head = readout.head
-        sums[head] = sums[head] + last.values if head in sums else last.values
-        values = [sums[each] for each in dict.fromkeys((*self.body, head)) if each in sums]
-        return {kind: Features(self.sketch.combine(values), last.scores)}
+        values = self._combine(body, head, last.values)
+        probes = last.probes if noise is None else self._combine(noise, head, last.probes)
+        return {kind: Features(values, last.scores, probes)}
+
+    def _differentiate(self, scores: Tensor, sums: "_Sums") -> dict[nn.Parameter, Tensor]:
+        """What is kept of the gradients of (L,) scores in every parameter of the body."""
+        sums.values.clear()
+        scores.sum().backward(retain_graph=True)
+        return dict(sums.values)
+
+    def _combine(
+        self, body: dict[nn.Parameter, Tensor], head: nn.Parameter, last: Tensor
+    ) -> Tensor:
+        """Features from the gradients in the body and in the last layer."""
+        body[head] = body[head] + last if head in body else last
+        order = dict.fromkeys((*self.body, head))
+        return self.sketch.combine([body[each] for each in order if each in body])
 
 
-def gradients(readouts: Mapping[str, Readout], sketch: Sketch, responses: int) -> list[Gradients]:
+def gradient_passes(
+    readouts: Mapping[str, Readout], sketch: Sketch, responses: int
+) -> list[Gradients]:
     """A pass for every kind.
 
     Args:
@@ -130,9 +148,7 @@ class _Sums:
 
 
 @contextmanager
-def _watch(
-    model: PreTrainedModel, keepers: Keepers, lengths: list[int]
-) -> Iterator[dict[nn.Parameter, Tensor]]:
+def _watch(model: PreTrainedModel, keepers: Keepers, lengths: list[int]) -> Iterator["_Sums"]:
     """Collect projected gradients of everything that is computed and differentiated inside.
 
     Raises:
@@ -147,7 +163,7 @@ def _watch(
         for parameter in model.parameters():  # spares gradients that nobody asks for
             if parameter.requires_grad:
                 stack.callback(parameter.requires_grad_(False).requires_grad_)
-        yield sums.values
+        yield sums
 
 
 def _when_watched(

@@ -46,7 +46,7 @@ class LastLayer(Pass):
             }
 
 
-def last_layer(readouts: Readouts, sketch: Sketch, responses: int) -> list[LastLayer]:
+def last_layer_passes(readouts: Readouts, sketch: Sketch, responses: int) -> list[LastLayer]:
     """The passes that a forecast needs; kernels of a kind in several passes are to be added.
 
     Args:

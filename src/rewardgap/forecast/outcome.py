@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.forecast.curve import Limit, Path
+from rewardgap.forecast.problem import Evaluation
 from rewardgap.metrics import (
     Interval,
     Summary,
@@ -64,7 +65,7 @@ class Outcome:
         at_loss: accuracy, ties, margin and baselines there.
         loss: the stated training loss of a pair, or the lowest that is reached.
         one_step: accuracy of what the first step alone adds to the rewards.
-        convergence: accuracy where gradient descent ends.
+        convergence: accuracy where gradient descent ends, to first order.
         separator_share: share of the pairs with a positive product with the max-margin separator
             of the training pairs (footnote 3), None where they are not separable.
         token_overlap: share of the response tokens that occur in training responses.
@@ -92,30 +93,28 @@ class Outcome:
         }
 
 
-def predict(
-    trained: Trained, kernel: Array, scores: Array, data: EvaluationSet, loss: float
-) -> Outcome:
+def predict(trained: Trained, evaluation: Evaluation, data: EvaluationSet, loss: float) -> Outcome:
     """Evaluate a kind along its training.
 
     Args:
         trained: how training goes.
-        kernel: (R, N) inner products of the responses' features with those of the training rows.
-        scores: (R,) of the responses before training.
-        data: whose R responses they are.
+        evaluation: the set as kernels see it.
+        data: the same set.
         loss: training loss of a pair at which training is expected to stop.
     """
     path, limit = trained.path, trained.limit
     stop = path.reach(loss / trained.rows_per_pair)
-    # Towards a separator rewards grow without end, and those before training no longer count.
-    ends = kernel @ limit.weights + (0 if limit.separable else scores)
-    along = scores[:, None] + kernel @ path.weights.T
+    along = evaluation.trained(path.weights.T)
     rows = _score_rows(along[:, stop], data)
+    # Towards a separator rewards grow without end, and those before training no longer count.
+    start = 0 if limit.separable else evaluation.scores
+    ends = start + evaluation.change(limit.weights)
     losses = (path.losses * trained.rows_per_pair).tolist()
     return Outcome(
         rows=rows,
         at_loss=summarise(rows),
         loss=losses[stop],
-        one_step=_accuracy(kernel @ path.first, data.records),
+        one_step=_accuracy(evaluation.change(path.first), data.records),
         convergence=_accuracy(ends, data.records),
         separator_share=_positive_share(ends, data.records) if limit.separable else None,
         token_overlap=data.token_overlap,

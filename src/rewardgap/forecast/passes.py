@@ -83,8 +83,8 @@ class Reader:
             counts = [len(trees[i].leaves) for i in group]
             found = over.read(pack([trees[i] for i in group]).to(self.device))
             for kind, each in found.items():
-                values, scores = (side.cpu().split(counts) for side in (each.values, each.scores))
-                features = map(Features, values, scores)
+                sides = (each.values, each.scores, each.probes)
+                features = map(Features, *(side.cpu().split(counts) for side in sides))
                 parts.setdefault(kind, {}).update(zip(group, features, strict=True))
         return {
             kind: concatenate([each[i] for i in range(len(trees))]) for kind, each in parts.items()
@@ -101,7 +101,7 @@ def _to_tensors(found: Mapping[str, Features]) -> dict[str, Tensor]:
     return {
         f"{kind}.{name}": tensor.contiguous()
         for kind, each in found.items()
-        for name, tensor in (("values", each.values), ("scores", each.scores))
+        for name, tensor in vars(each).items()
     }
 
 
@@ -114,5 +114,8 @@ def _read(path: Path) -> dict[str, Features] | None:
     except (SafetensorError, OSError):
         logger.warning("the cache entry %s is damaged; it is computed again", path)
         return None
-    kinds = dict.fromkeys(key.rpartition(".")[0] for key in tensors)
-    return {kind: Features(tensors[f"{kind}.values"], tensors[f"{kind}.scores"]) for kind in kinds}
+    kinds: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, name = key.rpartition(".")
+        kinds.setdefault(kind, {})[name] = tensor
+    return {kind: Features(**fields) for kind, fields in kinds.items()}

@@ -2,32 +2,57 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rewardgap.errors import UserError
-from rewardgap.forecast.features import Array, Features, concatenate, kernel
+from rewardgap.forecast.curve import Training
+from rewardgap.forecast.features import Array, Features, kernel
 from rewardgap.forecast.passes import Pass, Reader
 from rewardgap.records import Record
 from rewardgap.trees import Tree
 
 logger = logging.getLogger(__name__)
 
+# Drift is a mean over a data set, for which so many of its responses are enough.
+PROBES = 256
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation set of R responses.
+    """An evaluation set of R responses, against the B basis vectors of a training.
 
     Attributes:
-        kernel: (R, N) inner products of their features with those of the training rows.
-        scores: (R,) their scores before training.
+        kernel: (R, B) inner products of the features.
+        probes: (M, B) inner products of the probes.
+        scores: (R,) the scores before training.
+        lengths: (R,) tokens.
+        tokens: how many tokens the probes stand for, at least 1.
     """
 
     kernel: Array
+    probes: Array
     scores: Array
+    lengths: Array
+    tokens: float
+
+    def change(self, weights: Array) -> Array:
+        """(R, P) first-order changes of the scores by (B, P) weights."""
+        return np.asarray(self.kernel @ weights)
+
+    def trained(self, weights: Array) -> Array:
+        """(R, P) scores at (B, P) weights, drift included."""
+        drift = ((self.probes @ weights) ** 2).sum(0) / self.tokens
+        trained = self.scores[:, None] + self.change(weights) - drift / 2 * self.lengths[:, None]
+        return np.asarray(trained)
+
+    def __add__(self, other: "Evaluation") -> "Evaluation":
+        """The same responses with the features of both."""
+        return replace(self, kernel=self.kernel + other.kernel, probes=self.probes + other.probes)
 
 
 @dataclass(frozen=True)
@@ -38,25 +63,20 @@ class Problem:
     that judges responses singly the score of a chosen response and minus that of a rejected one.
 
     Attributes:
-        kernel: (N, N) inner products of the training rows' features.
-        initial: (N,) the rows before training.
+        training: the training rows.
         rows_per_pair: how many rows a pair makes.
         held_out: the evaluation sets by name.
     """
 
-    kernel: Array
-    initial: Array
+    training: Training
     rows_per_pair: int
     held_out: Mapping[str, Evaluation]
 
     def __add__(self, other: "Problem") -> "Problem":
         """The same problem with the features of both."""
-        held_out = {
-            name: Evaluation(each.kernel + other.held_out[name].kernel, each.scores)
-            for name, each in self.held_out.items()
-        }
-        total = self.kernel + other.kernel
-        return Problem(total, self.initial, self.rows_per_pair, held_out)
+        total = self.training.kernel + other.training.kernel
+        held_out = {name: each + other.held_out[name] for name, each in self.held_out.items()}
+        return Problem(replace(self.training, kernel=total), self.rows_per_pair, held_out)
 
 
 @dataclass(frozen=True)
@@ -92,23 +112,16 @@ def _pose(over: Pass, reader: Reader, data: Data) -> dict[str, Problem]:
     training = _training_trees(encode(data.training))
     held_out = {name: encode(some) for name, some in data.held_out.items()}
     over.model.check_readable(tree for trees in (training, *held_out.values()) for tree in trees)
-    singly = {kind: readout.judges_singly for kind, readout in over.readouts.items()}
     rows = {
-        kind: _rows(features, training, singly[kind])
+        kind: _rows(features, training, over.readouts[kind].judges_singly)
         for kind, features in reader.features(over, training).items()
     }
     evaluations: dict[str, dict[str, Evaluation]] = {kind: {} for kind in rows}
     for name, trees in held_out.items():
         for kind, features in reader.features(over, trees).items():
-            found = Evaluation(kernel(features, rows[kind]), _numpy(features.scores))
-            evaluations[kind][name] = found
+            evaluations[kind][name] = _evaluation(features, trees, rows[kind].basis)
     return {
-        kind: Problem(
-            kernel(each, each),
-            _numpy(each.scores),
-            1 + singly[kind],
-            evaluations[kind],
-        )
+        kind: Problem(each.training(), 1 + over.readouts[kind].judges_singly, evaluations[kind])
         for kind, each in rows.items()
     }
 
@@ -125,13 +138,61 @@ def _training_trees(trees: Sequence[Tree]) -> list[Tree]:
     return kept
 
 
-def _rows(features: Features, trees: Sequence[Tree], judges_singly: bool) -> Features:
+@dataclass(frozen=True)
+class _Rows:
+    """Training rows: the basis vectors (B, W), and what `Training` says of them."""
+
+    basis: Tensor
+    initial: Array
+    lengths: Array
+    tokens: float
+
+    def training(self) -> Training:
+        return Training(kernel(self.basis, self.basis), self.initial, self.lengths, self.tokens)
+
+
+def _rows(features: Features, trees: Sequence[Tree], judges_singly: bool) -> _Rows:
     """The training rows of all pairs, from the features of all responses."""
     starts = np.cumsum([0] + [tree.chosen + tree.rejected for tree in trees])
     pairs = [(s + i, s + j) for s, tree in zip(starts, trees, strict=False) for i, j in tree.pairs]
-    chosen, rejected = (features.pick(some) for some in torch.tensor(pairs).unbind(1))
-    return concatenate([chosen, -rejected]) if judges_singly else chosen - rejected
+    chosen, rejected = torch.tensor(pairs).unbind(1)
+
+    def rows(values: Tensor) -> Tensor:
+        if judges_singly:
+            return torch.cat([values[chosen], -values[rejected]])
+        return values[chosen] - values[rejected]
+
+    lengths = _lengths(trees)
+    probes, tokens = _probes(features, lengths)
+    return _Rows(
+        basis=torch.cat([rows(features.values), probes]) if len(probes) else rows(features.values),
+        initial=rows(features.scores).double().numpy(),
+        lengths=rows(lengths).numpy(),
+        tokens=tokens,
+    )
 
 
-def _numpy(scores: torch.Tensor) -> Array:
-    return scores.double().numpy()
+def _evaluation(features: Features, trees: Sequence[Tree], basis: Tensor) -> Evaluation:
+    lengths = _lengths(trees)
+    probes, tokens = _probes(features, lengths)
+    return Evaluation(
+        kernel=kernel(features.values, basis),
+        probes=kernel(probes, basis) if len(probes) else np.zeros((0, len(basis))),
+        scores=features.scores.double().numpy(),
+        lengths=lengths.numpy(),
+        tokens=tokens,
+    )
+
+
+def _lengths(trees: Sequence[Tree]) -> Tensor:
+    """(R,) tokens of all responses."""
+    lengths = [len(tree.nodes[leaf]) for tree in trees for leaf in tree.leaves]
+    return torch.tensor(lengths, dtype=torch.float64)
+
+
+def _probes(features: Features, lengths: Tensor) -> tuple[Tensor, float]:
+    """At most `PROBES` of the probes, evenly spread, and the number of tokens that they see."""
+    if not features.probes.shape[1]:
+        return features.probes[:0], 1.0
+    some = slice(None, None, -(-len(lengths) // PROBES))
+    return features.probes[some], float(lengths[some].sum())

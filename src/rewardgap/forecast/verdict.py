@@ -14,6 +14,9 @@ Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]
 
 SIGNIFICANCE = 0.05
 CHANCE = 0.5
+CAVEAT = (
+    "All intervals are over evaluation records; the error of the forecast itself is not in them."
+)
 
 
 def format_table(outcomes: Outcomes, loss: float) -> str:
@@ -39,15 +42,13 @@ def _interval(interval: Interval) -> str:
 
 
 def conclude(outcomes: Outcomes, loss: float) -> str:
-    """Which kind to train, where it is expected to fail, and which blind rules do better."""
+    """Which kind to train, where each is expected to fail, and which blind rules do better."""
     wins = _wins(outcomes)
     kinds = list(next(iter(outcomes.values())))
-    advised = [kind for kind in kinds if any(win.winner == kind for win in wins)]
-    sentences = [_advice(kinds, advised, wins)]
-    for kind in advised or kinds:
+    sentences = [_advice(kinds, wins)]
+    for kind in kinds:
         sentences += _weaknesses(kind, {name: each[kind] for name, each in outcomes.items()})
-    sentences += _blind_rules(outcomes)
-    sentences += _unreached(outcomes, loss)
+    sentences += [*_blind_rules(outcomes), *_unreached(outcomes, loss), CAVEAT]
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
@@ -76,7 +77,7 @@ def _wins(outcomes: Outcomes) -> list[_Win]:
     return wins
 
 
-def _advice(kinds: Sequence[str], advised: Sequence[str], wins: Sequence[_Win]) -> str:
+def _advice(kinds: Sequence[str], wins: Sequence[_Win]) -> str:
     if len(kinds) == 1:
         return f"Only {kinds[0]} was forecast: name two kinds or more to learn which to train."
     if not wins:
@@ -84,22 +85,22 @@ def _advice(kinds: Sequence[str], advised: Sequence[str], wins: Sequence[_Win]) 
             f"The intervals do not separate {_listed(kinds)} on any set: "
             "this forecast does not say which to train."
         )
-    victories = "; ".join(
-        f"{kind} is expected to be more accurate {_victories(kind, wins)}" for kind in advised
-    )
     beaten = {win.loser for win in wins}
-    best = [kind for kind in advised if kind not in beaten]
+    best = [kind for kind in kinds if kind not in beaten]
     if len(best) == 1:
-        return f"Train {best[0]}: {victories}."
-    return f"No kind is ahead everywhere: {victories}."
+        return f"Train {best[0]}: it is expected to be more accurate {_victories(best[0], wins)}."
+    winners = dict.fromkeys(win.winner for win in wins)
+    victories = "; ".join(f"{kind} is better {_victories(kind, wins)}" for kind in winners)
+    return f"No kind is better than all others: {victories}."
 
 
 def _victories(kind: str, wins: Sequence[_Win]) -> str:
-    losers = dict.fromkeys(win.loser for win in wins if win.winner == kind)
-    return ", and ".join(
-        f"than {loser} on {_listed([w.name for w in wins if (w.winner, w.loser) == (kind, loser)])}"
-        for loser in losers
-    )
+    """Whom a kind beats, and on which sets."""
+    losers: dict[str, list[str]] = {}
+    for win in wins:
+        if win.winner == kind:
+            losers.setdefault(win.loser, []).append(win.name)
+    return " and ".join(f"than {loser} on {_listed(names)}" for loser, names in losers.items())
 
 
 def _weaknesses(kind: str, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
@@ -107,21 +108,21 @@ def _weaknesses(kind: str, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     wrong = [name for name, accuracy in accuracies.items() if accuracy.high < CHANCE]
     unclear = [name for name, a in accuracies.items() if a.low <= CHANCE <= a.high]
     if wrong:
-        yield f"{kind} is expected to prefer the wrong response on {_listed(wrong)}."
+        yield f"{kind} is expected to fail, preferring the wrong response, on {_listed(wrong)}."
     if unclear:
         yield f"{kind} cannot be told from guessing on {_listed(unclear)}."
 
 
 def _blind_rules(outcomes: Outcomes) -> Iterator[str]:
+    """The best content-blind rule of every set where it does better than every kind."""
     for name, kinds in outcomes.items():
         best = max(kinds, key=lambda kind: kinds[kind].at_loss.accuracy.value)
-        accuracy = kinds[best].at_loss.accuracy.value
-        rules = kinds[best].at_loss.baselines
-        rule = max(rules, key=lambda each: rules[each].value)
-        if rules[rule].value > accuracy:
+        found = kinds[best].at_loss
+        rule = max(found.baselines, key=lambda each: found.baselines[each].value)
+        if found.baselines[rule].value > found.accuracy.value:
             yield (
-                f"On {name} a rule that does not read does better than every kind: "
-                f"{rule.replace('_', ' ')} {_interval(rules[rule])}, against {accuracy:.3f} "
+                f"On {name} the content-blind rule {rule.replace('_', ' ')!r} does better than any "
+                f"kind: {_interval(found.baselines[rule])}, against {found.accuracy.value:.3f} "
                 f"for {best}."
             )
 
@@ -130,8 +131,8 @@ def _unreached(outcomes: Outcomes, loss: float) -> Iterator[str]:
     for kind, outcome in next(iter(outcomes.values())).items():
         if outcome.loss > loss:
             yield (
-                f"With what this level trains, {kind} gets no lower than a training loss of "
-                f"{outcome.loss:.2g}; it is judged there."
+                f"At this level {kind} gets no lower than a training loss of {outcome.loss:.2g}, "
+                "and is judged there."
             )
 
 
