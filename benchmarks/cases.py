@@ -22,6 +22,7 @@ class Case:
         rows: which rows are taken.
         size: name of the model's size.
         share: of the wanted number of rows that are taken.
+        batch_size: pairs of an optimiser step, where more do not fit on a peer's side.
         precisions: whether the case is worth measuring in every precision.
         cuda: whether the case is meant for a GPU.
     """
@@ -32,6 +33,7 @@ class Case:
     rows: Rows | None = None
     size: str = "30m"
     share: float = 1.0
+    batch_size: int | None = None
     precisions: bool = True
     cuda: bool = False
 
@@ -50,13 +52,15 @@ def _explicit(data: str, size: str, *, cuda: bool = False) -> Case:
     return Case("benchmarks.ours:explicit", peers, _classifier, rows, size, cuda=cuda)
 
 
-def _implicit(data: str, size: str, *, cuda: bool = False) -> Case:
+def _implicit(data: str, size: str, *, batch_size: int | None = None, cuda: bool = False) -> Case:
     peers = {
         "TRL DPOTrainer": "benchmarks.trl_peer:dpo",
         "TRL DPOTrainer, precomputed": "benchmarks.trl_peer:dpo_precomputed",
     }
     rows = partial(pairs, data)
-    return Case("benchmarks.ours:implicit", peers, _causal, rows, size, cuda=cuda)
+    return Case(
+        "benchmarks.ours:implicit", peers, _causal, rows, size, batch_size=batch_size, cuda=cuda
+    )
 
 
 LOOP = {"transformers, padded": "benchmarks.transformers_peer:score"}
@@ -67,7 +71,7 @@ CASES: dict[str, Case] = {
     "explicit-math": _explicit("rewardmath_train", "30m"),
     "implicit-uf": _implicit("uf_test", "30m"),
     "implicit-math": _implicit("rewardmath_train", "30m"),
-    "implicit-128k": _implicit("uf_test", "30m-128k"),
+    "implicit-128k": _implicit("uf_test", "30m-128k", batch_size=2),
     "score-pairs": Case(SCORE, LOOP, _classifier, partial(pairs, "uf_test"), precisions=False),
     "score-16": Case(
         SCORE, LOOP, _classifier, partial(candidates, "uf_test"), share=0.25, precisions=False

@@ -1,7 +1,7 @@
 """Models of a known shape with random weights, and real rows cut to what both sides accept."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,12 +77,8 @@ class Workshop:
     def make(self, name: str) -> "Made":
         """The model of a size, made when it is first asked for."""
         size = SIZES[name].shrunk() if self.quick else SIZES[name]
-        made = Made(self.folder / name)
-        if not made.causal.exists():
-            template = make_template(list(self._texts()), _tokenizer_settings(size))
-            with quiet():
-                _save(size, template.tokenizer, made)
-        return made
+        folder = self.folder / name
+        return Made(folder) if folder.exists() else make_model(size, self._texts(), folder)
 
     def _texts(self) -> Iterator[str]:
         for name in SETS:
@@ -116,6 +112,15 @@ class Made:
     def classifier(self) -> Path:
         """The same body under a scalar head."""
         return self.folder / "classifier"
+
+
+def make_model(size: Size, texts: Iterable[str], folder: Path) -> Made:
+    """A model in both forms, with a tokenizer learned from the texts."""
+    made = Made(folder)
+    template = make_template(list(texts), _tokenizer_settings(size))
+    with quiet():
+        _save(size, template.tokenizer, made)
+    return made
 
 
 def _tokenizer_settings(size: Size) -> PretrainConfig:

@@ -132,7 +132,7 @@ def _references(
     first = reference.log_probs(trees[: job.warm_up])
     began = time.perf_counter()
     others = reference.log_probs(trees[job.warm_up :])
-    return first + others, time.perf_counter() - began
+    return [*first, *others], time.perf_counter() - began
 
 
 class _profile:

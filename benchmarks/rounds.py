@@ -27,7 +27,7 @@ class Plan:
 
     Attributes:
         rows: rows after the warm-up, for a case that takes its full share.
-        batch_size: pairs of an optimiser step.
+        batch_size: pairs of an optimiser step, unless the case says otherwise.
         repeats: rounds.
         device: "cpu" or "cuda".
         peer_python: interpreter of the peers' environment.
@@ -42,11 +42,12 @@ class Plan:
 
 def make_job(case: Case, workshop: Workshop, plan: Plan, dtype: str) -> Job:
     """The job of a case, with the model and the rows that it names."""
-    job = Job(case.ours, "", "", dtype, plan.device, plan.batch_size, 0, "")
+    batch_size = case.batch_size or plan.batch_size
+    job = Job(case.ours, "", "", dtype, plan.device, batch_size, 0, "")
     if case.model is None or case.rows is None:
         return job
     folder = case.model(workshop.make(case.size))
-    warm_up = max(1, round(case.share * plan.batch_size))
+    warm_up = max(1, round(case.share * batch_size))
     count = warm_up + max(1, round(case.share * plan.rows))
     rows = case.rows(workshop, Template.load(folder), count)
     path = workshop.folder / "rows.jsonl"

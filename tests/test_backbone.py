@@ -179,3 +179,24 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(bars, folders, mon
     load_model(folder, Template.load(folder))
     assert transformers_logging.get_verbosity() == level
     assert transformers_logging.is_progress_bar_enabled() == bars
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_feed_forward_network_computes_what_is_wanted(
+    architecture, checkpointing, folders
+):
+    folder = folders(architecture, "<|pad|>", TEMPLATE)
+    template = Template.load(folder)
+    model = load_model(folder, template)
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    packed = pack(template.encode(RECORDS))
+    rows = []
+    model.base_model.layers[-1].mlp.register_forward_hook(
+        lambda _, inputs, output: rows.append(inputs[0].shape[1])
+    )
+    whole = hidden_states(model, packed)
+    some = hidden_states(model, packed, packed.ends)
+    assert rows == [len(packed.tokens), len(packed.tokens if checkpointing else packed.ends)]
+    torch.testing.assert_close(some[packed.ends], whole[packed.ends])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from rewardgap.bag_of_words import BagOfWords, words
+from rewardgap import bag_of_words
+from rewardgap.bag_of_words import BagOfWords, draw, words
 from rewardgap.records import Message, Record, Response
 
 
@@ -107,6 +108,22 @@ def test_the_order_of_words_does_not_matter_to_the_bit(text: list[str], random: 
     fitted = BagOfWords({"yes": 0.1, "no": -0.7, "i": 1e-9, "do": 3e6})
     shuffled = random.sample(text, len(text))
     assert fitted.score(" ".join(shuffled)) == fitted.score(" ".join(text))
+
+
+def test_more_records_than_fit_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Always the same ones, from all parts of the data alike."""
+    numbered = [record([f"w{i}"], ["no"]) for i in range(5)]
+    assert draw(iter(numbered), 5) == numbered
+    drawn = draw(iter(numbered), 2)
+    assert len({one.id for one in drawn}) == 2 and draw(iter(numbered), 2) == drawn
+    monkeypatch.setattr(bag_of_words, "MOST_RECORDS", 2)
+    assert BagOfWords.fit(iter(numbered)) == BagOfWords.fit(drawn)
+    many = [record([f"w{i}"], ["no"], str(i)) for i in range(5000)]
+    counts = np.zeros(5)
+    for one in draw(iter(many), 1000):
+        counts[int(one.prompt[0].content) // 1000] += 1
+    # Hypergeometric: 200 on average, standard deviation 11.3.
+    assert np.all(abs(counts - 200) < 60)
 
 
 def test_thousands_of_long_responses_fit_quickly() -> None:

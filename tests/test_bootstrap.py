@@ -1,6 +1,6 @@
 """Bootstrap intervals against distributions in closed form, other libraries, and their coverage."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 
 import numpy as np
@@ -13,16 +13,19 @@ from statsmodels.stats.proportion import proportion_confint
 from rewardgap.bootstrap import (
     MOST_CLUSTERS,
     RESAMPLES,
+    FloatArray,
     Interval,
-    Weigh,
+    Weights,
     cluster_totals,
-    corrected_interval,
     drawn_weights,
+    interval_of_draws,
     join_clusters,
     mean_interval,
     over_seeds,
     random_weights,
-    resample,
+    resampling_units,
+    studentised_draws,
+    weighted_sums,
 )
 
 thirds = st.integers(0, 3).map(lambda value: value / 3)
@@ -42,24 +45,15 @@ def numbered(labels: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("weigh", [random_weights, drawn_weights])
-def test_sums_are_those_of_a_loop_over_records(weigh: Weigh) -> None:
+def test_sums_are_those_of_a_loop_over_records(weigh: Callable[[int, int], Weights]) -> None:
     clusters = np.array([0, 1, 1, 2, 0])
     columns = np.random.default_rng(0).normal(size=(5, 2))
     weights = weigh(3, 4)
-    sums, records = resample(columns, clusters, 4, weigh)
+    sums, records = weighted_sums(resampling_units(columns, clusters, 4), weights)
     for draw in range(20):
         expected = sum(weights[draw, c] * x for c, x in zip(clusters, columns, strict=True))
         np.testing.assert_allclose(sums[draw], expected)
         assert records[draw, 0] == pytest.approx(sum(weights[draw, c] for c in clusters))
-
-
-def test_one_draw_less_makes_the_variance_of_a_mean_unbiased() -> None:
-    values = np.random.default_rng(0).normal(size=(5, 1))
-    weights = drawn_weights(5, 0)
-    assert (weights.sum(axis=1) == 4).all()
-    sums, records = resample(values, np.arange(5), 0, drawn_weights)
-    assert (sums / records).std() == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=0.05)
-    assert drawn_weights(1, 0).tolist() == [[1.0]] * RESAMPLES
 
 
 def test_the_seed_decides() -> None:
@@ -145,25 +139,59 @@ def test_many_clusters_are_joined_without_loss() -> None:
 
 def test_cluster_totals_by_hand() -> None:
     columns = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    assert cluster_totals(columns, np.array([1, 0, 1])).tolist() == [[3.0, 4.0], [6.0, 8.0]]
+    clusters = np.array([1, 0, 1])
+    assert cluster_totals(columns, clusters).tolist() == [[3.0, 4.0], [6.0, 8.0]]
+    assert resampling_units(columns, clusters, 0).tolist() == [[3.0, 4.0, 1.0], [6.0, 8.0, 2.0]]
 
 
-def test_a_bias_of_the_resamples_is_taken_off_twice() -> None:
-    """Draws from N(2.1, 0.4²) for a value of 2: z0 = -0.25, percentiles at 2 - 0.1 ± 1.96 · 0.4.
-
-    With 40 clusters the distances to 2 grow by t(39)/1.96.
-    """
-    draws = norm(2.1, 0.4).ppf((np.arange(200_000) + 0.5) / 200_000)
-    wider = t(39).ppf(0.975) / norm.ppf(0.975)
-    expected = [2 + wider * (-0.1 + sign * norm.ppf(0.975) * 0.4) for sign in (-1, 1)]
-    found = corrected_interval(2.0, draws, 40)
-    assert found.value == 2
-    assert bounds(found) == pytest.approx(tuple(expected), abs=1e-3)
+def square_of_mean(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return means[..., 0] ** 2, 2 * means
 
 
-def test_a_statistic_without_spread_has_an_interval_without_width() -> None:
-    assert corrected_interval(0.0, np.zeros(RESAMPLES), 7) == Interval(0.0, 0.0, 0.0)
-    assert corrected_interval(2.0, np.full(RESAMPLES, 2.0), 1) == Interval(2.0, 2.0, 2.0)
+def test_studentised_draws_are_those_of_a_loop_over_resamples() -> None:
+    """Of m²: the delta method's error of a resample is 2 |m| times that of its mean."""
+    values = np.random.default_rng(0).exponential(size=30)
+
+    def value_and_error(sample: FloatArray) -> tuple[float, float]:
+        return sample.mean() ** 2, 2 * sample.mean() * sample.std() / np.sqrt(30)
+
+    value, error = value_and_error(values)
+    draws = studentised_draws(values[:, None], np.arange(30), square_of_mean, seed=1)
+    assert draws.shape == (RESAMPLES,)
+    for times, draw in zip(drawn_weights(30, 1)[:20].astype(int), draws, strict=False):
+        other, spread = value_and_error(np.repeat(values, times))
+        assert draw == pytest.approx(value - error * (other - value) / spread)
+
+
+def test_studentised_draws_of_prompts_count_their_records_together() -> None:
+    values, clusters = np.random.default_rng(0).normal(3, 1, (20, 1)), np.arange(20)
+    alone = studentised_draws(values, clusters, square_of_mean)
+    twice = studentised_draws(np.repeat(values, 2, axis=0), clusters.repeat(2), square_of_mean)
+    np.testing.assert_allclose(twice, alone)
+
+
+def test_normal_values_have_students_interval() -> None:
+    """Bootstrap-t estimates the very distribution that Student derived."""
+
+    def mean(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return means[..., 0], np.ones_like(means)
+
+    values = norm.ppf((np.arange(25) + 0.5) / 25)[:, None] + 9
+    expected = t(24, 9, values.std(ddof=1) / 5).interval(0.95)
+    found = interval_of_draws(9.0, studentised_draws(values, np.arange(25), mean))
+    assert bounds(found) == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_a_statistic_without_spread_has_an_interval_without_width(n: int) -> None:
+    draws = studentised_draws(np.full((n, 1), 2.0), np.arange(n), square_of_mean)
+    assert interval_of_draws(4.0, draws) == Interval(4.0, 4.0, 4.0)
+
+
+def test_an_interval_of_draws_is_not_negative_and_holds_the_value() -> None:
+    draws = np.linspace(-1, 1, RESAMPLES)
+    assert bounds(interval_of_draws(0.5, draws)) == pytest.approx((0, 0.95), abs=1e-3)
+    assert bounds(interval_of_draws(2.0, draws)) == pytest.approx((0, 2), abs=1e-3)
 
 
 def test_one_seed_adds_nothing_nor_do_seeds_that_differ_by_the_records_alone() -> None:
@@ -219,16 +247,17 @@ def test_coverage_over_ties_and_small_n(n: int, share: float) -> None:
             assert 0.93 <= np.mean(covered) <= 0.97, accuracy
 
 
+@pytest.mark.parametrize("prompts", [20, 50, 100])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
-def test_coverage_over_prompts_of_several_records(correlation: float) -> None:
-    """40 prompts of 1 to 6 records, each prompt with an accuracy of its own; 95 % of 500 is 475."""
+def test_coverage_over_prompts_of_several_records(correlation: float, prompts: int) -> None:
+    """Prompts of 1 to 6 records, each with an accuracy of its own; 95 % of 500 is 475."""
     generator = np.random.default_rng(7)
     covered = 0
     for _ in range(500):
         truth = generator.uniform(0.6, 0.9)
-        own = generator.random(40) < correlation  # prompts that are all right or all wrong
-        chances = np.where(own, generator.random(40) < truth, truth)
-        clusters = np.repeat(np.arange(40), generator.integers(1, 7, 40))
+        own = generator.random(prompts) < correlation  # prompts that are all right or all wrong
+        chances = np.where(own, generator.random(prompts) < truth, truth)
+        clusters = np.repeat(np.arange(prompts), generator.integers(1, 7, prompts))
         values = (generator.random(len(clusters)) < chances[clusters]).astype(float)
         found = mean_interval(values, clusters)
         covered += found.low <= truth <= found.high

@@ -1,7 +1,4 @@
-"""Experiments that are run, on tiny models: cells, failures, generations, and SIGKILL.
-
-`REWARDGAP_KILLS=10 pytest tests/test_experiments_run.py -k killed` kills more often than usual.
-"""
+"""Experiments that are run, on tiny models: cells, failures, generations, and SIGKILL."""
 
 import json
 import multiprocessing
@@ -25,14 +22,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rewardgap import cli
 from rewardgap.configs import RunConfig, TrainConfig
 from rewardgap.errors import UserError
-from rewardgap.experiments import run, work
+from rewardgap.experiments import generation, run, work
 from rewardgap.reference import Reference
 from rewardgap.runs import Run
 from rewardgap.sources.hamiltonian import is_hamiltonian_cycle
 from rewardgap.template import Template
 from rewardgap.training import train
 
-KILLS = int(os.environ.get("REWARDGAP_KILLS", "3"))
+KILLS = 10
+SHORT = 8
+"""Tokens of an answer where none is read."""
 GRAPHS = "hamiltonian:{part}?vertices=5&train=6&test=4"
 
 Config = Callable[..., RunConfig]
@@ -285,6 +284,7 @@ def test_the_check_is_that_of_the_source(response, correct):
 def run_command(words: list[str], errors: str, writes: int | None, delay: float) -> None:
     """The command line in a process of its own, killed `delay` seconds after its writes."""
     torch.set_num_threads(1)
+    generation.MOST_NEW_TOKENS = SHORT
     os.replace = counting(os.replace, writes, delay)
     with open(errors, "w") as file, redirect_stderr(file):
         os._exit(cli.main(words))
@@ -309,6 +309,7 @@ def test_killed_at_random_moments(config, tmp_path, monkeypatch):
     replace = os.replace
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", lambda *paths: writes.append(paths) or replace(*paths))
+        patched.setattr(generation, "MOST_NEW_TOKENS", SHORT)
         expected = scores(run(config("whole", changes)).folder)
     told = config("killed", changes)
     words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]

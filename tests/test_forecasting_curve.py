@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from rewardgap.forecasting.curve import LOWEST_LOSS, Path, Training, converge, descend
+from rewardgap.forecasting.curve import LOWEST_LOSS, Path, Points, Training, converge, descend
 
 
 def draw(rows: int, width: int, seed: int, shift: float = 0.5) -> np.ndarray:
@@ -17,7 +17,7 @@ def draw(rows: int, width: int, seed: int, shift: float = 0.5) -> np.ndarray:
 
 def rows_only(kernel: np.ndarray, initial: np.ndarray) -> Training:
     """Training without probes."""
-    return Training(kernel, initial, np.zeros(len(initial)), 1.0, np.ones(len(initial)))
+    return Training(kernel, initial, np.zeros(len(initial)), 1.0, 0.0, np.ones(len(initial)))
 
 
 def flow(features: np.ndarray, initial: np.ndarray, loss: float) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_path_is_that_of_small_steps_in_feature_space(with_start: bool) -> None:
     path = descend(rows_only(features @ features.T, initial))
     for loss in (0.5, 0.2, 0.05):
         point = path.reach(loss)
-        ours = others @ features.T @ path.weights[point]
+        ours = others @ features.T @ path.points.weights[point]
         expected = others @ flow(features, initial, path.losses[point])
         np.testing.assert_allclose(ours, expected, rtol=0.02, atol=0.02 * np.abs(expected).max())
 
@@ -58,7 +58,7 @@ def test_losses_fall_and_are_those_of_the_weights(seed: int, rows: int, width: i
     kernel = features @ features.T
     path = descend(rows_only(kernel, initial))
     assert np.all(np.diff(path.losses) < 0)
-    losses = np.logaddexp(0, -(initial[:, None] + kernel @ path.weights.T)).mean(0)
+    losses = np.logaddexp(0, -(initial[:, None] + kernel @ path.points.weights.T)).mean(0)
     np.testing.assert_allclose(losses, path.losses, rtol=1e-9)
 
 
@@ -70,7 +70,7 @@ def test_points_lie_close_even_where_one_step_would_fit_everything() -> None:
 
 
 def test_a_loss_out_of_reach_gives_the_last_point() -> None:
-    path = Path(np.ones(1), np.array([0.7, 0.6, 0.5]), np.zeros((3, 1)))
+    path = Path(np.ones(1), np.array([0.7, 0.6, 0.5]), Points(np.zeros((3, 1)), np.zeros(3)))
     assert [path.reach(loss) for loss in (0.9, 0.6, 0.55, 0.1)] == [0, 1, 2, 2]
 
 
@@ -83,8 +83,8 @@ def test_a_resample_is_training_on_rows_as_often_as_they_are_drawn() -> None:
     repeated = rows_only(features[rows] @ features[rows].T, initial[rows])
     ours, expected = descend(sample, 0.2), descend(repeated, 0.2)
     np.testing.assert_allclose(ours.losses, expected.losses)
-    scores = features @ features.T @ ours.weights[-1]
-    np.testing.assert_allclose(scores, features @ features[rows].T @ expected.weights[-1])
+    scores = features @ features.T @ ours.points.weights[-1]
+    np.testing.assert_allclose(scores, features @ features[rows].T @ expected.points.weights[-1])
     both = training.resampled(2, seed=3).counts
     assert (both[:4] == both[4:]).all()  # the two rows of a pair come together
 
@@ -128,6 +128,6 @@ def test_path_of_other_rows_ends_at_the_limit() -> None:
     initial = draw(100, 1, seed=2)[:, 0]
     kernel = features @ features.T
     training = rows_only(kernel, initial)
-    last, limit = descend(training).weights[-1], converge(training).weights
+    last, limit = descend(training).points.weights[-1], converge(training).weights
     expected = others @ features.T @ limit
     np.testing.assert_allclose(others @ features.T @ last, expected, atol=0.03)

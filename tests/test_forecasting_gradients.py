@@ -1,6 +1,6 @@
 """The tangent features against plain automatic differentiation of every parameter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,26 @@ from tiny import ARCHITECTURES
 from torch import Tensor
 
 from rewardgap.backbone import load_model
+from rewardgap.forecasting.basis import Basis, read_bases
 from rewardgap.forecasting.features import Features
-from rewardgap.forecasting.gradients import gradient_passes
-from rewardgap.forecasting.passes import Pass, Reader
+from rewardgap.forecasting.gradients import Gradients, gradient_passes
+from rewardgap.forecasting.passes import Amount, Pass, Reader
 from rewardgap.forecasting.readouts import READOUTS, Readout
-from rewardgap.forecasting.sketch import Sketch
+from rewardgap.forecasting.sketch import Limits
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.generative import Generative
 from rewardgap.kinds.reward_model import KindOptions
 from rewardgap.kinds.trained import TrainedRewardModel
+from rewardgap.records import Record
 from rewardgap.template import Template
 from rewardgap.trees import Tree, pack
 
-EXACT = Sketch(0, 0)
+EXACT = Limits(2**40, 0)
+PAIRS = RECORDS[1:]
+DATA = Amount(
+    pairs=sum(len(record.chosen) * len(record.rejected) for record in PAIRS),
+    responses=sum(len(record.responses) for record in PAIRS),
+)
 
 
 def make_readout(kind: str, folder: Path) -> Readout:
@@ -35,10 +42,17 @@ def make_readout(kind: str, folder: Path) -> Readout:
     return READOUTS[kind](cls(cls.adapt(model, options), template, options))
 
 
-def read(over: Pass, tmp_path: Path, records=RECORDS) -> Features:
-    reader = Reader(torch.device("cpu"), 4096, tmp_path, "test")
-    (found,) = reader.features(over, over.model.encode(records)).values()
-    return found
+def read(
+    over: Pass, kind: str, budget: int = 4096, records: Sequence[Record] = RECORDS
+) -> Features:
+    """Features of all responses, in order."""
+    parts = list(Reader(torch.device("cpu"), budget).packs(over, over.model.encode(records)))
+    places = torch.tensor([number for numbers, _ in parts for number in numbers]).argsort()
+    values, scores, probes = (
+        torch.cat([getattr(found[kind], name) for _, found in parts])
+        for name in ("values", "scores", "probes")
+    )
+    return Features(values[places], scores[places], probes[places] if len(probes) else probes)
 
 
 def by_autograd(kind: str, readout: Readout, trees: list[Tree]) -> list[dict[str, Tensor]]:
@@ -62,16 +76,58 @@ def by_autograd(kind: str, readout: Readout, trees: list[Tree]) -> list[dict[str
     return found
 
 
+def kernel_by_autograd(kind: str, readout: Readout) -> Tensor:
+    found = by_autograd(kind, readout, readout.model.encode(RECORDS))
+    rows = torch.stack([torch.cat([g.flatten() for g in each.values()]) for each in found])
+    return rows.double() @ rows.double().T
+
+
 @pytest.mark.parametrize("kind", READOUTS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_exact_tangent_kernel_is_autograds(
-    architecture: str, kind: str, folders: Callable[..., Path], tmp_path: Path
+    architecture: str, kind: str, folders: Callable[..., Path]
 ) -> None:
     readout = make_readout(kind, folders(architecture))
-    (over,) = gradient_passes({kind: readout}, EXACT, 0)
-    values = read(over, tmp_path).values.double()
-    expected = by_autograd(kind, readout, readout.model.encode(RECORDS))
-    rows = torch.stack([torch.cat([g.flatten() for g in each.values()]) for each in expected])
-    torch.testing.assert_close(
-        values @ values.T, (rows.double() @ rows.double().T), rtol=2e-4, atol=1e-3
-    )
+    (over,) = gradient_passes({kind: readout}, EXACT, DATA)
+    values = read(over, kind).values.double()
+    expected = kernel_by_autograd(kind, readout)
+    torch.testing.assert_close(values @ values.T, expected, rtol=2e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", READOUTS)
+def test_sketched_kernel_is_autograds_within_its_error(
+    kind: str, folders: Callable[..., Path]
+) -> None:
+    readout = make_readout(kind, folders("llama"))
+    exact = kernel_by_autograd(kind, readout)
+    norms = exact.diagonal().sqrt()
+    for share in (0.05, 0.5):
+        errors = []
+        for seed in range(4):
+            entries = next(iter(gradient_passes({kind: readout}, EXACT, DATA))).sketch.entries
+            memory = int(share * entries * Gradients.bytes_per_value(readout, DATA))
+            (over,) = gradient_passes({kind: readout}, Limits(memory, seed), DATA)
+            assert 0.9 * share * entries < over.sketch.size <= share * entries
+            values = read(over, kind).values.double()
+            errors.append((values @ values.T - exact) / (norms[:, None] * norms))
+        found = float(torch.stack(errors).square().mean().sqrt())
+        assert found < 1.5 * (2 * over.noise) ** 0.5
+
+
+def read_basis(readout: Readout, limits: Limits) -> tuple[Pass, Basis]:
+    """The basis of the implicit kind, trained on `PAIRS`."""
+    (over,) = gradient_passes({"implicit": readout}, limits, DATA)
+    trees = readout.model.encode(PAIRS)
+    return over, read_bases(over, Reader(torch.device("cpu"), 4096), trees)["implicit"]
+
+
+def test_the_basis_fits_the_memory(folders: Callable[..., Path]) -> None:
+    readout = make_readout("implicit", folders("llama"))
+    sizes = []
+    for memory in (2**14, 2**18):
+        over, basis = read_basis(readout, Limits(memory, 0))
+        held = basis.vectors.nbytes
+        sizes.append(basis.vectors.shape[1])
+        read = 2 * over.at_once * 2 * sizes[-1] * 4  # two packs of values and probes
+        assert 0.9 * memory < held + read <= memory
+    assert 15 < sizes[1] / sizes[0] < 17

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rewardgap.forecasting.curve import Limit, Path, Training, descend
+from rewardgap.forecasting.curve import Limit, Path, Points, Training, descend
+from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.forecasting.outcome import EvaluationSet, Outcome, Trained, predict, token_overlap
-from rewardgap.forecasting.problem import Evaluation
 from rewardgap.forecasting.verdict import conclude, format_table
 from rewardgap.measures import Interval, Summary, summarise
 from rewardgap.records import Message, Record
@@ -36,8 +36,13 @@ def make_tree(*responses: tuple[int, ...]) -> Tree:
 
 def one_row_path(weight: float) -> Trained:
     """Training on one row, which stands still at loss 0.7, 0.5, and `weight` at 0.3."""
-    path = Path(np.ones(1), np.array([0.7, 0.5, 0.3]), np.array([[0.0], [0.5], [weight]]))
-    return Trained(path, Limit(np.ones(1), True), 1, np.array([[weight], [weight]]))
+    path = Path(np.ones(1), np.array([0.7, 0.5, 0.3]), points(0.0, 0.5, weight))
+    return Trained(path, Limit(np.ones(1), True), 1, points(weight, weight))
+
+
+def points(*weights: float) -> Points:
+    """Weights of one basis vector of length 1."""
+    return Points(np.array(weights)[:, None], np.array(weights) ** 2)
 
 
 def make_set(records: Sequence[Record]) -> EvaluationSet:
@@ -58,6 +63,7 @@ def make_evaluation(kernel: Sequence[float], scores: Sequence[float] | None = No
         scores=np.zeros(count) if scores is None else np.array(scores),
         lengths=np.full(count, 2.0),
         tokens=1.0,
+        noise=0.0,
     )
 
 
@@ -93,34 +99,37 @@ def test_drift_lowers_longer_responses_more() -> None:
         scores=np.zeros(2),
         lengths=np.array([10.0, 4.0]),
         tokens=14.0,
+        noise=0.5,
     )
-    weights = np.array([[1.0, 3.0]])
-    rate = np.array([4 / 14, 36 / 14])
+    rate = np.array([3.5 / 14, 31.5 / 14])  # of 4 and 36 a half and 9 halves are noise
     expected = np.array([[1.0, 3.0], [1.0, 3.0]]) - np.outer([10, 4], rate / 2)
-    np.testing.assert_allclose(evaluation.trained(weights), expected)
-    np.testing.assert_allclose(evaluation.change(weights), [[1, 3], [1, 3]])
+    np.testing.assert_allclose(evaluation.trained(points(1, 3)), expected)
+    np.testing.assert_allclose(evaluation.change(points(1, 3).weights.T), [[1, 3], [1, 3]])
 
 
 def test_descent_with_drift_follows_the_gradient_of_its_loss() -> None:
     random = np.random.default_rng(0)
     features, probes = random.normal(size=(6, 9)), random.normal(size=(4, 9))
-    lengths, tokens = random.normal(size=6) * 3, 7.0
+    lengths, tokens, noise = random.normal(size=6) * 3, 7.0, 0.4
     basis = np.concatenate([features, probes])
-    training = Training(basis @ basis.T, random.normal(size=6), lengths, tokens, np.ones(6))
+    training = Training(basis @ basis.T, random.normal(size=6), lengths, tokens, noise, np.ones(6))
 
     def loss(weights: Array) -> float:
-        drift = ((probes @ weights) ** 2).sum() / tokens
+        drift = max(0, ((probes @ weights) ** 2).sum() - noise * weights @ weights) / tokens
         margins = training.initial + features @ weights - drift / 2 * lengths
         return float(np.logaddexp(0, -margins).mean())
 
     weights = random.normal(size=10)
+    assert training.drift(weights, training.kernel @ weights) > 0
     point = basis.T @ weights
-    direction = basis.T @ training.descent(basis @ point)
+    direction = basis.T @ training.descent(weights, basis @ point)
     steps = np.eye(9) * 1e-5
     slopes = [(loss(point + step) - loss(point - step)) / 2e-5 for step in steps]
     np.testing.assert_allclose(direction / 6, -np.array(slopes), atol=1e-8)
     path = descend(training)
-    assert [loss(basis.T @ each) for each in path.weights] == pytest.approx(path.losses.tolist())
+    assert [loss(basis.T @ each) for each in path.points.weights] == pytest.approx(
+        path.losses.tolist()
+    )
 
 
 def test_token_overlap_leaves_out_the_end_of_the_turn() -> None:
@@ -180,7 +189,7 @@ def test_intervals_at_the_loss_hold_over_training_pairs_too() -> None:
     records = [make_record(i) for i in range(50)]
     evaluation = make_evaluation([1, 0] * 25 + [-1, 0] * 25)
     steady = one_row_path(1.0)
-    shaky = replace(steady, resampled=np.array([[1.0], [-1.0]] * 3))  # all right, or all wrong
+    shaky = replace(steady, resampled=points(*[1, -1] * 3))  # all right, or all wrong
     narrow, wide = (predict(t, evaluation, make_set(records), 0.3) for t in (steady, shaky))
     assert narrow.at_loss.accuracy.value == wide.at_loss.accuracy.value == 0.5
     assert (narrow.at_loss.accuracy.high - 0.5) < 0.2

@@ -13,10 +13,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
+from rewardgap.bootstrap import interval_of_draws, studentised_draws
 from rewardgap.errors import UserError
 from rewardgap.measures import (
     Interval,
     count_ties,
+    margin_and_gradient,
     margin_from_moments,
     margin_moments,
     prompt_clusters,
@@ -180,7 +182,7 @@ def test_an_outlier_does_not_spoil_the_resamples_without_it() -> None:
         assert margin_from_moments(moments) == pytest.approx(2.0, rel=1e-6)
 
 
-def test_margin_interval_is_close_to_scipys_which_corrects_the_bias_too() -> None:
+def test_margin_interval_is_close_to_scipys_which_corrects_the_bias() -> None:
     rewards = random_pairs(150)
     chosen = np.array([c for (c,), _ in rewards])
     rejected = np.array([r for _, (r,) in rewards])
@@ -197,15 +199,55 @@ def test_margin_interval_is_close_to_scipys_which_corrects_the_bias_too() -> Non
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.015)
 
 
-def test_margin_intervals_cover_the_truth() -> None:
-    """Differences are N(0.7, 2) and rewards a mixture of variance 1 + 0.35²; 95 % of 400 is 380."""
-    mean_gap = 0.7 * (2 * norm.cdf(0.7 / sqrt(2)) - 1) + 2 * norm.pdf(0.7 / sqrt(2)) * sqrt(2)
-    truth = mean_gap / sqrt(1 + 0.35**2)
+@given(record_rewards)
+def test_the_gradient_of_the_margin_is_that_of_finite_differences(
+    rewards: list[RecordRewards],
+) -> None:
+    means = margin_moments(rewards).mean(axis=0)
+    size, total, squares = means[1:]
+    assume(squares / size - (total / size) ** 2 > 1e-3)
+    value, gradient = margin_and_gradient(means)
+    steps = 1e-6 * np.eye(4)
+    assert value == margin_from_moments(means)
+    slopes = (margin_from_moments(means + steps) - margin_from_moments(means - steps)) / 2e-6
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-5)
+
+
+# Coverage of a nominal 95 % by margins. Rewards are N(0.7, 1) for chosen and N(0, 1) for rejected,
+# or these rounded; records of a prompt share half of the variance of each.
+
+
+def margin_of_rounded() -> float:
+    """Sums over the values that rounded rewards can have."""
+    support = np.arange(-9, 11)
+    chosen, rejected = (np.diff(norm(m).cdf([*(support - 0.5), 10.5])) for m in (0.7, 0.0))
+    gap = chosen @ np.abs(np.subtract.outer(support, support)) @ rejected
+    either = (chosen + rejected) / 2
+    return float(gap / np.sqrt(either @ support**2 - (either @ support) ** 2))
+
+
+def margin_of_normal() -> float:
+    """Differences are N(0.7, 2), and rewards a mixture of variance 1 + 0.35²."""
+    gap = 0.7 * (2 * norm.cdf(0.7 / sqrt(2)) - 1) + 2 * norm.pdf(0.7 / sqrt(2)) * sqrt(2)
+    return float(gap / sqrt(1 + 0.35**2))
+
+
+@pytest.mark.parametrize(("prompts", "samples"), [(20, 600), (50, 400), (100, 300)])
+def test_coverage_of_margins_over_ties_and_prompts(prompts: int, samples: int) -> None:
+    generator = np.random.default_rng(5)
+    truths = (margin_of_normal(), margin_of_rounded())
     covered = 0
-    for seed in range(400):
-        found = summarise(rows_of(random_pairs(40, seed))).margin
-        covered += found.low <= truth <= found.high
-    assert 0.93 <= covered / 400 <= 0.97
+    for sample in range(samples):
+        rounded, several = sample % 2, sample % 4 // 2
+        clusters = np.arange(prompts).repeat(generator.integers(1, 1 + 6**several, prompts))
+        shared = generator.normal(0, sqrt(0.5), (prompts, 2))[clusters]
+        rewards = generator.normal(shared + np.array([0.7, 0.0]), sqrt(0.5))
+        rewards = np.round(rewards) if rounded else rewards
+        moments = margin_moments([((c,), (r,)) for c, r in rewards.tolist()])
+        draws = studentised_draws(moments, clusters, margin_and_gradient)
+        found = interval_of_draws(float(margin_from_moments(moments.mean(axis=0))), draws)
+        covered += found.low <= truths[rounded] <= found.high
+    assert 0.93 <= covered / samples <= 0.97
 
 
 def test_a_rule_equal_to_the_model_has_its_interval() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardgap.errors import UserError
-from rewardgap.records import Message, Record, collect, parse_record, prompt_id
+from rewardgap.records import Message, Record, TakenIds, collect, parse_record, prompt_id
 
 USER = {"role": "user", "content": "q"}
 GOOD = {"role": "assistant", "content": "good"}
@@ -123,29 +123,26 @@ def place(*rows):
 
 def test_the_same_content_again_gets_a_suffix():
     other = {"prompt": "q", "chosen": "x", "rejected": "y"}
-    taken: dict[str, int] = {}
-    records = collect(
-        place(LAYOUTS["strings"], other, LAYOUTS["messages"], LAYOUTS["implicit prompt"]),
-        "refuse",
-        taken,
-    )
+    taken = TakenIds()
+    rows = place(LAYOUTS["strings"], other, LAYOUTS["messages"], LAYOUTS["implicit prompt"])
+    records = collect(rows, "refuse", taken)
     first, second, third, fourth = [record.id for record in records]
     assert (third, fourth) == (f"{first}-2", f"{first}-3")
     assert second != first
-    assert collect(place(other), "refuse", taken)[0].id == f"{second}-2"
+    assert next(collect(place(other), "refuse", taken)).id == f"{second}-2"
 
 
 def test_ids_written_back_to_a_file_are_read_again():
     row = LAYOUTS["strings"]
-    ids = [record.id for record in collect(place(row, row), "refuse", {})]
-    again = collect(place(*({**row, "id": each} for each in ids), row), "refuse", {})
+    ids = [record.id for record in collect(place(row, row), "refuse", TakenIds())]
+    again = collect(place(*({**row, "id": each} for each in ids), row), "refuse", TakenIds())
     assert [record.id for record in again] == [*ids, f"{ids[0]}-3"]
 
 
 def test_an_id_given_twice_is_refused():
     row = {**LAYOUTS["strings"], "id": "mine"}
     with pytest.raises(UserError, match="row 2: `id` 'mine' occurs twice"):
-        collect(place(row, row), "refuse", {})
+        list(collect(place(row, row), "refuse", TakenIds()))
 
 
 IDENTICAL = {
@@ -159,9 +156,9 @@ IDENTICAL = {
 def test_a_response_both_chosen_and_rejected(row, caplog):
     rows = place(LAYOUTS["strings"], row)
     with pytest.raises(UserError, match=r"row 2: .*remove the row or set `identical_pairs: drop`"):
-        collect(rows, "refuse", {})
+        list(collect(rows, "refuse", TakenIds()))
     with caplog.at_level(logging.WARNING):
-        records = collect(rows, "drop", {})
+        records = list(collect(rows, "drop", TakenIds()))
     assert [record.chosen for record in records] == [(said("good"),)]
     assert "are the same: 1, the first at row 2" in caplog.text
 

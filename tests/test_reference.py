@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from rewardgap.errors import UserError
 from rewardgap.reference import Reference
 from rewardgap.runs import Run
 from rewardgap.template import Template
+from rewardgap.tree_store import StoredTrees, write_trees
 from rewardgap.trees import Tree
 
 reference_module = import_module("rewardgap.reference")
@@ -54,7 +55,7 @@ def entries(cache: Path) -> list[Path]:
     return sorted((cache / "reference").iterdir())
 
 
-def same(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
+def same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -74,6 +75,26 @@ def test_values_equal_plain_transformers(architecture, template, folders, tmp_pa
         prompt = list(tree.nodes[0])
         expected = [log_probs(plain, prompt, list(tree.nodes[leaf])) for leaf in tree.leaves]
         assert values == pytest.approx(torch.cat(expected).numpy(), abs=1e-5)
+
+
+def test_chunks_change_no_value(model, tmp_path, monkeypatch):
+    trees = Template.load(model).encode(RECORDS)
+    whole = make(model, tmp_path / "whole", budget=1).compute
+    monkeypatch.setattr(
+        reference_module, "micro_batches", lambda some, *_: [[i] for i in range(len(some))]
+    )
+    expected = whole(trees)
+    monkeypatch.setattr(reference_module, "CHUNK", 2)
+    assert same(make(model, tmp_path / "chunks").log_probs(trees), expected)
+
+
+def test_trees_on_disk_share_an_entry_with_those_in_memory(model, tmp_path, passes):
+    trees = Template.load(model).encode(RECORDS)
+    first = make(model, tmp_path).log_probs(trees)
+    passes.clear()
+    write_trees(tmp_path / "trees", trees)
+    assert same(make(model, tmp_path).log_probs(StoredTrees(tmp_path / "trees")), first)
+    assert not passes
 
 
 def test_values_are_computed_once_and_read_afterwards(model, tmp_path, passes):
@@ -237,9 +258,9 @@ def test_a_reference_that_is_too_short_for_the_data(model, folders, tmp_path):
 
 def test_a_full_disk_ends_a_run_in_one_line(model, tmp_path, monkeypatch):
     def fail(*_, **__):
-        raise reference_module.SafetensorError("Error while serializing: No space left on device")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reference_module, "save_file", fail)
+    monkeypatch.setattr(reference_module.Reference, "compute", fail)
     message = refusal(training.train, configure(tmp_path, model, kind="implicit"))
     assert message.startswith("cannot write") and message.endswith("No space left on device")
     assert not entries(tmp_path / "cache")

@@ -8,8 +8,9 @@ import pytest
 from grids import Grid, write_grid
 from matplotlib.figure import Figure
 
+from rewardgap.reporting import drawing
 from rewardgap.reporting.colours import KNOWN
-from rewardgap.reporting.drawing import dots, grouped_bars, stacked_shares
+from rewardgap.reporting.drawing import FORMATS, dots, grouped_bars, stacked_shares
 from rewardgap.reporting.figures import PAPERS, draw_figures
 from rewardgap.reporting.grid import read_grids
 from rewardgap.reporting.measured import Measured, Spread, measure
@@ -39,7 +40,13 @@ def experiments(folder: Path, *grids: Grid) -> dict[str, Measured]:
     return {each.name: measure(each) for each in read_grids([str(folder)])}
 
 
-def test_all_figures_are_drawn_in_every_format(tmp_path):
+@pytest.fixture
+def one_format(monkeypatch):
+    """Most of the time of a figure goes into the other two."""
+    monkeypatch.setattr(drawing, "FORMATS", {"svg": FORMATS["svg"]})
+
+
+def test_all_figures_are_drawn(tmp_path, one_format):
     found = experiments(tmp_path / "grids", *ALL)
     share = {"test": {"correct": 0.25, "initial": 0.5, "n": 8}}
     folder = tmp_path / "grids/hamiltonian/m/implicit/seed-0"
@@ -50,19 +57,22 @@ def test_all_figures_are_drawn_in_every_format(tmp_path):
     assert list(drawn.titles) == [*(f"figure-{n}" for n in range(2, 11)), "my-own-accuracy"]
     for name in drawn.titles:
         assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")
-        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_numbers_give_the_same_files(tmp_path):
-    found = experiments(tmp_path / "grids", TINY)
+def test_the_same_numbers_give_the_same_files_in_every_format(tmp_path):
+    found = experiments(tmp_path / "grids", replace(TINY, name="my own"))
     for name in ("a", "b"):
         draw_figures(found, tmp_path / name)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    files = {path.suffix: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert {suffix: content[:4] for suffix, content in files.items()} == {
+        ".svg": b"<?xm",
+        ".pdf": b"%PDF",
+        ".png": b"\x89PNG",
+    }
+    assert {path.suffix: path.read_bytes() for path in (tmp_path / "b").iterdir()} == files
 
 
-def test_figures_without_cells_are_named_with_what_they_need(tmp_path):
+def test_figures_without_cells_are_named_with_what_they_need(tmp_path, one_format):
     drawn = draw_figures(experiments(tmp_path / "grids", TINY), tmp_path)
     assert list(drawn.titles) == ["figure-2", "figure-5", "figure-9"]
     assert drawn.absent["figure-3"].endswith("needs scores of the experiment hamiltonian")

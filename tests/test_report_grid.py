@@ -189,7 +189,8 @@ def test_generations_and_forecasts_are_read(tmp_path):
     folder = write_grid(tmp_path, SMALL)
     share = {"rewardmath": {"correct": 0.25, "initial": 0.5, "n": 8}}
     (folder / "m/implicit/seed-0/generations.json").write_text(json.dumps(share))
-    forecast = {"rewardmath": {"explicit": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}}
+    accuracy = {"value": 0.7, "low": 0.6, "high": 0.8}
+    forecast = {"rewardmath": {"explicit": {"accuracy": accuracy, "loss": 0.3}}}
     (folder / "forecasts/m").mkdir(parents=True)
     (folder / "forecasts/m/forecast.json").write_text(json.dumps(forecast))
     measured: Measured = measure(read_one(folder))

@@ -42,7 +42,7 @@ def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     grid = write_grid(folder / "grid", GRID)
     forecast = {
-        name: {"explicit": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}
+        name: {"explicit": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}, "loss": 0.3}}
         for name in GRID.sets
     }
     (grid / "forecasts/small").mkdir(parents=True)

@@ -1,7 +1,6 @@
 """Run folders, whole files and folders, checkpoints, and the plan of the steps."""
 
 import errno
-import itertools
 import os
 import resource
 from collections import Counter
@@ -9,12 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,7 +18,6 @@ from rewardgap import checkpoints
 from rewardgap.checkpoints import load_checkpoint, save_checkpoint
 from rewardgap.errors import UserError
 from rewardgap.runs import Run, open_run
-from rewardgap.steps import plan_steps
 from rewardgap.storage import (
     cache_folder,
     remove_unfinished,
@@ -30,7 +25,6 @@ from rewardgap.storage import (
     whole_folder,
     write_text,
 )
-from rewardgap.trees import Tree
 
 SETTINGS = {"kind": "explicit", "epochs": 3, "eval": {"test": "test.jsonl"}, "out": "out"}
 
@@ -264,45 +258,3 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     save_checkpoint(tmp_path, 1, parameters, adam)
     parameters["other"] = parameters.pop("0.bias")
     assert "of another model" in refusal(load_checkpoint, tmp_path, parameters, adam)
-
-
-sides = st.tuples(st.integers(1, 4), st.integers(1, 4))
-plans = st.tuples(st.lists(sides, min_size=1, max_size=30), st.integers(1, 12), st.integers(1, 3))
-
-
-def trees_of(counts: list[tuple[int, int]]) -> list[Tree]:
-    return [
-        Tree(str(i), ((0,),) * (1 + a + b), (-1,) + (0,) * (a + b), a, b, (1,) * (a + b))
-        for i, (a, b) in enumerate(counts)
-    ]
-
-
-@given(plan=plans, seed=st.integers(0, 2**32))
-def test_every_epoch_visits_every_record_once_in_steps_of_the_batch_size(plan, seed):
-    counts, batch_size, epochs = plan
-    trees = trees_of(counts)
-    pairs = [a * b for a, b in counts]
-    steps = plan_steps(trees, batch_size, epochs, seed)
-    assert steps == plan_steps(trees, batch_size, epochs, seed)
-    assert all(steps)
-    for step in steps:
-        assert sum(pairs[i] for i in step) <= batch_size or len(step) == 1
-    visited = [i for step in steps for i in step]
-    for epoch in range(epochs):
-        turn = visited[epoch * len(trees) : (epoch + 1) * len(trees)]
-        assert sorted(turn) == list(range(len(trees)))
-    # No step could have taken the record that the next one begins with, but where an epoch ends.
-    ends = set(np.cumsum([len(trees)] * epochs).tolist())
-    seen = 0
-    for step, following in itertools.pairwise(steps):
-        seen += len(step)
-        full = sum(pairs[i] for i in step) + pairs[following[0]] > batch_size
-        assert full or seen in ends
-
-
-@given(seed=st.integers(0, 2**31), other=st.integers(0, 2**31))
-def test_the_order_depends_on_the_seed_and_on_the_epoch(seed, other):
-    trees = trees_of([(1, 1)] * 50)
-    first, second = np.reshape(plan_steps(trees, 1, 2, seed), (2, 50)).tolist()
-    assert first != second
-    assert (plan_steps(trees, 1, 2, other) == plan_steps(trees, 1, 2, seed)) == (seed == other)

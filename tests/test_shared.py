@@ -1,18 +1,37 @@
 """Records and trees that several runs share."""
 
-import torch
-from toy import pair_rows, write_rows
+import os
+from pathlib import Path
 
+import pytest
+import torch
+from toy import configure, pair_rows, several_rows, write_rows
+
+from rewardgap import shared as module
+from rewardgap.bag_of_words import BagOfWords
+from rewardgap.configs import TrainConfig
+from rewardgap.errors import UserError
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions
-from rewardgap.records import Record
 from rewardgap.shared import Shared
+from rewardgap.sources import load
 from rewardgap.template import Template
 
 
 def open_model(kind: str, folder, **options: object):
     template = Template.load(folder)
     return find_kind(kind).initialise(folder, template, KindOptions(**options), torch.float32)
+
+
+@pytest.fixture
+def tokenised(monkeypatch) -> list[int]:
+    """Number of texts of every call of a tokenizer."""
+    texts: list[int] = []
+    tokenize = Template.tokenize
+    monkeypatch.setattr(
+        Template, "tokenize", lambda self, some: texts.append(len(some)) or tokenize(self, some)
+    )
+    return texts
 
 
 def test_data_are_read_once(tmp_path):
@@ -26,12 +45,7 @@ def test_data_are_read_once(tmp_path):
     assert len(shared.records([data], "refuse")) == len(shared.records(data, "drop")) == 2
 
 
-def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, monkeypatch):
-    rows: list[int] = []
-    tokenize = Template.tokenize
-    monkeypatch.setattr(
-        Template, "tokenize", lambda self, texts: rows.append(len(texts)) or tokenize(self, texts)
-    )
+def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, tokenised):
     shared, data = Shared(), write_rows(tmp_path / "data.jsonl", pair_rows(4))
     records = shared.records(data, "refuse")
     explicit = open_model("explicit", folders("llama"), seed=1)
@@ -39,8 +53,8 @@ def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, monke
     generative = open_model("generative", folders("llama"))
     first = shared.encode(explicit, records, None)
     assert first == explicit.encode(records)
-    rows.clear()
-    assert shared.encode(implicit, records, None) is first and not rows
+    tokenised.clear()
+    assert shared.encode(implicit, records, None) is first and not tokenised
     others = [
         shared.encode(implicit, records, 24),
         shared.encode(implicit, records[:2], None),
@@ -56,12 +70,104 @@ def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, monke
     assert others[3] != first, "another template"
 
 
-def test_an_option_that_changes_the_text_changes_the_trees(folders, tmp_path):
-    shared, data = Shared(), write_rows(tmp_path / "data.jsonl", pair_rows(2))
-    records: list[Record] = shared.records(data, "refuse")
+@pytest.fixture
+def config(folders, tmp_path) -> TrainConfig:
+    return configure(tmp_path, folders("llama"))
+
+
+def entries(config: TrainConfig) -> list[Path]:
+    return sorted(Path(config.cache, "trees").glob("*/*.rows"))
+
+
+def changed(config: TrainConfig, **changes: object) -> TrainConfig:
+    return TrainConfig(**{**vars(config), **changes})
+
+
+def test_training_trees_are_made_once_for_kinds_that_write_alike(
+    folders, config, tokenised, monkeypatch
+):
+    monkeypatch.setattr(module, "CHUNK", 5)  # 12 records, so that the last chunk is smaller
+    explicit = open_model("explicit", folders("llama"), seed=1)
+    implicit = open_model("implicit", folders("llama"), beta=0.5)
+    trees = Shared().training_trees(explicit, config)
+    assert list(trees) == explicit.encode_for_training(load(config.train))
+    tokenised.clear()
+    again = Shared().training_trees(implicit, config)
+    assert list(again) == list(trees) and not tokenised and len(entries(config)) == 1
+
+
+def test_whatever_changes_the_trees_makes_others(folders, config, tmp_path):
     plain = open_model("generative", folders("llama"))
     weighted = open_model("generative", folders("llama"), likelihood_weight=0.1)
     asking = open_model("generative", folders("llama"), verification_prompt="{prompt} {response}?")
-    for model in (plain, weighted, asking):
-        trees = shared.encode_for_training(model, records, None)
-        assert trees == model.encode_for_training(records)
+    other = open_model("generative", folders("llama", "<|pad|>", None))
+    longer = write_rows(tmp_path / "longer.jsonl", several_rows(3))
+    for made, (model, changes) in enumerate(
+        [
+            (plain, {}),
+            (weighted, {}),
+            (asking, {}),
+            (other, {}),
+            (plain, {"max_length": 60}),
+            (plain, {"train": longer}),
+            (plain, {"train": [config.train, longer]}),
+            (plain, {"train": f"{config.train}?limit=3"}),
+            (plain, {"identical_pairs": "drop"}),
+        ],
+        start=1,
+    ):
+        current = changed(config, **changes)
+        trees = Shared().training_trees(model, current)
+        expected = model.encode_for_training(load(current.train), current.max_length)
+        assert list(trees) == expected
+        assert len(entries(config)) == made
+
+
+def test_a_data_file_that_was_changed_is_noticed_by_a_new_start(folders, config, tmp_path):
+    model = open_model("explicit", folders("llama"))
+    shared = Shared()
+    before = list(shared.training_trees(model, config))
+    stamps = Path(config.train).stat()
+    text = Path(config.train).read_text()
+    Path(config.train).write_text(text.replace("yes, sure", "yes, true"))  # as long as before
+    os.utime(config.train, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
+    assert list(shared.training_trees(model, config)) == before, "one grid, one state of the data"
+    after = list(Shared().training_trees(model, config))
+    assert after != before and after == model.encode_for_training(load(config.train))
+    copy = Path(config.train).rename(tmp_path / "moved.jsonl")
+    assert list(Shared().training_trees(model, changed(config, train=str(copy)))) == after
+    assert len(entries(config)) == 2, "where a file lies is no matter"
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_file_is_made_again(damage, folders, config, caplog):
+    model = open_model("explicit", folders("llama"))
+    expected = list(Shared().training_trees(model, config))
+    (path,) = entries(config)
+    whole = path.read_bytes()
+    flipped = whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]
+    path.write_bytes({"cut": whole[: len(whole) // 2], "flipped": flipped, "empty": b""}[damage])
+    assert list(Shared().training_trees(model, config)) == expected
+    assert caplog.text.count("is damaged; it is computed again") == 1
+    assert path.read_bytes() == whole
+
+
+def test_wrong_rows_are_told_before_anything_is_made(config):
+    with Path(config.train).open("a") as file:
+        file.write('{"prompt": "hi", "chosen": "yes"}\n')
+    with pytest.raises(UserError, match=r"train.jsonl, line 13: `rejected` is missing"):
+        Shared().check_training(config)
+    assert not Path(config.cache).exists()
+
+
+def test_data_whose_trees_are_there_are_not_read_again(folders, config, monkeypatch):
+    Shared().training_trees(open_model("explicit", folders("llama")), config)
+    monkeypatch.setattr(module, "stream", lambda *_: pytest.fail("was read again"))
+    Shared().check_training(config)
+
+
+def test_the_baseline_is_fitted_once(config, monkeypatch):
+    shared = Shared()
+    assert shared.bag_of_words(config) == BagOfWords.fit(load(config.train))
+    monkeypatch.setattr(module, "stream", lambda *_: pytest.fail("was read again"))
+    assert shared.bag_of_words(config).weights

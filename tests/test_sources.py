@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -14,8 +15,9 @@ from pyarrow import parquet
 
 from rewardgap.errors import UserError
 from rewardgap.records import parse_record
-from rewardgap.sources import agreeing, load
-from rewardgap.sources.spec import parse_spec, read_options
+from rewardgap.sources import SOURCES, agreeing, fingerprint, load, stream
+from rewardgap.sources.files import read_path
+from rewardgap.sources.spec import Source, parse_spec, read_options
 
 ROWS = [
     {"prompt": "q1", "chosen": "a", "rejected": "b", "score": 1.5},
@@ -239,6 +241,60 @@ def test_several_specifications_keep_ids_unique(rows_file):
     records = load([rows_file, f"{rows_file}?limit=1"])
     assert [record.id for record in records[:3]] == [record.id for record in EXPECTED]
     assert records[3].id == f"{records[0].id}-2"
+
+
+def test_a_stream_reads_no_further_than_it_is_asked(rows_file):
+    with open(rows_file, "a") as file:
+        file.write("broken\n")
+    records = stream(rows_file)
+    assert [next(records) for _ in EXPECTED] == EXPECTED
+    with pytest.raises(UserError, match="line 4: broken JSON"):
+        next(records)
+
+
+def test_a_fingerprint_tells_what_determines_the_records(tmp_path, monkeypatch):
+    first, same, other = (
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        for name, rows in {"first": ROWS, "same": ROWS, "other": ROWS[::-1]}.items()
+    )
+    assert fingerprint(first) == fingerprint([same])
+    specs = [first, other, [first, other], [other, first], f"{first}?limit=1"]
+    specs += [f"{first}?limit=2", f"winners:all?path={first}", f"scored:all?path={first}"]
+    specs += ["agreement:original-train", "agreement:original-test"]
+    assert len({fingerprint(spec) for spec in specs}) == len(specs)
+    folder = tmp_path / "saved"
+    write_saved(folder, ROWS)
+    saved = fingerprint(str(folder))
+    arrow = next(folder.glob("*.arrow"))
+    arrow.write_bytes(arrow.read_bytes() + b"x")
+    assert fingerprint(str(folder)) != saved
+
+
+def test_data_of_the_hub_are_known_by_their_own_fingerprint(monkeypatch):
+    versions = {"now": ROWS}
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, split: datasets.Dataset.from_list(versions["now"])
+    )
+    first = fingerprint("organisation/name")
+    assert fingerprint("organisation/name") == first
+    versions["now"] = ROWS[:1]
+    assert fingerprint("organisation/name") != first
+
+
+def test_data_chosen_by_another_file_are_hashed_row_by_row(tmp_path, monkeypatch):
+    """What a source yields by a tokenizer's leave changes with the tokenizer."""
+    data, chooser = write_jsonl(tmp_path / "data.jsonl", ROWS), tmp_path / "tokenizer"
+    chooser.write_text("1")
+
+    def rows(part, *, path: str | None = None, tokenizer: str = ""):
+        return islice(read_path(path, None), int(Path(tokenizer).read_text()))
+
+    monkeypatch.setitem(SOURCES, "choosing", Source(rows, ("all",)))
+    spec = f"choosing:all?path={data}&tokenizer={chooser}"
+    first = fingerprint(spec)
+    assert fingerprint(spec) == first
+    chooser.write_text("2")
+    assert fingerprint(spec) != first
 
 
 def test_hub(monkeypatch):

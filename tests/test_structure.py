@@ -17,10 +17,10 @@ MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOU
 
 # A module imports from layers above it in this list alone; a package is one name.
 LAYERS = (
-    {"errors", "progress", "losses", "dynamics"},
+    {"errors", "progress", "losses", "dynamics", "steps"},
     {"storage", "records", "bootstrap", "devices", "models", "flags", "separator", "kernels"},
-    {"configs", "scores", "runs", "sources", "bag_of_words", "trees", "checkpoints"},
-    {"measures", "model_card", "documents", "template", "attention", "steps", "theorems"},
+    {"configs", "scores", "runs", "sources", "bag_of_words", "trees", "checkpoints", "ragged"},
+    {"measures", "model_card", "documents", "template", "attention", "tree_store", "theorems"},
     {"statistics", "twins", "style_grid", "backbone"},
     {"metrics_table", "win_rates", "kinds"},
     {"reporting"},

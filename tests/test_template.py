@@ -190,3 +190,15 @@ def test_any_text_is_read_as_it_is_written(prompt, responses, form):
         written = "<|begin|><|user|>{}<|end|><|assistant|>{}<|end|>"
     assert texts(template, tree) == [written.format(prompt, y) for y in responses]
     assert all(node[-1] == template.closing_tokens()[-1] for node in tree.nodes[1:])
+
+
+def test_the_fingerprint_is_of_all_that_is_written():
+    """Special tokens that the template writes, and words that it takes from elsewhere."""
+    written = "{{ bos_token }}" + TEMPLATE
+    dated = "{{ strftime_now('%d') }}" + TEMPLATE
+    first, again = (Template(tiny_tokenizer(template=written)).fingerprint for _ in range(2))
+    assert first == again
+    other = tiny_tokenizer(template=written)
+    other.bos_token = "<|end|>"
+    assert Template(other).fingerprint != first
+    assert Template(tiny_tokenizer(template=dated)).fingerprint != first

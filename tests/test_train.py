@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -26,7 +28,7 @@ from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
 from rewardgap.runs import Run
 from rewardgap.sources import load as load_records
-from rewardgap.steps import plan_steps
+from rewardgap.steps import Steps
 from rewardgap.template import Template
 
 training = import_module("rewardgap.training")  # the package's attribute may be the function
@@ -200,7 +202,8 @@ def plain_run(kind: str, model: Path, config: TrainConfig, records: list[Record]
     before = copy.deepcopy(plain.model)
     adam = torch.optim.Adam(plain.model.parameters(), lr=config.learning_rate)
     losses = []
-    for step in plan_steps(ours.encode(records), config.batch_size, config.epochs, config.seed):
+    pairs = [len(record.pairs) for record in records]
+    for step in Steps(pairs, config.batch_size, config.epochs, config.seed):
         pairs = [loss for i in step for loss in plain.losses(records[i])]
         assert len(pairs) <= config.batch_size
         loss = torch.stack(pairs).mean()
@@ -266,6 +269,29 @@ def rates(run: Run) -> list[float]:
 def test_schedules(schedule, warmup, expected, model, tmp_path):
     run = train_toy(tmp_path, model, schedule=schedule, warmup_steps=warmup, epochs=2, eval={})
     assert rates(run) == pytest.approx([3e-3 * factor for factor in expected])
+
+
+def test_a_run_may_end_before_its_epochs(model, tmp_path):
+    """With the schedule; but for that, the steps are the first ones of the whole run."""
+    whole = train_toy(tmp_path, model, eval={})
+    short = train_toy(tmp_path, model, eval={}, max_steps=4, out=str(tmp_path / "short"))
+    rows = [
+        {key: row[key] for key in ("step", "epoch", "loss")}
+        for run in (whole, short)
+        for row in read_rows(run.log)
+    ]
+    assert rows[9:] == rows[:4]
+    linear = train_toy(
+        tmp_path, model, eval={}, max_steps=4, schedule="linear", out=str(tmp_path / "linear")
+    )
+    assert rates(linear) == pytest.approx([3e-3 * left / 4 for left in (4, 3, 2, 1)])
+    longer = train_toy(tmp_path, model, eval={}, max_steps=99, out=str(tmp_path / "longer"))
+    assert len(read_rows(longer.log)) == 9
+
+
+def test_a_run_of_no_step_is_refused(model, tmp_path):
+    with pytest.raises(UserError, match="max_steps must be at least 1; it is 0"):
+        configure(tmp_path, model, max_steps=0)
 
 
 @pytest.fixture
@@ -423,6 +449,16 @@ def test_a_loss_that_is_not_finite_ends_the_run(model, tmp_path):
     run = Run(Path(config.out))
     assert not run.reward_model.exists() and not run.metrics.exists()
     assert all(math.isfinite(row["loss"]) for row in read_rows(run.log))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_that_of_this_process_alone():
+    """Not that of the process which started it, and which holds 600 MB more."""
+    script = "from rewardgap.fit import peak_memory; import torch; "
+    script += "print(peak_memory(torch.device('cpu')))"
+    held = torch.ones(150 * 2**20)
+    started = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert int(started.stdout) < fit.peak_memory(torch.device("cpu")) - held.nbytes / 2
 
 
 def test_memory_is_measured_in_bytes():

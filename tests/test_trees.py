@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rewardgap.errors import UserError
 from rewardgap.trees import Layout, Tree, micro_batches, pack, truncate
 
+CPU = torch.device("cpu")
 PAIR = Tree("pair", ((5, 6, 7), (8, 9), (10,)), (-1, 0, 0), 1, 1, (2, 1))
 DEEP = Tree("deep", ((11,), (12, 13), (14,), (15, 16)), (-1, 0, 1, 1), 1, 1, (1, 2))
 FURTHER = Tree("more", ((1,), (2,), (3,), (4, 5), (6,)), (-1, 0, 0, -1, 3), 1, 1, (1, 1))
@@ -143,7 +144,7 @@ def test_packs_by_brute_force(trees):
 @given(st.lists(st.integers(2, 30), max_size=20), st.integers(30, 70))
 def test_micro_batches_hold_every_tree_once_within_the_budget(sizes, budget):
     trees = [Tree("t", ((0,), (1,) * (n - 1)), (-1, 0), 1, 0, (n - 1,)) for n in sizes]
-    groups = micro_batches(trees, budget)
+    groups = micro_batches(trees, budget, CPU)
     assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
     assert all(0 < sum(sizes[i] for i in group) <= budget for group in groups)
     order = [sizes[i] for group in groups for i in group]
@@ -154,4 +155,10 @@ def test_a_tree_beyond_the_budget_is_named():
     with pytest.raises(
         UserError, match="token_budget 5 is smaller than record pair, which has 6 tokens"
     ):
-        micro_batches([replace(DEEP, nodes=((1,),) * 4), PAIR], 5)
+        micro_batches([replace(DEEP, nodes=((1,),) * 4), PAIR], 5, CPU)
+
+
+def test_without_a_budget_a_large_tree_goes_alone():
+    large = replace(DEEP, nodes=((1,) * 3000, *DEEP.nodes[1:]))
+    assert micro_batches([PAIR, large, PAIR], None, CPU) == [[1], [0, 2]]
+    assert micro_batches([PAIR, large, PAIR], None, torch.device("cuda")) == [[1, 0, 2]]

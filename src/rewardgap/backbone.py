@@ -5,7 +5,8 @@ positions, and a chunk's logits are computed again for its gradient.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,15 +133,54 @@ def check_readable(model: PreTrainedModel, trees: Iterable[Tree]) -> None:
             )
 
 
-def hidden_states(model: PreTrainedModel, pack: Pack) -> torch.Tensor:
-    """Final hidden states (after the final norm) of every token of a pack, (N, D)."""
-    output = model.base_model(
-        input_ids=pack.tokens[None],
-        position_ids=pack.positions[None],
-        use_cache=False,
-        layout=pack.layout,
-    )
+def hidden_states(
+    model: PreTrainedModel, pack: Pack, wanted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Final hidden states (after the final norm) of the tokens of a pack.
+
+    Args:
+        model: the language model.
+        pack: N tokens.
+        wanted: (M,) different places of the row whose states will be read; None for all. The
+            others are not computed to the end.
+
+    Returns:
+        (N, D) states; only the wanted ones are right.
+    """
+    with _feed_forward_at(model, wanted):
+        output = model.base_model(
+            input_ids=pack.tokens[None],
+            position_ids=pack.positions[None],
+            use_cache=False,
+            layout=pack.layout,
+        )
     return cast(torch.Tensor, output.last_hidden_state[0])
+
+
+@contextmanager
+def _feed_forward_at(model: PreTrainedModel, wanted: torch.Tensor | None) -> Iterator[None]:
+    """Let the last layer's feed-forward network compute the wanted places alone.
+
+    No later layer looks at the others. Models whose layers have another form, and models that
+    compute their layers again in the backward pass, compute all places.
+    """
+    layers = getattr(model.base_model, "layers", None)
+    network = getattr(layers[-1], "mlp", None) if layers else None
+    if wanted is None or network is None or model.is_gradient_checkpointing:
+        yield
+        return
+    places = []
+
+    def take(_: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+        places.append(inputs[0].shape[1])
+        return inputs[0][:, wanted]
+
+    def put(_: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        everywhere = output.new_zeros(1, places.pop(), output.shape[-1])
+        return everywhere.index_copy(1, wanted, output)
+
+    with network.register_forward_pre_hook(take), network.register_forward_hook(put):
+        yield
 
 
 class Vocabulary:

@@ -16,6 +16,8 @@ from rewardgap.records import Record, Response
 
 # One-character words count too: digits and "I" carry what a wording rule can learn.
 WORD = re.compile(r"\w+")
+# Enough for a rule of single words, and few enough for its counts to be in memory.
+MOST_RECORDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,16 @@ class BagOfWords:
     weights: Mapping[str, float]
 
     @classmethod
-    def fit(cls, records: Sequence[Record]) -> "BagOfWords":
+    def fit(cls, records: Iterable[Record]) -> "BagOfWords":
         """Logistic regression on differences of word counts, chosen minus rejected.
+
+        Of more than `MOST_RECORDS` records, so many are drawn from a fixed seed.
 
         Every pair also enters negated with the label flipped, and there is no intercept, so the
         rule does not know which response came first. Records without any word give the rule
         that scores everything 0.
         """
+        records = draw(records, MOST_RECORDS)
         texts = [response_text(response) for record in records for response in record.responses]
         if not any(map(WORD.search, texts)):
             return cls({})
@@ -61,6 +66,22 @@ class BagOfWords:
     def scores(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Rewards of several texts, shape (texts,)."""
         return np.array([self.score(text) for text in texts], dtype=np.float64)
+
+
+def draw(records: Iterable[Record], size: int) -> list[Record]:
+    """All records where there are at most `size`, else so many at random, always the same ones.
+
+    Each is as likely as any other, and only those drawn so far are in memory (Vitter, 1985,
+    algorithm R).
+    """
+    generator = np.random.default_rng(0)
+    drawn: list[Record] = []
+    for seen, record in enumerate(records):
+        if seen < size:
+            drawn.append(record)
+        elif (place := int(generator.integers(seen + 1))) < size:
+            drawn[place] = record
+    return drawn
 
 
 def words(text: str) -> list[str]:

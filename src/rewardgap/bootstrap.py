@@ -2,7 +2,7 @@
 
 A resample gives each cluster of records a weight that all its records share, so that a mean is a
 ratio: the weighted sum over the weighted number of records. Two kinds of weights serve two kinds of
-figure, each for its coverage: `random_weights` for means, `drawn_weights` for other statistics.
+figure, each for its coverage: `random_weights` for means, `drawn_weights` for functions of means.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ Clusters = NDArray[np.intp]
 """For each record the number of its cluster, counted from 0 without a gap."""
 Weights = NDArray[np.float32]
 """Of every cluster in every resample, shape (resamples, clusters)."""
-Weigh = Callable[[int, int], Weights]
-"""Makes the weights of so many clusters from a seed."""
+Statistic = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""Values, shape (...), and their gradients, (..., columns), at means of shape (..., columns)."""
 
 RESAMPLES = 2000
 TAIL = 0.025
@@ -60,27 +60,27 @@ def join_clusters(totals: FloatArray, seed: int) -> FloatArray:
     return groups
 
 
-def resample(
-    columns: FloatArray, clusters: Clusters, seed: int, weigh: Weigh
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted sums of the columns over the records of each resample.
+def resampling_units(columns: FloatArray, clusters: Clusters, seed: int) -> FloatArray:
+    """Sums of the columns over each joined cluster, then its records: (units, columns + 1)."""
+    counted = np.column_stack([columns, np.ones(len(columns))])
+    return join_clusters(cluster_totals(counted, clusters), seed)
+
+
+def weighted_sums(totals: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray]:
+    """Sums over the records of each resample.
 
     Args:
-        columns: Shape (records, columns); all columns of a resample share its weights.
-        clusters: Shape (records,).
-        seed: The same seed and number of clusters give the same resamples.
-        weigh: Which weights, `random_weights` or `drawn_weights`.
+        totals: Of `resampling_units`, shape (units, columns + 1).
+        weights: Shape (resamples, units).
 
     Returns:
-        (sums, shape (resamples, columns); weighted number of records, shape (resamples, 1)).
+        (of the columns, shape (resamples, columns); number of records, shape (resamples, 1)).
     """
-    columns = np.column_stack([columns, np.ones(len(columns))])
-    totals = join_clusters(cluster_totals(columns, clusters), seed)
-    weights = weigh(len(totals), seed).astype(np.float64)
     # Column by column: over so small a product of matrices the threads of a busy machine wait for
     # each other ten times as long as they work.
-    resampled = np.stack([weights @ column for column in totals.T], axis=1)
-    return resampled[:, :-1], resampled[:, -1:]
+    exact = weights.astype(np.float64)
+    sums = np.stack([exact @ column for column in totals.T], axis=1)
+    return sums[:, :-1], sums[:, -1:]
 
 
 def random_weights(clusters: int, seed: int) -> Weights:
@@ -99,11 +99,8 @@ def _random_weights(seed: int) -> Weights:
 
 @lru_cache(maxsize=8)
 def drawn_weights(clusters: int, seed: int) -> Weights:
-    """How often each of n clusters is drawn in n - 1 draws with replacement.
-
-    One draw less than usual makes the variance of a mean unbiased (Rao and Wu 1988).
-    """
-    draws = np.random.default_rng((seed, 2)).integers(clusters, size=(RESAMPLES, clusters - 1 or 1))
+    """How often each of n clusters is drawn in n draws with replacement."""
+    draws = np.random.default_rng((seed, 2)).integers(clusters, size=(RESAMPLES, clusters))
     weights = np.stack([np.bincount(each, minlength=clusters) for each in draws]).astype(np.float32)
     weights.setflags(write=False)
     return weights
@@ -152,7 +149,8 @@ def mean_interval(
         unseen = 1 - TAIL ** (1 / count)
         seen = (1 - unseen) * value
         return Interval(value, seen + unseen * support[0], seen + unseen * support[1])
-    sums, records = resample(values, clusters, seed, random_weights)
+    totals = resampling_units(values, clusters, seed)
+    sums, records = weighted_sums(totals, random_weights(len(totals), seed))
     ends = _weights_of_ends(seed) * len(values) / count
     # Each pair of ends serves both ways round, so that negated values have the negated interval.
     both_ways = [
@@ -164,29 +162,56 @@ def mean_interval(
     return Interval(value, max(float(low), support[0]), min(float(high), support[1]))
 
 
-def corrected_interval(value: float, resampled: FloatArray, clusters: int) -> Interval:
-    """95 % interval of a statistic that is not a mean and cannot be negative.
+def studentised_draws(
+    columns: FloatArray, clusters: Clusters, statistic: Statistic, seed: int = 0
+) -> FloatArray:
+    """Where a function of means may lie: draws whose percentiles are its interval (bootstrap-t).
 
-    Percentiles corrected for the bias of the resamples (Efron 1981), their distances from the value
-    multiplied by Student's quantile over the normal one, as a mean of so few clusters would need.
-    Measured coverage of a nominal 0.95 for the margin of 40, 100 and 200 records: 0.93 to 0.96 for
-    normal rewards, rounded, correlated or well apart, and for prompts of 1 to 6 records; 0.88 to
-    0.92 for rewards with heavy tails (Student's with 4 degrees of freedom, log-normal).
+    Each resample's distance from the sample's value is divided by the resample's own standard
+    error, by linearisation, and taken off the value in units of the sample's (Hall 1988; Efron and
+    Tibshirani 1993, section 12.5). Percentiles of the resamples themselves
+    are too narrow for few clusters. A resample without spread takes the sample's error.
+
+    Measured coverage of a nominal 0.95 for the margin of 20, 50 and 100 records, or prompts of 1 to
+    6 records: 0.93 to 0.97 for normal rewards, rounded or not, and 0.84 to 0.91 for rewards with
+    tails so heavy (Student's with 3 degrees of freedom, log-normal) that few records cannot tell
+    their spread.
 
     Args:
-        value: The statistic of the records.
-        resampled: The statistic of each resample by `drawn_weights`, shape (resamples,).
-        clusters: Number of independent clusters of records.
-    """
-    from scipy.special import ndtr, ndtri, stdtrit  # a quarter of a second that --help need not pay
+        columns: Shape (records, columns).
+        clusters: Shape (records,).
+        statistic: Of the columns' means.
+        seed: Of the resamples.
 
-    below = np.mean(resampled < value) + np.mean(resampled == value) / 2
-    bias = 2 * ndtri(np.clip(below, 1 / len(resampled), 1 - 1 / len(resampled)))
-    normal, freedom = ndtri(1 - TAIL), max(clusters - 1, 1)
-    low, high = np.quantile(resampled, ndtr([bias - normal, bias + normal]))
-    wider = stdtrit(freedom, 1 - TAIL) / normal
-    low = max(value - wider * max(value - low, 0.0), 0.0)
-    return Interval(value, float(low), float(value + wider * max(high - value, 0.0)))
+    Returns:
+        Shape (resamples,).
+    """
+    totals = resampling_units(columns, clusters, seed)
+    value, error = _values_and_errors(totals, np.ones((1, len(totals)), np.float32), statistic)
+    values, errors = _values_and_errors(totals, drawn_weights(len(totals), seed), statistic)
+    units = np.where(errors > 0, errors, error)
+    distances = np.divide(values - value, units, out=np.zeros_like(values), where=units > 0)
+    return value - error * distances
+
+
+def _values_and_errors(
+    totals: FloatArray, weights: Weights, statistic: Statistic
+) -> tuple[FloatArray, FloatArray]:
+    """The statistic of each resample and its standard error, each of shape (resamples,)."""
+    sums, records = weighted_sums(totals, weights)
+    means = sums / records
+    values, gradients = statistic(means)
+    # What a cluster adds to a mean, less what as many records of the mean itself would add.
+    slopes = np.column_stack([gradients, -(gradients * means).sum(axis=1)])
+    influences = np.einsum("rk,ck->rc", slopes, totals)
+    errors = np.sqrt(np.einsum("rc,rc,rc->r", weights, influences, influences)) / records[:, 0]
+    return values, errors
+
+
+def interval_of_draws(value: float, draws: FloatArray) -> Interval:
+    """95 % interval of a figure that cannot be negative from `studentised_draws` of it."""
+    low, high = np.quantile(draws, [TAIL, 1 - TAIL])
+    return Interval(value, float(np.clip(low, 0.0, value)), float(max(high, value)))
 
 
 def over_seeds(values: FloatArray, resampled: FloatArray, seed: int = 0) -> FloatArray:

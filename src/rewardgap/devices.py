@@ -6,6 +6,9 @@ import torch
 
 from rewardgap.errors import UserError
 
+# Larger batches overflow a processor's caches, and a GPU is idle with smaller ones.
+CPU_TOKENS, GPU_TOKENS = 2048, 16_384
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,6 +41,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         )
     dtype: torch.dtype = getattr(torch, name)
     return dtype
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """How many tokens to compute at once where the user does not say."""
+    return CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
 
 
 def autocast(device: torch.device, weights: torch.dtype, products: torch.dtype) -> torch.autocast:

@@ -79,7 +79,7 @@ def ches(config: ChesConfig) -> list[Ches]:
     trees = template.encode(records, config.max_length)
     check_readable(model, trees)
     found: dict[int, list[Ches]] = {}
-    for group in progress(micro_batches(trees, config.token_budget), "CHES scores"):
+    for group in progress(micro_batches(trees, config.token_budget, device), "CHES scores"):
         batch = pack([trees[i] for i in group]).to(device)
         with torch.no_grad():
             leaves = Leaves(hidden_states(model, batch), batch)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from rewardgap.kinds.reward_model import Outcome, RewardModel
 from rewardgap.measures import record_accuracies
 from rewardgap.runs import Run
 from rewardgap.scoring import score_trees
-from rewardgap.steps import plan_steps
+from rewardgap.steps import Steps
 from rewardgap.storage import write_text
 from rewardgap.trees import Pack, Tree, micro_batches, pack
 
@@ -40,13 +41,18 @@ class Encoded:
     trees: Sequence[Tree]
     references: Sequence[np.ndarray] | None
 
-    def pack(self, indices: Sequence[int]) -> Pack:
-        """The records at `indices`, side by side."""
+    def read(self, indices: Sequence[int]) -> "Encoded":
+        """The records at `indices`, in memory, wherever the others are."""
         references = self.references
-        return pack(
+        return Encoded(
             [self.trees[i] for i in indices],
             None if references is None else [references[i] for i in indices],
         )
+
+    def pack(self, indices: Sequence[int]) -> Pack:
+        """The records at `indices`, side by side."""
+        some = self.read(indices)
+        return pack(some.trees, some.references)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class Trainer:
 def fit(
     model: RewardModel,
     data: Encoded,
+    steps: Steps,
     held_out: Mapping[str, Encoded],
     settings: Settings,
 ) -> None:
@@ -88,6 +95,7 @@ def fit(
     Args:
         model: float32 weights; a model without parameters is left as it is.
         data: the training records.
+        steps: which of them each step learns from.
         held_out: records to measure accuracy on every `eval_steps` steps.
         settings: of the run.
 
@@ -100,7 +108,6 @@ def fit(
     config, run, accelerator = settings.config, settings.run, settings.accelerator
     model.to(accelerator.device).train()
     adam = torch.optim.Adam(parameters.values(), lr=config.learning_rate, fused=True)
-    steps = plan_steps(data.trees, config.batch_size, config.epochs, config.seed)
     rate = _learning_rates(config, adam, len(steps))
     done = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
@@ -109,8 +116,9 @@ def fit(
         for step in _bar(settings, done, len(steps)):
             for group in adam.param_groups:
                 group["lr"] = rate(step)
-            row = {"step": step + 1, "epoch": (step + 1) * config.epochs / len(steps)}
-            row |= take_step(trainer, data, steps[step])
+            row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
+            batch = data.read(steps[step])
+            row |= take_step(trainer, batch, range(len(batch.trees)))
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
             if _is_due(step + 1, config.eval_steps):
                 row |= _held_out_accuracies(trainer, held_out)
@@ -172,12 +180,14 @@ def take_step(trainer: Trainer, data: Encoded, indices: Sequence[int]) -> dict[s
     """
     began = time.perf_counter()
     accelerator, config = trainer.settings.accelerator, trainer.settings.config
-    pairs = sum(data.trees[i].chosen * data.trees[i].rejected for i in indices)
+    data = data.read(indices)
+    pairs = sum(tree.chosen * tree.rejected for tree in data.trees)
     # A process without records still takes part in the exchange of gradients, with weight zero.
-    mine = indices[accelerator.process_index :: accelerator.num_processes]
+    mine = range(len(indices))[accelerator.process_index :: accelerator.num_processes]
     weight = accelerator.num_processes / pairs if mine else 0.0
-    mine = mine or indices[:1]
-    groups = micro_batches([data.trees[i] for i in mine], config.token_budget)
+    mine = mine or range(1)
+    trees = [data.trees[i] for i in mine]
+    groups = micro_batches(trees, config.token_budget, accelerator.device)
     sums: dict[str, torch.Tensor] = {}
     for position, group in enumerate(groups):
         last = position == len(groups) - 1
@@ -199,7 +209,7 @@ def take_step(trainer: Trainer, data: Encoded, indices: Sequence[int]) -> dict[s
     seconds = time.perf_counter() - began
     return means | {
         "pairs_per_second": pairs / seconds,
-        "tokens_per_second": sum(data.trees[i].size for i in indices) / seconds,
+        "tokens_per_second": sum(tree.size for tree in data.trees) / seconds,
     }
 
 
@@ -250,5 +260,9 @@ def peak_memory(device: torch.device) -> int:
     """Bytes of memory at the highest so far: of the GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # elsewhere the peak begins with that of the process that started this one
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from rewardgap.bootstrap import (
     Clusters,
-    corrected_interval,
-    drawn_weights,
+    interval_of_draws,
     mean_interval,
     over_seeds,
-    resample,
+    studentised_draws,
 )
 from rewardgap.bootstrap import Interval as Interval  # the type of what is computed here
 from rewardgap.errors import UserError
@@ -125,12 +124,12 @@ def _where_longer_fails(
 
 def _margin(runs: Sequence[Sequence[RecordRewards]], clusters: Clusters, seed: int) -> Interval:
     """The mean over runs of the margin."""
-    moments = np.stack([margin_moments(rewards) for rewards in runs], axis=1)
-    sums, records = resample(moments.reshape(len(moments), -1), clusters, seed, drawn_weights)
-    means = (sums / records).reshape(len(sums), len(runs), -1)
-    values = margin_from_moments(moments.mean(axis=0))
-    margins = over_seeds(values, margin_from_moments(means), seed)
-    return corrected_interval(float(values.mean()), margins, int(clusters.max()) + 1)
+    moments = [margin_moments(rewards) for rewards in runs]
+    values = np.array([margin_from_moments(each.mean(axis=0)) for each in moments])
+    draws = [studentised_draws(each, clusters, margin_and_gradient, seed) for each in moments]
+    return interval_of_draws(
+        float(values.mean()), over_seeds(values, np.stack(draws, axis=1), seed)
+    )
 
 
 def prompt_clusters(rows: Sequence[ScoreRow]) -> Clusters:
@@ -230,7 +229,16 @@ def margin_from_moments(means: FloatArray) -> FloatArray:
     Args:
         means: Means over records of the columns of `margin_moments`, shape (..., 4).
     """
+    return margin_and_gradient(means)[0]
+
+
+def margin_and_gradient(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The margin of `margin_from_moments`, shape (...), and its gradient by the means, (..., 4)."""
     gap, size, total, squares = np.moveaxis(means, -1, 0)
-    deviation = np.sqrt(np.maximum(squares / size - (total / size) ** 2, 0.0))
-    margin: FloatArray = np.divide(gap, deviation, out=np.zeros_like(gap), where=deviation > 0)
-    return margin
+    center = total / size
+    variance = np.maximum(squares / size - center**2, 0.0)
+    inverse = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(gap), where=variance > 0)
+    margin: FloatArray = gap * inverse
+    by_squares = -margin * inverse**2 / (2 * size)
+    by_size = by_squares * (center**2 - variance)
+    return margin, np.stack([inverse, by_size, -2 * center * by_squares, by_squares], axis=-1)

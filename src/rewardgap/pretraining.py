@@ -260,7 +260,7 @@ def held_out_loss(
     model: PreTrainedModel, trees: Sequence[Tree], batch_tokens: int, dtype: torch.dtype
 ) -> float:
     """Mean loss of `trees` in nats a token."""
-    groups = micro_batches(trees, batch_tokens)
+    groups = micro_batches(trees, batch_tokens, model.device)
     losses = [-_log_probs(model, [trees[i] for i in group], dtype) for group in groups]
     return torch.cat(losses).mean().item()
 

@@ -1,13 +1,14 @@
 """Preference records: one prompt, its responses, and which of them beat which.
 
 A row (one JSON object of a file, or what a source yields) becomes a `Record` in one place,
-`parse_record`; `collect` turns a stream of rows into records with ids that are unique.
+`parse_record`; `collect` turns a stream of rows into one of records with ids that are unique.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal, TypeAlias
@@ -125,10 +126,34 @@ def _hash(content: Sequence[Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+class TakenIds:
+    """The ids that were given out, and how often each was asked for.
+
+    They lie in a database that SQLite keeps in a temporary file: a dictionary of a million ids
+    would fill 100 MB.
+    """
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("", check_same_thread=False)
+        self._table.execute("PRAGMA journal_mode=OFF")
+        self._table.execute("CREATE TABLE taken (id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID")
+
+    def take(self, name: str) -> bool:
+        """Take an id; False where it is taken."""
+        taken = self._table.execute("INSERT OR IGNORE INTO taken VALUES (?, 1)", (name,))
+        return taken.rowcount == 1
+
+    def count(self, name: str) -> int:
+        """How often a taken id was asked for, this time included."""
+        again = "UPDATE taken SET times = times + 1 WHERE id = ? RETURNING times"
+        ((times,),) = self._table.execute(again, (name,)).fetchall()
+        return int(times)
+
+
 def collect(
-    rows: Iterable[tuple[str, Row]], identical: Identical, taken: dict[str, int]
-) -> list[Record]:
-    """Parse rows into records with unique ids.
+    rows: Iterable[tuple[str, Row]], identical: Identical, taken: TakenIds
+) -> Iterator[Record]:
+    """Parse rows into records with unique ids, one by one.
 
     The second record of the same content and without an id of its own gets the suffix "-2", the
     third "-3".
@@ -136,20 +161,19 @@ def collect(
     Args:
         rows: Each row with the place that errors name.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
-            such records out and logs their number.
-        taken: How often each id was given out before; updated. Start with an empty one.
+            such records out and logs their number at the end.
+        taken: The ids that were given out before; updated.
 
     Raises:
         UserError: A row cannot be read, or has an id that another row has.
     """
-    records = []
-    dropped: list[str] = []
+    dropped, first_dropped = 0, ""
     for where, row in rows:
         record = parse_record(row, where)
         if set(record.chosen).isdisjoint(record.rejected):
-            records.append(_with_unique_id(record, where, taken))
+            yield _with_unique_id(record, where, taken)
         elif identical == "drop":
-            dropped.append(where)
+            dropped, first_dropped = dropped + 1, first_dropped or where
         else:
             raise UserError(
                 f"{where}: the same response is both chosen and rejected: "
@@ -158,15 +182,13 @@ def collect(
     if dropped:
         logger.warning(
             "records dropped whose chosen and rejected responses are the same: %d, the first at %s",
-            len(dropped),
-            dropped[0],
+            dropped,
+            first_dropped,
         )
-    return records
 
 
-def _with_unique_id(record: Record, where: str, taken: dict[str, int]) -> Record:
-    if record.id not in taken:
-        taken[record.id] = 1
+def _with_unique_id(record: Record, where: str, taken: TakenIds) -> Record:
+    if taken.take(record.id):
         return record
     if record.id != content_id(record.prompt, record.chosen, record.rejected):
         raise UserError(
@@ -174,10 +196,8 @@ def _with_unique_id(record: Record, where: str, taken: dict[str, int]) -> Record
         )
     # The loop passes over suffixed ids that a file written from loaded records spells out.
     while True:
-        taken[record.id] += 1
-        suffixed = f"{record.id}-{taken[record.id]}"
-        if suffixed not in taken:
-            taken[suffixed] = 1
+        suffixed = f"{record.id}-{taken.count(record.id)}"
+        if taken.take(suffixed):
             return replace(record, id=suffixed)
 
 
@@ -186,7 +206,7 @@ def _read_id(value: Any, where: str) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise UserError(f"{where}: `id` must be a string that is not empty, or a whole number")
-    return str(value)
+    return _text(str(value), "id", where)
 
 
 def _read_prompt(value: Any, where: str) -> tuple[Message, ...]:

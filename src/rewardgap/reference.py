@@ -1,15 +1,12 @@
 """Log-probabilities under the reference model, computed once and kept on disk."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -19,11 +16,13 @@ from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.models import fingerprint
 from rewardgap.progress import progress
-from rewardgap.storage import whole_file
+from rewardgap.ragged import Ragged, is_intact, write_ragged
 from rewardgap.template import Template
+from rewardgap.tree_store import content_of
 from rewardgap.trees import Tree, micro_batches, pack
 
-logger = logging.getLogger(__name__)
+CHUNK = 4096
+"""trees whose log-probabilities are in memory together"""
 
 
 class Reference:
@@ -38,7 +37,7 @@ class Reference:
         template: the template that the trees were written with.
         dtype: precision of the weights.
         device: where the forward passes are computed.
-        token_budget: tokens computed at once.
+        token_budget: tokens computed at once; None for as many as suit the device.
         cache: the folder of cached log-probabilities.
         products: precision of the matrix products, where it is another than the weights'.
     """
@@ -49,7 +48,7 @@ class Reference:
         template: Template,
         dtype: torch.dtype,
         device: torch.device,
-        token_budget: int,
+        token_budget: int | None,
         cache: Path,
         products: torch.dtype | None = None,
     ):
@@ -62,20 +61,24 @@ class Reference:
         self.cache = cache / "reference"
         self.fingerprint = fingerprint(folder)
 
-    def log_probs(self, trees: Sequence[Tree]) -> list[np.ndarray]:
+    def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
         """Reference log-probabilities of every leaf's tokens, from the cache where it has them.
+
+        They are computed and written chunk by chunk, and read from the disk one by one, so that
+        memory does not grow with the number of trees.
 
         Returns:
             for each tree an (R,) float32 array, leaf after leaf.
         """
-        sizes = [sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees]
-        path = self.cache / f"{self._key(trees)}.safetensors"
-        values = _read(path, sum(sizes))
-        if values is None:
-            values = np.concatenate(self.compute(trees))
-            with whole_file(path) as unfinished:
-                save_file({"log_probs": values}, unfinished, metadata={"sha256": _checksum(values)})
-        return np.split(values, np.cumsum(sizes)[:-1])
+        path = self.cache / f"{self._key(trees)}.rows"
+        if not is_intact(path):
+            self._model  # noqa: B018 (a wrong one is refused before anything is written)
+            starts = range(0, len(trees), CHUNK)
+            with write_ragged(path, np.float32) as writer:
+                for start in progress(starts, "chunks of records"):
+                    for values in self.compute(trees[start : start + CHUNK]):
+                        writer.add(values)
+        return Ragged(path, np.float32)
 
     def compute(self, trees: Sequence[Tree]) -> list[np.ndarray]:
         """The same values, computed and not kept."""
@@ -83,7 +86,7 @@ class Reference:
         check_readable(model, trees)
         vocabulary = Vocabulary(model)
         values: dict[int, np.ndarray] = {}
-        groups = micro_batches(trees, self.token_budget)
+        groups = micro_batches(trees, self.token_budget, self.device)
         for group in progress(groups, "reference log-probabilities"):
             batch = pack([trees[i] for i in group]).to(self.device)
             with torch.no_grad(), autocast(self.device, self.dtype, self.products):
@@ -111,12 +114,8 @@ class Reference:
         return model
 
     def _key(self, trees: Sequence[Tree]) -> str:
-        digest = hashlib.sha256(f"{self.fingerprint} {self.dtype} {self.products}".encode())
-        for tree in trees:
-            digest.update(repr((tree.parents, [len(node) for node in tree.nodes])).encode())
-            for node in tree.nodes:
-                digest.update(np.asarray(node, dtype=np.int64).tobytes())
-        return digest.hexdigest()[:32]
+        told = f"{self.fingerprint} {self.dtype} {self.products} {content_of(trees)}"
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _same_tokens(first: Template, second: Template) -> bool:
@@ -125,23 +124,3 @@ def _same_tokens(first: Template, second: Template) -> bool:
     return all(others[word] == token for word, token in words.items() if word in others) and (
         min(len(words), len(others)) <= len(words.keys() & others.keys())
     )
-
-
-def _read(path: Path, size: int) -> np.ndarray | None:
-    """The values of a cache entry, or None where it is missing or damaged."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            values: np.ndarray = file.get_tensor("log_probs")
-            checksum = (file.metadata() or {}).get("sha256")
-    except (SafetensorError, OSError):
-        checksum = None
-    if checksum is None or len(values) != size or _checksum(values) != checksum:
-        logger.warning("the cache entry %s is damaged; it is computed again", path)
-        return None
-    return values
-
-
-def _checksum(values: np.ndarray) -> str:
-    return hashlib.sha256(values.tobytes()).hexdigest()

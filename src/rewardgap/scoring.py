@@ -20,6 +20,7 @@ from rewardgap.runs import Run
 from rewardgap.saved import Card, check_initial_model, find_saved, load_reward_model, read_card
 from rewardgap.scores import ScoreRow, write_scores
 from rewardgap.sources import load as load_records
+from rewardgap.sources import stream
 from rewardgap.storage import cache_folder
 from rewardgap.trees import Tree, micro_batches, pack
 
@@ -30,7 +31,7 @@ def score_trees(
     model: RewardModel,
     trees: Sequence[Tree],
     references: Sequence[np.ndarray] | None,
-    token_budget: int,
+    token_budget: int | None,
 ) -> list[list[float]]:
     """Rewards of every tree's responses, chosen ones first.
 
@@ -38,14 +39,15 @@ def score_trees(
         model: the reward model; computed where it lies, in its own precision.
         trees: records as the model's `encode` writes them.
         references: for each tree the reference log-probabilities, where the kind needs them.
-        token_budget: tokens computed at once; the rewards do not depend on it.
+        token_budget: tokens computed at once, None for as many as suit the device; the rewards do
+            not depend on it.
     """
     rewards: dict[int, list[float]] = {}
-    for group in progress(micro_batches(trees, token_budget), "scoring"):
+    for group in progress(micro_batches(trees, token_budget, model.device), "scoring"):
         needed = None if references is None else [references[i] for i in group]
         batch = pack([trees[i] for i in group], needed).to(model.device)
         with torch.no_grad():
-            values = iter(model.rewards(model.read(batch)).tolist())
+            values = iter(model.rewards(model.read_for_rewards(batch)).tolist())
         for i in group:
             leaves = [next(values) for _ in trees[i].leaves]
             rewards[i] = leaves[: trees[i].chosen + trees[i].rejected]
@@ -60,7 +62,7 @@ class Scorer:
         model: the reward model.
         reference: the initial language model, where the kind needs it.
         max_length: truncate sequences to so many tokens; None leaves them whole.
-        token_budget: tokens computed at once.
+        token_budget: tokens computed at once; None for as many as suit the device.
         products: precision of matrix products. Weights stay float32: rounded to bfloat16, those of
             a model and of its reference differ by more than training has moved them.
     """
@@ -68,7 +70,7 @@ class Scorer:
     model: RewardModel
     reference: Reference | None
     max_length: int | None
-    token_budget: int
+    token_budget: int | None
     products: torch.dtype = torch.float32
 
     def score(
@@ -159,7 +161,7 @@ def load(
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
-    token_budget: int = 16_384,
+    token_budget: int | None = None,
     cache: str | None = None,
 ) -> Scorer:
     """Open a reward model for scoring.
@@ -174,7 +176,7 @@ def load(
             nothing of a model trained elsewhere.
         dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it).
         device: "cpu", "cuda", … or "auto".
-        token_budget: tokens computed at once.
+        token_budget: tokens computed at once; None for as many as suit the device.
         cache: folder of reference log-probabilities.
 
     Raises:
@@ -201,7 +203,7 @@ def open_reference(
     card: Card,
     products: torch.dtype,
     device: torch.device,
-    token_budget: int,
+    token_budget: int | None,
     cache: str | None,
 ) -> Reference | None:
     """The reference that a model's card names, if its kind needs one.
@@ -252,10 +254,10 @@ def score(config: ScoreConfig) -> Path:
 def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
     """The baseline of the training data that are named, or of the run's own if still there."""
     if config.train:
-        return BagOfWords.fit(load_records(config.train, "drop"))
+        return BagOfWords.fit(stream(config.train, "drop"))
     training = _training_data(config.model)
     try:
-        return BagOfWords.fit(load_records(training, "drop")) if training else None
+        return BagOfWords.fit(stream(training, "drop")) if training else None
     except UserError as error:
         logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
         return None

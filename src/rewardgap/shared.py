@@ -1,14 +1,39 @@
-"""Records and token trees that several runs of one process have in common, made once."""
+"""Records and token trees that several runs have in common, made once.
 
-from collections.abc import Callable, Sequence
+Evaluation sets are in memory, for the runs of one process. Training data may be too large for that:
+their trees lie in the cache folder, for the runs of all processes.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
+from tqdm import tqdm
+
+from rewardgap.bag_of_words import BagOfWords
+from rewardgap.configs import TrainConfig
+from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import RewardModel
+from rewardgap.ragged import is_intact
 from rewardgap.records import Identical, Record
-from rewardgap.sources import load
+from rewardgap.sources import fingerprint, load, stream
+from rewardgap.storage import cache_folder
+from rewardgap.tree_store import FORMAT, StoredTrees, write_trees
 from rewardgap.trees import Tree
 
-Encode = Callable[[RewardModel, Sequence[Record], int | None], list[Tree]]
+logger = logging.getLogger(__name__)
+
+CHUNK = 1000
+"""records that are tokenised together"""
+
+Data = tuple[str | tuple[str, ...], Identical]
+"""What `rewardgap.sources.load` is given."""
 
 
 class Shared:
@@ -18,12 +43,14 @@ class Shared:
     """
 
     def __init__(self) -> None:
-        self._records: dict[object, list[Record]] = {}
+        self._records: dict[Data, list[Record]] = {}
         self._trees: dict[object, tuple[Sequence[Record], list[Tree]]] = {}
+        self._folders: dict[Data, Path] = {}
+        self._blind: dict[Data, BagOfWords] = {}
 
     def records(self, spec: str | Sequence[str], identical: Identical) -> list[Record]:
-        """Records as `rewardgap.sources.load` gives them."""
-        key = (spec if isinstance(spec, str) else tuple(spec), identical)
+        """Records of an evaluation set, as `rewardgap.sources.load` gives them."""
+        key = _data(spec, identical)
         if key not in self._records:
             self._records[key] = load(spec, identical)
         return self._records[key]
@@ -31,22 +58,95 @@ class Shared:
     def encode(
         self, model: RewardModel, records: Sequence[Record], max_length: int | None
     ) -> list[Tree]:
-        """Trees as the model's `encode` writes them."""
-        return self._encode(type(model).encode, model, records, max_length)
+        """Trees as the model's `encode` writes them.
 
-    def encode_for_training(
-        self, model: RewardModel, records: Sequence[Record], max_length: int | None
-    ) -> list[Tree]:
-        """Trees as the model's `encode_for_training` writes them."""
-        return self._encode(type(model).encode_for_training, model, records, max_length)
-
-    def _encode(
-        self, encode: Encode, model: RewardModel, records: Sequence[Record], max_length: int | None
-    ) -> list[Tree]:
-        """Kinds that write records alike share trees, whatever their β and seed."""
-        options = replace(model.options, beta=None, seed=0)
-        key = (encode, options, model.template.fingerprint, id(records), max_length)
+        Kinds that write records alike share them, whatever their β and seed.
+        """
+        key = (_encoding(type(model).encode, model, max_length), id(records))
         if key not in self._trees:
             # The records are kept as well, so that no others can come to have their id.
-            self._trees[key] = (records, encode(model, records, max_length))
+            self._trees[key] = (records, model.encode(records, max_length))
         return self._trees[key][1]
+
+    def check_training(self, config: TrainConfig) -> None:
+        """Read all training records, unless trees were made of the same data before.
+
+        Raises:
+            UserError: one of them is wrong.
+        """
+        if not any(self._folder(config).glob("*.rows")):
+            for _ in _bar(stream(config.train, config.identical_pairs), "reading"):
+                pass
+
+    def training_trees(self, model: RewardModel, config: TrainConfig) -> StoredTrees:
+        """Trees of the training records, as the model's `encode_for_training` writes them.
+
+        They are named by what determines them: the content of the data, the template, and how the
+        kind writes. A damaged file is made again.
+
+        Raises:
+            UserError: a record is wrong, truncation makes responses identical and the configuration
+                has that refused, or leaves no record.
+        """
+        name = _encoding(type(model).encode_for_training, model, config.max_length)
+        path = self._folder(config) / f"{name}.rows"
+        if not is_intact(path):
+            records = _bar(stream(config.train, config.identical_pairs), "tokenising")
+            chunks = iter(lambda: list(islice(records, CHUNK)), [])
+            encode = model.encode_for_training
+            write_trees(path, (t for chunk in chunks for t in encode(chunk, config.max_length)))
+        trees = StoredTrees(path)
+        _judge(trees, config)
+        return trees
+
+    def bag_of_words(self, config: TrainConfig) -> BagOfWords:
+        """The content-blind baseline of the training records."""
+        key = _data(config.train, config.identical_pairs)
+        if key not in self._blind:
+            self._blind[key] = BagOfWords.fit(stream(config.train, config.identical_pairs))
+        return self._blind[key]
+
+    def _folder(self, config: TrainConfig) -> Path:
+        """Where the trees of the training data are, however they are written."""
+        key = _data(config.train, config.identical_pairs)
+        if key not in self._folders:
+            told = (FORMAT, version("rewardgap"), config.identical_pairs, fingerprint(config.train))
+            self._folders[key] = cache_folder(config.cache) / "trees" / _hash(told)
+        return self._folders[key]
+
+
+def _judge(trees: StoredTrees, config: TrainConfig) -> None:
+    """Say what truncation has done, and refuse what nothing can be learnt from."""
+    if trees.truncated:
+        logger.warning("%d of %d training records were truncated", trees.truncated, trees.records)
+    if trees.identical and config.identical_pairs == "refuse":
+        raise UserError(
+            f"max_length {config.max_length} makes chosen and rejected identical in "
+            f"{trees.identical} of {trees.records} records, first {trees.first_identical}: raise "
+            "max_length, or leave such records out with --identical_pairs drop"
+        )
+    if trees.identical:
+        logger.warning("%d training records left out: identical once truncated", trees.identical)
+    if not trees:
+        raise UserError(f"max_length {config.max_length} leaves no record to train on")
+
+
+def _data(spec: str | Sequence[str], identical: Identical) -> Data:
+    return (spec if isinstance(spec, str) else tuple(spec), identical)
+
+
+def _encoding(encode: Callable[..., Any], model: RewardModel, max_length: int | None) -> str:
+    """A name for how a model writes records, which models of other β and seed share."""
+    options = replace(model.options, beta=None, seed=0)
+    return _hash(
+        (encode.__module__, encode.__qualname__, options, model.template.fingerprint, max_length)
+    )
+
+
+def _hash(told: tuple[Any, ...]) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+
+
+def _bar(records: Iterator[Record], what: str) -> Iterator[Record]:
+    """The records, counted on a terminal."""
+    return iter(tqdm(records, what, unit=" records", leave=False, disable=not sys.stderr.isatty()))

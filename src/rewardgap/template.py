@@ -73,10 +73,16 @@ class Template:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What determines how records are written: equal where tokenizer and template are."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        tokens = backend.to_str() if backend is not None else str(id(self.tokenizer))
-        return hashlib.sha256(f"{self.tokenizer.chat_template}{tokens}".encode()).hexdigest()
+        """What determines how records are written: equal where tokenizer and template are.
+
+        An example is part of it: a template may write special tokens, or today's date.
+        """
+        tokenizer = self.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        words = backend.to_str() if backend else f"{type(tokenizer)} {tokenizer.get_vocab()}"
+        example = self.render((Message("user", WORDS), Message("assistant", WORDS)))
+        parts = (tokenizer.chat_template, example, tokenizer.bos_token, words)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def render(self, conversation: Conversation, *, open_response: bool = False) -> str:
         """A conversation as text; `open_response` adds the start of the assistant's next turn."""

@@ -5,7 +5,6 @@ gets who loads it.
 """
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
-from rewardgap.bag_of_words import BagOfWords
 from rewardgap.configs import TrainConfig
 from rewardgap.devices import choose_device, choose_dtype
 from rewardgap.errors import UserError
@@ -30,11 +28,10 @@ from rewardgap.saved import Card, save_reward_model
 from rewardgap.scores import read_scores, write_scores
 from rewardgap.scoring import load
 from rewardgap.shared import Shared
+from rewardgap.steps import Steps
 from rewardgap.storage import cache_folder, remove_unfinished, write_text
 from rewardgap.template import Template
 from rewardgap.trees import Tree, micro_batches
-
-logger = logging.getLogger(__name__)
 
 Sets = Mapping[str, Sequence[Record]]
 
@@ -47,7 +44,7 @@ def train(config: TrainConfig, shared: Shared | None = None) -> Path:
 
     Args:
         config: what to train on what.
-        shared: records and tokens that other runs have left, and will find.
+        shared: records and trees that other runs have left, and will find.
 
     Returns:
         the run's folder.
@@ -57,7 +54,7 @@ def train(config: TrainConfig, shared: Shared | None = None) -> Path:
     """
     find_kind(config.kind)
     shared = shared or Shared()
-    records = shared.records(config.train, config.identical_pairs)
+    shared.check_training(config)
     held_out = {
         name: shared.records(spec, config.identical_pairs) for name, spec in config.eval.items()
     }
@@ -75,10 +72,10 @@ def train(config: TrainConfig, shared: Shared | None = None) -> Path:
     dtype = choose_dtype(config.dtype, accelerator.device)
     settings = Settings(config, run, accelerator, dtype)
     if not run.reward_model.is_dir():
-        _train_and_save(settings, initial, records, held_out, shared)
+        _train_and_save(settings, initial, held_out, shared)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process and not run.metrics.exists():
-        _measure(settings, records, held_out, shared)
+        _measure(settings, held_out, shared)
     return run.folder
 
 
@@ -90,13 +87,7 @@ def _check_trackers(config: TrainConfig) -> None:
         raise UserError(f"report_to: {missing[0]} is not installed; pip install {missing[0]}")
 
 
-def _train_and_save(
-    settings: Settings,
-    initial: Path,
-    records: Sequence[Record],
-    held_out: Sets,
-    shared: Shared,
-) -> None:
+def _train_and_save(settings: Settings, initial: Path, held_out: Sets, shared: Shared) -> None:
     config = settings.config
     options = KindOptions(
         config.beta, config.likelihood_weight, config.verification_prompt, config.seed
@@ -107,44 +98,25 @@ def _train_and_save(
         model.freeze_backbone()
     if config.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    training = _training_trees(
-        shared.encode_for_training(model, records, config.max_length), config
-    )
+    with settings.accelerator.main_process_first():
+        training = shared.training_trees(model, config)
     others = {
         name: shared.encode(model, some, config.max_length) for name, some in held_out.items()
     }
-    for trees in (training, *others.values()):
+    for trees in (training.extremes, *others.values()):
         model.check_readable(trees)
-        micro_batches(trees, config.token_budget)  # refuses now what would not fit in the end
+        # Refuses now what would not fit in the end.
+        micro_batches(trees, config.token_budget, settings.accelerator.device)
     watched = others if config.eval_steps else {}
     with settings.accelerator.main_process_first():
         data, *sets = _with_references(settings, model, initial, [training, *watched.values()])
-    fit(model, data, dict(zip(watched, sets, strict=True)), settings)
+    steps = Steps(training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps)
+    fit(model, data, steps, dict(zip(watched, sets, strict=True)), settings)
     if settings.accelerator.is_main_process:
         is_local = Path(config.model).expanduser().is_dir()
         name = str(initial.resolve()) if is_local else config.model
         card = Card(config.kind, options, name, fingerprint(initial), config.max_length)
         save_reward_model(model, card, settings.run.reward_model)
-
-
-def _training_trees(trees: Sequence[Tree], config: TrainConfig) -> list[Tree]:
-    """The training records' trees, without pairs that truncation has made identical."""
-    identical = [tree.record for tree in trees if tree.has_identical_pair]
-    truncated = sum(tree.truncated for tree in trees)
-    if truncated:
-        logger.warning("%d of %d training records were truncated", truncated, len(trees))
-    if identical and config.identical_pairs == "refuse":
-        raise UserError(
-            f"max_length {config.max_length} makes chosen and rejected identical in "
-            f"{len(identical)} of {len(trees)} records, first {identical[0]}: raise max_length, "
-            "or leave such records out with --identical_pairs drop"
-        )
-    kept = [tree for tree in trees if not tree.has_identical_pair]
-    if identical:
-        logger.warning("%d training records left out: identical once truncated", len(identical))
-    if not kept:
-        raise UserError(f"max_length {config.max_length} leaves no record to train on")
-    return kept
 
 
 def _with_references(
@@ -165,7 +137,7 @@ def _with_references(
     return [Encoded(trees, reference.log_probs(trees)) for trees in sets]
 
 
-def _measure(settings: Settings, records: Sequence[Record], held_out: Sets, shared: Shared) -> None:
+def _measure(settings: Settings, held_out: Sets, shared: Shared) -> None:
     """Score every evaluation set by the saved model and write the metrics."""
     config, run = settings.config, settings.run
     scorer = load(
@@ -176,7 +148,7 @@ def _measure(settings: Settings, records: Sequence[Record], held_out: Sets, shar
         token_budget=config.token_budget,
         cache=config.cache,
     )
-    blind = BagOfWords.fit(records)
+    blind = shared.bag_of_words(config)
     for name, some in held_out.items():
         trees = shared.encode(scorer.model, some, scorer.max_length)
         write_scores(run.scores(name), scorer.score_encoded(some, trees, blind))

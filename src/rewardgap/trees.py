@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rewardgap.devices import tokens_at_once
 from rewardgap.errors import UserError
 
 Tokens = tuple[int, ...]
@@ -144,6 +145,11 @@ class Pack:
     rejected: torch.Tensor
     reference: torch.Tensor | None = None
 
+    @property
+    def ends(self) -> torch.Tensor:
+        """(L,) where the last token of each leaf stands in the row."""
+        return self.here[self.leaf_lengths.cumsum(0) - 1]
+
     def to(self, device: torch.device) -> "Pack":
         """The same pack with every tensor on `device`."""
         moved: dict[str, Any] = {
@@ -212,14 +218,22 @@ def _last(starts: list[int], nodes: list[Tokens], ancestors: tuple[int, ...]) ->
     return starts[ancestors[-1]] + len(nodes[ancestors[-1]]) - 1
 
 
-def micro_batches(trees: Sequence[Tree], token_budget: int) -> list[list[int]]:
+def micro_batches(
+    trees: Sequence[Tree], token_budget: int | None, device: torch.device
+) -> list[list[int]]:
     """Indices of `trees` in groups of at most `token_budget` tokens, longest trees first.
+
+    Args:
+        trees: what is computed.
+        token_budget: None for as many as suit the device; a larger tree then goes alone.
+        device: where it is computed.
 
     Raises:
         UserError: a single tree is larger than the budget.
     """
     order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
-    if order and trees[order[0]].size > token_budget:
+    room_of_all = token_budget or tokens_at_once(device)
+    if token_budget and order and trees[order[0]].size > token_budget:
         tree = trees[order[0]]
         raise UserError(
             f"token_budget {token_budget} is smaller than record {tree.record}, which has "
@@ -230,7 +244,7 @@ def micro_batches(trees: Sequence[Tree], token_budget: int) -> list[list[int]]:
     for i in order:
         if not groups or trees[i].size > room:
             groups.append([])
-            room = token_budget
+            room = room_of_all
         groups[-1].append(i)
         room -= trees[i].size
     return groups

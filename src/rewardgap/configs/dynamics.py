@@ -31,15 +31,17 @@ class ForecastConfig(ComputeConfig):
     """what learns: the last layer alone (one forward pass), or all parameters (a backward pass)"""
     loss: float = 0.3
     """training loss of a pair at which training is expected to stop"""
-    sketch: int = 4096
-    """numbers that are kept of a gradient; 0 keeps all, for small data"""
+    memory: float = 1.0
+    """GiB for the gradients of the training pairs; where they need more they are sketched"""
     seed: int = 0
     """seed of the sketches and of a new head"""
 
     def __post_init__(self) -> None:
         """Refuse values that leave nothing to forecast."""
         at_least(self, 1, "token_budget")
-        at_least(self, 0, "sketch", "seed")
+        at_least(self, 0, "seed")
+        if self.memory <= 0:
+            raise UserError(f"memory must be positive; it is {self.memory}")
         if not self.eval:
             raise UserError("name at least one evaluation set, as --eval.NAME DATA")
         if not self.kinds:

@@ -36,10 +36,12 @@ class ComputeConfig:
     float32 elsewhere"""
     device: Device = "auto"
     """auto takes a GPU where there is one; CUDA_VISIBLE_DEVICES says which"""
-    token_budget: int = 16_384
-    """tokens computed at once; less needs less memory, and changes no result"""
+    token_budget: int | None = None
+    """tokens computed at once; less needs less memory, and changes no result; by default 2,048 on a
+    processor, whose caches more would overflow, and 16,384 on a GPU, and a larger record alone"""
     cache: str | None = None
-    """folder of reference log-probabilities; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
+    """folder of tokenised training data and of reference log-probabilities; by default
+    $REWARDGAP_CACHE or ~/.cache/rewardgap"""
 
 
 def at_least(config: object, least: int, *names: str) -> None:
@@ -49,5 +51,6 @@ def at_least(config: object, least: int, *names: str) -> None:
         UserError: one of the named keys is below `least`.
     """
     for name in names:
-        if getattr(config, name) < least:
-            raise UserError(f"{name} must be at least {least}; it is {getattr(config, name)}")
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least}; it is {value}")

@@ -25,6 +25,8 @@ class TrainConfig(KindConfig, ComputeConfig):
     """evaluation data by name, as --eval.NAME DATA"""
     epochs: int = 5
     """passes over the training data"""
+    max_steps: int | None = None
+    """end, and the schedule too, after so many optimiser steps although the epochs have more"""
     batch_size: int = 32
     """pairs an optimiser step, whatever the token budget"""
     learning_rate: float = 1e-6
@@ -54,6 +56,8 @@ class TrainConfig(KindConfig, ComputeConfig):
         """Refuse values that no run can have."""
         at_least(self, 1, "epochs", "batch_size", "token_budget")
         at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
+        if self.max_steps is not None:
+            at_least(self, 1, "max_steps")
         for key in ("learning_rate", "max_grad_norm"):
             value = getattr(self, key)
             if value is not None and value <= 0:

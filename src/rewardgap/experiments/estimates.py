@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardgap.configs import TrainConfig
+from rewardgap.devices import choose_device, tokens_at_once
 from rewardgap.experiments.initial import weightless
 from rewardgap.kinds.reward_model import KindOptions, RewardModel
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.shared import Shared
 from rewardgap.template import Template
-from rewardgap.trees import Tree
 
 # Float32 weights and gradients, and Adam's two moments of the gradients.
 BYTES_A_PARAMETER = 16
@@ -61,31 +64,33 @@ def estimate(config: TrainConfig, folder: Path, template: Template, shared: Shar
     """
     options = KindOptions(config.beta, config.likelihood_weight, config.verification_prompt)
     model = weightless(config.kind, folder, template, options)
-    rows = shared.records(config.train, config.identical_pairs)
-    training = shared.encode_for_training(model, rows, config.max_length)
+    training = shared.training_trees(model, config)
     scored = 0
     for spec in config.eval.values():
         rows = shared.records(spec, config.identical_pairs)
         scored += sum(tree.size for tree in shared.encode(model, rows, config.max_length))
-    epoch = sum(tree.size for tree in training)
+    epoch = int(training.sizes.sum())
     parameters = sum(each.numel() for each in model.parameters())
     return Estimate(
         parameters=parameters,
         trained=config.epochs * epoch if parameters else 0,
         reference=epoch + scored if model.needs_reference else 0,
         scored=scored,
-        memory=BYTES_A_PARAMETER * parameters + _activations(model, config, training),
+        memory=BYTES_A_PARAMETER * parameters + _activations(model, config, training.sizes),
     )
 
 
-def _activations(model: RewardModel, config: TrainConfig, trees: Sequence[Tree]) -> int:
+def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
     """Bytes of what the largest micro-batch keeps for the backward pass."""
     if not isinstance(model, TrainedRewardModel):
         return 0
     shape = model.model.config.get_text_config()
     values = VALUES_KEPT_BY_CHECKPOINTING if config.gradient_checkpointing else VALUES_KEPT
-    longest = sorted((tree.size for tree in trees), reverse=True)[: config.batch_size]
-    tokens = min(sum(longest), config.token_budget)
+    longest = np.sort(sizes)[-config.batch_size :]
+    budget = config.token_budget or max(
+        tokens_at_once(choose_device(config.device)), int(longest[-1])
+    )
+    tokens = min(int(longest.sum()), budget)
     return 4 * values * tokens * int(shape.num_hidden_layers) * int(shape.hidden_size)
 
 

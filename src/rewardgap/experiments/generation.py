@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rewardgap.backbone import quiet
+from rewardgap.devices import tokens_at_once
 from rewardgap.errors import UserError
 from rewardgap.progress import progress
 from rewardgap.records import Record
@@ -46,7 +47,7 @@ class Sampling:
 
     seed: int
     device: torch.device
-    token_budget: int
+    token_budget: int | None
 
 
 def find_check(spec: str) -> Check:
@@ -115,7 +116,8 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
     responses: dict[int, str] = {}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(sampling.seed)
-        for batch in progress(list(_batches(prompts, sampling.token_budget)), "generating"):
+        token_budget = sampling.token_budget or tokens_at_once(sampling.device)
+        for batch in progress(list(_batches(prompts, token_budget)), "generating"):
             tokens, mask = _pad([prompts[i] for i in batch], ending)
             written = model.generate(
                 input_ids=tokens.to(sampling.device), attention_mask=mask.to(sampling.device)

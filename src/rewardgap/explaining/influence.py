@@ -76,7 +76,9 @@ class Probe:
 
 
 @torch.no_grad()
-def measure_influence(probe: Probe, training: Training, token_budget: int, top: int) -> Influence:
+def measure_influence(
+    probe: Probe, training: Training, token_budget: int | None, top: int
+) -> Influence:
     """Contributions of all training pairs to the rewards of one record.
 
     Args:
@@ -116,7 +118,7 @@ def measure_influence(probe: Probe, training: Training, token_budget: int, top: 
 
 
 @torch.no_grad()
-def measure_contributions(probe: Probe, trees: Sequence[Tree], token_budget: int) -> Tensor:
+def measure_contributions(probe: Probe, trees: Sequence[Tree], token_budget: int | None) -> Tensor:
     """What a step on each pair alone adds to each reward, per unit of learning rate.
 
     Returns:
@@ -125,7 +127,7 @@ def measure_contributions(probe: Probe, trees: Sequence[Tree], token_budget: int
     counts = [len(list(tree.pairs)) for tree in trees]
     starts = [sum(counts[:i]) for i in range(len(counts))]
     contributions = torch.zeros(probe.sums.count, sum(counts), device=probe.model.device)
-    for group in progress(micro_batches(trees, token_budget), "training pairs"):
+    for group in progress(micro_batches(trees, token_budget, probe.model.device), "training pairs"):
         leaves, rewards = read(probe.model, [trees[i] for i in group])
         kernel = _leaf_kernel(probe, leaves)
         columns = [starts[i] + k for i in group for k in range(counts[i])]

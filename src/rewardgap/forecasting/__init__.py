@@ -4,18 +4,20 @@ From the initial language model alone: features of the responses give a kernel, 
 the kernel gives the rewards all the way from the first step to convergence, and these are measured
 like those of any reward model.
 
-    features    what is read of responses, in passes over the data, and kernels between them
+    features    what is read of responses, pack by pack (passes)
     readouts    how every kind's reward is read, and its gradient in the last layer
     last_layer  the level at which the last layer alone learns
     gradients   the level at which all parameters learn
-    sketch      random projections that make gradients small
+    sketch      random projections that make gradients fit into memory
+    basis       what is held of the training data; kernels with all that is read
+    problem     these kernels, kept on disk
     curve       gradient descent in a kernel
-    outcome     accuracies along it
+    outcome     accuracies along it (evaluation)
     verdict     what they mean, in a table and in words
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,10 +31,10 @@ from rewardgap.devices import choose_device, choose_dtype
 from rewardgap.forecasting.gradients import gradient_passes
 from rewardgap.forecasting.last_layer import last_layer_passes
 from rewardgap.forecasting.outcome import EvaluationSet, Trained, predict, token_overlap
-from rewardgap.forecasting.passes import Pass, Reader
-from rewardgap.forecasting.problem import Data, Problem, pose
+from rewardgap.forecasting.passes import Amount, Pass, Reader
+from rewardgap.forecasting.problem import Cache, Data, Problem, pose
 from rewardgap.forecasting.readouts import Readout, find_readout
-from rewardgap.forecasting.sketch import Sketch
+from rewardgap.forecasting.sketch import Limits
 from rewardgap.forecasting.verdict import Outcomes, conclude, format_table
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions
@@ -44,7 +46,9 @@ from rewardgap.sources import load as load_records
 from rewardgap.storage import cache_folder, write_text
 from rewardgap.template import Template
 
-Level = Callable[[Mapping[str, Readout], Sketch, int], Sequence[Pass]]
+GIB = 2**30
+
+Level = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
 
 LEVELS: dict[str, Level] = {"last-layer": last_layer_passes, "gradients": gradient_passes}
 
@@ -116,13 +120,14 @@ def _pose(
         assert issubclass(cls, TrainedRewardModel)
         readouts[kind] = find_readout(kind)(cls(cls.adapt(model, options), template, options))
     identity = f"{fingerprint(folder)} {dtype} {options}"
-    responses = max(
-        sum(len(record.responses) for record in some)
-        for some in (data.training, *data.held_out.values())
+    amount = Amount(
+        pairs=sum(len(record.chosen) * len(record.rejected) for record in data.training),
+        responses=sum(len(record.responses) for record in data.training),
     )
-    passes = LEVELS[config.level](readouts, Sketch(config.sketch, config.seed), responses)
-    reader = Reader(device, config.token_budget, cache_folder(config.cache), identity)
-    return pose(passes, reader, data)
+    limits = Limits(int(config.memory * GIB), config.seed)
+    passes = LEVELS[config.level](readouts, limits, amount)
+    reader = Reader(device, config.token_budget)
+    return pose(passes, reader, Cache(cache_folder(config.cache), identity), data)
 
 
 def _evaluation_sets(template: Template, data: Data) -> dict[str, EvaluationSet]:

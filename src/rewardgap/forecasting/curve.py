@@ -9,7 +9,7 @@ A log-probability is not linear in the logits: where they change by δ, that of 
 δ_y − ln E e^δ, which to second order is δ_y − E δ − ½ Var δ under the initial π. Over a response of
 T tokens this is a *drift* of −½ ρ T, with ρ the variance that training brings about at a token. It
 is what makes both log-probabilities of a pair fall, and that of the longer response further.
-ρ = Σ ⟨w, ψ⟩² / (number of tokens) is measured by probes ψ.
+ρ = Σ ⟨w, ψ⟩² / (number of tokens) is measured by probes ψ, less what sketches add to such a sum.
 """
 
 import math
@@ -36,6 +36,18 @@ PROGRESS = 1e-6
 RANK = 1e-10
 
 
+def drift_rate(products: Array, norms: Array, tokens: float, noise: float) -> Array:
+    """(P,) variances ρ that training brings about at a token, at P points.
+
+    Args:
+        products: (M, P) of the weights w with the probes.
+        norms: (P,) |w|².
+        tokens: how many tokens the probes stand for.
+        noise: by what the sketches raise the sum of squared products, as a multiple of |w|².
+    """
+    return np.asarray(np.maximum(0.0, (products**2).sum(0) - noise * norms) / tokens)
+
+
 @dataclass(frozen=True)
 class Training:
     """Training rows as gradient descent sees them.
@@ -48,6 +60,7 @@ class Training:
         lengths: (N,) by how many tokens drift weighs on a row: those of the chosen response minus
             those of the rejected one.
         tokens: how many tokens the B − N probes stand for, at least 1.
+        noise: of the probes (see `drift_rate`).
         counts: (N,) how often each row counts.
     """
 
@@ -55,17 +68,24 @@ class Training:
     initial: Array
     lengths: Array
     tokens: float
+    noise: float
     counts: Array
 
-    def margins(self, products: Array) -> Array:
-        """(N,) margins from the (B,) products ⟨w, v⟩."""
-        rows = len(self.initial)
-        drift = (products[rows:] ** 2).sum() / self.tokens
-        return np.asarray(self.initial + products[:rows] - drift / 2 * self.lengths)
+    def drift(self, weights: Array, products: Array) -> float:
+        """The ρ at the (B,) weights α, of which w has the (B,) products ⟨w, v⟩."""
+        probes = products[len(self.initial) :, None]
+        norms = np.array([weights @ products])
+        return float(drift_rate(probes, norms, self.tokens, self.noise)[0])
 
-    def loss(self, products: Array) -> float:
+    def margins(self, weights: Array, products: Array) -> Array:
+        """(N,) margins there."""
+        drift = self.drift(weights, products) / 2 * self.lengths
+        return np.asarray(self.initial + products[: len(self.initial)] - drift)
+
+    def loss(self, weights: Array, products: Array) -> float:
         """Mean of ln(1 + e^−m) over the rows."""
-        return float(self.counts @ np.logaddexp(0, -self.margins(products)) / self.counts.sum())
+        losses = np.logaddexp(0, -self.margins(weights, products))
+        return float(self.counts @ losses / self.counts.sum())
 
     def resampled(self, rows_per_pair: int, seed: int) -> "Training":
         """The same training on as many pairs, drawn with replacement."""
@@ -74,12 +94,29 @@ class Training:
         counts = np.tile(np.bincount(drawn, minlength=pairs), rows_per_pair)
         return replace(self, counts=counts.astype(np.float64))
 
-    def descent(self, products: Array) -> Array:
+    def descent(self, weights: Array, products: Array) -> Array:
         """(B,) weights of the direction of steepest descent: −Σ counts times the gradient."""
-        rows = len(self.initial)
-        slopes = self.counts * expit(-self.margins(products))
+        slopes = self.counts * expit(-self.margins(weights, products))
+        if self.drift(weights, products) == 0:
+            return np.concatenate([slopes, np.zeros(len(products) - len(slopes))])
         pull = -(slopes @ self.lengths) / self.tokens
-        return np.concatenate([slopes, pull * products[rows:]])
+        direction = -pull * self.noise * weights
+        direction[: len(slopes)] += slopes
+        direction[len(slopes) :] += pull * products[len(slopes) :]
+        return np.asarray(direction)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where weights w may stand.
+
+    Attributes:
+        weights: (P, B) α of the basis vectors.
+        norms: (P,) |w|².
+    """
+
+    weights: Array
+    norms: Array
 
 
 @dataclass(frozen=True)
@@ -89,12 +126,12 @@ class Path:
     Attributes:
         first: (B,) weights of the first step, of any length.
         losses: (P,) falling losses, the first one before training.
-        weights: (P, B) weights α at each of them.
+        points: the weights at each of them.
     """
 
     first: Array
     losses: Array
-    weights: Array
+    points: Points
 
     def reach(self, loss: float) -> int:
         """Position of the first point with at most this loss; the last one where none has."""
@@ -114,26 +151,32 @@ def descend(training: Training, lowest: float = LOWEST_LOSS, steps: int = STEPS)
         The path down to `lowest`, to where it gets no further, or to the last step.
     """
     weights = products = np.zeros(len(training.kernel))
-    loss, rate = training.loss(products), math.inf
-    losses, kept, first = [loss], [weights], training.descent(products)
+    loss, rate = training.loss(weights, products), math.inf
+    losses, kept, norms = [loss], [weights], [0.0]
+    first = training.descent(weights, products)
     for _ in range(steps):
-        direction = training.descent(products)
+        direction = training.descent(weights, products)
         change = training.kernel @ direction
         slope = float(direction @ change) / training.counts.sum()
         if loss < lowest or slope <= 0 or rate * slope <= PROGRESS * loss:
             break
         rate = min(2 * rate, RESOLUTION * loss / slope)
-        while loss - training.loss(products + rate * change) < FAITHFUL * rate * slope:
+        while (
+            loss - training.loss(weights + rate * direction, products + rate * change)
+            < FAITHFUL * rate * slope
+        ):
             rate /= 2
         weights, products = weights + rate * direction, products + rate * change
-        loss = training.loss(products)
+        loss = training.loss(weights, products)
         if loss < (1 - RESOLUTION) * losses[-1]:
             losses.append(loss)
             kept.append(weights)
+            norms.append(float(weights @ products))
     if loss < losses[-1]:
         losses.append(loss)
         kept.append(weights)
-    return Path(first, np.array(losses), np.stack(kept))
+        norms.append(float(weights @ products))
+    return Path(first, np.array(losses), Points(np.stack(kept), np.array(norms)))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -19,9 +20,9 @@ from transformers import PreTrainedModel
 
 from rewardgap.errors import UserError
 from rewardgap.forecasting.features import Features
-from rewardgap.forecasting.passes import Pass
+from rewardgap.forecasting.passes import Amount, Pass
 from rewardgap.forecasting.readouts import Readout
-from rewardgap.forecasting.sketch import Keeper, Sketch
+from rewardgap.forecasting.sketch import Keeper, Limits, Sketch
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.trees import Pack, Tree
 
@@ -35,71 +36,66 @@ class Gradients(Pass):
 
     Attributes:
         sketch: how gradients are shrunk.
-        head: what is kept of those in the last layer.
-        body: what is kept of those in every other parameter; the last layer is among these where
-            it is tied to the input embedding.
+        keepers: what is kept of those in every parameter.
     """
 
+    at_once = 8
+    held = torch.bfloat16  # over so many entries rounding averages out
+
     sketch: Sketch
-    head: Keeper
-    body: Keepers
+    keepers: Keepers
 
     def lay_out(self, trees: Sequence[Tree]) -> list[Tree]:
         """One tree a response: gradients in a shared prompt could not be told apart."""
         return [response for tree in trees for response in _split(tree)]
 
-    def read(self, batch: Pack) -> dict[str, Features]:
+    def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:
         """Features of the responses of a pack of trees with one leaf each."""
         ((kind, readout),) = self.readouts.items()
         nodes = batch.layout.lengths
         lengths = [root + leaf for root, leaf in zip(nodes[::2], nodes[1::2], strict=True)]
-        with torch.enable_grad(), _watch(self.model.model, self.body, lengths) as sums:
+        device = readout.head.device
+        values = torch.zeros(len(lengths), self.sketch.size, device=device)
+        probes = values.new_zeros(readout.drifts * len(probed), self.sketch.size)
+        targets = dict(zip(probed, probes, strict=False))
+        with torch.enable_grad(), _watch(self.model.model, self.keepers, lengths) as sums:
             leaves = self.model.read(batch)
-            body = self._differentiate(readout.scores(leaves), sums)
-            fluctuations = readout.fluctuations(leaves)
-            noise = None if fluctuations is None else self._differentiate(fluctuations, sums)
+            sums.totals = dict(enumerate(values))
+            readout.scores(leaves).sum().backward(retain_graph=True)
+            if targets:
+                sums.totals = targets
+                readout.fluctuations(leaves, probed).sum().backward()
         with torch.no_grad():
-            last = readout.last_layer(Leaves(leaves.states.detach(), batch), self.head)
-        head = readout.head
-        values = self._combine(body, head, last.values)
-        probes = last.probes if noise is None else self._combine(noise, head, last.probes)
-        return {kind: Features(values, last.scores, probes)}
-
-    def _differentiate(self, scores: Tensor, sums: "_Sums") -> dict[nn.Parameter, Tensor]:
-        """What is kept of the gradients of (L,) scores in every parameter of the body."""
-        sums.values.clear()
-        scores.sum().backward(retain_graph=True)
-        return dict(sums.values)
-
-    def _combine(
-        self, body: dict[nn.Parameter, Tensor], head: nn.Parameter, last: Tensor
-    ) -> Tensor:
-        """Features from the gradients in the body and in the last layer."""
-        body[head] = body[head] + last if head in body else last
-        order = dict.fromkeys((*self.body, head))
-        return self.sketch.combine([body[each] for each in order if each in body])
+            leaves = Leaves(leaves.states.detach(), batch)
+            scores = readout.last_layer(leaves, self.keepers[readout.head], values, targets)
+        return {kind: Features(values, scores, probes)}
 
 
 def gradient_passes(
-    readouts: Mapping[str, Readout], sketch: Sketch, responses: int
-) -> list[Gradients]:
+    readouts: Mapping[str, Readout], limits: Limits, data: Amount
+) -> Iterator[Gradients]:
     """A pass for every kind.
 
     Args:
         readouts: of the kinds.
-        sketch: how gradients are shrunk; an exact one keeps them whole, which only the smallest
-            models and data allow.
-        responses: unused; an exact forecast of the last layer depends on it.
+        limits: of the sketches.
+        data: how much training data there is.
     """
-    return [_pass(kind, readout, sketch) for kind, readout in readouts.items()]
+    for kind, readout in readouts.items():
+        yield _pass(kind, readout, limits, data)
 
 
-def _pass(kind: str, readout: Readout, sketch: Sketch) -> Gradients:
-    keeper = partial(sketch.keeper, device=readout.head.device)
-    parameters = readout.model.model.base_model.parameters()
-    body = {each: keeper(each.shape, index) for index, each in enumerate(parameters, start=1)}
-    head = body.get(readout.head) or keeper(readout.head.shape, 0)
-    return Gradients({kind: readout}, f"gradients {sketch} {kind}", sketch, head, body)
+def _pass(kind: str, readout: Readout, limits: Limits, data: Amount) -> Gradients:
+    """The head comes last, unless it is tied to the input embedding."""
+    parameters = list(dict.fromkeys([*readout.model.model.base_model.parameters(), readout.head]))
+    sizes = [each.numel() for each in parameters]
+    sketch = limits.sketch(sum(sizes), Gradients.bytes_per_value(readout, data))
+    starts = accumulate(sizes, initial=0)
+    keepers = {
+        each: sketch.keeper(each.shape, start, readout.head.device)
+        for each, start in zip(parameters, starts, strict=False)
+    }
+    return Gradients({kind: readout}, f"gradients {sketch} {kind}", sketch.noise, sketch, keepers)
 
 
 def _split(tree: Tree) -> Iterator[Tree]:
@@ -108,43 +104,38 @@ def _split(tree: Tree) -> Iterator[Tree]:
         yield replace(tree, nodes=nodes, parents=(-1, 0), chosen=1, rejected=0, lengths=(length,))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sums:
-    """Collects, parameter by parameter, what is kept of the gradients of L responses.
+    """Collects, parameter by parameter, what is kept of the gradients of responses.
 
     Attributes:
         keepers: of the parameters.
         lengths: tokens of every response with its prompt.
-        values: (L, W) for every parameter that has had a gradient.
+        totals: for every response that is differentiated the (W,) vector to add to.
     """
 
     keepers: Keepers
     lengths: list[int]
-    values: dict[nn.Parameter, Tensor]
+    totals: Mapping[int, Tensor]
 
     def add(self, parameter: nn.Parameter, first: Tensor, second: Tensor) -> None:
         """Add a matrix's gradient, the outer products of the rows of both arguments."""
-        self._add(parameter, self.keepers[parameter].outer, first, second)
+        self._add(self.keepers[parameter].outer, first, second)
 
     def add_rows(self, parameter: nn.Parameter, rows: Tensor, values: Tensor) -> None:
         """Add a matrix's gradient, which is values[t] in row rows[t]."""
-        self._add(parameter, self.keepers[parameter].rows, rows, values)
+        self._add(self.keepers[parameter].rows, rows, values)
 
     def add_vector(self, parameter: nn.Parameter, gradient: Tensor) -> None:
         """Add the (N, D) gradient of a vector, one row a token."""
         self.add(parameter, gradient.new_ones(len(gradient), 1), gradient)
 
     def _add(
-        self,
-        parameter: nn.Parameter,
-        keep: Callable[[Tensor, Tensor], Tensor],
-        first: Tensor,
-        second: Tensor,
+        self, keep: Callable[[Tensor, Tensor, Tensor], None], first: Tensor, second: Tensor
     ) -> None:
-        responses = zip(first.split(self.lengths), second.split(self.lengths), strict=True)
-        found = torch.stack([keep(*response) for response in responses])
-        known = self.values.get(parameter)
-        self.values[parameter] = found if known is None else known + found
+        responses = list(zip(first.split(self.lengths), second.split(self.lengths), strict=True))
+        for number, total in self.totals.items():
+            keep(total, *responses[number])
 
 
 @contextmanager

@@ -4,23 +4,22 @@ This is the paper's assumption 1. It takes one forward pass over the data, share
 write records alike.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
-from torch import nn
 
 from rewardgap.forecasting.features import Features
-from rewardgap.forecasting.passes import Pass
+from rewardgap.forecasting.passes import Amount, Pass
 from rewardgap.forecasting.readouts import Readout
-from rewardgap.forecasting.sketch import Keeper, Sketch, row_blocks
+from rewardgap.forecasting.sketch import Keeper, Limits, Sketch
+from rewardgap.kinds.reward_model import Leaves
 from rewardgap.trees import Pack
 
-# Values of one matrix of features in an exact forecast: 2**26 float32 values are 256 MiB.
-EXACT_VALUES = 2**26
-
 Readouts = Mapping[str, Readout]
+
+# The time that kernels take grows with the sketch; products are right to 1 % at this size.
+LARGEST_SKETCH = 2**14
 
 
 @dataclass(frozen=True)
@@ -28,55 +27,52 @@ class LastLayer(Pass):
     """A forward pass.
 
     Attributes:
-        keeper: what is kept of gradients in the output embedding; gradients in few rows are kept
-            whole.
+        sketch: how gradients in the output embedding are shrunk; those in few rows are kept whole.
+        keeper: what is kept of them.
     """
 
+    at_once = 128
+
+    sketch: Sketch
     keeper: Keeper
 
-    def read(self, batch: Pack) -> dict[str, Features]:
+    def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:
         """Every kind's features of the leaves of a pack, from one forward pass."""
         with torch.no_grad():
             leaves = self.model.read(batch)
             return {
-                kind: each.narrow(leaves)
-                if each.is_narrow
-                else each.last_layer(leaves, self.keeper)
-                for kind, each in self.readouts.items()
+                kind: self._features(each, leaves, probed) for kind, each in self.readouts.items()
             }
 
+    def _features(self, readout: Readout, leaves: Leaves, probed: Sequence[int]) -> Features:
+        if readout.is_narrow:
+            values = readout.narrow(leaves)
+            return Features(values, readout.scores(leaves), values[:0])
+        values = leaves.states.new_zeros(len(leaves.ends), self.sketch.size, dtype=torch.float32)
+        probes = values.new_zeros(readout.drifts * len(probed), self.sketch.size)
+        targets = dict(zip(probed, probes, strict=False))
+        return Features(values, readout.last_layer(leaves, self.keeper, values, targets), probes)
 
-def last_layer_passes(readouts: Readouts, sketch: Sketch, responses: int) -> list[LastLayer]:
-    """The passes that a forecast needs; kernels of a kind in several passes are to be added.
+
+def last_layer_passes(readouts: Readouts, limits: Limits, data: Amount) -> list[LastLayer]:
+    """A pass for all kinds that write records alike.
 
     Args:
         readouts: of all kinds, on one and the same language model.
-        sketch: how gradients are shrunk. An exact one reads the data once for every block of the
-            vocabulary.
-        responses: the largest number of responses of a data set; it decides the size of a block.
+        limits: of the sketches.
+        data: how much training data there is.
     """
     groups: dict[object, dict[str, Readout]] = {}
     for kind, readout in readouts.items():
         groups.setdefault(type(readout.model).encode, {})[kind] = readout
-    passes = _exact if sketch.is_exact else _sketched
-    return list(chain.from_iterable(passes(group, sketch, responses) for group in groups.values()))
+    return [_pass(group, limits, data) for group in groups.values()]
 
 
-def _sketched(readouts: Readouts, sketch: Sketch, responses: int) -> Iterator[LastLayer]:
-    head = _widest(readouts)
-    keeper = sketch.keeper(head.shape, index=0, device=head.device)
-    yield LastLayer(readouts, f"last-layer {sketch} {sorted(readouts)}", keeper)
-
-
-def _exact(readouts: Readouts, sketch: Sketch, responses: int) -> Iterator[LastLayer]:
-    """One block is enough for a kind whose gradients lie in few rows anyway."""
-    rows, columns = _widest(readouts).shape
-    for keeper in row_blocks(rows, max(1, EXACT_VALUES // (responses * columns))):
-        yield LastLayer(readouts, None, keeper)
-        readouts = {kind: each for kind, each in readouts.items() if not each.is_narrow}
-        if not readouts:
-            return
-
-
-def _widest(readouts: Readouts) -> nn.Parameter:
-    return max((readout.head for readout in readouts.values()), key=torch.numel)
+def _pass(readouts: Readouts, limits: Limits, data: Amount) -> LastLayer:
+    head = max((readout.head for readout in readouts.values()), key=torch.numel)
+    wide = [readout for readout in readouts.values() if not readout.is_narrow]
+    size = sum(LastLayer.bytes_per_value(readout, data) for readout in wide)
+    sketch = limits.sketch(head.numel(), max(1, size), LARGEST_SKETCH)
+    keeper = sketch.keeper(head.shape, 0, head.device)
+    name = f"last-layer {sketch} {sorted(readouts)}"
+    return LastLayer(readouts, name, sketch.noise, sketch, keeper)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.bootstrap import mean_interval
-from rewardgap.forecasting.curve import Limit, Path, Training, converge, descend
-from rewardgap.forecasting.problem import Evaluation
+from rewardgap.forecasting.curve import Limit, Path, Points, Training, converge, descend
+from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.measures import Interval, Summary, prompt_clusters, record_accuracies, summarise
 from rewardgap.records import Record, prompt_id
 from rewardgap.scores import RecordRewards, ScoreRow
@@ -30,20 +30,24 @@ class Trained:
         path: gradient descent on the training rows.
         limit: where it ends.
         rows_per_pair: training rows that a pair makes; the loss of a pair is the sum over them.
-        resampled: (S, B) weights at the stated loss after training on S resamples of the pairs.
+        resampled: the S points at the stated loss after training on S resamples of the pairs.
     """
 
     path: Path
     limit: Limit
     rows_per_pair: int
-    resampled: Array
+    resampled: Points
 
     @classmethod
     def on(cls, training: Training, rows_per_pair: int, loss: float) -> "Trained":
         """Train to convergence, and on resamples of the pairs to a stated loss of a pair."""
         samples = (training.resampled(rows_per_pair, seed) for seed in range(RESAMPLES))
-        ends = [descend(sample, loss / rows_per_pair).weights[-1] for sample in samples]
-        return cls(descend(training), converge(training), rows_per_pair, np.stack(ends))
+        ends = [descend(sample, loss / rows_per_pair).points for sample in samples]
+        resampled = Points(
+            np.stack([points.weights[-1] for points in ends]),
+            np.array([points.norms[-1] for points in ends]),
+        )
+        return cls(descend(training), converge(training), rows_per_pair, resampled)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def predict(trained: Trained, evaluation: Evaluation, data: EvaluationSet, loss:
     """
     path, limit = trained.path, trained.limit
     stop = path.reach(loss / trained.rows_per_pair)
-    along = evaluation.trained(path.weights.T)
+    along = evaluation.trained(path.points)
     rows = _score_rows(along[:, stop], data)
     # Towards a separator rewards grow without end, and those before training no longer count.
     start = 0 if limit.separable else evaluation.scores
@@ -123,7 +127,7 @@ def predict(trained: Trained, evaluation: Evaluation, data: EvaluationSet, loss:
     resampled = np.stack(
         [
             record_accuracies(_by_record(rewards, data.records))
-            for rewards in evaluation.trained(trained.resampled.T).T
+            for rewards in evaluation.trained(trained.resampled).T
         ]
     )
     summary = summarise(rows)

@@ -1,25 +1,20 @@
-"""Passes over the data that give features, kept on disk so that none is made twice."""
+"""Passes over the data, which give features pack by pack."""
 
-import hashlib
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from rewardgap.forecasting.features import Features, concatenate
+from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.readouts import Readout
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.progress import progress
-from rewardgap.storage import whole_file
 from rewardgap.trees import Pack, Tree, micro_batches, pack
 
-logger = logging.getLogger(__name__)
+# Drift is a mean over a data set, for which so many of its responses are enough.
+PROBES = 256
 
 
 @dataclass(frozen=True)
@@ -28,11 +23,18 @@ class Pass(ABC):
 
     Attributes:
         readouts: the kinds' read-outs by kind; all write records alike, on one language model.
-        cached: what is computed, as a name under which features are kept; None keeps none.
+        name: what is computed.
+        noise: of the probes (see `Sketch.noise`).
+        at_once: responses that are read at once, at most.
+        held: precision in which features of the training pairs are held.
     """
 
+    at_once: ClassVar[int]
+    held: ClassVar[torch.dtype] = torch.float32
+
     readouts: Mapping[str, Readout]
-    cached: str | None
+    name: str
+    noise: float
 
     @property
     def model(self) -> TrainedRewardModel:
@@ -44,79 +46,81 @@ class Pass(ABC):
         return trees
 
     @abstractmethod
-    def read(self, batch: Pack) -> dict[str, Features]:
-        """Every kind's features of the leaves of a pack."""
+    def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:
+        """Every kind's features of the leaves of a pack.
+
+        Args:
+            batch: the pack.
+            probed: the leaves whose probes are wanted.
+        """
+
+    @classmethod
+    def bytes_per_value(cls, readout: Readout, data: "Amount") -> int:
+        """Memory that a kind's features take for each of the W values, held and read."""
+        rows = data.pairs * (1 + readout.judges_singly)
+        probes = readout.drifts * len(probed_responses(data.responses))
+        packs = 2  # one is read while the last one is still there
+        read = packs * cls.at_once * (1 + readout.drifts)
+        return cls.held.itemsize * (rows + probes) + torch.float32.itemsize * read
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much training data there is.
+
+    Attributes:
+        pairs: of a chosen and a rejected response.
+        responses: of all records.
+    """
+
+    pairs: int
+    responses: int
+
+
+def probed_responses(responses: int) -> range:
+    """At most `PROBES` of the responses of a data set, evenly spread."""
+    return range(0, responses, -(-responses // PROBES))
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Goes over the data.
+    """Goes over data.
 
     Attributes:
         device: where the passes are computed; features are held in main memory.
-        token_budget: tokens computed at once.
-        cache: folder of kept features.
-        identity: what features depend on beside a pass and its trees: weights, precision, β.
+        token_budget: tokens computed at once; None for as many as suit the device.
     """
 
     device: torch.device
-    token_budget: int
-    cache: Path
-    identity: str
+    token_budget: int | None
 
-    def features(self, over: Pass, trees: Sequence[Tree]) -> dict[str, Features]:
-        """Features of all responses, in order, from the cache where it has them."""
+    def packs(
+        self, over: Pass, trees: Sequence[Tree]
+    ) -> Iterator[tuple[list[int], dict[str, Features]]]:
+        """The numbers of some responses, and every kind's features of them, till all are read."""
         trees = over.lay_out(trees)
-        if over.cached is None:
-            return self._compute(over, trees)
-        path = self.cache / "forecast" / f"{self._key(over.cached, trees)}.safetensors"
-        found = _read(path)
-        if found is None:
-            found = self._compute(over, trees)
-            with whole_file(path) as unfinished:
-                save_file(_to_tensors(found), unfinished)
-        return found
+        ends = torch.tensor([len(tree.leaves) for tree in trees]).cumsum(0).tolist()
+        probed = set(probed_responses(ends[-1]))
+        for group in progress(self._groups(trees, over.at_once), "reading features"):
+            numbers = [n for i in group for n in range(ends[i] - len(trees[i].leaves), ends[i])]
+            wanted = [place for place, number in enumerate(numbers) if number in probed]
+            batch = pack([trees[i] for i in group]).to(self.device)
+            found = over.read(batch, wanted)
+            yield numbers, {kind: _on_cpu(features) for kind, features in found.items()}
 
-    def _compute(self, over: Pass, trees: Sequence[Tree]) -> dict[str, Features]:
-        parts: dict[str, dict[int, Features]] = {}
-        for group in progress(micro_batches(trees, self.token_budget), "reading features"):
-            counts = [len(trees[i].leaves) for i in group]
-            found = over.read(pack([trees[i] for i in group]).to(self.device))
-            for kind, each in found.items():
-                sides = (each.values, each.scores, each.probes)
-                features = map(Features, *(side.cpu().split(counts) for side in sides))
-                parts.setdefault(kind, {}).update(zip(group, features, strict=True))
-        return {
-            kind: concatenate([each[i] for i in range(len(trees))]) for kind, each in parts.items()
-        }
-
-    def _key(self, name: str, trees: Sequence[Tree]) -> str:
-        fields = sorted(Features.__annotations__)
-        digest = hashlib.sha256(f"{self.identity} {name} {fields}".encode())
-        for tree in trees:
-            digest.update(repr((tree.nodes, tree.parents)).encode())
-        return digest.hexdigest()[:32]
+    def _groups(self, trees: Sequence[Tree], at_once: int) -> list[list[int]]:
+        """Micro-batches of at most `at_once` responses, but at least one tree, each."""
+        groups: list[list[int]] = []
+        for batch in micro_batches(trees, self.token_budget, self.device):
+            room = 0
+            for i in batch:
+                if i == batch[0] or len(trees[i].leaves) > room:
+                    groups.append([])
+                    room = at_once
+                groups[-1].append(i)
+                room -= len(trees[i].leaves)
+        return groups
 
 
-def _to_tensors(found: Mapping[str, Features]) -> dict[str, Tensor]:
-    return {
-        f"{kind}.{name}": tensor.contiguous()
-        for kind, each in found.items()
-        for name, tensor in vars(each).items()
-    }
-
-
-def _read(path: Path) -> dict[str, Features] | None:
-    """A cache entry, or None where it is missing or damaged."""
-    if not path.exists():
-        return None
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError):
-        logger.warning("the cache entry %s is damaged; it is computed again", path)
-        return None
-    kinds: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        kind, _, name = key.rpartition(".")
-        kinds.setdefault(kind, {})[name] = tensor
-    return {kind: Features(**fields) for kind, fields in kinds.items()}
+def _on_cpu(features: Features) -> Features:
+    return Features(features.values.cpu(), features.scores.cpu(), features.probes.cpu())

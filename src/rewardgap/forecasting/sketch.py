@@ -1,14 +1,17 @@
-"""Sketches of gradients: far shorter vectors with the same inner products, on average.
+"""Sketches of gradients: shorter vectors with the same inner products, on average.
 
-The gradient of a score in an (R, C) matrix of weights is a sum of outer products a hᵀ, one a token.
-A sketch gives every entry a random sign and adds the entries up in W buckets, the k-th entry in
-bucket k mod W. Inner products of sketches are those of the gradients plus noise of mean zero and a
-standard deviation of about √(2/W) of the product of the norms, whatever the number of entries. The
-sign of an entry is that of its row times that of its column, so that it can be given to a and h
-before they are multiplied; W is prime, so that no two rows fall on top of each other.
+A gradient is one vector of all its entries, matrix after matrix. Its sketch gives every entry a
+random sign and adds the entries up in W buckets, the k-th entry in bucket k mod W. Inner products
+of sketches are those of the gradients plus noise of mean zero and a standard deviation of about
+√(2/W − 2/P) of the product of the norms, with P the number of entries; with W = P nothing is lost.
+The gradient of a score in an (R, C) matrix is a sum of outer products a hᵀ, one a token. The sign
+of an entry is that of its row times that of its column, so that it can be given to a and h before
+they are multiplied; W is prime where it is less than P, so that no two rows fall on top of each
+other.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 
@@ -16,78 +19,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Entries of a gradient that are written out at once: 2**24 float32 values are 64 MiB.
-BLOCK_VALUES = 2**24
+logger = logging.getLogger(__name__)
+
+# Entries of a gradient that are written out at once: 2**22 float32 values are 16 MiB.
+BLOCK_VALUES = 2**22
 
 
-class MatrixSketch:
-    """What is kept of gradients in one (R, C) matrix of weights.
+@dataclass(frozen=True)
+class Limits:
+    """What sketches may cost.
 
-    Args:
-        row_signs: (R,) signs of the rows, in float32.
-        column_signs: (C,) signs of the columns.
-        size: W.
+    Attributes:
+        memory: bytes that all features held at once may take.
+        seed: of the random signs.
     """
 
-    def __init__(self, row_signs: Tensor, column_signs: Tensor, size: int):
-        self.row_signs = row_signs
-        self.column_signs = column_signs
-        self.size = size
+    memory: int
+    seed: int
 
-    def outer(self, first: Tensor, second: Tensor) -> Tensor:
-        """(W,) sketch of Σ_t first[t] second[t]ᵀ, from (T, R) and (T, C)."""
-        columns = len(self.column_signs)
-        second = second.float() * self.column_signs
-        total = second.new_zeros(self.size)
-        rows = max(1, BLOCK_VALUES // columns)
-        for start in range(0, len(self.row_signs), rows):
-            stop = start + rows
-            signed = first[:, start:stop].float() * self.row_signs[start:stop]
-            total += self._fold((signed.T @ second).flatten(), start * columns)
-        return total
-
-    def rows(self, rows: Tensor, values: Tensor) -> Tensor:
-        """(W,) sketch of a gradient with few rows, where values[t] is added to row rows[t].
+    def sketch(self, entries: int, bytes_per_value: int, pays: int | None = None) -> "Sketch":
+        """The largest sketch within the limits.
 
         Args:
-            rows: (T,) numbers of rows.
-            values: (T, C) what is added to them.
+            entries: P.
+            bytes_per_value: memory that all features held at once take for each of their W values.
+            pays: a size beyond which more is not worth its time; None for no such size.
         """
-        columns = torch.arange(values.shape[1], device=values.device)
-        buckets = (rows[:, None] * values.shape[1] + columns) % self.size
-        signed = values.float() * self.column_signs * self.row_signs[rows][:, None]
-        return signed.new_zeros(self.size).index_add(0, buckets.flatten(), signed.flatten())
-
-    def _fold(self, entries: Tensor, offset: int) -> Tensor:
-        padding = -len(entries) % self.size
-        folded = torch.nn.functional.pad(entries, (0, padding)).view(-1, self.size).sum(0)
-        return folded.roll(offset % self.size)
-
-
-class Whole:
-    """Nothing is lost: gradients are written out, or those of a range of rows.
-
-    Args:
-        rows: R.
-        part: the rows that are kept.
-    """
-
-    def __init__(self, rows: int, part: slice = slice(None)):
-        self.count = rows
-        self.part = part
-
-    def outer(self, first: Tensor, second: Tensor) -> Tensor:
-        """The gradient itself, row after row, as a vector."""
-        return (first[:, self.part].float().T @ second.float()).flatten()
-
-    def rows(self, rows: Tensor, values: Tensor) -> Tensor:
-        """The gradient itself, row after row, as a vector."""
-        whole = values.new_zeros(self.count, values.shape[1], dtype=torch.float32)
-        return whole.index_add(0, rows, values.float())[self.part].flatten()
-
-
-Keeper = MatrixSketch | Whole
-"""What is kept of gradients in one matrix."""
+        size = min(entries, self.memory // bytes_per_value, pays or entries)
+        found = Sketch(entries if size == entries else _prime(size), entries, self.seed)
+        logger.info("a gradient is kept as %d of its %d numbers", found.size, entries)
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,48 +56,90 @@ class Sketch:
     """How gradients are shrunk.
 
     Attributes:
-        size: W is the first prime from here on; 0 keeps gradients whole.
+        size: W.
+        entries: P.
         seed: of the random signs.
     """
 
     size: int
+    entries: int
     seed: int
 
     @property
-    def is_exact(self) -> bool:
-        """Whether nothing is lost."""
-        return self.size == 0
+    def noise(self) -> float:
+        """Expected square of a product that is in truth zero, as a share of the norms' squares.
 
-    def keeper(self, shape: Sequence[int], index: int, device: torch.device) -> Keeper:
-        """What is kept of gradients in a matrix; the same `index` gives the same signs.
+        It is the chance that two entries share a bucket.
+        """
+        return max(0.0, 1 / self.size - 1 / self.entries)
+
+    def keeper(self, shape: Sequence[int], start: int, device: torch.device) -> "Keeper":
+        """What is kept of gradients in one matrix.
 
         Args:
             shape: of the matrix; a vector is one row.
-            index: number of the matrix.
+            start: how many entries of the gradient stand before those of the matrix.
             device: where its gradients are computed.
         """
         rows, columns = (1, *shape)[-2:]
-        if self.is_exact:
-            return Whole(rows)
-        random = np.random.default_rng([self.seed, index])
+        random = np.random.default_rng([self.seed, start])
         signs = random.integers(0, 2, size=rows + columns, dtype=np.int8)
         values = torch.from_numpy(signs).to(device).float() * 2 - 1
-        return MatrixSketch(values[:rows], values[rows:], _prime(self.size))
-
-    def combine(self, parts: Sequence[Tensor]) -> Tensor:
-        """(L, W) features of L responses from those in several matrices."""
-        return torch.cat(list(parts), dim=1) if self.is_exact else torch.stack(list(parts)).sum(0)
+        return Keeper(values[:rows], values[rows:], start)
 
 
-def _prime(least: int) -> int:
-    """The smallest prime that is not less."""
-    number = max(2, least)
+class Keeper:
+    """Adds gradients in one (R, C) matrix to sketches.
+
+    Args:
+        row_signs: (R,) signs of the rows, in float32.
+        column_signs: (C,) signs of the columns.
+        start: number of the first entry.
+    """
+
+    def __init__(self, row_signs: Tensor, column_signs: Tensor, start: int):
+        self.row_signs = row_signs
+        self.column_signs = column_signs
+        self.start = start
+
+    def outer(self, total: Tensor, first: Tensor, second: Tensor) -> None:
+        """Add Σ_t first[t] second[t]ᵀ, from (T, R) and (T, C), to a (W,) sketch."""
+        columns = len(self.column_signs)
+        second = second.float() * self.column_signs
+        rows = max(1, BLOCK_VALUES // columns)
+        for start in range(0, len(self.row_signs), rows):
+            signed = first[:, start : start + rows].float() * self.row_signs[start : start + rows]
+            _fold(total, (signed.T @ second).flatten(), self.start + start * columns)
+
+    def rows(self, total: Tensor, rows: Tensor, values: Tensor) -> None:
+        """Add a gradient with few rows, where values[t] is added to row rows[t], to a sketch.
+
+        Args:
+            total: (W,) the sketch.
+            rows: (T,) numbers of rows.
+            values: (T, C) what is added to them.
+        """
+        columns = torch.arange(values.shape[1], device=values.device)
+        entries = self.start + rows[:, None] * values.shape[1] + columns
+        signed = values.float() * self.column_signs * self.row_signs[rows][:, None]
+        total.index_add_(0, (entries % len(total)).flatten(), signed.flatten())
+
+
+def _fold(total: Tensor, entries: Tensor, start: int) -> None:
+    """Add consecutive entries, the first one number `start`, to their buckets."""
+    size = len(total)
+    start %= size
+    before, entries = entries[: size - start], entries[size - start :]
+    total[start : start + len(before)] += before
+    whole = len(entries) // size * size
+    if whole:
+        total += entries[:whole].view(-1, size).sum(0)
+    total[: len(entries) - whole] += entries[whole:]
+
+
+def _prime(most: int) -> int:
+    """The largest prime that is not more, at least 2."""
+    number = max(2, most)
     while any(number % divisor == 0 for divisor in range(2, isqrt(number) + 1)):
-        number += 1
+        number -= 1
     return number
-
-
-def row_blocks(rows: int, size: int) -> Iterator[Whole]:
-    """Keepers of `size` rows each; inner products are the sums of what they give."""
-    for start in range(0, rows, size):
-        yield Whole(rows, slice(start, min(start + size, rows)))

@@ -18,7 +18,7 @@ from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import KindOptions, Leaves
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.template import Template
-from rewardgap.trees import Tree, pack
+from rewardgap.trees import Pack, Tree, pack
 
 PAD_TOKEN = "<|pad|>"
 
@@ -58,6 +58,10 @@ class Explicit(TrainedRewardModel):
             dtype = next(self._score.parameters()).dtype
             return cast(torch.Tensor, self._score(states.to(dtype))).squeeze(-1)
 
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """The leaves' last tokens."""
+        return pack.ends
+
     def rewards(self, leaves: Leaves) -> torch.Tensor:
         """(L,) rewards at the leaves' last tokens."""
         return self.head(leaves.last)
@@ -89,6 +93,10 @@ class ExplicitMean(Explicit):
     It is saved like an explicit model, but plain transformers reads the last token alone: score it
     with rewardgap.
     """
+
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """All of the leaves' tokens."""
+        return pack.here
 
     def rewards(self, leaves: Leaves) -> torch.Tensor:
         """(L,) means of the head's products over each leaf's tokens."""

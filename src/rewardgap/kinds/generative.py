@@ -15,13 +15,12 @@ from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.losses import verification
 from rewardgap.records import Message, Record, Response
 from rewardgap.template import WORDS, Template
-from rewardgap.trees import Tokens, Tree, micro_batches, pack, truncate
+from rewardgap.trees import Pack, Tokens, Tree, micro_batches, pack, truncate
 
 VERIFICATION_PROMPT = (
     "Question: {prompt}\nAnswer: {response}\nVerification: Is the answer correct (Yes/No)?"
 )
 FIELD = re.compile(r"\{prompt\}|\{response\}")
-PREFIX_BUDGET = 16_384
 
 
 class Generative(TrainedRewardModel):
@@ -56,6 +55,10 @@ class Generative(TrainedRewardModel):
         plain = self.template.encode(records, max_length)
         return [_join(tree, text) for tree, text in zip(trees, plain, strict=True)]
 
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """The places before the answer, and with λ > 0 those that predict the chosen response."""
+        return None if self.options.likelihood_weight else pack.ends
+
     def rewards(self, leaves: Leaves) -> torch.Tensor:
         """(L,) probabilities of Yes."""
         return self._log_probs(leaves, self.yes).exp()
@@ -84,9 +87,9 @@ class Generative(TrainedRewardModel):
                 for k in range(min(length, len(answer)))
             ]
             values = torch.zeros(len(partial), device=self.device)
-            for group in micro_batches(partial, max(PREFIX_BUDGET, tree.size)):
+            for group in micro_batches(partial, None, self.device):
                 batch = pack([replace(partial[k], chosen=1, rejected=0) for k in group])
-                values[group] = self.rewards(self.read(batch.to(self.device)))
+                values[group] = self.rewards(self.read_for_rewards(batch.to(self.device)))
             rewards.append(values)
         return rewards
 

@@ -67,7 +67,7 @@ class Leaves:
     @property
     def last(self) -> torch.Tensor:
         """(L, D) states h_{x,y} of the leaves' last tokens."""
-        return self.states[self.pack.here[self.ends]]
+        return self.states[self.pack.ends]
 
     @property
     def reference(self) -> torch.Tensor:
@@ -184,9 +184,13 @@ class RewardModel(nn.Module, ABC):
     def read(self, pack: Pack) -> Leaves:
         """One forward pass over a pack."""
 
+    def read_for_rewards(self, pack: Pack) -> Leaves:
+        """The same, where states that neither rewards nor losses look at may be wrong."""
+        return self.read(pack)
+
     def forward(self, pack: Pack) -> Outcome:
         """Rewards of all leaves and the loss of all pairs of a pack."""
-        leaves = self.read(pack)
+        leaves = self.read_for_rewards(pack)
         rewards = self.rewards(leaves)
         return Outcome(rewards, self.losses(leaves, rewards), self.log_probs(leaves, rewards))
 

@@ -81,3 +81,11 @@ class TrainedRewardModel(RewardModel):
     def read(self, pack: Pack) -> Leaves:
         """One forward pass over a pack."""
         return Leaves(hidden_states(self.model, pack), pack)
+
+    def read_for_rewards(self, pack: Pack) -> Leaves:
+        """One forward pass that stops early where no reward looks."""
+        return Leaves(hidden_states(self.model, pack, self.looks_at(pack)), pack)
+
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """Different places of the row whose states rewards and losses read; None for all."""
+        return None

@@ -35,12 +35,16 @@ class Generated:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The accuracy that was forecast for a kind on a set, from an initial model."""
+    """The accuracy that was forecast for a kind on a set, from an initial model.
+
+    `loss` is the training loss at which it holds.
+    """
 
     model: str
     name: str
     kind: str
     accuracy: Interval
+    loss: float
 
 
 def read_curves(experiment: Experiment) -> dict[Cell, Curve]:
@@ -110,7 +114,13 @@ def read_forecasts(experiment: Experiment) -> list[Forecast]:
 def _read_forecast(path: Path) -> list[Forecast]:
     try:
         return [
-            Forecast(path.parent.name, name, kind, Interval(**_bounds(numbers["accuracy"])))
+            Forecast(
+                path.parent.name,
+                name,
+                kind,
+                Interval(**_bounds(numbers["accuracy"])),
+                float(numbers["loss"]),
+            )
             for name, kinds in _parse(_read_text(path), str(path)).items()
             for kind, numbers in kinds.items()
         ]

@@ -244,7 +244,8 @@ def _forecasts(measured: Measured, analysis: Analysis) -> Chart:
     return Chart(
         "Forecast and measured",
         "Accuracy forecast from the initial language model alone, and what was measured after "
-        "training. On the dotted line both agree.",
+        "training. On the dotted line both agree. A forecast holds at the training loss that the "
+        "table names: runs that stopped above it have learnt less.",
         {model: plot for model, plot in plots.items() if plot["data"]},
     )
 

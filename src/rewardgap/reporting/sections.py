@@ -221,7 +221,14 @@ def _deviation(value: float | None) -> str:
 
 def _forecasts(measured: Measured, analysis: Analysis) -> TextTable:
     rows = [
-        [each.name, each.model, each.kind, interval(each.accuracy), interval(found.accuracy)]
+        [
+            each.name,
+            each.model,
+            each.kind,
+            f"{each.loss:.2f}",
+            interval(each.accuracy),
+            interval(found.accuracy),
+        ]
         for each in measured.forecasts
         if (found := analysis.by_subject.get(each.name, {}).get((each.model, each.kind)))
     ]
@@ -229,7 +236,7 @@ def _forecasts(measured: Measured, analysis: Analysis) -> TextTable:
         "Forecast and measured",
         "Accuracy forecast from the initial language model alone, and accuracy after training; "
         "95 % intervals.",
-        ["set", "initial model", "kind", "forecast", "measured"],
+        ["set", "initial model", "kind", "at training loss", "forecast", "measured"],
         rows,
         3,
     )

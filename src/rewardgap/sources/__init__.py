@@ -11,15 +11,18 @@ A specification is one string, `WHERE[:PART][?key=value&key=value]`:
 A new source is one file with a `SOURCE` and one entry in `SOURCES`.
 """
 
+import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.records import Identical, Record, collect
+from rewardgap.records import Identical, Record, TakenIds, collect
 from rewardgap.sources import (
     agreement,
     hamiltonian,
@@ -32,8 +35,8 @@ from rewardgap.sources import (
     ultrafeedback,
     winners,
 )
-from rewardgap.sources.files import Rows
-from rewardgap.sources.places import read_place
+from rewardgap.sources.files import Rows, hash_path, hub_fingerprint
+from rewardgap.sources.places import HUB_NAME, read_place
 from rewardgap.sources.spec import Source, Spec, option_types, parse_spec, read_options
 
 SOURCES: Mapping[str, Source] = {
@@ -67,14 +70,70 @@ def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Rec
     Raises:
         UserError: A specification, or a row of the data, is wrong.
     """
+    return list(stream(spec, identical))
+
+
+def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterator[Record]:
+    """The records that `load` gives, one by one, so that memory does not grow with their number.
+
+    A `sample` is drawn from all records at once, and a source may have to do the same.
+    """
+    taken = TakenIds()
+    for one in _parse(spec):
+        rows, options = _read(one)
+        records = collect(rows, identical, taken)
+        first = next(records, None)
+        if first is None:
+            raise UserError(f"{one.text}: holds no records")
+        whole = chain([first], records)
+        if "sample" in options:
+            yield from _sample(list(whole), options["sample"], options.get("seed", 0), one)
+        else:
+            yield from whole
+
+
+def fingerprint(spec: str | Sequence[str]) -> str:
+    """Hash what determines the records: the specifications, and the data that they name.
+
+    Local data are hashed file by file, and a data set of the hub is known by the fingerprint that
+    `datasets` gives it. What other sources yield, and data that are chosen by a file (such as a
+    tokenizer), is hashed row by row.
+
+    Raises:
+        UserError: A specification is wrong, or its data cannot be read.
+    """
+    digest = hashlib.sha256()
+    for one in _parse(spec):
+        options = {key: value for key, value in one.options.items() if key != "path"}
+        digest.update(repr([Path(one.where).suffix, one.part, sorted(options.items())]).encode())
+        digest.update(_fingerprint_data(one).encode())
+    return digest.hexdigest()
+
+
+def _fingerprint_data(spec: Spec) -> str:
+    path = spec.options.get("path", "")
+    others = [value for key, value in spec.options.items() if key != "path"]
+    if os.path.exists(spec.where):
+        return hash_path(spec.where)
+    if os.path.exists(path) and not any(map(os.path.exists, others)):
+        return spec.where + hash_path(path)
+    if spec.where not in SOURCES and HUB_NAME.fullmatch(spec.where):
+        return hub_fingerprint(spec.where, spec.part or "train")
+    digest = hashlib.sha256()
+    for _, row in _read(spec)[0]:
+        digest.update(json.dumps(row, default=str).encode())
+    return spec.where + digest.hexdigest()
+
+
+def _parse(spec: str | Sequence[str]) -> list[Spec]:
     specs = [spec] if isinstance(spec, str) else spec
     if not specs:
         raise UserError("an empty list names no data: give a file, a data set or a source")
-    taken: dict[str, int] = {}
-    return [record for text in specs for record in _load_one(parse_spec(text), identical, taken)]
+    return [parse_spec(text) for text in specs]
 
 
-def _load_one(spec: Spec, identical: Identical, taken: dict[str, int]) -> list[Record]:
+def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
+    """The rows of a specification before any sample is drawn, and all options."""
     source = None if os.path.exists(spec.where) else SOURCES.get(spec.where)
     own = option_types(source.rows) if source else {}
     options = read_options(spec, {**SELECTION, **own})
@@ -82,12 +141,7 @@ def _load_one(spec: Spec, identical: Identical, taken: dict[str, int]) -> list[R
         raise UserError(f"{spec.text}: `seed` does nothing without `sample`: add `sample=N`")
     own_options = {name: value for name, value in options.items() if name in own}
     rows = _source_rows(source, spec, own_options) if source else _place_rows(spec)
-    records = collect(islice(rows, options.get("limit")), identical, taken)
-    if not records:
-        raise UserError(f"{spec.text}: holds no records")
-    if "sample" not in options:
-        return records
-    return _sample(records, options["sample"], options.get("seed", 0), spec)
+    return islice(rows, options.get("limit")), options
 
 
 def _source_rows(source: Source, spec: Spec, options: Mapping[str, Any]) -> Rows:

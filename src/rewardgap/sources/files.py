@@ -4,6 +4,7 @@ Every reader yields each row with the place that errors name, and keeps no row (
 array, which can only be read whole). The heavy libraries are imported where they are used.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -147,16 +148,42 @@ def read_hub(name: str, split: str, **arguments: str) -> Rows:
     Raises:
         UserError: The hub cannot be reached, or has no such data set or split.
     """
+    return numbered(f"{name}:{split}", _load_hub(name, split, **arguments))
+
+
+def hub_fingerprint(name: str, split: str) -> str:
+    """What `datasets` knows the content of a split by.
+
+    Raises:
+        UserError: As `read_hub`.
+    """
+    return str(_load_hub(name, split)._fingerprint)
+
+
+def hash_path(path: str) -> str:
+    """The SHA-256 of a file's content, or of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    try:
+        for each in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
+            if each.is_file():
+                digest.update(str(each.relative_to(path)).encode())
+                with each.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _load_hub(name: str, split: str, **arguments: str) -> Any:
     import datasets
 
     try:
-        data = datasets.load_dataset(name, split=split, **arguments)
+        return datasets.load_dataset(name, split=split, **arguments)
     except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
         raise UserError(
             f"{name}:{split}: no such path here, and not to be had from the Hugging Face hub: "
             f"{_first_line(error)}"
         ) from error
-    return numbered(f"{name}:{split}", data)
 
 
 def numbered(place: str, rows: Iterable[Row]) -> Rows:

@@ -1,11 +1,11 @@
 """The read-out of the answer to a verification prompt."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from rewardgap.forecasting.features import Features, linear
 from rewardgap.forecasting.readouts.readout import VocabularyReadout
 from rewardgap.forecasting.sketch import Keeper
 from rewardgap.kinds.generative import Generative
@@ -23,15 +23,18 @@ class AnswerReadout(VocabularyReadout):
         yes, no = self._answers(leaves).unbind(1)
         return yes - no
 
-    def last_layer(self, leaves: Leaves, keeper: Keeper) -> Features:
-        """What is kept of the gradient."""
-        tokens = self._tokens(leaves)
-        kept = [keeper.rows(*each) for each in zip(tokens, self._gradients(leaves), strict=True)]
-        return linear(torch.stack(kept), self.scores(leaves))
+    def last_layer(
+        self, leaves: Leaves, keeper: Keeper, values: Tensor, probes: Mapping[int, Tensor]
+    ) -> Tensor:
+        """Add what is kept of the gradient."""
+        gradients = self._gradients(leaves)
+        for total, *gradient in zip(values, self._tokens(leaves), gradients, strict=True):
+            keeper.rows(total, *gradient)
+        return self.scores(leaves)
 
-    def narrow(self, leaves: Leaves) -> Features:
+    def narrow(self, leaves: Leaves) -> Tensor:
         """The rows of Yes and No."""
-        return linear(self._gradients(leaves).flatten(1), self.scores(leaves))
+        return self._gradients(leaves).flatten(1)
 
     def _tokens(self, leaves: Leaves) -> Tensor:
         """(L, 2) the ids of Yes and No."""

@@ -1,11 +1,11 @@
 """Read-outs by a linear head u."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from rewardgap.forecasting.features import Features, linear
 from rewardgap.forecasting.readouts.readout import Readout
 from rewardgap.forecasting.sketch import Keeper
 from rewardgap.kinds.reward_model import Leaves
@@ -25,16 +25,18 @@ class HeadReadout(Readout):
         """(L,) rewards by the newly made head."""
         return self.model.rewards(leaves)
 
-    def last_layer(self, leaves: Leaves, keeper: Keeper) -> Features:
-        """What is kept of h_{x,y}."""
+    def last_layer(
+        self, leaves: Leaves, keeper: Keeper, values: Tensor, probes: Mapping[int, Tensor]
+    ) -> Tensor:
+        """Add what is kept of h_{x,y}."""
         states = self.states(leaves)
-        ones = states.new_ones(1, 1)
-        kept = [keeper.outer(ones, state[None]) for state in states]
-        return linear(torch.stack(kept), self.scores(leaves))
+        for total, state in zip(values, states, strict=True):
+            keeper.outer(total, states.new_ones(1, 1), state[None])
+        return self.scores(leaves)
 
-    def narrow(self, leaves: Leaves) -> Features:
+    def narrow(self, leaves: Leaves) -> Tensor:
         """h_{x,y} itself."""
-        return linear(self.states(leaves), self.scores(leaves))
+        return self.states(leaves)
 
     def states(self, leaves: Leaves) -> Tensor:
         """(L, D) what the head reads."""

@@ -1,12 +1,12 @@
 """What the forecast asks of a kind of reward model."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from rewardgap.backbone import Vocabulary
-from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.sketch import Keeper
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.kinds.trained import TrainedRewardModel
@@ -18,11 +18,13 @@ class Readout(ABC):
     Attributes:
         judges_singly: whether the loss judges every response on its own (eq. 7), and not the two
             of a pair against each other (eq. 3).
-        is_narrow: whether gradients lie in so few rows that `narrow` gives them.
+        is_narrow: whether gradients in the last layer lie in so few rows that `narrow` gives them.
+        drifts: whether scores are log-probabilities, which have probes.
     """
 
     judges_singly: ClassVar[bool] = False
     is_narrow: ClassVar[bool] = False
+    drifts: ClassVar[bool] = False
 
     def __init__(self, model: TrainedRewardModel):
         self.model = model
@@ -36,16 +38,28 @@ class Readout(ABC):
     def scores(self, leaves: Leaves) -> Tensor:
         """(L,) scores of all leaves, with their gradient."""
 
-    def fluctuations(self, leaves: Leaves) -> Tensor | None:
-        """(L,) sums whose gradients are the probes of all leaves; None where there are none."""
-        return None
-
     @abstractmethod
-    def last_layer(self, leaves: Leaves, keeper: Keeper) -> Features:
-        """Scores, and what is kept of their gradients in the last layer's weights."""
+    def last_layer(
+        self, leaves: Leaves, keeper: Keeper, values: Tensor, probes: Mapping[int, Tensor]
+    ) -> Tensor:
+        """Add what is kept of gradients in the last layer's weights.
 
-    def narrow(self, leaves: Leaves) -> Features:
-        """The same without loss, in the rows where gradients lie."""
+        Args:
+            leaves: L leaves.
+            keeper: what is kept.
+            values: (L, W) to add the gradients of the scores to.
+            probes: for some leaves a (W,) vector to add the probe to.
+
+        Returns:
+            (L,) scores.
+        """
+
+    def fluctuations(self, leaves: Leaves, probed: Sequence[int]) -> Tensor:
+        """Sums whose gradients are the probes of some leaves."""
+        raise NotImplementedError
+
+    def narrow(self, leaves: Leaves) -> Tensor:
+        """(L, K) gradients of the scores in the rows where they lie."""
         raise NotImplementedError
 
 
