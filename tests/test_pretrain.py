@@ -14,8 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rewardgap.configs import PretrainConfig
 from rewardgap.documents import read_documents
 from rewardgap.errors import UserError
+from rewardgap.experiments.initial import open_template
 from rewardgap.pretraining import make_template, plan_batches, pretrain
 from rewardgap.records import Message
+from rewardgap.template import Template
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give
 
@@ -136,6 +138,17 @@ def test_the_model_loads_in_plain_transformers_and_has_the_reported_loss(
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == list(range(1, len(log) + 1))
     assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_a_named_source_brings_its_tokens(tmp_path: Path) -> None:
+    walks = "hamiltonian:walks?vertices=4&edge_probability=0.5&test=5&walks=20"
+    out = pretrain(tiny(Path(walks), tmp_path / "model", epochs=1))
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert tokenizer.tokenize("0[sep]1[edge_sep]2") == ["0", "[sep]", "1", "[edge_sep]", "2"]
+    assert tokenizer.decode(tokenizer("0[sep]1").input_ids, skip_special_tokens=True) == "0[sep]1"
+    weights = AutoModelForCausalLM.from_pretrained(out).get_input_embeddings().weight
+    assert len(weights) == len(tokenizer)
+    assert open_template(out, ("[sep]", "[edge_sep]")).fingerprint == Template.load(out).fingerprint
 
 
 def test_the_seed_decides_every_bit(text: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The hamiltonian source: its graphs, its text, and the closed-form check of an answer."""
 
 import re
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewardgap.errors import UserError
-from rewardgap.sources import SOURCES, load
+from rewardgap.sources import SOURCES, load, read_rows
 from rewardgap.sources.hamiltonian import is_hamiltonian_cycle
 
 
@@ -91,6 +91,40 @@ def test_options_and_seeds(parts):
     assert {each.id for each in other}.isdisjoint(each.id for each in parts["test"])
     (small,) = load("hamiltonian:train?vertices=6&train=1")
     assert read_graph(text(small.prompt))[0] == 6
+
+
+def test_walks_follow_edges_and_are_never_on_a_test_graph():
+    options = "vertices=5&test=20&train=20&walks=400&seed=3"
+    tested = {
+        read_graph(text(each.prompt))[1].tobytes() for each in load(f"hamiltonian:test?{options}")
+    }
+    walks = [row["messages"] for _, row in read_rows(f"hamiltonian:walks?{options}")]
+    assert len(walks) == 400
+    lengths = set()
+    for question, answer in walks:
+        assert (question["role"], answer["role"]) == ("user", "assistant")
+        count, matrix = read_graph(question["content"])
+        assert count == 5 and matrix.tobytes() not in tested
+        walk = [int(vertex) for vertex in answer["content"].split("[sep]")]
+        assert all(matrix[one, other] for one, other in pairwise(walk))
+        lengths.add(len(walk))
+    assert lengths == set(range(5, 16))
+
+
+def test_a_walk_takes_every_edge_of_a_vertex_alike():
+    """On the cycle alone both ways are open at every step."""
+    walks = read_rows("hamiltonian:walks?vertices=5&edge_probability=0&test=1&walks=300")
+    back = [
+        walk[place] == walk[place + 2]
+        for walk in (row["messages"][1]["content"].split("[sep]") for _, row in walks)
+        for place in range(len(walk) - 2)
+    ]
+    assert abs(np.mean(back) - 0.5) < 4 * 0.5 / len(back) ** 0.5
+
+
+def test_walks_are_no_pairs_to_train_on():
+    with pytest.raises(UserError, match=r"hamiltonian:walks, row 1: .*chosen"):
+        load("hamiltonian:walks?vertices=5&test=5&walks=5")
 
 
 def test_added_tokens():

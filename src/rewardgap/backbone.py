@@ -166,7 +166,7 @@ def _feed_forward_at(model: PreTrainedModel, wanted: torch.Tensor | None) -> Ite
     """
     layers = getattr(model.base_model, "layers", None)
     network = getattr(layers[-1], "mlp", None) if layers else None
-    if wanted is None or network is None or model.is_gradient_checkpointing:
+    if wanted is None or network is None or model.is_activation_checkpointing:
         yield
         return
     places = []

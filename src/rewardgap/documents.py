@@ -1,4 +1,4 @@
-"""Documents to pretrain on: plain text and conversations, read from files."""
+"""Documents to pretrain on: plain text and conversations, from files or from a named source."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,14 +6,16 @@ from typing import Any, TypeAlias
 
 from rewardgap.errors import UserError
 from rewardgap.records import Message
+from rewardgap.sources import SOURCES, read_rows
 from rewardgap.sources.files import read_jsonl
+from rewardgap.sources.spec import parse_spec
 
 Document: TypeAlias = str | tuple[Message, ...]
 """Plain text, or a conversation."""
 
 
 def read_documents(paths: str | Sequence[str]) -> list[Document]:
-    """Read .txt files (documents separated by blank lines) and .jsonl files (one a line).
+    """Read .txt files (documents separated by blank lines), .jsonl files (one a line) and sources.
 
     Raises:
         UserError: a file cannot be read, or a row has neither `text` nor `messages`.
@@ -23,6 +25,8 @@ def read_documents(paths: str | Sequence[str]) -> list[Document]:
     for path in paths:
         if path.endswith(".jsonl"):
             documents.extend(_document(row, where) for where, row in read_jsonl(path))
+        elif parse_spec(path).where in SOURCES:
+            documents.extend(_document(row, where) for where, row in read_rows(path))
         else:
             documents.extend(filter(None, map(str.strip, _read_text(path).split("\n\n"))))
     if not documents:

@@ -33,6 +33,7 @@ from rewardgap.configs import PretrainConfig
 from rewardgap.devices import autocast, choose_device, choose_dtype
 from rewardgap.documents import Document, read_documents, texts
 from rewardgap.errors import UserError
+from rewardgap.sources import added_tokens
 from rewardgap.storage import whole_folder, write_text
 from rewardgap.template import Template
 from rewardgap.trees import Tokens, Tree, micro_batches, pack
@@ -97,7 +98,7 @@ def make_template(documents: Sequence[Document], config: PretrainConfig) -> Temp
     """A byte-level BPE tokenizer learned from the documents, with the chat template.
 
     Every text is tokenized without loss. Pad and end are different tokens, so that padding can
-    never be taken for the end of a response.
+    never be taken for the end of a response. Tokens that a named source adds come last.
 
     Raises:
         UserError: the vocabulary has no room for every byte.
@@ -117,6 +118,8 @@ def make_template(documents: Sequence[Document], config: PretrainConfig) -> Temp
         show_progress=False,
     )
     tokenizer.train_from_iterator(chain.from_iterable(map(texts, documents)), trainer)
+    specs = [config.text] if isinstance(config.text, str) else config.text
+    tokenizer.add_tokens(list(added_tokens(specs)))
     return Template(
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,

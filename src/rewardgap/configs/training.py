@@ -76,8 +76,8 @@ class PretrainConfig:
     """Make a small causal language model and its tokenizer from text."""
 
     text: str | list[str]
-    """a .txt file of documents separated by blank lines, a .jsonl file of `text` or `messages`; or
-    a list of these"""
+    """a .txt file of documents separated by blank lines, a .jsonl file of `text` or `messages`, a
+    source's conversations such as hamiltonian:walks; or a list of these"""
     out: str
     """the model's folder, which must be new"""
     vocabulary: int = 4096

@@ -20,10 +20,11 @@ from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_est
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.generation import find_check
 from rewardgap.experiments.grid import open_grid, plan
-from rewardgap.experiments.initial import added_tokens, open_template
+from rewardgap.experiments.initial import open_template
 from rewardgap.experiments.work import Work, do_all
 from rewardgap.models import locate_model
 from rewardgap.shared import Shared
+from rewardgap.sources import added_tokens
 
 
 @dataclass(frozen=True)

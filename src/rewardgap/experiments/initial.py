@@ -1,6 +1,5 @@
 """The initial language models of a grid, with the tokens that its data add."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,17 +10,8 @@ from rewardgap.errors import UserError, first_line
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions, RewardModel
 from rewardgap.kinds.trained import TrainedRewardModel
-from rewardgap.sources import SOURCES
-from rewardgap.sources.spec import parse_spec
 from rewardgap.storage import remove_unfinished, whole_folder
 from rewardgap.template import Template
-
-
-def added_tokens(specs: Iterable[str]) -> tuple[str, ...]:
-    """Tokens that the named sources among these data write and that no tokenizer has."""
-    named = (SOURCES.get(parse_spec(spec).where) for spec in specs)
-    tokens = (token for source in named if source is not None for token in source.added_tokens)
-    return tuple(dict.fromkeys(tokens))
 
 
 def open_template(folder: Path, tokens: tuple[str, ...]) -> Template:

@@ -12,6 +12,7 @@ like those of any reward model.
     basis       what is held of the training data; kernels with all that is read
     problem     these kernels, kept on disk
     curve       gradient descent in a kernel
+    drift       how far each response drifts when all parameters learn
     outcome     accuracies along it (evaluation)
     verdict     what they mean, in a table and in words
 """
@@ -28,6 +29,8 @@ from rewardgap.backbone import load_model
 from rewardgap.bag_of_words import BagOfWords, response_text
 from rewardgap.configs import ForecastConfig
 from rewardgap.devices import choose_device, choose_dtype
+from rewardgap.forecasting.curve import Points
+from rewardgap.forecasting.drift import weigh_by_own_drift
 from rewardgap.forecasting.gradients import gradient_passes
 from rewardgap.forecasting.last_layer import last_layer_passes
 from rewardgap.forecasting.outcome import EvaluationSet, Trained, predict, token_overlap
@@ -48,9 +51,31 @@ from rewardgap.template import Template
 
 GIB = 2**30
 
-Level = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
+Passes = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
+Refinement = Callable[[Problem, Points, Readout, Reader, Data], Problem]
 
-LEVELS: dict[str, Level] = {"last-layer": last_layer_passes, "gradients": gradient_passes}
+
+def _as_posed(problem: Problem, *_: object) -> Problem:
+    return problem
+
+
+@dataclass(frozen=True)
+class Level:
+    """What learns.
+
+    Attributes:
+        passes: over the data, which give features.
+        refine: what else is measured of a problem at the point of the stated loss.
+    """
+
+    passes: Passes
+    refine: Refinement = _as_posed
+
+
+LEVELS: dict[str, Level] = {
+    "last-layer": Level(last_layer_passes),
+    "gradients": Level(gradient_passes, weigh_by_own_drift),
+}
 
 
 @dataclass(frozen=True)
@@ -83,8 +108,19 @@ def forecast(config: ForecastConfig) -> Forecast:
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     folder = locate_model(config.model)
     template = Template.load(folder)
-    problems = _pose(config, folder, template, data)
-    outcomes = _predict(problems, _evaluation_sets(template, data), config.loss)
+    readouts, reader, kernels = _open(config, folder, template)
+    level = LEVELS[config.level]
+    limits = Limits(int(config.memory * GIB), config.seed)
+    problems = pose(level.passes(readouts, limits, _amount(data)), reader, kernels, data)
+    trained = {
+        kind: Trained.on(problem.training, problem.rows_per_pair, config.loss)
+        for kind, problem in problems.items()
+    }
+    refined = {
+        kind: level.refine(problem, trained[kind].at(config.loss), readouts[kind], reader, data)
+        for kind, problem in problems.items()
+    }
+    outcomes = _predict(trained, refined, _evaluation_sets(template, data), config.loss)
     table, verdict = format_table(outcomes, config.loss), conclude(outcomes, config.loss)
     report = {
         name: {kind: each.to_json() for kind, each in kinds.items()}
@@ -103,10 +139,10 @@ def _load(config: ForecastConfig) -> Data:
     return Data(training, held_out, config.max_length)
 
 
-def _pose(
-    config: ForecastConfig, folder: Path, template: Template, data: Data
-) -> dict[str, Problem]:
-    """Every kind's problem, from one language model."""
+def _open(
+    config: ForecastConfig, folder: Path, template: Template
+) -> tuple[dict[str, Readout], Reader, Cache]:
+    """Every kind's read-out of one language model, how data are read, and what is cached."""
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     options = KindOptions(
@@ -120,14 +156,15 @@ def _pose(
         assert issubclass(cls, TrainedRewardModel)
         readouts[kind] = find_readout(kind)(cls(cls.adapt(model, options), template, options))
     identity = f"{fingerprint(folder)} {dtype} {options}"
-    amount = Amount(
+    cache = Cache(cache_folder(config.cache), identity)
+    return readouts, Reader(device, config.token_budget), cache
+
+
+def _amount(data: Data) -> Amount:
+    return Amount(
         pairs=sum(len(record.chosen) * len(record.rejected) for record in data.training),
         responses=sum(len(record.responses) for record in data.training),
     )
-    limits = Limits(int(config.memory * GIB), config.seed)
-    passes = LEVELS[config.level](readouts, limits, amount)
-    reader = Reader(device, config.token_budget)
-    return pose(passes, reader, Cache(cache_folder(config.cache), identity), data)
 
 
 def _evaluation_sets(template: Template, data: Data) -> dict[str, EvaluationSet]:
@@ -150,12 +187,11 @@ def _blind_rewards(blind: BagOfWords, record: Record) -> RecordRewards:
 
 
 def _predict(
-    problems: Mapping[str, Problem], sets: Mapping[str, EvaluationSet], loss: float
+    trained: Mapping[str, Trained],
+    problems: Mapping[str, Problem],
+    sets: Mapping[str, EvaluationSet],
+    loss: float,
 ) -> Outcomes:
-    trained = {
-        kind: Trained.on(problem.training, problem.rows_per_pair, loss)
-        for kind, problem in problems.items()
-    }
     return {
         name: {
             kind: predict(trained[kind], problem.held_out[name], data, loss)

@@ -138,6 +138,11 @@ class Path:
         reached = np.flatnonzero(self.losses <= loss)
         return int(reached[0]) if len(reached) else len(self.losses) - 1
 
+    def at(self, loss: float) -> Points:
+        """That point alone, P = 1."""
+        stop = [self.reach(loss)]
+        return Points(self.points.weights[stop], self.points.norms[stop])
+
 
 def descend(training: Training, lowest: float = LOWEST_LOSS, steps: int = STEPS) -> Path:
     """Follow gradient descent.

@@ -49,6 +49,10 @@ class Trained:
         )
         return cls(descend(training), converge(training), rows_per_pair, resampled)
 
+    def at(self, loss: float) -> Points:
+        """The point where the loss of a pair is at most this, or the lowest that is reached."""
+        return self.path.at(loss / self.rows_per_pair)
+
 
 @dataclass(frozen=True)
 class EvaluationSet:

@@ -14,7 +14,7 @@ A new source is one file with a `SOURCE` and one entry in `SOURCES`.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,22 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
             yield from _sample(list(whole), options["sample"], options.get("seed", 0), one)
         else:
             yield from whole
+
+
+def read_rows(spec: str) -> Rows:
+    """The rows of one specification as they are, each with the place that errors name.
+
+    Raises:
+        UserError: The specification, or the format of the data, is wrong.
+    """
+    return _read(parse_spec(spec))[0]
+
+
+def added_tokens(specs: Iterable[str]) -> tuple[str, ...]:
+    """Tokens that the named sources among these data write and that no tokenizer has."""
+    named = (SOURCES.get(parse_spec(spec).where) for spec in specs)
+    tokens = (token for source in named if source is not None for token in source.added_tokens)
+    return tuple(dict.fromkeys(tokens))
 
 
 def fingerprint(spec: str | Sequence[str]) -> str:

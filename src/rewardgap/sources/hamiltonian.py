@@ -5,7 +5,7 @@ learn to verify what it cannot generate (figure 3).
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import TypeVar
@@ -56,19 +56,24 @@ def rows(
     seed: int = 0,
     train: int = 1000,
     test: int = 200,
+    walks: int = 40_000,
 ) -> Rows:
     """Make graphs with a Hamiltonian cycle, each with that cycle and another permutation.
 
     No two graphs have the same edges, in the training and the test part together. The test graphs
     do not depend on `train`.
 
+    The part "walks" is text to pretrain on, conversations instead of pairs: a graph that is no test
+    graph, and a random walk along its edges. It teaches to look an edge up, and nothing of cycles.
+
     Args:
-        part: "train" or "test".
+        part: "train", "test" or "walks".
         vertices: N, the number of vertices, at least 4.
         edge_probability: p, with which each edge outside the cycle is there; in [0, 1).
         seed: Decides everything.
         train: Number of training graphs.
         test: Number of test graphs.
+        walks: Number of walks.
 
     Raises:
         UserError: An option is out of its range, or there are too few different graphs.
@@ -79,13 +84,17 @@ def rows(
         )
     if not 0 <= edge_probability < 1:
         raise UserError(f"`edge_probability` must be in [0, 1), not {edge_probability}")
-    sizes = {"test": test, "train": train}
+    sizes = {"test": test, "train": 0 if part == "walks" else train}
     seen: set[frozenset[Edge]] = set()
     made = {}
     for stream, (name, size) in enumerate(sizes.items()):
         generator = np.random.default_rng((seed, stream))
         graphs = _distinct_graphs(vertices, edge_probability, generator, seen)
         made[name] = [_row(graph, generator) for graph in islice(graphs, size)]
+    if part == "walks":
+        generator = np.random.default_rng((seed, len(sizes)))
+        graphs = _unseen_graphs(vertices, edge_probability, generator, seen)
+        made[part] = [_walk(graph, generator) for graph in islice(graphs, walks)]
     return numbered(f"hamiltonian:{part}", made[part])
 
 
@@ -124,14 +133,22 @@ def _closes(order: Sequence[Vertex], edges: Collection[frozenset[Vertex]]) -> bo
 def _distinct_graphs(
     vertices: int, probability: float, generator: np.random.Generator, seen: set[frozenset[Edge]]
 ) -> Iterator[Graph]:
-    """Draw graphs on which some permutation is no cycle, and whose edges are not in `seen` yet."""
+    """Draw graphs whose edges are not in `seen` yet, and put them there."""
+    for graph in _unseen_graphs(vertices, probability, generator, seen):
+        seen.add(frozenset(graph.edges))
+        yield graph
+
+
+def _unseen_graphs(
+    vertices: int, probability: float, generator: np.random.Generator, seen: Set[frozenset[Edge]]
+) -> Iterator[Graph]:
+    """Draw graphs on which some permutation is no cycle, and whose edges are not in `seen`."""
     fruitless = 0
     while fruitless < FRUITLESS_DRAWS:
         graph = _draw_graph(vertices, probability, generator)
         if graph.is_complete or frozenset(graph.edges) in seen:
             fruitless += 1
             continue
-        seen.add(frozenset(graph.edges))
         fruitless = 0
         yield graph
     raise UserError(
@@ -158,4 +175,19 @@ def _row(graph: Graph, generator: np.random.Generator) -> Row:
     return {"prompt": graph.prompt, "chosen": chosen, "rejected": rejected}
 
 
-SOURCE = Source(rows, ("train", "test"), added_tokens=(SEPARATOR, EDGE_SEPARATOR))
+def _walk(graph: Graph, generator: np.random.Generator) -> Row:
+    """A conversation: a graph of N vertices, and a random walk that lists N to 3N of them."""
+    vertices = len(graph.cycle)
+    walk = [int(generator.integers(vertices))]
+    for _ in range(generator.integers(vertices - 1, 3 * vertices)):
+        ends = set().union(*(edge for edge in graph.edges if walk[-1] in edge))
+        walk.append(int(generator.choice(sorted(ends - {walk[-1]}))))
+    return {
+        "messages": [
+            {"role": "user", "content": graph.prompt},
+            {"role": "assistant", "content": SEPARATOR.join(map(str, walk))},
+        ]
+    }
+
+
+SOURCE = Source(rows, ("train", "test", "walks"), added_tokens=(SEPARATOR, EDGE_SEPARATOR))
