@@ -72,15 +72,15 @@ def _train(job: Job, kind: str) -> Measurement:
     references, reference_seconds = _references(job, trainer, template, trees)
     data = Encoded(trees, references)
     steps = [
-        range(start, min(start + job.pairs_per_step, len(trees)))
+        data.read(range(start, min(start + job.pairs_per_step, len(trees))))
         for start in range(0, len(trees), job.pairs_per_step)
     ]
     untimed = job.warm_up // job.pairs_per_step
-    losses = [take_step(trainer, data, list(step))["loss"] for step in steps[:untimed]]
+    losses = [take_step(trainer, step)["loss"] for step in steps[:untimed]]
     synchronize(job.device)
     with _profile(job.profile):
         began = time.perf_counter()
-        losses += [take_step(trainer, data, list(step))["loss"] for step in steps[untimed:]]
+        losses += [take_step(trainer, step)["loss"] for step in steps[untimed:]]
         synchronize(job.device)
         seconds = time.perf_counter() - began
     timed = trees[job.warm_up :]

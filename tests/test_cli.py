@@ -152,6 +152,16 @@ def test_identical_responses_can_be_dropped(desk, caplog):
     assert "are the same: 1, the first at data.jsonl, line 2" in caplog.text
 
 
+def test_a_warning_is_shown_once_however_often_the_data_are_read(desk):
+    write_rows(desk / "data.jsonl", [GOOD, GOOD | {"rejected": "yes"}])
+    words = flags("train", train="data.jsonl", identical_pairs="drop")
+    result = subprocess.run(
+        [sys.executable, "-m", "rewardgap.cli", *words], capture_output=True, text=True
+    )
+    assert result.returncode == 0
+    assert result.stderr.count("the first at data.jsonl, line 2") == 1
+
+
 @pytest.mark.parametrize("command", ["train", "score"])
 def test_a_model_directory_without_safe_weights(command, desk, refused):
     folder = shutil.copytree(desk / "model", desk / "bare")

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from itertools import product
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from memory import peak_kibibytes
 from scipy.stats import bootstrap, norm
 
 from rewardgap.bootstrap import interval_of_draws, studentised_draws
@@ -351,15 +350,10 @@ def test_a_hundred_thousand_rows_need_less_than_a_gibibyte(tmp_path: Path) -> No
             for i in range(100_000)
         ),
     )
-    # Linux lets getrusage begin at the parent's peak, which is that of the whole suite.
     script = (
         "import sys\n"
         "from rewardgap.measures import summarise\n"
         "from rewardgap.scores import read_scores\n"
         "assert summarise(read_scores(sys.argv[1])).n == 100_000\n"
-        "status = open('/proc/self/status').read()\n"
-        "print(status.split('VmHWM:')[1].split()[0])"
     )
-    words = [sys.executable, "-c", script, str(path)]
-    kibibytes = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert int(kibibytes) < 2**20
+    assert peak_kibibytes(script, path) < 2**20

@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from transformers import AutoModelForCausalLM
 
 from rewardgap import devices, fit
 from rewardgap.configs import TrainConfig
-from rewardgap.errors import UserError
 from rewardgap.kinds import KINDS, find_kind
 from rewardgap.kinds.reward_model import KindOptions
 from rewardgap.kinds.trained import TrainedRewardModel
@@ -289,11 +287,6 @@ def test_a_run_may_end_before_its_epochs(model, tmp_path):
     assert len(read_rows(longer.log)) == 9
 
 
-def test_a_run_of_no_step_is_refused(model, tmp_path):
-    with pytest.raises(UserError, match="max_steps must be at least 1; it is 0"):
-        configure(tmp_path, model, max_steps=0)
-
-
 @pytest.fixture
 def gradient_norms(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[float, float]]]:
     """(learning rate, gradient norm) that Adam sees at every step."""
@@ -384,71 +377,6 @@ def test_tensorboard_gets_the_log(model, tmp_path):
     assert [event.step for event in events] == list(range(1, 10))
     losses = [row["loss"] for row in read_rows(run.log)]
     assert [event.value for event in events] == pytest.approx(losses)
-
-
-def refusal(config) -> str:
-    with pytest.raises(UserError) as caught:
-        training.train(config)
-    return str(caught.value)
-
-
-def test_a_tracker_that_is_not_installed_is_refused(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "get_available_trackers", list)
-    config = configure(tmp_path, model, report_to=["wandb"])
-    assert "wandb is not installed" in refusal(config)
-    assert not Path(config.out).exists()
-
-
-def alike(count: int) -> list[dict[str, object]]:
-    """Pairs that differ at the end of long responses alone."""
-    long = "yes, the quick brown fox jumps over the lazy dog " * 4
-    return [
-        {"prompt": f"hi {i}", "chosen": long + "yes", "rejected": long + "no"} for i in range(count)
-    ]
-
-
-def test_pairs_that_truncation_makes_identical(model, tmp_path, caplog):
-    data = write_rows(tmp_path / "alike.jsonl", pair_rows(4) + alike(2))
-    config = configure(tmp_path, model, train=data, eval={}, max_length=40, epochs=1)
-    assert "identical in 2 of 6 records" in refusal(config)
-    dropping = replace(config, identical_pairs="drop")
-    run = Run(training.train(dropping))
-    assert "2 of 6 training records were truncated" in caplog.text
-    assert "2 training records left out" in caplog.text
-    assert len(read_rows(run.log)) == 1  # the four others are one step
-    only = write_rows(tmp_path / "only.jsonl", alike(2))
-    config = replace(dropping, train=only, out=str(tmp_path / "only"))
-    assert "leaves no record to train on" in refusal(config)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({}, "reads at most 512: set max_length to 512"),
-        ({"max_length": 400, "token_budget": 300}, "token_budget 300 is smaller than record long"),
-    ],
-)
-def test_an_evaluation_set_that_could_not_be_scored_is_refused_first(
-    changes, message, model, tmp_path, monkeypatch
-):
-    row = {"id": "long", "prompt": "is it so? " * 300, "chosen": "yes", "rejected": "no"}
-    data = write_rows(tmp_path / "long.jsonl", [row])
-    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("was trained first"))
-    config = configure(tmp_path, model, eval={"test": data}, **changes)
-    assert message in refusal(config)
-
-
-def test_a_run_refused_before_its_first_step_can_be_begun_anew(model, tmp_path):
-    assert "leaves no room" in refusal(configure(tmp_path, model, max_length=2))
-    assert train_toy(tmp_path, model, max_length=60).metrics.exists()
-
-
-def test_a_loss_that_is_not_finite_ends_the_run(model, tmp_path):
-    config = configure(tmp_path, model, kind="implicit", learning_rate=1e30)
-    assert "the loss is nan: lower learning_rate" in refusal(config)
-    run = Run(Path(config.out))
-    assert not run.reward_model.exists() and not run.metrics.exists()
-    assert all(math.isfinite(row["loss"]) for row in read_rows(run.log))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

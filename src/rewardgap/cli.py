@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"rewardgap {import_module('rewardgap').__version__}")
         return 0
-    logging.basicConfig(format="rewardgap: %(message)s", level=logging.WARNING)
+    _show_warnings()
     try:
         return _run(words[0], words[1:])
     except UserError as error:
@@ -180,6 +180,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         return _fail("interrupted") + 128
+
+
+def _show_warnings() -> None:
+    """Show what is logged; a message that several passes over the data repeat, only once."""
+    shown: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(shown)
+        shown.add(record.getMessage())
+        return len(shown) > before
+
+    handler = logging.StreamHandler()
+    handler.addFilter(is_new)
+    logging.basicConfig(format="rewardgap: %(message)s", level=logging.WARNING, handlers=[handler])
 
 
 def _fail(message: str) -> int:

@@ -43,9 +43,9 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def tokens_at_once(device: torch.device) -> int:
-    """How many tokens to compute at once where the user does not say."""
-    return CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
+def tokens_at_once(token_budget: int | None, device: torch.device) -> int:
+    """How many tokens to compute at once: what the user says, else what suits the device."""
+    return token_budget or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
 
 
 def autocast(device: torch.device, weights: torch.dtype, products: torch.dtype) -> torch.autocast:

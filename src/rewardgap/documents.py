@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from rewardgap.errors import UserError
 from rewardgap.records import Message
-from rewardgap.sources import SOURCES, read_rows
+from rewardgap.sources import named_source, read_rows
 from rewardgap.sources.files import read_jsonl
 from rewardgap.sources.spec import parse_spec
 
@@ -25,7 +25,7 @@ def read_documents(paths: str | Sequence[str]) -> list[Document]:
     for path in paths:
         if path.endswith(".jsonl"):
             documents.extend(_document(row, where) for where, row in read_jsonl(path))
-        elif parse_spec(path).where in SOURCES:
+        elif named_source(parse_spec(path)):
             documents.extend(_document(row, where) for where, row in read_rows(path))
         else:
             documents.extend(filter(None, map(str.strip, _read_text(path).split("\n\n"))))

@@ -117,8 +117,7 @@ def fit(
             for group in adam.param_groups:
                 group["lr"] = rate(step)
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
-            batch = data.read(steps[step])
-            row |= take_step(trainer, batch, range(len(batch.trees)))
+            row |= take_step(trainer, data.read(steps[step]))
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
             if _is_due(step + 1, config.eval_steps):
                 row |= _held_out_accuracies(trainer, held_out)
@@ -168,8 +167,8 @@ def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, 
     accelerator.end_training()
 
 
-def take_step(trainer: Trainer, data: Encoded, indices: Sequence[int]) -> dict[str, float]:
-    """One optimiser step over the records at `indices`.
+def take_step(trainer: Trainer, data: Encoded) -> dict[str, float]:
+    """One optimiser step over all the records given.
 
     Returns:
         means over the step's pairs (loss, accuracy with ties ½, margin, rewards and, for implicit
@@ -180,10 +179,9 @@ def take_step(trainer: Trainer, data: Encoded, indices: Sequence[int]) -> dict[s
     """
     began = time.perf_counter()
     accelerator, config = trainer.settings.accelerator, trainer.settings.config
-    data = data.read(indices)
     pairs = sum(tree.chosen * tree.rejected for tree in data.trees)
     # A process without records still takes part in the exchange of gradients, with weight zero.
-    mine = range(len(indices))[accelerator.process_index :: accelerator.num_processes]
+    mine = range(len(data.trees))[accelerator.process_index :: accelerator.num_processes]
     weight = accelerator.num_processes / pairs if mine else 0.0
     mine = mine or range(1)
     trees = [data.trees[i] for i in mine]

@@ -118,8 +118,7 @@ def make_template(documents: Sequence[Document], config: PretrainConfig) -> Temp
         show_progress=False,
     )
     tokenizer.train_from_iterator(chain.from_iterable(map(texts, documents)), trainer)
-    specs = [config.text] if isinstance(config.text, str) else config.text
-    tokenizer.add_tokens(list(added_tokens(specs)))
+    tokenizer.add_tokens(list(added_tokens(config.text)))
     return Template(
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,

@@ -1,6 +1,5 @@
 """Log-probabilities under the reference model, computed once and kept on disk."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from rewardgap.kinds.reward_model import Leaves
 from rewardgap.models import fingerprint
 from rewardgap.progress import progress
 from rewardgap.ragged import Ragged, is_intact, write_ragged
+from rewardgap.storage import cache_key
 from rewardgap.template import Template
 from rewardgap.tree_store import content_of
 from rewardgap.trees import Tree, micro_batches, pack
@@ -114,8 +114,7 @@ class Reference:
         return model
 
     def _key(self, trees: Sequence[Tree]) -> str:
-        told = f"{self.fingerprint} {self.dtype} {self.products} {content_of(trees)}"
-        return hashlib.sha256(told.encode()).hexdigest()[:32]
+        return cache_key(self.fingerprint, self.dtype, self.products, content_of(trees))
 
 
 def _same_tokens(first: Template, second: Template) -> bool:

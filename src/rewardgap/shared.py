@@ -4,7 +4,6 @@ Evaluation sets are in memory, for the runs of one process. Training data may be
 their trees lie in the cache folder, for the runs of all processes.
 """
 
-import hashlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from rewardgap.kinds.reward_model import RewardModel
 from rewardgap.ragged import is_intact
 from rewardgap.records import Identical, Record
 from rewardgap.sources import fingerprint, load, stream
-from rewardgap.storage import cache_folder
+from rewardgap.storage import cache_folder, cache_key
 from rewardgap.tree_store import FORMAT, StoredTrees, write_trees
 from rewardgap.trees import Tree
 
@@ -110,8 +109,9 @@ class Shared:
         """Where the trees of the training data are, however they are written."""
         key = _data(config.train, config.identical_pairs)
         if key not in self._folders:
-            told = (FORMAT, version("rewardgap"), config.identical_pairs, fingerprint(config.train))
-            self._folders[key] = cache_folder(config.cache) / "trees" / _hash(told)
+            content = fingerprint(config.train)
+            name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
+            self._folders[key] = cache_folder(config.cache) / "trees" / name
         return self._folders[key]
 
 
@@ -138,13 +138,8 @@ def _data(spec: str | Sequence[str], identical: Identical) -> Data:
 def _encoding(encode: Callable[..., Any], model: RewardModel, max_length: int | None) -> str:
     """A name for how a model writes records, which models of other β and seed share."""
     options = replace(model.options, beta=None, seed=0)
-    return _hash(
-        (encode.__module__, encode.__qualname__, options, model.template.fingerprint, max_length)
-    )
-
-
-def _hash(told: tuple[Any, ...]) -> str:
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    how = (encode.__module__, encode.__qualname__, options)
+    return cache_key(*how, model.template.fingerprint, max_length)
 
 
 def _bar(records: Iterator[Record], what: str) -> Iterator[Record]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 BLOCK = 2**16
 """records that are looked at together"""
 
-
 _Plan: TypeAlias = "tuple[NDArray[np.int32], array[int]]"
 
 
@@ -66,7 +65,7 @@ class Steps:
         """How many passes over the records have been made after so many steps."""
         return steps * len(self._last_steps) / self._last_steps[-1]
 
-    def _plan(self, epoch: int) -> "_Plan":
+    def _plan(self, epoch: int) -> _Plan:
         """An epoch's order of the records, and where in it each step begins."""
         order = np.arange(len(self._pairs), dtype=np.int32)
         np.random.default_rng([self._seed, epoch]).shuffle(order)

@@ -1,5 +1,6 @@
 """Files and folders that are either whole or not there."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -97,3 +98,8 @@ def cache_folder(chosen: str | None) -> Path:
     """The folder of reusable results: `chosen`, else $REWARDGAP_CACHE, else ~/.cache/rewardgap."""
     default = Path.home() / ".cache" / "rewardgap"
     return Path(chosen or os.environ.get("REWARDGAP_CACHE") or default).expanduser()
+
+
+def cache_key(*told: object) -> str:
+    """A short name for what determines a reusable result, from the `repr` of each part."""
+    return hashlib.sha256("\n".join(map(repr, told)).encode()).hexdigest()[:32]

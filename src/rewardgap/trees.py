@@ -237,7 +237,7 @@ def micro_batches(
         UserError: a single tree is larger than the budget.
     """
     order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
-    room_of_all = token_budget or tokens_at_once(device)
+    room_of_all = tokens_at_once(token_budget, device)
     if token_budget and order and trees[order[0]].size > token_budget:
         tree = trees[order[0]]
         raise UserError(

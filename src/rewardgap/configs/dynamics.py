@@ -81,10 +81,8 @@ class ExplainConfig(KindConfig, ComputeConfig):
 
     def __post_init__(self) -> None:
         """Refuse values that show nothing, and a page that would be its own JSON file."""
-        at_least(self, 1, "top", "token_budget")
+        at_least(self, 1, "top", "token_budget", "max_pairs")
         at_least(self, 0, "seed")
-        if self.max_pairs is not None:
-            at_least(self, 1, "max_pairs")
         if not self.out.endswith((".html", ".htm")):
             raise UserError(f"out must end in .html; it is {self.out}")
 

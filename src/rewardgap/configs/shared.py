@@ -45,7 +45,7 @@ class ComputeConfig:
 
 
 def at_least(config: object, least: int, *names: str) -> None:
-    """Refuse a value that is too small.
+    """Refuse a value that is too small; None is not a value.
 
     Raises:
         UserError: one of the named keys is below `least`.

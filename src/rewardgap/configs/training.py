@@ -54,10 +54,8 @@ class TrainConfig(KindConfig, ComputeConfig):
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        at_least(self, 1, "epochs", "batch_size", "token_budget")
+        at_least(self, 1, "epochs", "batch_size", "token_budget", "max_steps")
         at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
-        if self.max_steps is not None:
-            at_least(self, 1, "max_steps")
         for key in ("learning_rate", "max_grad_norm"):
             value = getattr(self, key)
             if value is not None and value <= 0:

@@ -87,10 +87,8 @@ def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int3
     shape = model.model.config.get_text_config()
     values = VALUES_KEPT_BY_CHECKPOINTING if config.gradient_checkpointing else VALUES_KEPT
     longest = np.sort(sizes)[-config.batch_size :]
-    budget = config.token_budget or max(
-        tokens_at_once(choose_device(config.device)), int(longest[-1])
-    )
-    tokens = min(int(longest.sum()), budget)
+    at_once = tokens_at_once(config.token_budget, choose_device(config.device))
+    tokens = min(int(longest.sum()), max(at_once, int(longest[-1])))
     return 4 * values * tokens * int(shape.num_hidden_layers) * int(shape.hidden_size)
 
 

@@ -4,7 +4,7 @@ One response to a prompt, at temperature 1 and from the whole vocabulary, by pla
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,21 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rewardgap.backbone import quiet
-from rewardgap.devices import tokens_at_once
 from rewardgap.errors import UserError
 from rewardgap.progress import progress
 from rewardgap.records import Record
-from rewardgap.sources.hamiltonian import is_hamiltonian_cycle
+from rewardgap.sources import SOURCES, named_source
 from rewardgap.sources.spec import parse_spec
 from rewardgap.storage import write_text
 from rewardgap.template import Template
 from rewardgap.trees import Tokens
 
 MOST_NEW_TOKENS = 300
+TOKENS_AT_ONCE = 16_384
+"""where the user does not say: more than of a forward pass, as a step computes one a response"""
 
 Check = Callable[[str, str], bool]
 """Whether a response to a prompt is correct."""
-
-# Named sources whose prompts have answers that can be checked.
-CHECKS: Mapping[str, Check] = {"hamiltonian": is_hamiltonian_cycle}
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,13 @@ def find_check(spec: str) -> Check:
     Raises:
         UserError: nothing does.
     """
-    source = parse_spec(spec).where
-    if source not in CHECKS:
+    source = named_source(parse_spec(spec))
+    if source is None or source.is_correct is None:
+        can = ", ".join(name for name, each in SOURCES.items() if each.is_correct)
         raise UserError(
-            f"generate: answers to {spec} cannot be checked; those of the sources "
-            f"{', '.join(CHECKS)} can"
+            f"generate: answers to {spec} cannot be checked; those of the sources {can} can"
         )
-    return CHECKS[source]
+    return source.is_correct
 
 
 def answer(
@@ -116,7 +114,7 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
     responses: dict[int, str] = {}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(sampling.seed)
-        token_budget = sampling.token_budget or tokens_at_once(sampling.device)
+        token_budget = sampling.token_budget or TOKENS_AT_ONCE
         for batch in progress(list(_batches(prompts, token_budget)), "generating"):
             tokens, mask = _pad([prompts[i] for i in batch], ending)
             written = model.generate(

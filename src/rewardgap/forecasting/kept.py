@@ -1,6 +1,5 @@
 """Arrays kept on disk, so that no kernel is computed twice."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,11 +15,6 @@ from rewardgap.storage import whole_file
 logger = logging.getLogger(__name__)
 
 Arrays: TypeAlias = Mapping[str, NDArray[np.float64]]
-
-
-def digest(*parts: object) -> str:
-    """A short name for what determines a result, from the texts of its parts."""
-    return hashlib.sha256("\n".join(map(repr, parts)).encode()).hexdigest()[:32]
 
 
 def kept(path: Path, compute: Callable[[], Arrays]) -> Arrays:

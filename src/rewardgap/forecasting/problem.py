@@ -11,10 +11,11 @@ from rewardgap.errors import UserError
 from rewardgap.forecasting.basis import evaluate, read_bases
 from rewardgap.forecasting.curve import Training
 from rewardgap.forecasting.evaluation import Evaluation
-from rewardgap.forecasting.kept import digest, kept
+from rewardgap.forecasting.kept import kept
 from rewardgap.forecasting.passes import PROBES, Pass, Reader
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
+from rewardgap.storage import cache_key
 from rewardgap.trees import Tree
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Cache:
     def path(self, over: Pass, *sets: Sequence[Tree]) -> Path:
         """The file of what a pass gives on some records."""
         trees = [[(t.nodes, t.parents, t.chosen, t.rejected) for t in some] for some in sets]
-        return self.folder / "forecast" / digest(self.identity, over.name, PROBES, trees)
+        return self.folder / "forecast" / cache_key(self.identity, over.name, PROBES, trees)
 
 
 def pose(passes: Iterable[Pass], reader: Reader, kernels: Cache, data: Data) -> dict[str, Problem]:

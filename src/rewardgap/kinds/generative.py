@@ -56,7 +56,7 @@ class Generative(TrainedRewardModel):
         return [_join(tree, text) for tree, text in zip(trees, plain, strict=True)]
 
     def looks_at(self, pack: Pack) -> torch.Tensor | None:
-        """The places before the answer, and with λ > 0 those that predict the chosen response."""
+        """The places before the answer; with λ > 0 all, as they predict the chosen response."""
         return None if self.options.likelihood_weight else pack.ends
 
     def rewards(self, leaves: Leaves) -> torch.Tensor:

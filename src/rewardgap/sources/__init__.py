@@ -14,7 +14,7 @@ A new source is one file with a `SOURCE` and one entry in `SOURCES`.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
             yield from whole
 
 
+def named_source(spec: Spec) -> Source | None:
+    """The source that a specification names; None where it names a path or the hub."""
+    return None if os.path.exists(spec.where) else SOURCES.get(spec.where)
+
+
 def read_rows(spec: str) -> Rows:
     """The rows of one specification as they are, each with the place that errors name.
 
@@ -101,11 +106,10 @@ def read_rows(spec: str) -> Rows:
     return _read(parse_spec(spec))[0]
 
 
-def added_tokens(specs: Iterable[str]) -> tuple[str, ...]:
+def added_tokens(spec: str | Sequence[str]) -> tuple[str, ...]:
     """Tokens that the named sources among these data write and that no tokenizer has."""
-    named = (SOURCES.get(parse_spec(spec).where) for spec in specs)
-    tokens = (token for source in named if source is not None for token in source.added_tokens)
-    return tuple(dict.fromkeys(tokens))
+    named = filter(None, map(named_source, _parse(spec)))
+    return tuple(dict.fromkeys(token for source in named for token in source.added_tokens))
 
 
 def fingerprint(spec: str | Sequence[str]) -> str:
@@ -133,7 +137,7 @@ def _fingerprint_data(spec: Spec) -> str:
         return hash_path(spec.where)
     if os.path.exists(path) and not any(map(os.path.exists, others)):
         return spec.where + hash_path(path)
-    if spec.where not in SOURCES and HUB_NAME.fullmatch(spec.where):
+    if named_source(spec) is None and HUB_NAME.fullmatch(spec.where):
         return hub_fingerprint(spec.where, spec.part or "train")
     digest = hashlib.sha256()
     for _, row in _read(spec)[0]:
@@ -150,7 +154,7 @@ def _parse(spec: str | Sequence[str]) -> list[Spec]:
 
 def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
     """The rows of a specification before any sample is drawn, and all options."""
-    source = None if os.path.exists(spec.where) else SOURCES.get(spec.where)
+    source = named_source(spec)
     own = option_types(source.rows) if source else {}
     options = read_options(spec, {**SELECTION, **own})
     if "seed" in options and "seed" not in own and "sample" not in options:

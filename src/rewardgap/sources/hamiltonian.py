@@ -190,4 +190,9 @@ def _walk(graph: Graph, generator: np.random.Generator) -> Row:
     }
 
 
-SOURCE = Source(rows, ("train", "test", "walks"), added_tokens=(SEPARATOR, EDGE_SEPARATOR))
+SOURCE = Source(
+    rows,
+    ("train", "test", "walks"),
+    added_tokens=(SEPARATOR, EDGE_SEPARATOR),
+    is_correct=is_hamiltonian_cycle,
+)

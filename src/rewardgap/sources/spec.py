@@ -31,11 +31,13 @@ class Source:
         parts: The valid parts.
         added_tokens: What a tokenizer should get as single tokens before it is used on the
             records; without them the text means the same and has more tokens.
+        is_correct: Whether a prompt is answered by a response, where that can be told.
     """
 
     rows: Callable[..., Rows]
     parts: tuple[str, ...]
     added_tokens: tuple[str, ...] = ()
+    is_correct: Callable[[str, str], bool] | None = None
 
 
 def parse_spec(text: str) -> Spec:
