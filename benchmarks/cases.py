@@ -71,7 +71,7 @@ CASES: dict[str, Case] = {
     "explicit-math": _explicit("rewardmath_train", "30m"),
     "implicit-uf": _implicit("uf_test", "30m"),
     "implicit-math": _implicit("rewardmath_train", "30m"),
-    "implicit-128k": _implicit("uf_test", "30m-128k", batch_size=2),
+    "implicit-128k": _implicit("uf_test", "30m-128k", batch_size=4),
     "score-pairs": Case(SCORE, LOOP, _classifier, partial(pairs, "uf_test"), precisions=False),
     "score-16": Case(
         SCORE, LOOP, _classifier, partial(candidates, "uf_test"), share=0.25, precisions=False

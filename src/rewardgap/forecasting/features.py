@@ -1,14 +1,16 @@
 """Features of responses, and the kernels between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[np.float64]
 
-# Columns multiplied at once in float64.
+# Columns multiplied at once in float32; their sums are added up in float64.
 KERNEL_COLUMNS = 4096
 
 
@@ -28,11 +30,20 @@ class Features:
     scores: Tensor
     probes: Tensor
 
+    @classmethod
+    def join(cls, parts: Sequence["Features"]) -> "Features":
+        """The features of several packs, one after the other, in main memory."""
+        return cls(
+            torch.cat([part.values.cpu() for part in parts]),
+            torch.cat([part.scores.cpu() for part in parts]),
+            torch.cat([part.probes.cpu() for part in parts]),
+        )
+
 
 def kernel(left: Tensor, right: Tensor) -> Array:
-    """(R, N) inner products of (R, W) and (N, W) vectors, summed in float64."""
+    """(R, N) inner products of (R, W) and (N, W) vectors, right to float32's precision."""
     total = np.zeros((len(left), len(right)))
     sides = left.split(KERNEL_COLUMNS, dim=1), right.split(KERNEL_COLUMNS, dim=1)
     for some, others in zip(*sides, strict=True):
-        total += (some.double() @ others.double().T).numpy()
+        total += (some.float() @ others.float().T).numpy()
     return total

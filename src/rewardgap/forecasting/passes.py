@@ -25,7 +25,7 @@ class Pass(ABC):
         readouts: the kinds' read-outs by kind; all write records alike, on one language model.
         name: what is computed.
         noise: of the probes (see `Sketch.noise`).
-        at_once: responses that are read at once, at most.
+        at_once: responses whose features are handed on together, at most.
         held: precision in which features of the training pairs are held.
     """
 
@@ -59,8 +59,8 @@ class Pass(ABC):
         """Memory that a kind's features take for each of the W values, held and read."""
         rows = data.pairs * (1 + readout.judges_singly)
         probes = readout.drifts * len(probed_responses(data.responses))
-        packs = 2  # one is read while the last one is still there
-        read = packs * cls.at_once * (1 + readout.drifts)
+        copies = 3  # some are read while the last ones are there, which are joined from parts
+        read = copies * cls.at_once * (1 + readout.drifts)
         return cls.held.itemsize * (rows + probes) + torch.float32.itemsize * read
 
 
@@ -97,7 +97,24 @@ class Reader:
     def packs(
         self, over: Pass, trees: Sequence[Tree]
     ) -> Iterator[tuple[list[int], dict[str, Features]]]:
-        """The numbers of some responses, and every kind's features of them, till all are read."""
+        """The numbers of some responses, and every kind's features of them, till all are read.
+
+        Few of them fit into a forward pass, and kernels with many cost little more than with few.
+        """
+        numbers: list[int] = []
+        parts: list[dict[str, Features]] = []
+        for some, found in self._read(over, trees):
+            if numbers and len(numbers) + len(some) > over.at_once:
+                yield numbers, _join(parts)
+                numbers, parts = [], []
+            numbers += some
+            parts.append(found)
+        yield numbers, _join(parts)
+
+    def _read(
+        self, over: Pass, trees: Sequence[Tree]
+    ) -> Iterator[tuple[list[int], dict[str, Features]]]:
+        """What `packs` joins."""
         trees = over.lay_out(trees)
         ends = torch.tensor([len(tree.leaves) for tree in trees]).cumsum(0).tolist()
         probed = set(probed_responses(ends[-1]))
@@ -105,8 +122,7 @@ class Reader:
             numbers = [n for i in group for n in range(ends[i] - len(trees[i].leaves), ends[i])]
             wanted = [place for place, number in enumerate(numbers) if number in probed]
             batch = pack([trees[i] for i in group]).to(self.device)
-            found = over.read(batch, wanted)
-            yield numbers, {kind: _on_cpu(features) for kind, features in found.items()}
+            yield numbers, over.read(batch, wanted)
 
     def _groups(self, trees: Sequence[Tree], at_once: int) -> list[list[int]]:
         """Micro-batches of at most `at_once` responses, but at least one tree, each."""
@@ -122,5 +138,5 @@ class Reader:
         return groups
 
 
-def _on_cpu(features: Features) -> Features:
-    return Features(features.values.cpu(), features.scores.cpu(), features.probes.cpu())
+def _join(parts: Sequence[Mapping[str, Features]]) -> dict[str, Features]:
+    return {kind: Features.join([part[kind] for part in parts]) for kind in parts[0]}

@@ -41,9 +41,9 @@ class TokensReadout(VocabularyReadout):
         sums = []
         for states, tokens in (responses[leaf] for leaf in probed):
             with torch.no_grad():
-                chunks = [(c.drawn, c.weights) for c in self._chunks(states, tokens)]
-                drawn, weights = map(torch.cat, zip(*chunks, strict=True))
-            sums.append((weights * self.vocabulary.logits_of(states, drawn)).sum())
+                draws = [chunk.draw() for chunk in self._chunks(states, tokens)]
+                drawn, signs = map(torch.cat, zip(*draws, strict=True))
+            sums.append((self._scale * signs * self.vocabulary.logits_of(states, drawn)).sum())
         return torch.stack(sums)
 
     def last_layer(
@@ -56,8 +56,12 @@ class TokensReadout(VocabularyReadout):
                 keeper.outer(values[leaf], self._residuals(chunk), self.model.beta * chunk.states)
                 if leaf in probes:
                     keeper.rows(probes[leaf], *self._probe(chunk))
-                scores[leaf] += self.model.beta * chunk.log_probs.sum()
+                scores[leaf] += self._score(chunk)
         return scores
+
+    def _score(self, chunk: "_Chunk") -> Tensor | float:
+        """What the score takes from some places."""
+        return self.model.beta * chunk.log_probs.sum()
 
     def _residuals(self, chunk: "_Chunk") -> Tensor:
         """(T, V) gradients of ln π(token) by the products U h."""
@@ -66,10 +70,15 @@ class TokensReadout(VocabularyReadout):
 
     def _probe(self, chunk: "_Chunk") -> tuple[Tensor, Tensor]:
         """The rows of the probe's gradient, (2 T,), and what is added to them, (2 T, D)."""
-        logits = chunk.logits.gather(1, chunk.drawn)
-        weights = self.vocabulary.by_product(chunk.weights, logits)
+        drawn, signs = chunk.draw()
+        logits = chunk.logits.gather(1, drawn)
+        weights = self.vocabulary.by_product(self._scale * signs, logits)
         values = weights[:, :, None] * chunk.states.float()[:, None]
-        return chunk.drawn.flatten(), values.flatten(0, 1)
+        return drawn.flatten(), values.flatten(0, 1)
+
+    @property
+    def _scale(self) -> float:
+        return float((self.model.beta / 2) ** 0.5)
 
     def _responses(self, leaves: Leaves) -> list[tuple[Tensor, Tensor]]:
         """The hidden states that predict every response's tokens, and the tokens."""
@@ -84,21 +93,7 @@ class TokensReadout(VocabularyReadout):
         parts = zip(states.split(places), tokens.split(places), strict=True)
         for number, (some, following) in enumerate(parts):
             logits = self.vocabulary.logits(some)
-            probabilities = logits.softmax(-1)
-            uniform = torch.from_numpy(random.random((len(some), 2), dtype=np.float32))
-            drawn = torch.searchsorted(probabilities.cumsum(-1), uniform.to(some.device))
-            signs = torch.from_numpy(random.choice([-1, 1], size=(len(some), 1)))
-            if number == 0:
-                signs[0] = 0
-            weights = signs * torch.tensor([[1.0, -1.0]]) * (self.model.beta / 2) ** 0.5
-            yield _Chunk(
-                some,
-                following,
-                logits,
-                probabilities,
-                drawn.clamp(max=logits.shape[1] - 1),
-                weights.to(some.device),
-            )
+            yield _Chunk(some, following, logits, logits.softmax(-1), number == 0, random)
 
 
 @dataclass(frozen=True)
@@ -110,16 +105,29 @@ class _Chunk:
         tokens: (T,) that follow.
         logits: (T, V) there.
         probabilities: (T, V) their softmax.
-        drawn: (T, 2) tokens drawn from it.
-        weights: (T, 2) of the logits of these, ± √(β / 2).
+        is_first: whether the response begins here.
+        random: of the response.
     """
 
     states: Tensor
     tokens: Tensor
     logits: Tensor
     probabilities: Tensor
-    drawn: Tensor
-    weights: Tensor
+    is_first: bool
+    random: np.random.Generator
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """(T, 2) tokens drawn from π at every place, and for their logits ±1 and its opposite.
+
+        The signs at a response's first place are 0.
+        """
+        places, vocabulary = self.logits.shape
+        uniform = torch.from_numpy(self.random.random((places, 2), dtype=np.float32))
+        drawn = torch.searchsorted(self.probabilities.cumsum(-1), uniform.to(self.logits.device))
+        signs = torch.from_numpy(self.random.choice([-1.0, 1.0], size=(places, 1)))
+        signs[: self.is_first] = 0
+        opposed = torch.cat([signs, -signs], dim=1).to(self.logits)
+        return drawn.clamp(max=vocabulary - 1), opposed
 
     @property
     def log_probs(self) -> Tensor:
@@ -136,8 +144,6 @@ class RatioReadout(TokensReadout):
         scores = super().scores(leaves)
         return scores - scores.detach()
 
-    def last_layer(
-        self, leaves: Leaves, keeper: Keeper, values: Tensor, probes: Mapping[int, Tensor]
-    ) -> Tensor:
-        """Add the gradient of β ln π; the reference is a constant."""
-        return torch.zeros_like(super().last_layer(leaves, keeper, values, probes))
+    def _score(self, chunk: "_Chunk") -> float:
+        """Nothing: the reference is subtracted."""
+        return 0.0
