@@ -63,6 +63,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     add("--device", choices=["cpu", "cuda"], default=device)
     add("--quick", action="store_true", help="tiny models and few rows: is everything in order?")
+    add("--compile", action="store_true", help="let our side compile the model's layers")
     add("--profile", action="store_true", help="only print where our training spends its time")
     add("--data", type=Path, default=Path(shared or ".") / "data", help="folder of the data sets")
     add("--peer-python", type=Path, default=Path(".venv-bench/bin/python"))
@@ -90,6 +91,7 @@ def _measure_all(arguments: argparse.Namespace, folder: Path) -> None:
         arguments.repeats,
         arguments.device,
         arguments.peer_python,
+        arguments.compile,
     )
     workshop = Workshop(folder, arguments.data, arguments.quick)
     if arguments.profile:

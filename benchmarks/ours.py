@@ -66,6 +66,8 @@ def _train(job: Job, kind: str) -> Measurement:
     folder = Path(job.model)
     template = Template.load(folder)
     model = find_kind(kind).load(folder, template, KindOptions(beta=BETA), torch.float32)
+    if job.compile:
+        model.compile_layers()
     trees = model.encode_for_training(_records(job))
     model.check_readable(trees)
     trainer = _trainer(job, kind, model)

@@ -31,6 +31,7 @@ class Plan:
         repeats: rounds.
         device: "cpu" or "cuda".
         peer_python: interpreter of the peers' environment.
+        compile: whether our side compiles the model's layers.
     """
 
     rows: int
@@ -38,12 +39,13 @@ class Plan:
     repeats: int
     device: str
     peer_python: Path
+    compile: bool
 
 
 def make_job(case: Case, workshop: Workshop, plan: Plan, dtype: str) -> Job:
     """The job of a case, with the model and the rows that it names."""
     batch_size = case.batch_size or plan.batch_size
-    job = Job(case.ours, "", "", dtype, plan.device, batch_size, 0, "")
+    job = Job(case.ours, "", "", dtype, plan.device, batch_size, 0, "", compile=plan.compile)
     if case.model is None or case.rows is None:
         return job
     folder = case.model(workshop.make(case.size))

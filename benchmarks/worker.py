@@ -27,6 +27,7 @@ class Job:
         warm_up: rows that are taken before the clock starts.
         scratch: an empty folder for caches.
         profile: file that a profile of the last step is written to; none where empty.
+        compile: whether our side compiles the model's layers.
     """
 
     task: str
@@ -38,6 +39,7 @@ class Job:
     warm_up: int
     scratch: str
     profile: str = ""
+    compile: bool = False
 
     def read_rows(self) -> list[dict]:
         """The rows, warm-up first."""

@@ -1,5 +1,6 @@
 """The contract that every registered kind keeps, checked against plain transformers."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -189,6 +190,33 @@ def test_gradient_checkpointing_changes_no_gradient(kind, architecture, folders)
     assert len(layers) == 2, "the layer was not computed again"
     for name, gradient in computed.items():
         assert (gradient - stored[name]).norm() <= 1e-5 * stored[name].norm(), name
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiles C++")
+def test_compiled_layers_change_no_gradient(folders):
+    ours, plain = make(folders, "explicit", ("gpt-neox", "<|pad|>", TEMPLATE))
+    written = gradients(ours, plain)
+    before = compiled_graphs()
+    ours.compile_layers()
+    both = (written, gradients(ours, plain))
+    assert compiled_graphs() > before
+    first, second = (torch.cat([each.flatten() for each in some.values()]) for some in both)
+    assert (first - second).norm() <= 1e-5 * first.norm()
+
+
+def compiled_graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def test_a_machine_that_cannot_compile_is_told_so(folders, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no working C++ compiler found")
+
+    ours, _ = make(folders, "explicit")
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(UserError, match="compile: this machine cannot: no working C"):
+        ours.compile_layers()
 
 
 @pytest.mark.parametrize(("kind", "options"), GRADIENT_CASES)

@@ -157,6 +157,31 @@ def hidden_states(
     return cast(torch.Tensor, output.last_hidden_state[0])
 
 
+def compile_layers(model: PreTrainedModel) -> None:
+    """Compile the norms and feed-forward networks of all layers, for rows of any length.
+
+    Attention is left out: every pack has another layout of trees.
+
+    Raises:
+        UserError: there is no working compiler, or the model's layers have another form.
+    """
+    layers = getattr(model.base_model, "layers", None) or []
+    parts = [
+        part
+        for layer in layers
+        for name, part in layer.named_children()
+        if name == "mlp" or type(part).__name__.endswith("Norm")
+    ]
+    if not parts:
+        raise UserError(f"compile: the layers of a {type(model).__name__} have an unknown form")
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=model.device))
+    except RuntimeError as error:
+        raise UserError(f"compile: this machine cannot: {first_line(error)}") from error
+    for part in parts:
+        part.forward = torch.compile(part.forward, dynamic=True)
+
+
 @contextmanager
 def _feed_forward_at(model: PreTrainedModel, wanted: torch.Tensor | None) -> Iterator[None]:
     """Let the last layer's feed-forward network compute the wanted places alone.

@@ -199,11 +199,12 @@ def take_step(trainer: Trainer, data: Encoded) -> dict[str, float]:
     if config.max_grad_norm is not None:
         accelerator.clip_grad_norm_(trainer.wrapped.parameters(), config.max_grad_norm)
     totals = accelerator.reduce(torch.stack(list(sums.values())))
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=True)
+    # Only here, with all work of the step under way, does the host wait for a GPU.
     means: dict[str, float] = dict(zip(sums, (totals / pairs).tolist(), strict=True))
     if not np.isfinite(means["loss"]):
         raise UserError(f"the loss is {means['loss']}: lower learning_rate, or use dtype float32")
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - began
     return means | {
         "pairs_per_second": pairs / seconds,

@@ -98,6 +98,8 @@ def _train_and_save(settings: Settings, initial: Path, held_out: Sets, shared: S
         model.freeze_backbone()
     if config.gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    if config.compile:
+        model.compile_layers()
     with settings.accelerator.main_process_first():
         training = shared.training_trees(model, config)
     others = {

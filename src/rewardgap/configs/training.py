@@ -41,6 +41,8 @@ class TrainConfig(KindConfig, ComputeConfig):
     """train the last layer alone, the head or the output embedding, as the theory assumes"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass, to save memory"""
+    compile: bool = False
+    """compile norms and feed-forward networks first: a minute once, and then faster steps"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0

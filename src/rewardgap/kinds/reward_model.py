@@ -155,6 +155,9 @@ class RewardModel(nn.Module, ABC):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass, where there is one."""
 
+    def compile_layers(self) -> None:
+        """Compile what layers compute token by token, where there are layers."""
+
     def freeze_backbone(self) -> None:
         """Leave the last layer alone to train, where there is one."""
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from rewardgap.backbone import (
     Vocabulary,
     check_readable,
+    compile_layers,
     hidden_states,
     load_model,
     quiet,
@@ -57,6 +58,14 @@ class TrainedRewardModel(RewardModel):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass, to save memory."""
         self.model.activation_checkpointing_enable()
+
+    def compile_layers(self) -> None:
+        """Compile what layers compute token by token.
+
+        Raises:
+            UserError: this machine or this model cannot be compiled.
+        """
+        compile_layers(self.model)
 
     def freeze_backbone(self) -> None:
         """Leave the head u, or the output embedding U, alone to train (assumption 1)."""
