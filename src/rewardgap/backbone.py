@@ -248,7 +248,9 @@ class Vocabulary:
         return gradients if self._scale == 1 else gradients * self._scale
 
     def _from_products(self, products: torch.Tensor) -> torch.Tensor:
-        logits = products.float() * self._scale
+        logits = products.float()
+        if self._scale != 1:
+            logits = logits * self._scale
         return logits if self._softcap is None else self._softcap * (logits / self._softcap).tanh()
 
     def log_probs(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
