@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -100,6 +101,10 @@ def _attend(
     window = sliding_window if sliding_window and sliding_window < total else None
     if softcap is None and window is None and new == total:
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+    if softcap is None and window is None:
+        # Not a mask, for which GPUs have no flash attention.
+        shape = causal_lower_right(new, total)
+        return scaled_dot_product_attention(query, key, value, attn_mask=shape, scale=scaling)
     mask = _causal_mask(new, total, window, query.device)
     if softcap is None:
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
@@ -111,12 +116,16 @@ def _attend(
 
 @lru_cache(maxsize=32)
 def _causal_mask(new: int, total: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """(new, total) mask, true where the i-th of the last `new` positions may look."""
-    distance = torch.arange(total - new, total)[:, None] - torch.arange(total)
+    """(new, total) mask, true where the i-th of the last `new` positions may look.
+
+    Made where it is used: a copy to a GPU would have the host wait.
+    """
+    positions = torch.arange(total, device=device)
+    distance = positions[total - new :, None] - positions
     mask = distance >= 0
     if window is not None:
         mask &= distance < window
-    return mask.to(device)
+    return mask
 
 
 AttentionInterface.register(TREE_ATTENTION, tree_attention)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 
-# Columns multiplied at once in float32; their sums are added up in float64.
+# Columns multiplied at once in float64.
 KERNEL_COLUMNS = 4096
 
 
@@ -41,9 +41,12 @@ class Features:
 
 
 def kernel(left: Tensor, right: Tensor) -> Array:
-    """(R, N) inner products of (R, W) and (N, W) vectors, right to float32's precision."""
+    """(R, N) inner products of (R, W) and (N, W) vectors, summed in float64.
+
+    In float32 rounding would pass for directions in which no data lie.
+    """
     total = np.zeros((len(left), len(right)))
     sides = left.split(KERNEL_COLUMNS, dim=1), right.split(KERNEL_COLUMNS, dim=1)
     for some, others in zip(*sides, strict=True):
-        total += (some.float() @ others.float().T).numpy()
+        total += (some.double() @ others.double().T).numpy()
     return total

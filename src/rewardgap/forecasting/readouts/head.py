@@ -48,4 +48,6 @@ class MeanReadout(HeadReadout):
 
     def states(self, leaves: Leaves) -> Tensor:
         """(L, D) means of h_{x,y≤k} over k."""
-        return torch.segment_reduce(leaves.after.float(), "mean", lengths=leaves.pack.leaf_lengths)
+        return torch.segment_reduce(
+            leaves.after.float(), "mean", lengths=leaves.pack.leaf_lengths, unsafe=True
+        )

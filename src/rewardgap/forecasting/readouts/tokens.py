@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,10 +25,13 @@ class TokensReadout(VocabularyReadout):
     have the same state, so that what they lose there cancels in every margin.
 
     Attributes:
+        most_places: of a response that are looked at; None for all. Sums are then over places at
+            even distances from a random start, each of which stands for as many others.
         seed: of what is drawn.
     """
 
     drifts = True
+    most_places: ClassVar[int | None] = None
     seed = 0
 
     def scores(self, leaves: Leaves) -> Tensor:
@@ -39,11 +43,12 @@ class TokensReadout(VocabularyReadout):
         """Sums over the places of some leaves."""
         responses = self._responses(leaves)
         sums = []
-        for states, tokens in (responses[leaf] for leaf in probed):
+        for some in (responses[leaf] for leaf in probed):
             with torch.no_grad():
-                draws = [chunk.draw() for chunk in self._chunks(states, tokens)]
+                draws = [chunk.draw() for chunk in self._chunks(some)]
                 drawn, signs = map(torch.cat, zip(*draws, strict=True))
-            sums.append((self._scale * signs * self.vocabulary.logits_of(states, drawn)).sum())
+            logits = self.vocabulary.logits_of(some.states, drawn)
+            sums.append(self._scale(some) * (signs * logits).sum())
         return torch.stack(sums)
 
     def last_layer(
@@ -51,11 +56,12 @@ class TokensReadout(VocabularyReadout):
     ) -> Tensor:
         """Add the gradient, response by response, so that no softmax of a whole pack is held."""
         scores = values.new_zeros(len(values))
-        for leaf, (states, tokens) in enumerate(self._responses(leaves)):
-            for chunk in self._chunks(states, tokens):
-                keeper.outer(values[leaf], self._residuals(chunk), self.model.beta * chunk.states)
+        for leaf, some in enumerate(self._responses(leaves)):
+            weight = self.model.beta * some.share
+            for chunk in self._chunks(some):
+                keeper.outer(values[leaf], self._residuals(chunk), weight * chunk.states)
                 if leaf in probes:
-                    keeper.rows(probes[leaf], *self._probe(chunk))
+                    keeper.rows(probes[leaf], *self._probe(chunk, self._scale(some)))
                 scores[leaf] += self._score(chunk)
         return scores
 
@@ -68,32 +74,63 @@ class TokensReadout(VocabularyReadout):
         found = token_gradients(chunk.tokens, chunk.probabilities, chunk.states)
         return self.vocabulary.by_product(found.residuals, chunk.logits)
 
-    def _probe(self, chunk: "_Chunk") -> tuple[Tensor, Tensor]:
+    def _probe(self, chunk: "_Chunk", scale: float) -> tuple[Tensor, Tensor]:
         """The rows of the probe's gradient, (2 T,), and what is added to them, (2 T, D)."""
         drawn, signs = chunk.draw()
         logits = chunk.logits.gather(1, drawn)
-        weights = self.vocabulary.by_product(self._scale * signs, logits)
+        weights = self.vocabulary.by_product(scale * signs, logits)
         values = weights[:, :, None] * chunk.states.float()[:, None]
         return drawn.flatten(), values.flatten(0, 1)
 
-    @property
-    def _scale(self) -> float:
-        return float((self.model.beta / 2) ** 0.5)
+    def _scale(self, some: "_Places") -> float:
+        """What a probe's sum of logits is multiplied with."""
+        return float((some.share * self.model.beta / 2) ** 0.5)
 
-    def _responses(self, leaves: Leaves) -> list[tuple[Tensor, Tensor]]:
-        """The hidden states that predict every response's tokens, and the tokens."""
+    def _responses(self, leaves: Leaves) -> list["_Places"]:
+        """The places of every response that are looked at."""
         tokens = leaves.split(leaves.pack.response_tokens)
-        return list(zip(leaves.split(leaves.before), tokens, strict=True))
+        both = zip(leaves.split(leaves.before), tokens, strict=True)
+        return [_Places.of(*each, self.most_places, self.seed) for each in both]
 
-    def _chunks(self, states: Tensor, tokens: Tensor) -> Iterator["_Chunk"]:
-        """A response, so many places at once that their logits can be held."""
+    def _chunks(self, some: "_Places") -> Iterator["_Chunk"]:
+        """As many places at once as their logits can be held."""
+        size = max(1, CHUNK_VALUES // len(self.head))
+        parts = zip(some.states.split(size), some.tokens.split(size), strict=True)
+        for number, (states, tokens) in enumerate(parts):
+            logits = self.vocabulary.logits(states)
+            is_first = some.begins and number == 0
+            yield _Chunk(states, tokens, logits, logits.softmax(-1), is_first, some.random)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Places of a response.
+
+    Attributes:
+        states: (T, D) that predict the tokens.
+        tokens: (T,) that follow.
+        share: for how many places of the response each stands.
+        begins: whether the response's first place is the first of these.
+        random: of the response.
+    """
+
+    states: Tensor
+    tokens: Tensor
+    share: float
+    begins: bool
+    random: np.random.Generator
+
+    @classmethod
+    def of(cls, states: Tensor, tokens: Tensor, most: int | None, seed: int) -> "_Places":
+        """All places of a response, or `most` at even distances."""
         # What is drawn depends on the response alone, not on its neighbours or the device.
-        random = np.random.default_rng([self.seed, zlib.crc32(repr(tokens.tolist()).encode())])
-        places = max(1, CHUNK_VALUES // len(self.head))
-        parts = zip(states.split(places), tokens.split(places), strict=True)
-        for number, (some, following) in enumerate(parts):
-            logits = self.vocabulary.logits(some)
-            yield _Chunk(some, following, logits, logits.softmax(-1), number == 0, random)
+        random = np.random.default_rng([seed, zlib.crc32(repr(tokens.tolist()).encode())])
+        if most is None or len(tokens) <= most:
+            return cls(states, tokens, 1.0, True, random)
+        share = len(tokens) / most
+        places = ((np.arange(most) + random.random()) * share).astype(int)
+        picked = torch.from_numpy(places).to(tokens.device)
+        return cls(states[picked], tokens[picked], share, bool(places[0] == 0), random)
 
 
 @dataclass(frozen=True)
@@ -105,7 +142,7 @@ class _Chunk:
         tokens: (T,) that follow.
         logits: (T, V) there.
         probabilities: (T, V) their softmax.
-        is_first: whether the response begins here.
+        is_first: whether the response's first place is the first of these.
         random: of the response.
     """
 
@@ -137,7 +174,12 @@ class _Chunk:
 
 
 class RatioReadout(TokensReadout):
-    """r = β [ln π(y | x) − ln π_ref(y | x)]: 0 before training, with the gradient of β ln π."""
+    """r = β [ln π(y | x) − ln π_ref(y | x)]: 0 before training, with the gradient of β ln π.
+
+    Looking at more places was measured to forecast no better (docs/forecast.md).
+    """
+
+    most_places = 64
 
     def scores(self, leaves: Leaves) -> Tensor:
         """(L,) zeros, with their gradient."""

@@ -1,0 +1,106 @@
+"""What a forecast costs beside scoring the same rows once and training both kinds on them.
+
+    python -m benchmarks.cost_of_forecast --model MODEL [--train SPEC] [--eval SPEC ...]
+
+Every side runs in this process with an empty cache, one after the other, on pairs of at most 1,024
+tokens. Training is one epoch by each kind, and is counted five times, as the paper trains; only the
+optimiser's steps are, not the references or the loading.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from rewardgap.configs import ForecastConfig, TrainConfig
+from rewardgap.fit import peak_memory
+from rewardgap.forecasting import forecast
+from rewardgap.scoring import load
+from rewardgap.sources import load as load_records
+from rewardgap.training import train
+
+KINDS = ("explicit", "implicit")
+EPOCHS = 5
+SETS = (
+    *("rewardmath_test", "rewardbench_math_test", "rewardbench_code_test"),
+    *("uf_test", "uf_paraphrase_test", "uf_french_test", "uf_spanish_test"),
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _parse()
+    named = {Path(spec.partition("?")[0]).stem: spec for spec in arguments.eval}
+    settings = {"max_length": 1024, "identical_pairs": "drop"}
+    with TemporaryDirectory() as folder:
+        score = _seconds(lambda: _score(arguments, list(named.values()), folder))
+        print(f"scoring once (log-probabilities): {score:.0f} s", flush=True)
+        config = ForecastConfig(
+            model=arguments.model,
+            kinds=list(KINDS),
+            train=arguments.train,
+            eval=named,
+            out=f"{folder}/forecast",
+            cache=f"{folder}/forecast-cache",
+            **settings,
+        )
+        ahead = _seconds(lambda: forecast(config))
+        peak = peak_memory(torch.device("cpu")) / 2**30
+        print(f"forecast: {ahead:.0f} s, {ahead / score:.2f} of scoring; peak {peak:.2f} GiB")
+        steps = sum(_epoch(arguments, kind, folder, settings) for kind in KINDS)
+        print(f"training, {EPOCHS} epochs of both: {EPOCHS * steps:.0f} s", flush=True)
+        print(f"forecast / training: {ahead / (EPOCHS * steps):.3f}")
+
+
+def _parse() -> argparse.Namespace:
+    data = Path(os.environ.get("REWARDGAP_SHARED") or ".") / "data"
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cost_of_forecast",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="a causal language model")
+    add("--train", default=f"{data}/rewardmath_train.jsonl?limit=1000", help="training pairs")
+    rows = [f"{data}/{name}.jsonl?limit=200" for name in SETS]
+    add("--eval", nargs="+", default=rows, help="evaluation sets")
+    return parser.parse_args()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _score(arguments: argparse.Namespace, sets: list[str], folder: str) -> None:
+    """One forward pass that gives every response its log-probability."""
+    scorer = load(arguments.model, kind="implicit-no-reference", max_length=1024, cache=folder)
+    for spec in (arguments.train, *sets):
+        scorer.score_records(load_records(spec, "drop"))
+
+
+def _epoch(arguments: argparse.Namespace, kind: str, folder: str, settings: dict) -> float:
+    """Seconds of the optimiser steps of one epoch."""
+    out = Path(folder) / kind
+    config = TrainConfig(
+        model=arguments.model,
+        kind=kind,
+        train=arguments.train,
+        out=str(out),
+        cache=folder,
+        epochs=1,
+        checkpoint_steps=0,
+        **settings,
+    )
+    train(config)
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    return sum(config.batch_size / row["pairs_per_second"] for row in rows)
+
+
+if __name__ == "__main__":
+    main()
