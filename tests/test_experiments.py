@@ -1,6 +1,7 @@
 """Experiments: what the files say, with profiles and flags, and one line for every mistake."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,35 @@ def test_flags_win_over_the_profile(read):
     assert experiment.settings == {"epochs": 9, "learning_rate": 1e-6, "dtype": "bfloat16"}
     assert find_training_data(experiment, None) == "mine.jsonl?limit=4"
     assert find_evaluation_data(experiment, None) == {"yes": "test.jsonl"}
+
+
+def test_other_training_data_are_not_told_as_the_files(read):
+    """Under the names of the file a report would set the paper's numbers beside them."""
+    assert (read().name, read().train.name) == ("toy", "yes")
+    for flags, names in (
+        ({"train": "in/mine.jsonl?limit=3"}, ("toy on mine.jsonl", "mine.jsonl")),
+        ({"train": ["a.jsonl", "b.jsonl"]}, ("toy on a.jsonl + b.jsonl", "a.jsonl + b.jsonl")),
+        ({"train": "yes:train?path=a.jsonl"}, ("toy", "yes")),
+        ({"train": "mine.jsonl", "train_name": "yes"}, ("toy", "yes")),
+        ({"train": "mine.jsonl", "name": "own", "claim": "So."}, ("own", "mine.jsonl")),
+    ):
+        experiment = read(**flags)
+        assert (experiment.name, experiment.train.name) == names
+        assert experiment.claim == flags.get("claim", VALUES["claim"])
+
+
+def test_every_key_of_an_evaluation_set_can_be_given(read):
+    given = {
+        "certainly/category": "domain",
+        "certainly/twin_of": None,
+        "certainly/data": "c.jsonl",
+        "mine": {"category": "domain", "data": "m.jsonl"},
+    }
+    sets = read(eval=given).eval
+    assert sets["yes"] == read().eval["yes"]
+    assert (sets["certainly"].category, sets["certainly"].twin_of) == ("domain", None)
+    assert (sets["certainly"].data, sets["certainly"].local) == ("c.jsonl", None)
+    assert (sets["mine"].category, sets["mine"].data) == ("domain", "m.jsonl")
 
 
 def test_an_experiment_can_be_based_on_another(read, tmp_path):
@@ -170,6 +200,10 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
         ({"variations": ["epochs"]}, "variations: each must be settings"),
         ({"variations": [{"beta": 1, "kinds": ["best"]}]}, "unknown kind 'best'"),
         ({"variations": [{"beta": 1, "kinds": "implicit"}]}, "kinds must be a list or null"),
+        ({"base": "toy.yaml"}, "is its own base"),
+        ({"base": 3}, "base must name a file, not 3"),
+        ({"profiles": ["small"]}, "profiles must be keys and values"),
+        ({"profiles": {"small": ["epochs"]}}, "profiles must be keys and values"),
         ({"train_rows": 0}, "train_rows and eval_rows must be at least 1"),
     ],
 )
@@ -234,6 +268,15 @@ def test_a_grid_is_written_down_and_may_grow(read, tmp_path):
     assert [cell["seed"] for cell in second["cells"]] == [0, 0, 1, 1, 1, 1]
     with pytest.raises(UserError, match="grid holds an experiment with another settings; choose"):
         write(settings={"epochs": 6})
+
+
+def test_grids_that_open_one_folder_at_once_lose_no_cell(read, tmp_path):
+    data = {"yes": "a", "certainly": "b"}
+    grids = [plan(read(seeds=[n]), str(tmp_path / "grid"), "t", data) for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(open_grid, grids))
+    written = yaml.safe_load((tmp_path / "grid/experiment.yaml").read_text())["cells"]
+    assert {cell["seed"] for cell in written} == set(range(8)) and len(written) == 8 * 4
 
 
 def test_a_folder_of_something_else_is_left_alone(read, tmp_path):

@@ -185,6 +185,50 @@ def test_missing_data_are_told_before_anything_is_done(config, tmp_path):
     assert not (tmp_path / "grid").exists()
 
 
+def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_path):
+    rows = pair_rows(6, start=12)
+    reworded = [row | {"chosen": "Sure.", "rejected": "Never."} for row in rows]
+    sets = {
+        name: {"category": "token-level", "local": f"$data_dir/{name}.jsonl"}
+        for name in ("test", "twin")
+    }
+    sets["twin"]["twin_of"] = "test"
+    told = config(changes={"eval": sets}, kinds=["length"])
+    for wrong, row in ((reworded[::-1], 1), (reworded[:5], 6)):
+        write_rows(tmp_path / "twin.jsonl", wrong)
+        for dry in (True, False):
+            with pytest.raises(UserError, match=f"twin: its rows do not .* of test: row {row} has"):
+                run(replace(told, dry_run=dry))
+        assert not Path(told.out).exists()
+    write_rows(tmp_path / "twin.jsonl", reworded)
+    run(told)
+
+
+def test_any_key_can_be_given_on_the_command_line(config, tmp_path, capsys):
+    told, other = config(), tmp_path / "mine.jsonl"
+    write_rows(other, pair_rows(12))
+    words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]
+    words += ["--kinds", "constant", "--train", str(other), "--claim", "So it is."]
+    words += ["--eval.test.category", "domain", "--eval.new.data", str(tmp_path / "test.jsonl")]
+    words += ["--eval.new.category=token-level", "--eval.new.twin_of", "test"]
+    assert cli.main(words) == 0
+    written = yaml.safe_load((Path(told.out) / "experiment.yaml").read_text())
+    assert (written["name"], written["claim"]) == ("toy on mine.jsonl", "So it is.")
+    assert written["train"] == {"name": "mine.jsonl", "data": str(other)}
+    assert written["eval"]["test"]["category"] == "domain"
+    assert written["eval"]["new"] == {
+        "data": str(tmp_path / "test.jsonl"),
+        "category": "token-level",
+        "twin_of": "test",
+    }
+    assert (
+        cli.main([*words, "--train.name", "yes", "--name", "toy 2", "--out", "x", "--dry-run"]) == 0
+    )
+    capsys.readouterr()
+    assert cli.main([*words, "--eval.no.data", "a.jsonl"]) == 2
+    assert "unknown evaluation set 'no'" in capsys.readouterr().err
+
+
 def test_flags_are_settings_of_all_runs(config, tmp_path, capsys):
     told = config()
     words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]
@@ -217,6 +261,8 @@ def test_accuracies_are_forecast_for_the_kinds_that_can_be(config):
     run(told)
     run(replace(told, kinds=["length"]))
     assert stamps(folder) == before
+    run(replace(told, kinds=["implicit"]))
+    assert set(json.loads(path.read_text())["test"]) == {"explicit", "implicit"}
 
 
 def hamiltonian(**changes: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Contributions against gradients of plain transformers in float64; rewards against the scorer."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -373,16 +374,27 @@ def test_mistakes_are_told_in_one_line(changes, message, runs, tmp_path):
     assert not list(tmp_path.glob("page*"))
 
 
-def test_a_run_whose_initial_model_is_gone_says_so(runs, tmp_path):
-    run = runs("explicit")
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_a_run_whose_initial_model_is_gone_says_so(kind, runs, tmp_path):
+    """Rewards that do not need it are explained all the same."""
+    run = runs(kind)
+    whole = numbers(explain(configure(run, tmp_path)))
     card = run.reward_model / "rewardgap.json"
     text = card.read_text(encoding="utf-8")
     fields = json.loads(text)
     fields["reference"]["model"] = str(tmp_path / "gone")
     card.write_text(json.dumps(fields), encoding="utf-8")
     try:
-        with pytest.raises(UserError, match=r"--reference: .*gone does not exist"):
-            explain(configure(run, tmp_path))
+        if kind == "implicit":
+            with pytest.raises(UserError, match=r"--reference: .*gone does not exist"):
+                explain(configure(run, tmp_path))
+            return
+        page = explain(configure(run, tmp_path))
+        found = numbers(page)
+        assert found["record"] == whole["record"]
+        assert whole["influence"] and found["influence"] is None
+        assert re.search(r"--reference: .*gone does not exist", found["obstacle"])
+        assert "gone does not exist" in page.read_text(encoding="utf-8")
     finally:
         card.write_text(text, encoding="utf-8")
 

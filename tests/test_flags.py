@@ -17,6 +17,7 @@ class Command:
     models: list[str] | None = None
     seeds: list[int] = field(default_factory=list)
     train: str | list[str] = ""
+    train_name: str = ""
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -50,6 +51,8 @@ KEYS = Keys(
         ("--epochs 3 --clip-norm=1e-3", "--settings.epochs 3 --settings.clip_norm=1e-3"),
         ("--checkpointing a.yaml", "--settings.checkpointing true --file a.yaml"),
         ("--eval.rewardbench-math x-y", "--eval.rewardbench-math x-y"),
+        ("--eval.a.twin-of b --eval.a.data c", "--eval.a/twin-of b --eval.a/data c"),
+        ("--train.name a", "--train_name a"),
         ("--settings.epochs 3", "--settings.epochs 3"),
         ("--colour red", "--colour red"),
         ("--help", "--help"),

@@ -2,13 +2,24 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from rewardgap.forecasting.curve import LOWEST_LOSS, Path, Points, Training, converge, descend
+from rewardgap.forecasting.curve import (
+    LOWEST_LOSS,
+    RANK,
+    Path,
+    Points,
+    Training,
+    converge,
+    descend,
+)
+from rewardgap.forecasting.features import kernel
+from rewardgap.separator import max_margin_separator
 
 
 def draw(rows: int, width: int, seed: int, shift: float = 0.5) -> np.ndarray:
@@ -121,6 +132,19 @@ def test_limit_of_other_rows_is_the_logistic_regression() -> None:
     model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(both, labels)
     products = others @ features.T @ limit.weights
     np.testing.assert_allclose(products, others @ model.coef_[0], rtol=1e-3, atol=1e-4)
+
+
+def test_float32_features_of_noisy_labels_are_not_separable() -> None:
+    """In float32 rounding would be directions of its own, in which any rows can be separated."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(120, 12, generator=generator) + 0.5
+    features[::6] *= -1  # labels turned around
+    assert not max_margin_separator(features.double().numpy()).separable
+    products = kernel(features, features)
+    assert np.linalg.matrix_rank(products, RANK * np.linalg.norm(products, 2)) == 12
+    limit = converge(rows_only(products, np.zeros(120)))
+    assert not limit.separable
+    assert converge(rows_only(kernel(features[:8], features[:8]), np.zeros(8))).separable
 
 
 def test_path_of_other_rows_ends_at_the_limit() -> None:

@@ -23,7 +23,7 @@ from rewardgap.kinds.generative import Generative
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.trees import pack
 
-SMALL = Limits(2**20, 0)
+SMALL = Limits(2**21, 0)
 
 
 def products(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from rewardgap.forecasting.curve import Limit, Path, Points, Training, descend
 from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.forecasting.outcome import EvaluationSet, Outcome, Trained, predict, token_overlap
 from rewardgap.forecasting.verdict import conclude, format_table
-from rewardgap.measures import Interval, Summary, summarise
+from rewardgap.measures import summarise
 from rewardgap.records import Message, Record
 from rewardgap.scores import ScoreRow
 from rewardgap.trees import Tree
@@ -82,7 +82,7 @@ def test_accuracies_along_training_by_hand() -> None:
     # At weight ½: 1 < 1.1, 2 > 1.5, 0.75.
     assert found.curve == [(0.5, pytest.approx(1.75 / 3)), (0.3, pytest.approx(1.75 / 3))]
     assert found.token_overlap == 0.25
-    assert set(found.at_loss.baselines) == {"longer", "shorter", "bag_of_words"}
+    assert set(found.at_loss.baselines) == {"longer", "shorter", "bag_of_words", "constant"}
 
 
 def test_a_loss_that_is_not_reached_is_told() -> None:
@@ -139,13 +139,32 @@ def test_token_overlap_leaves_out_the_end_of_the_turn() -> None:
 
 
 def outcome(right: int, total: int = 100, longer: float = 0.5, noise: float = 0.0) -> Outcome:
-    """An outcome whose first `right` of `total` records are ranked rightly."""
-    rows = [ScoreRow(str(i), (float(i < right),), (0.5,)) for i in range(total)]
-    found = summarise(rows)
-    rules = {"longer": Interval(longer, longer - 0.1, longer + 0.1)}
-    at_loss = Summary(found.n, found.ties, found.accuracy, found.margin, rules)
-    accuracy = found.accuracy
-    return Outcome(rows, at_loss, resamples(rows, noise), 0.3, accuracy, accuracy, None, 0.5, [])
+    """An outcome whose first `right` of `total` records are ranked rightly.
+
+    The longer response is the chosen one in the last share of `longer`.
+    """
+    rows = [
+        ScoreRow(
+            str(i),
+            (float(i < right),),
+            (0.5,),
+            (9 if i >= total - round(longer * total) else 7,),
+            (8,),
+        )
+        for i in range(total)
+    ]
+    at_loss = summarise(rows)
+    return Outcome(
+        rows,
+        at_loss,
+        resamples(rows, noise),
+        loss=0.3,
+        one_step=at_loss.accuracy,
+        convergence=at_loss.accuracy,
+        separator_share=right / total,
+        token_overlap=0.5,
+        curve=[],
+    )
 
 
 def resamples(rows: Sequence[ScoreRow], noise: float) -> Array:
@@ -169,12 +188,34 @@ def test_verdict_names_the_kind_and_where_it_fails() -> None:
 
 
 def test_verdict_on_noise_recommends_nothing_and_names_the_rule_that_does_better() -> None:
-    words = conclude({"chat": {"explicit": outcome(51), "implicit": outcome(48, longer=0.6)}}, 0.3)
+    chat = {kind: outcome(n, longer=0.6) for kind, n in (("explicit", 51), ("implicit", 48))}
+    words = conclude({"chat": chat}, 0.3)
     assert "do not separate explicit and implicit on any set" in words
     assert "Train" not in words
     assert "explicit cannot be told from guessing on chat." in words
-    words = conclude({"chat": {"explicit": outcome(51, longer=0.6), "implicit": outcome(48)}}, 0.3)
-    assert "On chat the content-blind rule 'longer' does better than any kind: 0.600" in words
+    # Right where explicit is wrong in 49 records, wrong where it is right in 40: chance.
+    assert (
+        "On chat the content-blind rule 'longer' scores higher than any kind, though not beyond "
+        "chance: 0.600" in words
+    )
+
+
+@pytest.mark.parametrize(("noise", "beyond"), [(0.0, True), (0.5, False)])
+def test_a_rule_does_better_only_beyond_chance(noise: float, beyond: bool) -> None:
+    """By 49 records to 5; with the noise other training pairs would undo it."""
+    kinds = {name: outcome(n, longer=0.95, noise=noise) for name, n in (("a", 51), ("b", 48))}
+    words = conclude({"chat": kinds}, 0.3)
+    assert ("'longer' does better than any kind: 0.950" in words) == beyond
+    assert ("though not beyond chance" in words) != beyond
+
+
+def test_training_pairs_that_cannot_be_separated_get_a_line() -> None:
+    found = {"explicit": outcome(90), "implicit": replace(outcome(90), separator_share=None)}
+    assert "pairs are not separable for implicit: no weights" in conclude({"set": found}, 0.3)
+    assert "not separable" not in conclude({"set": {"explicit": outcome(90)}}, 0.3)
+    lines = format_table({"set": found}, 0.3).splitlines()
+    assert lines[2].endswith("  0.900")
+    assert lines[3].endswith("  not separable")
 
 
 def test_verdict_does_not_choose_what_other_training_pairs_would_undo() -> None:
@@ -222,7 +263,9 @@ def test_one_kind_is_not_compared() -> None:
 def test_table_has_a_line_for_every_kind_and_rule() -> None:
     table = format_table({"set": {"explicit": outcome(90), "implicit": outcome(10)}}, 0.3)
     title, name, *lines = table.splitlines()
-    assert title.split() == ["one", "step", "loss", "0.3", "convergence"]
+    assert title.split() == ["one", "step", "loss", "0.3", "convergence", "u*"]
     assert name == "set (token overlap 0.50)"
-    assert [line.split()[0] for line in lines] == ["explicit", "implicit", "(longer)"]
+    assert [line.split()[0] for line in lines] == [
+        *("explicit", "implicit", "(longer)", "(shorter)", "(constant)")
+    ]
     assert lines[0].count("0.900 [") == 3

@@ -1,5 +1,6 @@
 """Sketches against gradients written out."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewardgap.errors import UserError
 from rewardgap.forecasting import sketch as module
 from rewardgap.forecasting.curve import Training
 from rewardgap.forecasting.sketch import Limits, Sketch
@@ -76,7 +78,7 @@ def test_products_are_right_on_average_with_the_stated_error(seed: int, size: in
         estimate = outer(sketch, 0, a[0], h[0]) @ outer(sketch, 0, b[0], k[0])
         errors.append((float(estimate) - exact) / scale)
     error = (2 / size - 2 / 1200) ** 0.5
-    assert error == pytest.approx((2 * sketch.noise) ** 0.5)
+    assert error == pytest.approx(sketch.error)
     assert abs(np.mean(errors)) < 4 * error / draws**0.5
     assert 0.4 * error < np.std(errors) < 1.6 * error
 
@@ -95,10 +97,27 @@ def test_a_sketch_of_all_entries_is_exact() -> None:
 def test_sketches_fill_the_memory_and_no_more(
     memory: int, entries: int, bytes_per_value: int, pays: int
 ) -> None:
-    size = Limits(memory, 0).sketch(entries, bytes_per_value, pays).size
     most = min(entries, memory // bytes_per_value, pays)
-    assert size <= max(2, most)
-    assert size > most - 300  # there is a prime within that of any number of this size
+    try:
+        sketch = Limits(memory, 0).sketch(entries, bytes_per_value, pays)
+    except UserError:
+        assert most < min(211, entries)  # no prime lies between 199 and that
+        return
+    assert sketch.size <= most
+    assert sketch.size > most - 300  # there is a prime within that of any number of this size
+    assert sketch.error <= 0.1
+
+
+@pytest.mark.parametrize(("exact", "memory"), [(False, 2000), (False, 100), (True, 20_000)])
+def test_too_little_memory_is_refused_with_what_is_enough(exact: bool, memory: int) -> None:
+    with pytest.raises(UserError, match="raise --memory to") as refusal:
+        Limits(memory, 0, exact).sketch(entries=5000, bytes_per_value=20, pays=300)
+    found = re.search(r"holds (\d+) .* err by (\d+)% .* raise --memory to ([\d.e-]+)", str(refusal))
+    assert found and int(found[1]) <= max(2, memory // 20)
+    error = (2 / int(found[1]) - 2 / 5000) ** 0.5
+    assert int(found[2]) == round(100 * error)
+    enough = Limits(int(float(found[3]) * 2**30), 0, exact)
+    assert enough.sketch(entries=5000, bytes_per_value=20, pays=300).error <= (0 if exact else 0.1)
 
 
 def test_matrices_have_signs_of_their_own_and_seeds_repeat_them() -> None:

@@ -101,17 +101,22 @@ def test_length_baselines_by_hand() -> None:
 def test_baselines_are_left_out_unless_every_row_has_them() -> None:
     rule = {"bag_of_words": ((1.0,), (0.0,))}
     whole = ScoreRow("a", (0.0,), (1.0,), (5,), (3,), False, rule)
-    assert list(summarise([whole]).baselines) == ["longer", "shorter", "bag_of_words"]
+    assert list(summarise([whole]).baselines) == ["longer", "shorter", "bag_of_words", "constant"]
     bare = ScoreRow("b", (0.0,), (1.0,))
-    assert summarise([whole, bare]).baselines == {}
-    assert summarise([bare, whole]).baselines == {}
+    assert list(summarise([whole, bare]).baselines) == ["constant"]
+    assert list(summarise([bare, whole]).baselines) == ["constant"]
+
+
+def test_a_constant_reward_is_a_coin() -> None:
+    rows = [ScoreRow("a", (0.0,), (1.0,)), ScoreRow("b", (2.0, 3.0), (1.0,))]
+    assert summarise(rows).baselines["constant"].value == 0.5
 
 
 def test_json_layout() -> None:
     row = ScoreRow("a", (1.0,), (0.0,), (5,), (3,), False, {"rule": ((1.0,), (1.0,))})
     report = summarise([row]).to_json()
     assert list(report) == ["n", "ties", "accuracy", "margin", "baselines"]
-    assert list(report["baselines"]) == ["longer", "shorter", "rule"]
+    assert list(report["baselines"]) == ["longer", "shorter", "rule", "constant"]
     figures = [report["accuracy"], report["margin"], *report["baselines"].values()]
     assert all(list(figure) == ["value", "low", "high"] for figure in figures)
     assert report["baselines"]["rule"]["value"] == 0.5

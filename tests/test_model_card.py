@@ -91,8 +91,19 @@ def test_it_names_the_class_that_loads_the_model(tmp_path):
 def test_it_tells_no_place_on_this_machine(tmp_path):
     """A folder's last name is the base model's; where it lay says nothing to others."""
     (tmp_path / "base").mkdir()
-    config = TrainConfig(model=str(tmp_path / "base"), kind="explicit", train="a", out="b")
-    text = model_card(config, {}, None)
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).touch()
+    config = TrainConfig(
+        model=str(tmp_path / "base"),
+        kind="explicit",
+        train=[str(tmp_path / "train.jsonl"), f"persona:original-train?path={tmp_path}"],
+        out="b",
+        eval={"test": str(tmp_path / "test.jsonl")},
+    )
+    text = model_card(config, {"test": SUMMARY}, None)
+    assert "`train.jsonl, persona:original-train`" in text
+    (result,) = front_matter(text)["model-index"][0]["results"]
+    assert result["dataset"]["type"] == "test.jsonl"
     assert not re.search(re.escape(str(tmp_path)), text)
     assert front_matter(text)["base_model"] == "base"
 

@@ -13,7 +13,6 @@ from memory import peak_kibibytes
 
 from rewardgap.cli import main
 from rewardgap.configs import ReportConfig
-from rewardgap.errors import UserError
 from rewardgap.reporting import drawing, report
 from rewardgap.reporting.drawing import FORMATS
 from rewardgap.scores import ScoreRow, write_scores
@@ -57,7 +56,7 @@ def test_report_json_has_the_numbers(out):
     experiment = content["experiments"]["chat"]
     overall = experiment["overall"]["ultrafeedback"]["explicit"]
     assert overall["accuracy"]["value"] == 2.5 / 4
-    assert overall["baselines"].keys() == {"longer", "shorter", "bag_of_words"}
+    assert overall["baselines"].keys() == {"longer", "shorter", "bag_of_words", "constant"}
     compared = experiment["kinds"]["ultrafeedback"]["explicit/implicit"]
     assert (compared["wins"], compared["difference"]["value"]) == (0, 0)
     assert experiment["win_rates"]["rewardmath"]["explicit/implicit"]["tie"] == 100
@@ -121,7 +120,11 @@ def test_a_grid_without_any_scores_says_so(tmp_path):
     for path in folder.rglob("scores/*.jsonl"):
         path.unlink()
     out = report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out"))).parent
-    assert "No run has scores yet." in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert "No run has scores yet." in page
+    assert "m, implicit, seed 0 has no scores yet" in page
+    assert len(json.loads((out / "report.json").read_text())["experiments"]["chat"]["missing"]) == 2
+    assert list((out / "tables").glob("chat-*")) == []
 
 
 def test_an_unfinished_grid_is_reported_with_what_is_missing(tmp_path):
@@ -133,13 +136,16 @@ def test_an_unfinished_grid_is_reported_with_what_is_missing(tmp_path):
     assert line in (out / "index.html").read_text()
 
 
-def test_a_rewording_of_other_records_is_refused(tmp_path):
+def test_a_rewording_of_other_records_is_named_and_the_rest_shown(tmp_path):
     sets = {"a": ("in-distribution", None), "b": ("token-level", "a")}
     folder = write_grid(tmp_path / "grid", replace(TINY, sets=sets))
     for path in folder.rglob("scores/b.jsonl"):
         path.write_text("\n".join(path.read_text().splitlines()[:3]))
-    with pytest.raises(UserError, match="a and b are not twins: they have 4 and 3 rows"):
-        report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out")))
+    out = report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out"))).parent
+    experiment = json.loads((out / "report.json").read_text())["experiments"]["chat"]
+    assert "a and b are not twins: they have 4 and 3 rows" in experiment["not_twins"]["b"]
+    assert experiment["drops"] == {} and experiment["overall"].keys() == {"a", "b"}
+    assert "not twins" in (out / "index.html").read_text()
 
 
 def test_the_command(tmp_path, capsys):

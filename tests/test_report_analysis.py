@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 from grids import Grid, Rewards, write_grid
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 from statsmodels.stats.multitest import multipletests
 
 from rewardgap.reporting.analysis import Analysis, analyse
+from rewardgap.reporting.details import details
 from rewardgap.reporting.grid import read_grids
 from rewardgap.reporting.measured import Measured, measure
-from rewardgap.reporting.sections import details
 from rewardgap.reporting.tables import paper_tables
 from rewardgap.reporting.words import Finding, findings, listed
-from rewardgap.scores import read_scores, write_scores
+from rewardgap.scores import ScoreRow, read_scores, write_scores
 from rewardgap.statistics import compare
 
 RECORDS = 40
@@ -176,10 +176,41 @@ def test_a_rule_that_only_some_models_know_is_compared_with_those(tmp_path):
         write_scores(path, bare)
     measured = measured_of(folder)
     analysis = analyse(measured)
-    assert {kind for kind, _ in analysis.blind["ultrafeedback"]} == {"explicit", "generative"}
-    assert "every kind is more accurate than every content-blind rule" in texts(
-        findings(measured, analysis, []), "difference"
+    compared = analysis.blind["ultrafeedback"]
+    assert {kind for kind, rule in compared if rule == "longer"} == {"explicit", "generative"}
+    said = texts(findings(measured, analysis, []), "difference")
+    assert "explicit and generative models are more accurate than every content-blind rule" in said
+    assert "every kind is" not in said
+
+
+def test_every_kind_must_beat_every_rule(tmp_path):
+    """The best rule is right on 36 of 40 records, and so are implicit models; explicit on all."""
+    right = {"explicit": 40, "implicit": 36}
+    grid = replace(
+        GRID, kinds=("explicit", "implicit"), sets={"ultrafeedback": ("in-distribution", None)}
     )
+    folder = write_grid(
+        tmp_path,
+        grid,
+        lambda grid, model, kind, seed, name: (
+            [(1.0, 0.0)] * right[kind] + [(0.0, 1.0)] * (40 - right[kind])
+        ),
+    )
+    for path in folder.rglob("scores/*.jsonl"):
+        write_scores(
+            path,
+            [
+                replace(row, baselines={"weak": ((0.0,), (0.0,)), "strong": ((1.0,), (0.0,))})
+                if index < 36
+                else replace(row, baselines={"weak": ((0.0,), (0.0,)), "strong": ((0.0,), (1.0,))})
+                for index, row in enumerate(read_scores(path))
+            ],
+        )
+    measured = measured_of(folder)
+    found = findings(measured, analyse(measured), [])
+    assert "content-blind rule, “strong” (0.900), cannot be told from " in texts(found, "caution")
+    assert "implicit (0.900)" in texts(found, "caution")
+    assert "every kind is more accurate" not in texts(found, "difference")
 
 
 def test_models_that_beat_every_rule_are_said_to(tmp_path):
@@ -212,17 +243,159 @@ def test_the_sentences(known):
     assert texts(found, "paper").startswith("Of ")
 
 
-def test_generations_beside_verification(tmp_path):
+def test_a_drop_needs_a_test_corrected_for_all_drops(tmp_path):
+    """Six of 40 records lost: p is 2/64 alone, and not below 0.05 among two such kinds."""
+    right = {"explicit": (36, 30), "implicit": (36, 30)}
+
+    def some_lost(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewards:
+        count = right[kind][name == "ultrafeedback-french"]
+        return [(1.0, 0.0)] * count + [(0.0, 1.0)] * (RECORDS - count)
+
+    measured = measured_of(
+        write_grid(tmp_path, replace(GRID, kinds=("explicit", "implicit")), some_lost)
+    )
+    analysis = analyse(measured)
+    drops = analysis.drops["ultrafeedback-french"]
+    assert drops["explicit"].loss.permutation_p == pytest.approx(binomtest(6, 6).pvalue)
+    alone = [each.loss.permutation_p for each in drops.values()]
+    expected = multipletests(alone, method="holm")[1]
+    assert [each.loss.holm_p for each in drops.values()] == pytest.approx(list(expected))
+    assert drops["explicit"].drop.low > 0, "the interval alone would have claimed it"
+    found = findings(measured, analysis, [])
+    assert "no kind loses accuracy" in texts(found, "alike")
+    assert "Reworded" not in texts(found, "difference")
+
+
+def test_a_rewording_that_gains_is_not_said_to_lose(tmp_path):
+    def gained(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewards:
+        count = 40 if name == "ultrafeedback-french" else 20
+        return [(1.0, 0.0)] * count + [(0.0, 1.0)] * (RECORDS - count)
+
+    measured = measured_of(write_grid(tmp_path, replace(GRID, kinds=("explicit",)), gained))
+    said = texts(findings(measured, analyse(measured), []), "difference")
+    assert "Reworded as ultrafeedback-french, explicit models gain 0.500" in said
+    assert "and turn 50% of their verdicts" in said
+
+
+def test_a_set_that_is_no_rewording_is_said_to_be_none(tmp_path):
+    folder = write_grid(tmp_path, replace(GRID, kinds=("explicit",)), first_right)
+    for path in folder.rglob("scores/*.jsonl"):
+        rows = [replace(row, prompt=path.stem) for row in read_scores(path)]
+        write_scores(path, rows)
+    measured = measured_of(folder)
+    analysis = analyse(measured)
+    assert analysis.drops == {} and analysis.overall.keys() == set(GRID.sets)
+    said = texts(findings(measured, analysis, []), "caution")
+    assert "costs is not known: ultrafeedback and ultrafeedback-french are not twins" in said
+
+
+def models_of(tmp_path: Path, right: Mapping[str, int]) -> Measured:
+    """Explicit models from several initial models, by how many of 40 records they rank right."""
+    grid = Grid(
+        models=tuple(right), kinds=("explicit",), seeds=(0, 1), records=RECORDS,
+        sets={"ultrafeedback": ("in-distribution", None)},
+    )  # fmt: skip
+    return measured_of(
+        write_grid(
+            tmp_path,
+            grid,
+            lambda grid, model, kind, seed, name: (
+                [(1.0, 0.0)] * right[model] + [(0.0, 1.0)] * (RECORDS - right[model])
+            ),
+        )
+    )
+
+
+def test_initial_models_are_compared_within_a_kind(tmp_path):
+    measured = models_of(tmp_path, {"a": 40, "b": 39, "c": 20})
+    analysis = analyse(measured)
+    found = analysis.subjects["ultrafeedback", "explicit"]
+    assert {pair: each.difference.value for pair, each in found.items()} == pytest.approx(
+        {("a", "b"): 1 / 40, ("a", "c"): 20 / 40, ("b", "c"): 19 / 40}
+    )
+    alone = [binomtest(n, n).pvalue for n in (1, 20, 19)]
+    assert [each.permutation_p for each in found.values()] == pytest.approx(alone)
+    assert [each.holm_p for each in found.values()] == pytest.approx(
+        list(multipletests(alone, method="holm")[1])
+    )
+    assert analysis.subject_groups["ultrafeedback", "explicit"] == [("a", "b"), ("c",)]
+    said = findings(measured, analysis, [])
+    assert "Of explicit models, “a” is more accurate than “c” on ultrafeedback by 0.500" in texts(
+        said, "difference"
+    )
+    assert "Of explicit models, “a” and “b” cannot be told apart" in texts(said, "alike")
+    tables = {table.title: table for table in details(measured, analysis)}
+    assert ["ultrafeedback", "explicit models", "a and b; c"] in [
+        list(row) for row in tables["Groups that cannot be told apart"].rows
+    ]
+    (within,) = [table for title, table in tables.items() if "within a kind" in title]
+    assert [row[-1] for row in within.rows] == ["cannot be told apart", "a is ahead", "b is ahead"]
+
+
+def test_many_differences_within_a_kind_are_counted(tmp_path):
+    """All six pairs of models with 10, 20, 30 and 40 right answers differ; three are named."""
+    measured = models_of(tmp_path, {"a": 40, "b": 30, "c": 20, "d": 10})
+    said = texts(findings(measured, analyse(measured), []), "difference")
+    assert said.count("is more accurate than “") == 3
+    assert "3 more such differences are in the table" in said
+
+
+def test_a_setting_is_compared_with_the_experiments_own(tmp_path):
+    grid = replace(GRID, name="hyperparameters", variations=("", "beta=0.1"))
+    analysis = analyse(measured_of(write_grid(tmp_path, grid, first_right)))
+    found = analysis.subjects["ultrafeedback", "implicit"]["m", "m, beta=0.1"]
+    assert (found.difference.value, found.holm_p) == (0, 1)
+
+
+def generated(tmp_path: Path, after: Sequence[int], before: Sequence[int]) -> Measured:
+    """An implicit model that answers rightly to some prompts of 100, after and before training."""
     grid = Grid(
         name="hamiltonian", models=("m",), seeds=(0,), sets={"test": ("in-distribution", None)}
     )
     folder = write_grid(tmp_path, grid, lambda *_: [(1.0, 0.0)] * 12)
-    share = {"test": {"correct": 0.02, "initial": 0.01, "n": 100}}
-    (folder / "m/implicit/seed-0/generations.json").write_text(json.dumps(share))
-    measured = measured_of(folder)
+    run = folder / "m/implicit/seed-0"
+    for place, right in ((run, after), (folder / "initial/m", before)):
+        (place / "generations").mkdir(parents=True)
+        (place / "generations/test.jsonl").write_text(
+            "".join(json.dumps({"id": str(i), "correct": i in right}) + "\n" for i in range(100))
+        )
+    share = {"correct": len(after) / 100, "initial": len(before) / 100, "n": 100}
+    (run / "generations.json").write_text(json.dumps({"test": share}))
+    return measured_of(folder)
+
+
+def test_generations_that_no_test_tells_from_those_before_training(tmp_path):
+    measured = generated(tmp_path, after=range(2), before=range(5, 6))
+    analysis = analyse(measured)
+    (answers,) = analysis.answers["test", "implicit"]
+    assert answers.change.mcnemar_p == pytest.approx(binomtest(2, 3).pvalue)
+    # Clopper and Pearson's bounds are quantiles of Beta distributions.
+    bounds = beta(2, 99).ppf(0.025), beta(3, 98).ppf(0.975)
+    assert (answers.correct.low, answers.correct.high) == pytest.approx(bounds)
+    found = findings(measured, analysis, [])
+    assert "On test, implicit models rank responses with accuracy 1.000" in texts(found, "alike")
+    assert "while 2.0% (each run's interval within 0.2% to 7.0%)" in texts(found, "alike")
+    assert "no run's share can be told from the 1.0% before training" in texts(found, "alike")
+    assert "generate" not in texts(found, "difference")
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "what"), [(range(30), range(5), "more"), (range(5), range(30), "fewer")]
+)
+def test_generations_that_training_changed(tmp_path, after, before, what):
+    measured = generated(tmp_path, after, before)
     said = texts(findings(measured, analyse(measured), []), "difference")
-    assert "implicit models rank responses with accuracy 1.000, while 2.0%" in said
-    assert "before training 1.0% were" in said
+    assert f"a test finds {what} in 1 of 1 runs" in said
+
+
+def test_generations_without_their_answers_are_not_tested(tmp_path):
+    measured = generated(tmp_path, range(30), range(5))
+    for path in tmp_path.rglob("test.jsonl"):
+        if path.parent.name == "generations":
+            path.unlink()
+    measured = measured_of(tmp_path)
+    said = texts(findings(measured, analyse(measured), []), "caution")
+    assert "before training 5.0% were, which is not tested" in said
 
 
 def test_variations_do_not_blur_the_experiment(tmp_path):
@@ -246,6 +419,19 @@ def test_variations_do_not_blur_the_experiment(tmp_path):
     assert overall == pytest.approx({"explicit": 0.9, "generative": 0.875, "implicit": 0.9})
     varied = analysis.by_subject["ultrafeedback"]["m, beta=0.1", "explicit"]
     assert varied.accuracy.value == pytest.approx(0.1)
+
+
+def test_grids_of_styles_have_a_table_of_their_own(tmp_path):
+    """A chosen reward of 1 in both styles beats a plain rejected 0, and not an elaborate 2."""
+    folder = write_grid(tmp_path, GRID)
+    for path in folder.glob("*/*/seed-*/scores/ultrafeedback.jsonl"):
+        rows = read_scores(path)
+        write_scores(path, (ScoreRow(row.id, (1.0, 1.0), (0.0, 2.0)) for row in rows))
+    measured = measured_of(folder)
+    (table,) = [t for t in details(measured, analyse(measured)) if "style" in t.title]
+    assert {row[0] for row in table.rows} == {"ultrafeedback"}
+    for row in table.rows:
+        assert [cell.split()[0] for cell in row[2:]] == ["1.000", "0.500", "0.000"]
 
 
 def test_lists_of_names():

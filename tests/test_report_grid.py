@@ -108,6 +108,48 @@ def test_a_curve_is_thinned_to_means(tmp_path):
         assert (curve.steps[0], curve.values["loss"][0]) == (10, 5.5)  # the mean of 1 … 10
 
 
+def test_the_line_that_a_run_is_writing_is_not_read(tmp_path):
+    experiment = read_one(write_grid(tmp_path, SMALL))
+    for cell in experiment.cells:
+        cell.run.log.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    assert [curve.steps for curve in read_curves(experiment).values()] == [(1,), (1,)]
+
+
+def test_planned_generations_and_forecasts_are_missed(tmp_path):
+    folder = write_grid(tmp_path, replace(SMALL, seeds=(0, 1)))
+    plan = yaml.safe_load((folder / "experiment.yaml").read_text())
+    plan |= {"generate": ["rewardmath"], "forecast": True}
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(plan))
+    forecast = "there is no forecast from m yet"
+    assert measure(read_one(folder)).missing == (
+        "no run has generated responses for rewardmath yet",
+        forecast,
+    )
+    shares = {"rewardmath": {"correct": 0.25, "initial": 0.5, "n": 8}}
+    (folder / "m/implicit/seed-0/generations.json").write_text(json.dumps(shares))
+    measured = measure(read_one(folder))
+    assert measured.missing == (
+        "m, implicit, seed 1 has not generated responses for rewardmath",
+        forecast,
+    )
+    counts = {(each.found, each.planned) for each in measured.correct_generations.values()}
+    assert counts == {(1, 2)}
+
+
+def test_training_files_of_one_name_are_told_apart(tmp_path):
+    trained = ["/one/train.jsonl", "/two/train.jsonl", ["a.jsonl", "/b/c.jsonl"]]
+    for number, train in enumerate(trained):
+        write_run(tmp_path / str(number), "m", "explicit", 0, {})
+        path = tmp_path / str(number) / "config.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"train": train}))
+    for folders in ([tmp_path], [tmp_path / str(number) for number in range(3)]):
+        assert [each.train for each in read_grids([str(each) for each in folders])] == [
+            "/one/train.jsonl",
+            "/two/train.jsonl",
+            "a.jsonl, c.jsonl",
+        ]
+
+
 def test_scores_in_another_order_are_aligned(tmp_path):
     folder = write_grid(tmp_path, SMALL)
     path = folder / "m/implicit/seed-0/scores/rewardmath.jsonl"
@@ -164,8 +206,8 @@ def test_scores_of_other_data_are_refused(tmp_path):
             "{",
             "rewardmath.jsonl, line 1: not valid JSON",
         ),
-        ("m/explicit/seed-0/log.jsonl", '{"step": 1}\n{', "log.jsonl, line 2: not valid JSON"),
-        ("m/explicit/seed-0/log.jsonl", '{"loss": 1}', "log.jsonl is no training log: 'step'"),
+        ("m/explicit/seed-0/log.jsonl", '{"step": 1}\n{\n', "log.jsonl, line 2: not valid JSON"),
+        ("m/explicit/seed-0/log.jsonl", '{"loss": 1}\n', "log.jsonl is no training log: 'step'"),
         ("m/explicit/seed-0/generations.json", "[]", "generations.json is no file of generations"),
         ("forecasts/m/forecast.json", '{"a": {"explicit": {}}}', "forecast.json is no forecast"),
     ],

@@ -15,7 +15,9 @@ from rewardgap.scores import ScoreRow, read_scores, write_scores
 PAIR = ScoreRow(
     "a", (0.5,), (-1.0,), (12,), (9,), True, {"bag_of_words": ((0.1,), (1 / 3,))}
 )  # fmt: skip
-SEVERAL = ScoreRow("b", (1.0,), (2.0, -0.0, 1e-300), (3,), (4, 5, 6), prompt="9f86d081")
+SEVERAL = ScoreRow(
+    "b", (1.0,), (2.0, -0.0, 1e-300), (3,), (4, 5, 6), prompt="9f86d081", responses="1c8b"
+)
 
 rewards = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=3)
 
@@ -45,6 +47,7 @@ def test_layout_numbers_for_a_pair_and_lists_for_several_responses(tmp_path: Pat
         "tokens_rejected": [4, 5, 6],
         "truncated": False,
         "prompt": "9f86d081",
+        "responses": "1c8b",
     }
 
 

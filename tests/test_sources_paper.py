@@ -344,3 +344,15 @@ def test_real_text_comes_through_unchanged(tmp_path):
         assert {texts(each) for each in found} == {texts(each) for each in expected[subset]}
         short = load(f"{name}:test?path={path}&tokenizer={tokenizer}&test=20")
         assert {texts(each) for each in short} <= {texts(each) for each in found}
+
+
+def test_prepared_ultrafeedback_pairs_are_cleaned_in_their_order(tmp_path):
+    def row(prompt, chosen, rejected):
+        scores = {"score_chosen": chosen, "score_rejected": rejected}
+        return {"prompt": prompt, "chosen": "yes", "rejected": "no", **scores}
+
+    rows = [row("z", 3, 1), row("a", 2, 2), row("Translate b", 3, 1), row("a", 2.5, 2)]
+    path = write(tmp_path / "pairs.jsonl", rows)
+    assert [texts(each)[0] for each in load(f"ultrafeedback:pairs?path={path}")] == ["z", "a"]
+    assert len(load(f"ultrafeedback:pairs?path={path}&limit=1")) == 1
+    assert "name them as ultrafeedback:pairs?path=FILE" in refused("ultrafeedback:pairs")

@@ -24,6 +24,7 @@ from rewardgap.statistics import (
     benjamini_hochberg,
     compare,
     compare_all,
+    count_unshared,
     holm,
     indistinguishable,
     mcnemar,
@@ -168,6 +169,15 @@ def test_records_of_one_prompt_are_tested_as_one() -> None:
     assert comparison.difference.low < apart.difference.low
 
 
+def test_rows_of_the_same_id_and_other_responses_are_different_data() -> None:
+    """Reworded twins keep ids and prompts; files without the hash are believed."""
+    rows = rows_of([RIGHT] * 3)
+    first, second = ([replace(row, responses=told) for row in rows] for told in ("here", "there"))
+    assert count_unshared(first, second) == 6
+    assert count_unshared(first, first) == count_unshared(first, rows) == 0
+    assert list(compare_all({"a": first, "b": rows})) == [("a", "b")]
+
+
 def test_rows_of_the_same_id_and_another_prompt_are_different_data(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -176,7 +186,7 @@ def test_rows_of_the_same_id_and_another_prompt_are_different_data(
     with pytest.raises(UserError, match="6 records are in only one of them"):
         compare(first, second)
     assert compare_all({"a": first, "b": second}) == {}
-    assert caplog.text == ""  # two evaluation sets, not one that is broken
+    assert "not compared with any other, for they rate different records: a, b" in caplog.text
 
 
 @given(st.lists(st.sampled_from([RIGHT, TIE, WRONG]), min_size=1, max_size=12))
@@ -309,8 +319,10 @@ def test_report_as_text(tmp_path: Path) -> None:
     column = lines[0].index("accuracy")
     assert lines[1].startswith(str(good))
     assert lines[1][column:].startswith("1.000 [0.735, 1.000]")
-    assert lines[2][column:].startswith("0.000 [0.000, 0.265]")
-    assert [line.split()[0] for line in lines[3:6]] == [str(other), "longer", "shorter"]
+    assert lines[2].split()[0] == "constant" and lines[2][column:].startswith("0.500 [")
+    assert lines[3][column:].startswith("0.000 [0.000, 0.265]")
+    names = [line.split()[0] for line in lines[5:9]]
+    assert names == [str(other), "longer", "shorter", "constant"]
     assert f"- {good} is more accurate than {bad}: difference 1.000 [" in text
     assert "ahead on 12 and behind on 0 of 12 records, p = 0.00049" in text
 
@@ -342,7 +354,7 @@ def test_report_by_styles(tmp_path: Path) -> None:
     report, text = report_metrics([path], with_styles=True)
     values = {name: found["value"] for name, found in report[str(path)]["styles"].items()}
     assert values == {"easy": 1.0, "normal": 1.0, "hard": 0.0}
-    assert [line.split()[0] for line in text.splitlines()[2:]] == ["easy", "normal", "hard"]
+    assert [line.split()[0] for line in text.splitlines()[2:5]] == ["easy", "normal", "hard"]
     write_scores(path, [ScoreRow("a", (1.0,), (0.0, 2.0))])
     with pytest.raises(UserError, match=r"styles\.jsonl: record 'a' has 1 chosen and 2 rejected"):
         report_metrics([path], with_styles=True)

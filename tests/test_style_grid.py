@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rewardgap.errors import UserError
 from rewardgap.measures import summarise
 from rewardgap.scores import ScoreRow
-from rewardgap.style_grid import style_accuracies
+from rewardgap.style_grid import is_style_grid, style_accuracies
 
 side = st.tuples(*[st.integers(0, 3).map(float)] * 3)
 grids = st.lists(st.tuples(side, side), min_size=1, max_size=6)
@@ -66,7 +66,22 @@ def test_a_row_that_is_no_grid_is_named(
     rows = [*rows_of([((0.0, 1.0), (0.0, 1.0))]), ScoreRow("odd", chosen, rejected)]
     words = f"chat.jsonl: record 'odd' has {len(chosen)} chosen and {len(rejected)} rejected"
     with pytest.raises(UserError, match=words):
-        style_accuracies(rows, "chat.jsonl")
+        style_accuracies(rows, name="chat.jsonl")
+
+
+def test_several_runs_are_averaged_and_differ() -> None:
+    right = rows_of([((1.0, 2.0), (0.0, 0.0))] * 8)
+    wrong = rows_of([((0.0, 0.0), (1.0, 2.0))] * 8)
+    found = style_accuracies(right, wrong)
+    for each in (found.easy, found.normal, found.hard):
+        assert each.value == 0.5 and each.low < 0.4 and each.high > 0.6
+    assert style_accuracies(right, right).hard.value == 1.0
+
+
+def test_what_may_be_a_grid() -> None:
+    assert is_style_grid(rows_of([((0.0, 1.0), (0.0, 1.0))]))
+    assert not is_style_grid(rows_of([((0.0,), (1.0,))]))
+    assert not is_style_grid(rows_of([((0.0, 1.0), (0.0, 1.0)), ((0.0, 1.0), (0.0,))]))
 
 
 def test_no_rows() -> None:

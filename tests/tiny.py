@@ -8,11 +8,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    Gemma3TextConfig,
     GPTNeoXConfig,
     LlamaConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
 )
 
 TEXT = [
@@ -80,6 +82,10 @@ def tiny_config(architecture: str) -> PreTrainedConfig:
             max_window_layers=1,
             tie_word_embeddings=True,
         )
+    if architecture == "qwen3":
+        return Qwen3Config(**shared, num_key_value_heads=2, head_dim=8, tie_word_embeddings=True)
+    if architecture == "gemma3":
+        return Gemma3TextConfig(**shared, num_key_value_heads=2, head_dim=8, sliding_window=16)
     return Gemma2Config(
         **shared,
         num_key_value_heads=2,

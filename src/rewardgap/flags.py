@@ -1,7 +1,8 @@
 """The words of a command line as flags that a parser of typed keys takes, and its complaints.
 
 Dashes in a flag stand for the underscores of its key, a bare boolean flag is true, a list takes
-words up to the next flag, and bare words go to a key that is named for them.
+words up to the next flag, and bare words go to a key that is named for them. A dot goes into a
+mapping, or joins the words of a key; an inner one becomes a slash.
 """
 
 import json
@@ -62,7 +63,10 @@ def _flag(word: str, rest: deque[str], keys: Keys) -> list[str]:
     field = keys.fields.get(key) or keys.settings.get(key)
     if key in keys.settings and key not in keys.fields:
         key = f"settings.{key}"
-    flag = f"--{key}{dot}{name}"
+    if f"{key}_{name}" in keys.fields:
+        key, dot, name = f"{key}_{name}", "", ""
+    # Parsers keep only the last of several keys in an inner mapping.
+    flag = f"--{key}{dot}{name.replace('.', '/')}"
     if equals:
         return [f"{flag}={value}"]
     types = _alternatives(field.type) if field else ()

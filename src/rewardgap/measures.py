@@ -143,14 +143,15 @@ def baseline_rewards(rows: Sequence[ScoreRow]) -> dict[str, list[RecordRewards]]
     """Rewards of the content-blind rules that every row has.
 
     `longer` rewards a response by its tokens, `shorter` by their negative; then the rules
-    stored in the rows themselves.
+    stored in the rows themselves, and `constant`, for which all responses are equal.
     """
     rules: dict[str, list[RecordRewards]] = {}
     if all(row.tokens_chosen for row in rows):
         rules["longer"] = [_lengths(row, sign=1) for row in rows]
         rules["shorter"] = [_lengths(row, sign=-1) for row in rows]
     stored = [name for name in rows[0].baselines if all(name in row.baselines for row in rows)]
-    return rules | {name: [row.baselines[name] for row in rows] for name in stored}
+    rules |= {name: [row.baselines[name] for row in rows] for name in stored}
+    return rules | {"constant": [_equal(row) for row in rows]}
 
 
 def _lengths(row: ScoreRow, sign: int) -> RecordRewards:
@@ -158,6 +159,10 @@ def _lengths(row: ScoreRow, sign: int) -> RecordRewards:
         tuple(float(sign * tokens) for tokens in row.tokens_chosen),
         tuple(float(sign * tokens) for tokens in row.tokens_rejected),
     )
+
+
+def _equal(row: ScoreRow) -> RecordRewards:
+    return (0.0,) * len(row.scores_chosen), (0.0,) * len(row.scores_rejected)
 
 
 @dataclass(frozen=True)

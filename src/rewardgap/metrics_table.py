@@ -40,7 +40,9 @@ def report_metrics(
     """
     files = {str(path): read_scores(path) for path in paths}
     summaries = {name: summarise(rows) for name, rows in files.items()}
-    styles = {name: style_accuracies(rows, name) for name, rows in files.items() if with_styles}
+    styles = {
+        name: style_accuracies(rows, name=name) for name, rows in files.items() if with_styles
+    }
     comparisons = compare_all(files)
     report = {name: summary.to_json() for name, summary in summaries.items()}
     for name, accuracies in styles.items():

@@ -58,7 +58,7 @@ def _metadata(config: TrainConfig, summaries: Summaries) -> dict[str, Any]:
     results = [
         {
             "task": {"type": "reward-modeling", "name": "Preference ranking"},
-            "dataset": {"type": config.eval.get(name, name), "name": name},
+            "dataset": {"type": _data(config.eval.get(name, name)), "name": name},
             "metrics": [
                 {"type": metric, "name": metric, "value": round(summary[metric]["value"], 4)}
                 for metric in ("accuracy", "margin")
@@ -84,7 +84,13 @@ def _base(config: TrainConfig) -> str:
 
 
 def _joined(names: str | list[str]) -> str:
-    return names if isinstance(names, str) else ", ".join(names)
+    return _data(names) if isinstance(names, str) else ", ".join(map(_data, names))
+
+
+def _data(spec: str) -> str:
+    """A data specification without places on this machine: no options, of a path the last name."""
+    name = spec.partition("?")[0]
+    return Path(name).name if Path(name).expanduser().exists() else name
 
 
 def _automatic_class(folder: Path) -> str | None:

@@ -117,6 +117,11 @@ def prompt_id(prompt: Response) -> str:
     return _hash(_plain(prompt))
 
 
+def responses_id(record: "Record") -> str:
+    """Hash a record's responses likewise: data may have been reworded or edited under one id."""
+    return _hash([[_plain(each) for each in side] for side in (record.chosen, record.rejected)])
+
+
 def _plain(messages: Response) -> list[list[str]]:
     return [[message.role, message.content] for message in messages]
 

@@ -4,7 +4,8 @@ One JSON object a line::
 
     {"id": "a", "scores_chosen": 0.5, "scores_rejected": -1.0,
      "tokens_chosen": 12, "tokens_rejected": 9, "truncated": false,
-     "baselines": {"bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65"}
+     "baselines": {"bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
+     "responses": "1c8bfe8f801d7974"}
 
 A record of several responses has lists in place of the numbers. Rewards are raw, never squashed.
 """
@@ -40,6 +41,7 @@ class ScoreRow:
         baselines: Rewards that content-blind rules give to the same responses, by rule.
         prompt: The same for records of the same prompt, such as a hash of it; empty where a file
             does not say.
+        responses: The same for records of the same responses, likewise.
 
     Raises:
         UserError: For a reward that is not finite, a side without a reward, or lists of
@@ -54,6 +56,7 @@ class ScoreRow:
     truncated: bool = False
     baselines: Mapping[str, RecordRewards] = field(default_factory=dict)
     prompt: str = ""
+    responses: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no metric can be computed from."""
@@ -131,8 +134,9 @@ def _to_json(row: ScoreRow) -> dict[str, Any]:
             name: {"chosen": side(chosen), "rejected": side(rejected)}
             for name, (chosen, rejected) in row.baselines.items()
         }
-    if row.prompt:
-        fields["prompt"] = row.prompt
+    for key, digest in (("prompt", row.prompt), ("responses", row.responses)):
+        if digest:
+            fields[key] = digest
     return fields
 
 
@@ -186,7 +190,8 @@ def _parse_row(fields: object) -> ScoreRow:
         tokens_rejected=_values(fields, "tokens_rejected", _length) if has_tokens else (),
         truncated=_flag(fields.get("truncated", False)),
         baselines={name: _baseline(name, sides) for name, sides in baselines.items()},
-        prompt=_prompt(fields.get("prompt")),
+        prompt=_digest(fields, "prompt"),
+        responses=_digest(fields, "responses"),
     )
 
 
@@ -214,11 +219,12 @@ def _identifier(fields: Mapping[str, Any]) -> str:
     return str(value)
 
 
-def _prompt(value: object) -> str:
+def _digest(fields: Mapping[str, Any], key: str) -> str:
+    value = fields.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f"'prompt' must be a string, not {type(value).__name__}; or leave it out")
+        raise UserError(f"{key!r} must be a string, not {type(value).__name__}; or leave it out")
     return value
 
 

@@ -14,7 +14,7 @@ from rewardgap.devices import autocast, choose_device, choose_dtype
 from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import KindOptions, RewardModel
 from rewardgap.progress import progress
-from rewardgap.records import Message, Record, prompt_id
+from rewardgap.records import Message, Record, prompt_id, responses_id
 from rewardgap.reference import Reference
 from rewardgap.runs import Run
 from rewardgap.saved import Card, check_initial_model, find_saved, load_reward_model, read_card
@@ -149,6 +149,7 @@ def _score_row(
         truncated=tree.truncated,
         baselines=baselines,
         prompt=prompt_id(record.prompt),
+        responses=responses_id(record),
     )
 
 

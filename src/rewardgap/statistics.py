@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rewardgap.bootstrap import (
     MOST_CLUSTERS,
+    Clusters,
     FloatArray,
     cluster_totals,
     join_clusters,
@@ -45,8 +46,9 @@ class Comparison:
         difference: First accuracy minus second, with a 95 % interval over records.
         mcnemar_p: Two-sided p-value of McNemar's exact test.
         permutation_p: Two-sided p-value of the paired permutation test, see `sign_flip_test`.
-        holm_p: `mcnemar_p` adjusted for all the comparisons made together, see `holm`.
-        bh_p: `mcnemar_p` adjusted likewise, see `benjamini_hochberg`.
+        holm_p: `mcnemar_p` (of `compare_gains`: `permutation_p`) adjusted for all the comparisons
+            made together, see `holm`.
+        bh_p: The same adjusted likewise, see `benjamini_hochberg`.
     """
 
     n: int
@@ -89,7 +91,7 @@ def compare(
         seed: Of the resamples.
 
     Raises:
-        UserError: If the records differ, by id or by prompt; names the two files and how many
+        UserError: If the records differ, by id or by their texts; names the two files and how many
             records only one of them has.
     """
     if mismatch := count_unshared(first, second):
@@ -98,19 +100,36 @@ def compare(
             "them; score both models on the same data"
         )
     first, second = (sorted(rows, key=lambda row: row.id) for rows in (first, second))
-    clusters = prompt_clusters(first)
     gains = record_accuracies([row.scores for row in first])
     gains = gains - record_accuracies([row.scores for row in second])
-    by_prompt = cluster_totals(gains[:, None], clusters)[:, 0]
-    p_value = mcnemar(*_count_signs(by_prompt))
-    wins, losses = _count_signs(gains)
+    found = compare_gains(gains, prompt_clusters(first), seed)
+    return replace(found, holm_p=found.mcnemar_p, bh_p=found.mcnemar_p)
+
+
+def compare_gains(gains: FloatArray, clusters: Clusters, seed: int = 0) -> Comparison:
+    """The comparison whose difference is the mean of `gains`, with p-values not yet adjusted.
+
+    `holm_p` and `bh_p` are of the permutation test: over several runs records differ in how much
+    is gained on them, which the signs that McNemar's test counts do not say.
+
+    Args:
+        gains: By how much a record is ranked better by the first than by the second, in [-1, 1];
+            shape (records,), or (records, runs): tests are of each record's mean over runs, the
+            interval is over records and runs.
+        clusters: The prompt of each record, shape (records,).
+        seed: Of the resamples.
+    """
+    by_record = gains.reshape(len(gains), -1).mean(axis=1)
+    by_prompt = cluster_totals(by_record[:, None], clusters)[:, 0]
+    p_value = sign_flip_test(by_prompt, seed)
+    wins, losses = _count_signs(by_record)
     return Comparison(
         n=len(gains),
         wins=wins,
         losses=losses,
         difference=mean_interval(gains, clusters, seed, support=(-1.0, 1.0)),
-        mcnemar_p=p_value,
-        permutation_p=sign_flip_test(by_prompt, seed),
+        mcnemar_p=mcnemar(*_count_signs(by_prompt)),
+        permutation_p=p_value,
         holm_p=p_value,
         bh_p=p_value,
     )
@@ -123,16 +142,18 @@ def _count_signs(gains: FloatArray) -> tuple[int, int]:
 def count_unshared(first: Sequence[ScoreRow], second: Sequence[ScoreRow]) -> int:
     """Number of records that only one of the two sets of scores has.
 
-    A record is known by its id and, where both sets tell it, by its prompt: files whose ids are
-    line numbers have the same ids, whatever the data.
+    A record is known by its id and, where both sets tell them, by its prompt and its responses:
+    files whose ids are line numbers have the same ids, whatever the data.
     """
-    ours, theirs = ({row.id: row.prompt for row in rows} for rows in (first, second))
-    other = [
-        name
-        for name in ours.keys() & theirs.keys()
-        if ours[name] != theirs[name] and ours[name] and theirs[name]
-    ]
+    ours, theirs = ({row.id: row for row in rows} for rows in (first, second))
+    other = [name for name in ours.keys() & theirs.keys() if _differ(ours[name], theirs[name])]
     return len(ours.keys() ^ theirs.keys()) + 2 * len(other)
+
+
+def _differ(row: ScoreRow, other: ScoreRow) -> bool:
+    """Whether two rows of one id are known to rate other texts."""
+    told = ((row.prompt, other.prompt), (row.responses, other.responses))
+    return any(ours and theirs and ours != theirs for ours, theirs in told)
 
 
 def compare_all(
@@ -141,15 +162,21 @@ def compare_all(
     """Compare every two files of the same records, and adjust the p-values for all comparisons.
 
     Files of other records (another evaluation set) are not compared, with a warning where they
-    share some; fewer than two files give nothing.
+    share some, and where a file shares none with any; fewer than two files give nothing.
     """
     comparisons: dict[tuple[str, str], Comparison] = {}
+    alone = set(files)
     for a, b in combinations(files, 2):
         unshared = count_unshared(files[a], files[b])
         if not unshared:
             comparisons[a, b] = compare(files[a], files[b], (a, b), seed)
+            alone -= {a, b}
         elif unshared < len(files[a]) + len(files[b]):
             logger.warning("%s and %s are not compared: %d records are in only one", a, b, unshared)
+            alone -= {a, b}
+    if alone and len(files) > 1:
+        names = ", ".join(sorted(alone))
+        logger.warning("not compared with any other, for they rate different records: %s", names)
     p_values = [comparison.mcnemar_p for comparison in comparisons.values()]
     adjusted = zip(holm(p_values), benjamini_hochberg(p_values), strict=True)
     return {

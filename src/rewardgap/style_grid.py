@@ -1,6 +1,6 @@
 """Accuracy where style helps and where it misleads: RM-Bench's grids of styles."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,33 +26,40 @@ class StyleAccuracies:
     hard: Interval
 
 
+def is_style_grid(rows: Sequence[ScoreRow]) -> bool:
+    """Whether all rows may be grids of styles: as many chosen as rejected rewards, at least two."""
+    return all(len(row.scores_chosen) == len(row.scores_rejected) >= 2 for row in rows)
+
+
 def style_accuracies(
-    rows: Sequence[ScoreRow], name: str = "the scores", seed: int = 0
+    *runs: Sequence[ScoreRow], name: str = "the scores", seed: int = 0
 ) -> StyleAccuracies:
     """Easy, normal and hard accuracy of k × k grids of styles, as RM-Bench defines them.
 
     Args:
-        rows: Each with the rewards of k chosen and k rejected responses, both from the plainest
-            style to the most elaborate: concise, detailed, detailed with markdown.
+        runs: Rows of the same records by one or several runs, each with the rewards of k chosen and
+            k rejected responses, both from the plainest style to the most elaborate: concise,
+            detailed, detailed with markdown. Values are means over runs, intervals over both.
         name: How errors name the rows.
         seed: Of the resamples.
 
     Raises:
         UserError: If a row is no square grid of two styles or more; names it.
     """
-    if not rows:
+    if not all(runs):
         raise UserError(f"{name} has no rows")
-    rows = sorted(rows, key=lambda row: row.id)
-    grids = [_verdicts(row, name) for row in rows]
-    clusters = prompt_clusters(rows)
+    ordered = [sorted(rows, key=lambda row: row.id) for rows in runs]
+    grids = [[_verdicts(row, name) for row in rows] for rows in ordered]
+    clusters = prompt_clusters(ordered[0])
 
-    def interval(values: list[float]) -> Interval:
-        return mean_interval(np.array(values), clusters, seed)
+    def interval(accuracy: Callable[[FloatArray], float]) -> Interval:
+        values = np.array([[accuracy(grid) for grid in some] for some in grids])
+        return mean_interval(values[0] if len(runs) == 1 else values.T, clusters, seed)
 
     return StyleAccuracies(
-        easy=interval([grid[np.tril_indices_from(grid, -1)].mean() for grid in grids]),
-        normal=interval([grid.diagonal().mean() for grid in grids]),
-        hard=interval([grid[np.triu_indices_from(grid, 1)].mean() for grid in grids]),
+        easy=interval(lambda grid: float(grid[np.tril_indices_from(grid, -1)].mean())),
+        normal=interval(lambda grid: float(grid.diagonal().mean())),
+        hard=interval(lambda grid: float(grid[np.triu_indices_from(grid, 1)].mean())),
     )
 
 

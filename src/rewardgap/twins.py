@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewardgap.bootstrap import mean_interval
+from rewardgap.bootstrap import FloatArray, mean_interval
 from rewardgap.errors import UserError
 from rewardgap.measures import Interval, prompt_clusters, record_accuracies
 from rewardgap.scores import RecordRewards, ScoreRow
+from rewardgap.statistics import Comparison, compare_gains
+
+Twins = tuple[Sequence[ScoreRow], Sequence[ScoreRow]]
+"""A model's rows of a set and of its shifted twin, whose row i rewords row i of the original."""
 
 
 @dataclass(frozen=True)
@@ -16,16 +20,24 @@ class Drop:
     """What a shift costs, paired by record.
 
     Attributes:
-        n: Number of records.
-        drop: Accuracy on the original set minus accuracy on the shifted one, with a 95 % interval.
+        loss: The accuracy on the original set compared with that on the shifted one.
         flip_rate: Share of chosen x rejected pairs that are ranked rightly in one of the sets and
             wrongly in the other; between a tie and either of these it is half a flip. A shift can
             turn many verdicts, in both directions, and cost no accuracy.
     """
 
-    n: int
-    drop: Interval
+    loss: Comparison
     flip_rate: Interval
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return self.loss.n
+
+    @property
+    def drop(self) -> Interval:
+        """Accuracy on the original set minus accuracy on the shifted one."""
+        return self.loss.difference
 
 
 def drop(
@@ -34,27 +46,38 @@ def drop(
     names: tuple[str, str] = ("the original scores", "the shifted scores"),
     seed: int = 0,
 ) -> Drop:
-    """Compare a model's scores of a set with those of its shifted twin.
+    """The drop of one model, see `drop_of_runs`."""
+    return drop_of_runs([(original, shifted)], names, seed)
+
+
+def drop_of_runs(runs: Sequence[Twins], names: tuple[str, str], seed: int = 0) -> Drop:
+    """Compare the scores that models give to a set with those that they give to its shifted twin.
 
     Args:
-        original: Rows of the original set, in the order of its records.
-        shifted: Rows of the twin; row i rates the reworded responses of row i of the original.
-        names: How errors name the two.
+        runs: The rows of each model, at least one; those of every model in the same order.
+        names: How errors name the two sets.
         seed: Of the resamples.
 
     Raises:
         UserError: If the rows do not correspond; names the sets and the first row that does not.
     """
-    _check_twins(original, shifted, names)
-    before, after = ([row.scores for row in rows] for rows in (original, shifted))
-    clusters = prompt_clusters(original)
-    losses = record_accuracies(before) - record_accuracies(after)
-    flips = np.array([_flipped(*pair) for pair in zip(before, after, strict=True)])
+    for original, shifted in runs:
+        _check_twins(original, shifted, names)
+    clusters = prompt_clusters(runs[0][0])
+    losses, flips = zip(*(_changes(*pair) for pair in runs), strict=True)
     return Drop(
-        n=len(original),
-        drop=mean_interval(losses, clusters, seed, support=(-1.0, 1.0)),
-        flip_rate=mean_interval(flips, clusters, seed),
+        loss=compare_gains(np.stack(losses, axis=1), clusters, seed),
+        flip_rate=mean_interval(np.stack(flips, axis=1), clusters, seed),
     )
+
+
+def _changes(
+    original: Sequence[ScoreRow], shifted: Sequence[ScoreRow]
+) -> tuple[FloatArray, FloatArray]:
+    """Accuracy that each record loses, and the share of its verdicts that turn, (records,) each."""
+    before, after = ([row.scores for row in rows] for rows in (original, shifted))
+    flips = np.array([_flipped(*pair) for pair in zip(before, after, strict=True)])
+    return record_accuracies(before) - record_accuracies(after), flips
 
 
 def _check_twins(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rewardgap.configs.shared import ComputeConfig, KindConfig, at_least
+from rewardgap.configs.shared import ComputeConfig, KindConfig, at_least, positive
 from rewardgap.errors import UserError
 
 Level = Literal["last-layer", "gradients"]
@@ -33,6 +33,8 @@ class ForecastConfig(ComputeConfig):
     """training loss of a pair at which training is expected to stop"""
     memory: float = 1.0
     """GiB for the gradients of the training pairs; where they need more they are sketched"""
+    exact: bool = False
+    """keep gradients whole, which suits small data; refused where memory is too small"""
     seed: int = 0
     """seed of the sketches and of a new head"""
 
@@ -40,14 +42,11 @@ class ForecastConfig(ComputeConfig):
         """Refuse values that leave nothing to forecast."""
         at_least(self, 1, "token_budget")
         at_least(self, 0, "seed")
-        if self.memory <= 0:
-            raise UserError(f"memory must be positive; it is {self.memory}")
+        positive(self, "beta", "loss", "memory")
         if not self.eval:
             raise UserError("name at least one evaluation set, as --eval.NAME DATA")
         if not self.kinds:
             raise UserError("kinds must name at least one kind of reward model")
-        if self.loss <= 0:
-            raise UserError(f"loss must be positive; it is {self.loss}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +80,7 @@ class ExplainConfig(KindConfig, ComputeConfig):
 
     def __post_init__(self) -> None:
         """Refuse values that show nothing, and a page that would be its own JSON file."""
+        super().__post_init__()
         at_least(self, 1, "top", "token_budget", "max_pairs")
         at_least(self, 0, "seed")
         if not self.out.endswith((".html", ".htm")):

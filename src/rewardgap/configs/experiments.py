@@ -17,6 +17,10 @@ class RunConfig:
     """YAML file of the experiment"""
     out: str
     """folder of experiment.yaml and of a run folder for each model, kind and seed"""
+    name: str | None = None
+    """name, instead of the experiment's; with other training data by default named after them"""
+    claim: str | None = None
+    """what it shows, instead of the experiment's claim"""
     profile: str | None = None
     """one of the experiment's profiles, such as small"""
     data_dir: str | None = None
@@ -29,8 +33,11 @@ class RunConfig:
     """seeds, instead of the experiment's"""
     train: str | list[str] | None = None
     """training data, instead of the experiment's"""
-    eval: dict[str, str] = field(default_factory=dict)
-    """other data for some of the evaluation sets, as --eval.NAME DATA"""
+    train_name: str | None = None
+    """name of the training data, by default that of their file or source"""
+    eval: dict[str, Any] = field(default_factory=dict)
+    """other data for an evaluation set as --eval.NAME DATA, or any key as --eval.NAME.KEY VALUE,
+    which with a category also adds a set"""
     train_rows: int | None = None
     """only the first rows of each file or source of training data"""
     eval_rows: int | None = None

@@ -21,6 +21,10 @@ class KindConfig:
     verification_prompt: str | None = None
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
 
+    def __post_init__(self) -> None:
+        """Refuse a factor that would turn rewards around or into nothing."""
+        positive(self, "beta")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
@@ -54,3 +58,15 @@ def at_least(config: object, least: int, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"{name} must be at least {least}; it is {value}")
+
+
+def positive(config: object, *names: str) -> None:
+    """Refuse a value that is not positive; None is not a value.
+
+    Raises:
+        UserError: one of the named keys is zero, negative or not a number.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise UserError(f"{name} must be positive; it is {value}")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rewardgap.configs.shared import ComputeConfig, Device, Dtype, KindConfig, at_least
+from rewardgap.configs.shared import ComputeConfig, Device, Dtype, KindConfig, at_least, positive
 from rewardgap.errors import UserError
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -56,12 +56,10 @@ class TrainConfig(KindConfig, ComputeConfig):
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
+        super().__post_init__()
         at_least(self, 1, "epochs", "batch_size", "token_budget", "max_steps")
         at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
-        for key in ("learning_rate", "max_grad_norm"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise UserError(f"{key} must be positive; it is {value}")
+        positive(self, "learning_rate", "max_grad_norm")
         for name in self.eval:
             if not name or "/" in name or name.startswith("."):
                 raise UserError(f"eval has the name {name!r}, which cannot name a score file")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rewardgap.configs import RunConfig
 from rewardgap.experiments.cells import Cell
-from rewardgap.experiments.data import find_evaluation_data, find_training_data
+from rewardgap.experiments.data import check_twins, find_evaluation_data, find_training_data
 from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_estimates
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.generation import find_check
@@ -55,12 +55,14 @@ def run(config: RunConfig) -> Plan:
     grid = plan(experiment, config.out, train, held_out)
     for name in experiment.generate:
         find_check(held_out[name])
+    shared, told = Shared(), grid.config(first := next(iter(grid.cells)), first.model)
+    check_twins(experiment, held_out, lambda spec: shared.records(spec, told.identical_pairs))
     weights = not config.dry_run
     work = Work(
         grid=grid,
         folders={name: locate_model(model, weights) for name, model in grid.models.items()},
         tokens=added_tokens([*([train] if isinstance(train, str) else train), *held_out.values()]),
-        shared=Shared(),
+        shared=shared,
     )
     estimates = _estimate_all(work)
     table = format_estimates([(c.folder, _state(work, c), e) for c, e in estimates.items()])

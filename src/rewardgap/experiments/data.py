@@ -1,11 +1,12 @@
 """From the sets that an experiment names to specifications that `rewardgap.sources` loads."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rewardgap.errors import UserError
 from rewardgap.experiments.experiment import EvaluationSet, Experiment, TrainingSet
+from rewardgap.records import Record
 
 LOCAL_FILE = re.compile(r"\$data_dir/([^?&]+)")
 
@@ -31,6 +32,37 @@ def find_evaluation_data(experiment: Experiment, data_dir: str | None) -> dict[s
         name: _limit(_find(name, each, data_dir)[0], experiment.eval_rows)
         for name, each in experiment.eval.items()
     }
+
+
+def check_twins(
+    experiment: Experiment, held_out: Mapping[str, str], read: Callable[[str], Sequence[Record]]
+) -> None:
+    """Refuse sets whose rows do not reword those of the set whose twins they are said to be.
+
+    Args:
+        experiment: Names the twins.
+        held_out: A specification for each evaluation set.
+        read: Gives the records of a specification.
+
+    Raises:
+        UserError: The rows of one have other prompts, or other numbers of responses.
+    """
+    for name, original in ((name, each.twin_of) for name, each in experiment.eval.items()):
+        if original is None:
+            continue
+        rows, others = (list(map(_what_twins_share, read(held_out[n]))) for n in (name, original))
+        if rows != others:
+            differing = [row != other for row, other in zip(rows, others, strict=False)]
+            row = (differing.index(True) if True in differing else len(differing)) + 1
+            raise UserError(
+                f"{name}: its rows do not reword those of {original}: row {row} has another prompt "
+                f"or number of responses in {held_out[name]} than in {held_out[original]}; give "
+                f"both with --eval.{original} and --eval.{name}, or --eval.{name}.twin_of null"
+            )
+
+
+def _what_twins_share(record: Record) -> tuple[object, ...]:
+    return record.prompt, len(record.chosen), len(record.rejected)
 
 
 def _find(name: str, data: TrainingSet | EvaluationSet, data_dir: str | None) -> list[str]:

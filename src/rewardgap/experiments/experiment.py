@@ -11,6 +11,7 @@ from rewardgap.configs import RunConfig, TrainConfig
 from rewardgap.errors import UserError
 from rewardgap.flags import explain_mismatch
 from rewardgap.kinds import KINDS
+from rewardgap.sources.spec import parse_spec
 
 Category = Literal["in-distribution", "token-level", "domain"]
 Values = Mapping[str, Any]
@@ -119,21 +120,30 @@ def read_experiment(config: RunConfig) -> Experiment:
     """
     where = config.experiment
     values = _read_yaml(Path(where))
-    profiles = values.pop("profiles", {})
+    profiles = values.pop("profiles", None) or {}
+    if not isinstance(profiles, dict) or not all(isinstance(p, dict) for p in profiles.values()):
+        raise UserError(f"{where}: profiles must be keys and values under each profile's name")
     if config.profile is not None:
         if config.profile not in profiles:
             known = ", ".join(profiles) or "none"
             raise UserError(f"{where}: unknown profile {config.profile!r}; the profiles: {known}")
         values = _merge(values, profiles[config.profile])
-    known_sets = values.get("eval") or {}
-    _refuse_unknown(config.eval, known_sets, "evaluation set", where)
-    experiment = _check_form(_merge(values, _overrides(config)), where)
+    given = _overrides(config)
+    unknown = [name for name, each in given["eval"].items() if "category" not in each]
+    _refuse_unknown(unknown, values.get("eval") or {}, "evaluation set", where)
+    named = _name_training(_merge(values, given), values, config)
+    experiment = _check_form(named, where)
     _check_names(experiment, where)
     return replace(experiment, profile=config.profile)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """The values of a file, over those of the file that it names as its `base`."""
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a file, over those of the file that it names as its `base`.
+
+    `above` are the files that are based on it.
+    """
+    if path.resolve() in above:
+        raise UserError(f"{path}: is its own base; name another, or leave `base` out")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -143,7 +153,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no experiment: write keys and values")
     base = values.pop("base", None)
-    return values if base is None else _merge(_read_yaml(path.parent / base), values)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base must name a file, not {base!r}")
+    return _merge(_read_yaml(path.parent / base, (*above, path.resolve())), values)
 
 
 def _merge(values: Values, others: Any) -> dict[str, Any]:
@@ -157,13 +171,36 @@ def _merge(values: Values, others: Any) -> dict[str, Any]:
 
 def _overrides(config: RunConfig) -> dict[str, Any]:
     """What the flags say, in the shape of the file."""
-    keys = ("models", "kinds", "seeds", "train_rows", "eval_rows", "variations", "generate")
-    given: dict[str, Any] = {key: getattr(config, key) for key in (*keys, "forecast")}
+    keys = ("name", "claim", "models", "kinds", "seeds", "train_rows", "eval_rows", "variations")
+    given: dict[str, Any] = {key: getattr(config, key) for key in (*keys, "generate", "forecast")}
     given = {key: value for key, value in given.items() if value is not None}
     if config.train is not None:
         given["train"] = {"data": config.train, "local": None}
-    given["eval"] = {name: {"data": data, "local": None} for name, data in config.eval.items()}
-    return given | {"settings": config.settings}
+    sets: dict[str, dict[str, Any]] = {}
+    for path, value in config.eval.items():
+        name, _, inner = path.partition("/")
+        form = value if isinstance(value, dict) else {"data": value}
+        changed = {inner: value} if inner else form
+        replaced = {"local": None} if "data" in changed else {}
+        sets[name] = sets.get(name, {}) | replaced | changed
+    return given | {"eval": sets, "settings": config.settings}
+
+
+def _name_training(given: Values, file: Values, config: RunConfig) -> dict[str, Any]:
+    """The values with names that fit other training data than the file's.
+
+    Under the file's own name a report would set the paper's numbers beside them.
+    """
+    if config.train_name is None and config.train is None:
+        return dict(given)
+    specs = [config.train] if isinstance(config.train, str) else config.train or []
+    source = " + ".join(Path(parse_spec(spec).where).name for spec in specs)
+    name = config.train_name or source
+    own = isinstance(file.get("train"), dict) and file["train"].get("name")
+    named = _merge(given, {"train": {"name": name}})
+    if config.name is None and name != own:
+        named["name"] = f"{given.get('name')} on {name}"
+    return named
 
 
 def _check_form(values: dict[str, Any], where: str) -> Experiment:

@@ -1,6 +1,9 @@
 """A grid's folder: `experiment.yaml`, a run folder for each cell, and what they share."""
 
-from collections.abc import Mapping
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +102,25 @@ def open_grid(grid: Grid) -> None:
     Raises:
         UserError: the folder holds another experiment, or files that are none.
     """
-    path = grid.folder / "experiment.yaml"
+    if grid.folder.is_file():
+        raise UserError(f"{grid.folder} is a file; choose another out")
+    with alone(grid.folder):
+        _write(grid, grid.folder / "experiment.yaml")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make a folder and wait until no other process is in here with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(grid: Grid, path: Path) -> None:
     wanted = _to_yaml(grid)
     if path.exists():
         known = _read(path)
@@ -118,8 +139,6 @@ def open_grid(grid: Grid) -> None:
 
 
 def _is_taken(folder: Path) -> bool:
-    if not folder.is_dir():
-        return folder.exists()
     return any(not path.name.endswith(".unfinished") for path in folder.iterdir())
 
 

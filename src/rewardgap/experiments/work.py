@@ -19,7 +19,7 @@ from rewardgap.errors import UserError, first_line
 from rewardgap.experiments.cells import Cell
 from rewardgap.experiments.estimates import Estimate
 from rewardgap.experiments.generation import Sampling, answer, find_check, share_correct
-from rewardgap.experiments.grid import Grid
+from rewardgap.experiments.grid import Grid, alone
 from rewardgap.experiments.initial import extend_model
 from rewardgap.forecasting import forecast
 from rewardgap.forecasting.readouts import READOUTS
@@ -84,15 +84,26 @@ class Work:
             self._generate(cell, config)
 
     def forecast(self, model: str) -> None:
-        """Forecast a language model's kinds, unless none can be or it was done before."""
+        """Forecast those of a language model's kinds that can be, unless it was done before."""
         out = self.grid.forecast(model)
         cells = [cell for cell in self.grid.cells if cell.model == model and not cell.variation]
         kinds = list(dict.fromkeys(cell.kind for cell in cells if cell.kind in READOUTS))
-        if not kinds or (out / "forecast.json").exists():
+        if kinds:
+            with alone(out):
+                self._forecast(model, kinds, cells[0])
+
+    def _forecast(self, model: str, kinds: list[str], cell: Cell) -> None:
+        """Forecast all kinds together with those known before, if some are new."""
+        out = self.grid.forecast(model)
+        path = out / "forecast.json"
+        sets = json.loads(path.read_text(encoding="utf-8")).values() if path.exists() else ()
+        known = list(dict.fromkeys(kind for figures in sets for kind in figures))
+        if set(kinds) <= set(known):
             return
-        config, initial = self.config(cells[0]), str(self._initial(model))
+        kinds = list(dict.fromkeys([*known, *kinds]))
+        config, initial = self.config(cell), str(self._initial(model))
         told = {key: getattr(config, key) for key in COMMON if hasattr(config, key)}
-        forecast(ForecastConfig(model=initial, out=str(out), kinds=kinds, **told))
+        forecast(ForecastConfig(model=initial, out=str(out), kinds=kinds, **told), self.shared)
 
     def _initial(self, model: str) -> Path:
         """The folder of an initial language model that knows the data's tokens."""

@@ -39,8 +39,9 @@ def explain(config: ExplainConfig) -> Path:
         the page's path.
 
     Raises:
-        UserError: no such record, the model or its initial model cannot be read, or the training
-            data cannot.
+        UserError: no such record, or the model, the training data or a reference that is named
+            cannot be read. An initial model that is gone is an obstacle that the page tells, unless
+            the rewards themselves need it.
     """
     record = _find(config.data, config.id, config)
     twin = _find_twin(config, record)
@@ -89,6 +90,11 @@ def _obstacle(config: ExplainConfig, card: Card, run: Mapping[str, Any], model: 
         return "The model is no run's, so its training pairs are not known: name them with --train."
     if not (config.reference or card.initial_model):
         return "The language model that training began with is not known: name it with --reference."
+    if config.reference is None:
+        try:
+            check_initial_model(card)
+        except UserError as error:
+            return f"The language model that training began with cannot be read: {error}."
     return ""
 
 
@@ -96,9 +102,8 @@ def _measure(
     config: ExplainConfig, card: Card, run: Mapping[str, Any], record: Record
 ) -> Influence | None:
     """Contributions of the training pairs, under the model that training began with."""
-    if config.reference is not None:
-        card = replace(card, initial_model=config.reference, initial_fingerprint=None)
-    folder = check_initial_model(card)
+    where = config.reference or card.initial_model  # looked at already, see `_obstacle`
+    folder = check_initial_model(replace(card, initial_model=where, initial_fingerprint=None))
     options = replace(card.options, seed=run.get("seed", 0))
     model = find_kind(card.kind).initialise(folder, Template.load(folder), options, torch.float32)
     model.to(choose_device(config.device)).eval()

@@ -37,19 +37,18 @@ from rewardgap.forecasting.outcome import EvaluationSet, Trained, predict, token
 from rewardgap.forecasting.passes import Amount, Pass, Reader
 from rewardgap.forecasting.problem import Cache, Data, Problem, pose
 from rewardgap.forecasting.readouts import Readout, find_readout
-from rewardgap.forecasting.sketch import Limits
-from rewardgap.forecasting.verdict import Outcomes, conclude, format_table
+from rewardgap.forecasting.sketch import GIB, Limits
+from rewardgap.forecasting.verdict import Outcomes, conclude, describe_sketches, format_table
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.models import fingerprint, locate_model
 from rewardgap.records import Record
 from rewardgap.scores import RecordRewards
+from rewardgap.shared import Shared
 from rewardgap.sources import load as load_records
 from rewardgap.storage import cache_folder, write_text
 from rewardgap.template import Template
-
-GIB = 2**30
 
 Passes = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
 Refinement = Callable[[Problem, Points, Readout, Reader, Data], Problem]
@@ -84,7 +83,7 @@ class Forecast:
 
     Attributes:
         outcomes: by evaluation set and kind.
-        table: the accuracies, as text.
+        table: the accuracies, as text, and what is kept of the gradients.
         verdict: which kind to train, and where it is expected to fail, in words.
     """
 
@@ -93,8 +92,10 @@ class Forecast:
     verdict: str
 
 
-def forecast(config: ForecastConfig) -> Forecast:
+def forecast(config: ForecastConfig, shared: Shared | None = None) -> Forecast:
     """Forecast every kind on every evaluation set.
+
+    `shared` keeps the evaluation sets for other work on the same data.
 
     Writes `config.yaml`, `forecast.json` ({set: {kind: figures}}) and `forecast.txt` into `out`.
 
@@ -103,14 +104,14 @@ def forecast(config: ForecastConfig) -> Forecast:
     """
     for kind in config.kinds:
         find_readout(kind)
-    data = _load(config)
+    data = _load(config, shared or Shared())
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     folder = locate_model(config.model)
     template = Template.load(folder)
     readouts, reader, kernels = _open(config, folder, template)
     level = LEVELS[config.level]
-    limits = Limits(int(config.memory * GIB), config.seed)
+    limits = Limits(int(config.memory * GIB), config.seed, config.exact)
     problems = pose(level.passes(readouts, limits, _amount(data)), reader, kernels, data)
     trained = {
         kind: Trained.on(problem.training, problem.rows_per_pair, config.loss)
@@ -121,9 +122,14 @@ def forecast(config: ForecastConfig) -> Forecast:
         for kind, problem in problems.items()
     }
     outcomes = _predict(trained, refined, _evaluation_sets(template, data), config.loss)
-    table, verdict = format_table(outcomes, config.loss), conclude(outcomes, config.loss)
+    sketches = {kind: problem.sketch for kind, problem in problems.items()}
+    table = f"{format_table(outcomes, config.loss)}\n\n{describe_sketches(sketches)}"
+    verdict = conclude(outcomes, config.loss)
     report = {
-        name: {kind: each.to_json() for kind, each in kinds.items()}
+        name: {
+            kind: each.to_json() | {"sketch": sketches[kind].to_json()}
+            for kind, each in kinds.items()
+        }
         for name, kinds in outcomes.items()
     }
     write_text(out / "forecast.json", json.dumps(report, indent=1) + "\n")
@@ -131,10 +137,10 @@ def forecast(config: ForecastConfig) -> Forecast:
     return Forecast(outcomes, table, verdict)
 
 
-def _load(config: ForecastConfig) -> Data:
+def _load(config: ForecastConfig, shared: Shared) -> Data:
     training = load_records(config.train, config.identical_pairs)
     held_out = {
-        name: load_records(spec, config.identical_pairs) for name, spec in config.eval.items()
+        name: shared.records(spec, config.identical_pairs) for name, spec in config.eval.items()
     }
     return Data(training, held_out, config.max_length)
 
@@ -154,8 +160,9 @@ def _open(
     for kind in config.kinds:
         cls = find_kind(kind)
         assert issubclass(cls, TrainedRewardModel)
-        readouts[kind] = find_readout(kind)(cls(cls.adapt(model, options), template, options))
-    identity = f"{fingerprint(folder)} {dtype} {options}"
+        untrained = cls(cls.adapt(model, options), template, options)
+        readouts[kind] = find_readout(kind)(untrained, config.exact)
+    identity = f"{fingerprint(folder)} {dtype} {options} {config.exact}"
     cache = Cache(cache_folder(config.cache), identity)
     return readouts, Reader(device, config.token_budget), cache
 

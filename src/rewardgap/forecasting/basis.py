@@ -32,7 +32,7 @@ class Basis:
         self.parts, self.rows = _rows(trees, readout.judges_singly)
         probed = probed_responses(len(self.lengths)) if readout.drifts else range(0)
         self.tokens = max(1.0, self.lengths[probed].sum())
-        self.noise = over.noise
+        self.noise = over.sketch.noise
         self.vectors = torch.zeros(self.rows + len(probed), size, dtype=over.held)
         self.filled = self.rows
         self.scores = np.zeros(len(self.lengths))
@@ -118,7 +118,7 @@ def evaluate(
             scores=np.concatenate([part.scores for part in some])[places],
             lengths=lengths,
             tokens=tokens,
-            noise=over.noise * sum(float(part.norms.sum()) for part in some),
+            noise=over.sketch.noise * sum(float(part.norms.sum()) for part in some),
         )
         for kind, some in parts.items()
     }

@@ -22,7 +22,7 @@ from rewardgap.errors import UserError
 from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.passes import Amount, Pass
 from rewardgap.forecasting.readouts import Readout
-from rewardgap.forecasting.sketch import Keeper, Limits, Sketch
+from rewardgap.forecasting.sketch import Keeper, Limits
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.trees import Pack, Tree
 
@@ -35,14 +35,12 @@ class Gradients(Pass):
     """A backward pass for one kind.
 
     Attributes:
-        sketch: how gradients are shrunk.
         keepers: what is kept of those in every parameter.
     """
 
     at_once = 8
     held = torch.bfloat16  # over so many entries rounding averages out
 
-    sketch: Sketch
     keepers: Keepers
 
     def lay_out(self, trees: Sequence[Tree]) -> list[Tree]:
@@ -86,8 +84,18 @@ def gradient_passes(
 
 
 def _pass(kind: str, readout: Readout, limits: Limits, data: Amount) -> Gradients:
-    """The head comes last, unless it is tied to the input embedding."""
-    parameters = list(dict.fromkeys([*readout.model.model.base_model.parameters(), readout.head]))
+    """The head comes last, unless it is tied to the input embedding.
+
+    Raises:
+        UserError: the output layer has more than its weights.
+    """
+    model = readout.model.model
+    parameters = list(dict.fromkeys([*model.base_model.parameters(), readout.head]))
+    if others := [name for name, each in model.named_parameters() if each not in set(parameters)]:
+        raise UserError(
+            f"the model's {others[0]} is a parameter whose gradient is not known here: "
+            "use level last-layer"
+        )
     sizes = [each.numel() for each in parameters]
     sketch = limits.sketch(sum(sizes), Gradients.bytes_per_value(readout, data))
     starts = accumulate(sizes, initial=0)
@@ -95,7 +103,7 @@ def _pass(kind: str, readout: Readout, limits: Limits, data: Amount) -> Gradient
         each: sketch.keeper(each.shape, start, readout.head.device)
         for each, start in zip(parameters, starts, strict=False)
     }
-    return Gradients({kind: readout}, f"gradients {sketch} {kind}", sketch.noise, sketch, keepers)
+    return Gradients({kind: readout}, f"gradients {sketch} {kind}", sketch, keepers)
 
 
 def _split(tree: Tree) -> Iterator[Tree]:
@@ -206,7 +214,7 @@ def _embedding(module: nn.Embedding, inputs: tuple[Tensor], output: Tensor, sums
 
 
 def _scale(module: nn.Module, inputs: tuple[Tensor], output: Tensor, sums: _Sums) -> None:
-    """A normalisation: linear in every one of its vectors, given its input."""
+    """A normalisation, of states or of heads: linear in each of its vectors, given its input."""
     parameters = dict(module.named_parameters(recurse=False))
     zeros = {name: torch.zeros_like(value) for name, value in parameters.items()}
     slopes = {}
@@ -214,13 +222,24 @@ def _scale(module: nn.Module, inputs: tuple[Tensor], output: Tensor, sums: _Sums
         least = functional_call(module, zeros, inputs)
         for name, value in parameters.items():
             raised = functional_call(module, zeros | {name: torch.ones_like(value)}, inputs)
-            slopes[value] = _flat(raised - least)
+            slopes[value] = raised - least
+    axis = token_axis(inputs[0], sum(sums.lengths))
 
     def backward(gradient: Tensor) -> None:
         for parameter, slope in slopes.items():
-            sums.add_vector(parameter, _flat(gradient) * slope)
+            by_token = (gradient * slope).movedim(axis, 0).flatten(1, -2)
+            sums.add_vector(parameter, by_token.sum(1, dtype=torch.float32))
 
     output.register_hook(backward)
+
+
+def token_axis(values: Tensor, tokens: int) -> int:
+    """The axis of the N tokens in (1, N, D), (1, N, heads, D) or (1, heads, N, D) values.
+
+    With as many heads it is the one whose neighbours lie further apart: heads split states.
+    """
+    axes = range(1, values.ndim - 1)
+    return max(axes, key=lambda axis: (values.shape[axis] == tokens, values.stride(axis)))
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -27,14 +27,17 @@ class LastLayer(Pass):
     """A forward pass.
 
     Attributes:
-        sketch: how gradients in the output embedding are shrunk; those in few rows are kept whole.
-        keeper: what is kept of them.
+        keeper: what is kept of gradients in the output embedding; those in few rows are not shrunk.
     """
 
     at_once = 128
 
-    sketch: Sketch
     keeper: Keeper
+
+    def sketch_of(self, kind: str) -> Sketch:
+        """Gradients in few rows are whole."""
+        readout = self.readouts[kind]
+        return Sketch.whole(readout.head.numel()) if readout.is_narrow else self.sketch
 
     def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:
         """Every kind's features of the leaves of a pack, from one forward pass."""
@@ -72,7 +75,8 @@ def _pass(readouts: Readouts, limits: Limits, data: Amount) -> LastLayer:
     head = max((readout.head for readout in readouts.values()), key=torch.numel)
     wide = [readout for readout in readouts.values() if not readout.is_narrow]
     size = sum(LastLayer.bytes_per_value(readout, data) for readout in wide)
-    sketch = limits.sketch(head.numel(), max(1, size), LARGEST_SKETCH)
+    entries = head.numel()
+    sketch = limits.sketch(entries, size, LARGEST_SKETCH) if wide else Sketch.whole(entries)
     keeper = sketch.keeper(head.shape, 0, head.device)
     name = f"last-layer {sketch} {sorted(readouts)}"
-    return LastLayer(readouts, name, sketch.noise, sketch, keeper)
+    return LastLayer(readouts, name, sketch, keeper)

@@ -9,6 +9,7 @@ import torch
 
 from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.readouts import Readout
+from rewardgap.forecasting.sketch import Sketch
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.progress import progress
 from rewardgap.trees import Pack, Tree, micro_batches, pack
@@ -24,7 +25,7 @@ class Pass(ABC):
     Attributes:
         readouts: the kinds' read-outs by kind; all write records alike, on one language model.
         name: what is computed.
-        noise: of the probes (see `Sketch.noise`).
+        sketch: how gradients are shrunk.
         at_once: responses whose features are handed on together, at most.
         held: precision in which features of the training pairs are held.
     """
@@ -34,7 +35,7 @@ class Pass(ABC):
 
     readouts: Mapping[str, Readout]
     name: str
-    noise: float
+    sketch: Sketch
 
     @property
     def model(self) -> TrainedRewardModel:
@@ -44,6 +45,10 @@ class Pass(ABC):
     def lay_out(self, trees: Sequence[Tree]) -> Sequence[Tree]:
         """The trees that are packed; their leaves are those of `trees`, in the same order."""
         return trees
+
+    def sketch_of(self, kind: str) -> Sketch:
+        """How the gradients of one of the kinds are shrunk."""
+        return self.sketch
 
     @abstractmethod
     def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:

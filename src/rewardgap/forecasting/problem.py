@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from rewardgap.forecasting.curve import Training
 from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.forecasting.kept import kept
 from rewardgap.forecasting.passes import PROBES, Pass, Reader
+from rewardgap.forecasting.sketch import Sketch
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
 from rewardgap.storage import cache_key
@@ -21,6 +23,9 @@ from rewardgap.trees import Tree
 logger = logging.getLogger(__name__)
 
 Part = TypeVar("Part", Training, Evaluation)
+
+FORMAT = 2
+"""Of the kernels that are kept; another number wherever other ones are computed."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,13 @@ class Problem:
         training: the training rows.
         rows_per_pair: how many rows a pair makes.
         held_out: the evaluation sets by name.
+        sketch: how gradients were shrunk.
     """
 
     training: Training
     rows_per_pair: int
     held_out: Mapping[str, Evaluation]
+    sketch: Sketch
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,9 @@ class Cache:
 
     def path(self, over: Pass, *sets: Sequence[Tree]) -> Path:
         """The file of what a pass gives on some records."""
+        made_by = FORMAT, version("rewardgap"), self.identity, over.name, PROBES
         trees = [[(t.nodes, t.parents, t.chosen, t.rejected) for t in some] for some in sets]
-        return self.folder / "forecast" / cache_key(self.identity, over.name, PROBES, trees)
+        return self.folder / "forecast" / cache_key(made_by, trees)
 
 
 def pose(passes: Iterable[Pass], reader: Reader, kernels: Cache, data: Data) -> dict[str, Problem]:
@@ -107,6 +115,7 @@ def _pose(over: Pass, reader: Reader, kernels: Cache, data: Data) -> dict[str, P
             trainings[kind],
             1 + readout.judges_singly,
             {name: found[kind] for name, found in evaluations.items()},
+            over.sketch_of(kind),
         )
         for kind, readout in over.readouts.items()
     }

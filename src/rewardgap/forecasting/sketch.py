@@ -13,16 +13,22 @@ other.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, sqrt
+from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rewardgap.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 # Entries of a gradient that are written out at once: 2**22 float32 values are 16 MiB.
 BLOCK_VALUES = 2**22
+# A forecast from products that err by more is about the sketch rather than the data.
+LARGEST_ERROR = 0.1
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,12 @@ class Limits:
     Attributes:
         memory: bytes that all features held at once may take.
         seed: of the random signs.
+        exact: whether gradients are kept whole, whatever time that takes.
     """
 
     memory: int
     seed: int
+    exact: bool = False
 
     def sketch(self, entries: int, bytes_per_value: int, pays: int | None = None) -> "Sketch":
         """The largest sketch within the limits.
@@ -44,11 +52,26 @@ class Limits:
             entries: P.
             bytes_per_value: memory that all features held at once take for each of their W values.
             pays: a size beyond which more is not worth its time; None for no such size.
+
+        Raises:
+            UserError: memory is too small for products to mean anything, or for exact ones.
         """
-        size = min(entries, self.memory // bytes_per_value, pays or entries)
+        most = entries if self.exact or pays is None else pays
+        size = min(entries, self.memory // bytes_per_value, most)
         found = Sketch(entries if size == entries else _prime(size), entries, self.seed)
+        if found.error > (0 if self.exact else LARGEST_ERROR):
+            self._refuse(found, bytes_per_value)
         logger.info("a gradient is kept as %d of its %d numbers", found.size, entries)
         return found
+
+    def _refuse(self, found: "Sketch", bytes_per_value: int) -> NoReturn:
+        least = found.entries if self.exact else 2 / (LARGEST_ERROR**2 + 2 / found.entries)
+        enough = 1.2 * least * bytes_per_value / GIB  # primes lie less far apart, and so do digits
+        raise UserError(
+            f"memory {self.memory / GIB:.2g} (GiB) holds {found.size} of the {found.entries} "
+            f"numbers of a gradient, with which products err by {found.error:.0%} of the norms: "
+            f"raise --memory to {enough:.2g}{', or leave out --exact' if self.exact else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,11 @@ class Sketch:
     entries: int
     seed: int
 
+    @classmethod
+    def whole(cls, entries: int) -> "Sketch":
+        """One that keeps every entry."""
+        return cls(entries, entries, 0)
+
     @property
     def noise(self) -> float:
         """Expected square of a product that is in truth zero, as a share of the norms' squares.
@@ -72,6 +100,15 @@ class Sketch:
         It is the chance that two entries share a bucket.
         """
         return max(0.0, 1 / self.size - 1 / self.entries)
+
+    @property
+    def error(self) -> float:
+        """Standard deviation of a product of sketches, as a share of the product of the norms."""
+        return sqrt(2 * self.noise)
+
+    def to_json(self) -> dict[str, float]:
+        """What forecast.json says of it."""
+        return {"kept": self.size, "entries": self.entries, "error": self.error}
 
     def keeper(self, shape: Sequence[int], start: int, device: torch.device) -> "Keeper":
         """What is kept of gradients in one matrix.

@@ -8,9 +8,11 @@ from typing import TypeAlias
 import numpy as np
 from scipy.stats import norm
 
-from rewardgap.forecasting.outcome import Outcome
-from rewardgap.measures import Interval
-from rewardgap.statistics import compare, holm
+from rewardgap.bootstrap import Clusters
+from rewardgap.forecasting.outcome import Array, Outcome
+from rewardgap.forecasting.sketch import Sketch
+from rewardgap.measures import Interval, baseline_rewards, prompt_clusters, record_accuracies
+from rewardgap.statistics import compare_gains, holm
 
 Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]
 """By evaluation set and kind."""
@@ -24,16 +26,19 @@ CAVEAT = (
 
 
 def format_table(outcomes: Outcomes, loss: float) -> str:
-    """Plain text: for each set a line a kind, then the content-blind rules; 95 % intervals."""
-    lines: list[tuple[str, ...]] = [("", "one step", f"loss {loss:g}", "convergence")]
+    """Plain text: for each set a line a kind, then the content-blind rules; 95 % intervals.
+
+    The last column is the share of pairs that the max-margin separator ranks rightly.
+    """
+    lines: list[tuple[str, ...]] = [("", "one step", f"loss {loss:g}", "convergence", "u*")]
     for name, kinds in outcomes.items():
         first = next(iter(kinds.values()))
-        lines.append((f"{name} (token overlap {first.token_overlap:.2f})", "", "", ""))
+        lines.append((f"{name} (token overlap {first.token_overlap:.2f})", *[""] * 4))
         for kind, each in kinds.items():
             figures = each.one_step, each.at_loss.accuracy, each.convergence
-            lines.append((f"  {kind}", *map(_interval, figures)))
+            lines.append((f"  {kind}", *map(_interval, figures), _share(each.separator_share)))
         for rule, accuracy in first.at_loss.baselines.items():
-            lines.append((f"  ({rule.replace('_', ' ')})", "", _interval(accuracy), ""))
+            lines.append((f"  ({rule.replace('_', ' ')})", "", _interval(accuracy), "", ""))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -41,8 +46,25 @@ def format_table(outcomes: Outcomes, loss: float) -> str:
     )
 
 
+def describe_sketches(sketches: Mapping[str, Sketch]) -> str:
+    """How much is kept of every kind's gradients, and by how much their products err for it."""
+    exact = [kind for kind, sketch in sketches.items() if not sketch.error]
+    parts = [f"not sketched for {_listed(exact)}"] if exact else []
+    parts += [
+        f"kept as {sketch.size:,} of {sketch.entries:,} numbers for {kind}, by which products err "
+        f"by {sketch.error:.2g} of the product of the norms (one standard deviation)"
+        for kind, sketch in sketches.items()
+        if sketch.error
+    ]
+    return f"Gradients are {'; '.join(parts)}."
+
+
 def _interval(interval: Interval) -> str:
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _share(value: float | None) -> str:
+    return "not separable" if value is None else f"{value:.3f}"
 
 
 def conclude(outcomes: Outcomes, loss: float) -> str:
@@ -52,7 +74,8 @@ def conclude(outcomes: Outcomes, loss: float) -> str:
     sentences = [_advice(kinds, wins)]
     for kind in kinds:
         sentences += _weaknesses(kind, {name: each[kind] for name, each in outcomes.items()})
-    sentences += [*_blind_rules(outcomes), *_unreached(outcomes, loss), CAVEAT]
+    sentences += [*_blind_rules(outcomes), *_unreached(outcomes, loss)]
+    sentences += [*_inseparable(next(iter(outcomes.values()))), CAVEAT]
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
@@ -68,7 +91,7 @@ class _Win:
 def _wins(outcomes: Outcomes) -> list[_Win]:
     """All wins, with Holm's correction over sets and pairs of kinds."""
     found = [
-        (name, first, second, *_compare(kinds[first], kinds[second]))
+        (name, first, second, *_compare(_Ranking.by(kinds[first]), _Ranking.by(kinds[second])))
         for name, kinds in outcomes.items()
         for first, second in combinations(kinds, 2)
     ]
@@ -80,14 +103,41 @@ def _wins(outcomes: Outcomes) -> list[_Win]:
     ]
 
 
-def _compare(first: Outcome, second: Outcome) -> tuple[float, float]:
+@dataclass(frozen=True)
+class _Ranking:
+    """How rightly a kind or a rule ranks the records of a set.
+
+    Attributes:
+        accuracies: (records,) of the records.
+        resampled: (S, records) the same after training on resamples of the pairs.
+        clusters: (records,) prompts.
+    """
+
+    accuracies: Array
+    resampled: Array
+    clusters: Clusters
+
+    @classmethod
+    def by(cls, outcome: Outcome) -> "_Ranking":
+        """That of a kind."""
+        accuracies = record_accuracies([row.scores for row in outcome.rows])
+        return cls(accuracies, outcome.resampled, prompt_clusters(outcome.rows))
+
+    @classmethod
+    def by_rule(cls, rule: str, outcome: Outcome) -> "_Ranking":
+        """That of a content-blind rule, the same whatever the training pairs."""
+        accuracies = record_accuracies(baseline_rewards(outcome.rows)[rule])
+        return cls(accuracies, accuracies[None], prompt_clusters(outcome.rows))
+
+
+def _compare(first: _Ranking, second: _Ranking) -> tuple[float, float]:
     """The difference in accuracy, and the p-value of there being none.
 
     McNemar's test knows of other evaluation records alone. Other training pairs would have taught
     other things, too: their variance is that between the resamples, on which both kinds were
     trained alike, and a normal test counts both. The larger p-value of the two holds.
     """
-    comparison = compare(first.rows, second.rows)
+    comparison = compare_gains(first.accuracies - second.accuracies, first.clusters)
     gains = first.resampled - second.resampled
     variance = gains.mean(1).var() + gains.mean(0).var() / gains.shape[1]
     difference = comparison.difference.value
@@ -132,15 +182,28 @@ def _weaknesses(kind: str, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
 
 
 def _blind_rules(outcomes: Outcomes) -> Iterator[str]:
-    """The best content-blind rule of every set where it does better than every kind."""
+    """The best content-blind rule of every set where it scores higher than every kind.
+
+    It does better where tests say so, with Holm's correction over sets, rules and kinds.
+    """
+    p_values = {
+        (name, rule, kind): _compare(_Ranking.by_rule(rule, each), _Ranking.by(each))[1]
+        for name, kinds in outcomes.items()
+        for kind, each in kinds.items()
+        for rule in each.at_loss.baselines
+    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     for name, kinds in outcomes.items():
         best = max(kinds, key=lambda kind: kinds[kind].at_loss.accuracy.value)
         found = kinds[best].at_loss
         rule = max(found.baselines, key=lambda each: found.baselines[each].value)
         if found.baselines[rule].value > found.accuracy.value:
+            by_chance = max(adjusted[name, rule, kind] for kind in kinds) >= SIGNIFICANCE
             yield (
-                f"On {name} the content-blind rule {rule.replace('_', ' ')!r} does better than any "
-                f"kind: {_interval(found.baselines[rule])}, against {found.accuracy.value:.3f} "
+                f"On {name} the content-blind rule {rule.replace('_', ' ')!r} "
+                f"{'scores higher' if by_chance else 'does better'} than any kind"
+                f"{', though not beyond chance' if by_chance else ''}: "
+                f"{_interval(found.baselines[rule])}, against {found.accuracy.value:.3f} "
                 f"for {best}."
             )
 
@@ -152,6 +215,15 @@ def _unreached(outcomes: Outcomes, loss: float) -> Iterator[str]:
                 f"At this level {kind} gets no lower than a training loss of {outcome.loss:.2g}, "
                 "and is judged there."
             )
+
+
+def _inseparable(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    kinds = [kind for kind, each in outcomes.items() if each.separator_share is None]
+    if kinds:
+        yield (
+            f"The training pairs are not separable for {_listed(kinds)}: no weights rank all of "
+            "them rightly at this level, so that there is no u*; convergence is the least loss."
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -38,13 +38,12 @@ def report(config: ReportConfig) -> Path:
     out = Path(config.out)
     experiments = [measure(experiment) for experiment in read_grids(config.folders)]
     by_name = {each.experiment.name: each for each in experiments}
-    shown = [each for each in experiments if each.sets]
     tables = paper_tables(by_name)
-    own = {each.experiment.name: own_table(each) for each in shown}
-    _write_tables([*tables, *own.values()], out / "tables")
+    own = {name: own_table(each) for name, each in by_name.items()}
+    _write_tables([*tables, *(table for table in own.values() if table.rows)], out / "tables")
     figures = draw_figures(by_name, out / "figures")
-    analysed = _analyse(shown, tables, own)
-    for measured in shown:
+    analysed = _analyse(experiments, tables, own)
+    for measured in experiments:
         write_results(measured, out / "rewardbench")
     content = numbers(analysed, [*tables, *own.values()], figures)
     write_text(out / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,17 +1,20 @@
 """What an experiment's scores say, with intervals and tests.
 
 Kinds stand against each other, against content-blind rules, and against themselves on reworded
-responses. Intervals are over records (those of a prompt together) and over runs; tests are over
-prompts. P-values are adjusted for all comparisons of one sort in the experiment.
+responses; within a kind, models from different initial models and under different settings do.
+Intervals are over records (those of a prompt together) and over runs; tests are over prompts.
+P-values are adjusted for all comparisons of one sort in the experiment.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
-from rewardgap.bootstrap import Clusters, FloatArray, cluster_totals, mean_interval
+from rewardgap.bootstrap import FloatArray
+from rewardgap.errors import UserError
 from rewardgap.measures import (
     Summary,
     baseline_rewards,
@@ -19,28 +22,27 @@ from rewardgap.measures import (
     record_accuracies,
     summarise_seeds,
 )
+from rewardgap.reporting.answers import Answers, compare_answers
 from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.measured import Measured, Rows
+from rewardgap.reporting.verdicts import Pair, Place, adjusted, groups
 from rewardgap.scores import ScoreRow
-from rewardgap.statistics import (
-    ROUNDING,
-    SIGNIFICANCE,
-    Comparison,
-    benjamini_hochberg,
-    holm,
-    indistinguishable,
-    mcnemar,
-    sign_flip_test,
-)
-from rewardgap.twins import Drop, drop
+from rewardgap.statistics import Comparison, compare_gains
+from rewardgap.style_grid import StyleAccuracies, is_style_grid, style_accuracies
+from rewardgap.twins import Drop, drop_of_runs
 from rewardgap.win_rates import WinRates, tested_win_rates
 
-Pair = tuple[str, str]
+SetAndKind = tuple[str, str]
+RowsOf = Mapping[Cell, Rows]
+Run = TypeVar("Run")
+"""What runs that are compared share, such as a model and a seed."""
 
 
 @dataclass(frozen=True)
 class Analysis:
     """The statistics of one experiment.
+
+    A subject is an initial model, under other settings than the experiment's own where it varies.
 
     Attributes:
         overall: By set and kind the figures of all models together.
@@ -48,8 +50,13 @@ class Analysis:
         kinds: By set every two kinds' difference in accuracy, over all runs that both have.
         blind: By set the difference between a kind and a content-blind rule, as (kind, rule).
         groups: By set the kinds of which no two are separated.
+        subjects: By set and kind every two subjects' difference, over the seeds that both have.
+        subject_groups: By set and kind the subjects of which no two are separated.
         tested: By set and two kinds the win rates in which a tie is what a test does not separate.
         drops: By reworded set and kind what the rewording costs.
+        not_twins: By set that is planned as a rewording and is none, why.
+        styles: By set of style grids and kind easy, normal and hard accuracy.
+        answers: By set and kind what the models generate themselves, run by run.
     """
 
     overall: Mapping[str, Mapping[str, Summary]]
@@ -57,49 +64,46 @@ class Analysis:
     kinds: Mapping[str, Mapping[Pair, Comparison]]
     blind: Mapping[str, Mapping[Pair, Comparison]]
     groups: Mapping[str, Sequence[tuple[str, ...]]]
+    subjects: Mapping[SetAndKind, Mapping[Pair, Comparison]]
+    subject_groups: Mapping[SetAndKind, Sequence[tuple[str, ...]]]
     tested: Mapping[str, Mapping[Pair, WinRates]]
     drops: Mapping[str, Mapping[str, Drop]]
+    not_twins: Mapping[str, str]
+    styles: Mapping[str, Mapping[str, StyleAccuracies]]
+    answers: Mapping[SetAndKind, Sequence[Answers]]
 
 
 def analyse(measured: Measured) -> Analysis:
     """Compute the statistics of an experiment; a set or kind without scores is left out."""
-    main = {name: main_cells(measured, name) for name in measured.sets}
     # In the order in which score files are compared everywhere: the same resamples, the same bits.
-    rows = {
-        name: {cell: sorted(measured.rows[name][cell], key=_by_id) for cell in cells}
-        for name, cells in main.items()
+    everything = {
+        name: {cell: sorted(rows, key=_by_id) for cell, rows in measured.rows[name].items()}
+        for name in measured.sets
     }
-    kinds = _adjusted({name: _between_kinds(some) for name, some in rows.items()})
+    main = {
+        name: {cell: everything[name][cell] for cell in main_cells(measured, name)}
+        for name in measured.sets
+    }
+    kinds = _adjusted({name: _between_kinds(some) for name, some in main.items()})
+    subjects = _adjusted(dict(_between_subjects(everything)))
+    drops, not_twins = _drops(measured)
     return Analysis(
-        overall={name: _overall(some) for name, some in rows.items()},
+        overall={name: _overall(some) for name, some in main.items()},
         by_subject={name: _by_subject(measured.rows[name]) for name in main},
         kinds=kinds,
-        blind=_adjusted({name: _against_rules(some) for name, some in rows.items()}),
-        groups={name: _groups(list(_by_kind(main[name])), some) for name, some in kinds.items()},
-        tested={name: _tested(some) for name, some in rows.items()},
-        drops={
-            each.name: _drops(measured, each.twin_of, each.name, main[each.name])
-            for each in measured.experiment.sets
-            if each.twin_of in main and each.name in main
+        blind=_adjusted({name: _against_rules(some) for name, some in main.items()}),
+        groups={name: groups(list(_by_kind(main[name])), some) for name, some in kinds.items()},
+        subjects=subjects,
+        subject_groups={
+            place: groups(list(dict.fromkeys(name for pair in some for name in pair)), some)
+            for place, some in subjects.items()
         },
+        tested={name: _tested(some) for name, some in main.items()},
+        drops=drops,
+        not_twins=not_twins,
+        styles={name: some for name in main if (some := _styles(main[name]))},
+        answers=compare_answers(measured.generations),
     )
-
-
-def separated(comparison: Comparison) -> bool:
-    """Whether a difference is one: of these runs by Holm's test, and of others by its interval.
-
-    The test takes the runs as they are; the interval is wider where runs differ among themselves.
-    """
-    difference = comparison.difference
-    return comparison.holm_p < SIGNIFICANCE and not difference.low <= 0 <= difference.high
-
-
-def _groups(kinds: Sequence[str], comparisons: Mapping[Pair, Comparison]) -> list[tuple[str, ...]]:
-    alike = {
-        pair: each if separated(each) else replace(each, holm_p=1.0)
-        for pair, each in comparisons.items()
-    }
-    return indistinguishable(kinds, alike)
 
 
 def _by_id(row: ScoreRow) -> str:
@@ -126,6 +130,16 @@ def _overall(rows: Mapping[Cell, Rows]) -> dict[str, Summary]:
     }
 
 
+def _styles(rows: Mapping[Cell, Rows]) -> dict[str, StyleAccuracies]:
+    """The accuracies of every kind; nothing where the records are no grids of styles."""
+    if not all(map(is_style_grid, rows.values())):
+        return {}
+    return {
+        kind: style_accuracies(*(rows[cell] for cell in cells))
+        for kind, cells in _by_kind(rows).items()
+    }
+
+
 def _by_subject(rows: Mapping[Cell, Rows]) -> dict[Pair, Summary]:
     runs: dict[Pair, list[Rows]] = {}
     for cell in rows:
@@ -139,13 +153,31 @@ def _between_kinds(rows: Mapping[Cell, Rows]) -> dict[Pair, Comparison]:
         kind: {(cell.subject, cell.seed): _accuracies(rows[cell]) for cell in cells}
         for kind, cells in _by_kind(rows).items()
     }
+    return _between(runs, rows)
+
+
+def _between_subjects(
+    everything: Mapping[str, RowsOf],
+) -> Iterator[tuple[SetAndKind, dict[Pair, Comparison]]]:
+    """Every two initial models and settings of a kind, over the seeds that both have."""
+    for name, rows in everything.items():
+        for kind, cells in _by_kind(rows).items():
+            runs: dict[str, dict[int, FloatArray]] = {}
+            for cell in cells:
+                runs.setdefault(cell.subject, {})[cell.seed] = _accuracies(rows[cell])
+            if found := _between(runs, rows):
+                yield (name, kind), found
+
+
+def _between(runs: Mapping[str, Mapping[Run, FloatArray]], rows: RowsOf) -> dict[Pair, Comparison]:
+    """Every two names, over the runs of the same key; none where they share none."""
     found: dict[Pair, Comparison] = {}
     for first, second in combinations(runs, 2):
         gains = [
             values - runs[second][key] for key, values in runs[first].items() if key in runs[second]
         ]
         if gains:
-            found[first, second] = _compare(gains, _clusters(rows))
+            found[first, second] = _compare(gains, rows)
     return found
 
 
@@ -159,7 +191,7 @@ def _against_rules(rows: Mapping[Cell, Rows]) -> dict[Pair, Comparison]:
                 gains = [
                     _accuracies(rows[cell]) - record_accuracies(rules[cell][rule]) for cell in cells
                 ]
-                found[kind, rule] = _compare(gains, _clusters(rows))
+                found[kind, rule] = _compare(gains, rows)
     return found
 
 
@@ -167,44 +199,19 @@ def _accuracies(rows: Rows) -> FloatArray:
     return record_accuracies([row.scores for row in rows])
 
 
-def _clusters(rows: Mapping[Cell, Rows]) -> Clusters:
-    return prompt_clusters(next(iter(rows.values())))
-
-
-def _compare(runs: Sequence[FloatArray], clusters: Clusters) -> Comparison:
-    """The mean of each run's gains in accuracy, shape (records,); p-values are not yet adjusted.
-
-    `holm_p` and `bh_p` are of the permutation test: over several runs records differ in how much
-    is gained on them, which the signs that McNemar's test counts do not say.
-    """
-    gains = np.stack(runs, axis=1)
-    by_record = gains.mean(axis=1)
-    by_prompt = cluster_totals(by_record[:, None], clusters)[:, 0]
-    p_value = sign_flip_test(by_prompt)
-    return Comparison(
-        n=len(gains),
-        wins=int(np.sum(by_record > ROUNDING)),
-        losses=int(np.sum(by_record < -ROUNDING)),
-        difference=mean_interval(gains, clusters, support=(-1.0, 1.0)),
-        mcnemar_p=mcnemar(int(np.sum(by_prompt > ROUNDING)), int(np.sum(by_prompt < -ROUNDING))),
-        permutation_p=p_value,
-        holm_p=p_value,
-        bh_p=p_value,
-    )
+def _compare(runs: Sequence[FloatArray], rows: RowsOf) -> Comparison:
+    """The mean of each run's gains in accuracy, shape (records,); see `compare_gains`."""
+    return compare_gains(np.stack(runs, axis=1), prompt_clusters(next(iter(rows.values()))))
 
 
 def _adjusted(
-    found: Mapping[str, Mapping[Pair, Comparison]],
-) -> dict[str, dict[Pair, Comparison]]:
+    found: Mapping[Place, Mapping[Pair, Comparison]],
+) -> dict[Place, dict[Pair, Comparison]]:
     """The comparisons with p-values adjusted for all of them, on all sets."""
-    flat = [(name, pair, each) for name, some in found.items() for pair, each in some.items()]
-    p_values = [each.permutation_p for _, _, each in flat]
-    adjusted: dict[str, dict[Pair, Comparison]] = {name: {} for name in found}
-    for (name, pair, each), holm_p, bh_p in zip(
-        flat, holm(p_values), benjamini_hochberg(p_values), strict=True
-    ):
-        adjusted[name][pair] = replace(each, holm_p=holm_p, bh_p=bh_p)
-    return adjusted
+    family = adjusted(
+        {(place, pair): each for place, some in found.items() for pair, each in some.items()}
+    )
+    return {place: {pair: family[place, pair] for pair in some} for place, some in found.items()}
 
 
 def _tested(rows: Mapping[Cell, Rows]) -> dict[Pair, WinRates]:
@@ -220,21 +227,31 @@ def _tested(rows: Mapping[Cell, Rows]) -> dict[Pair, WinRates]:
     }
 
 
-def _drops(
-    measured: Measured, original: str, reworded: str, cells: Sequence[Cell]
-) -> dict[str, Drop]:
-    """What rewording costs each kind, over its runs that were measured on both sets."""
-    rows = measured.rows
-    found: dict[str, Drop] = {}
-    for kind, some in _by_kind(cell for cell in cells if cell in rows[original]).items():
-        before = [row for cell in some for row in _clustered(rows[original][cell])]
-        after = [row for cell in some for row in rows[reworded][cell]]
-        found[kind] = replace(
-            drop(before, after, (original, reworded)), n=len(rows[original][some[0]])
-        )
-    return found
+def _drops(measured: Measured) -> tuple[dict[str, dict[str, Drop]], dict[str, str]]:
+    """What rewording costs each kind, by set; and the sets that are no rewordings, with reasons."""
+    found: dict[str, dict[str, Drop]] = {}
+    not_twins: dict[str, str] = {}
+    for each in measured.experiment.sets:
+        if each.name in measured.sets and each.twin_of in measured.sets:
+            try:
+                found[each.name] = _drops_of(measured, each.twin_of, each.name)
+            except UserError as error:
+                not_twins[each.name] = str(error)
+    losses = {
+        (name, kind): each.loss for name, some in found.items() for kind, each in some.items()
+    }
+    family = adjusted(losses)
+    return {
+        name: {kind: replace(each, loss=family[name, kind]) for kind, each in some.items()}
+        for name, some in found.items()
+    }, not_twins
 
 
-def _clustered(rows: Rows) -> list[ScoreRow]:
-    """Rows whose prompt is known, if only by their id, so that runs share their clusters."""
-    return [row if row.prompt else replace(row, prompt=row.id) for row in rows]
+def _drops_of(measured: Measured, original: str, reworded: str) -> dict[str, Drop]:
+    """What rewording a set costs each kind, over its runs that were measured on both sets."""
+    before, after = measured.rows[original], measured.rows[reworded]
+    cells = [cell for cell in main_cells(measured, reworded) if cell in before]
+    return {
+        kind: drop_of_runs([(before[cell], after[cell]) for cell in some], (original, reworded))
+        for kind, some in _by_kind(cells).items()
+    }

@@ -26,11 +26,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Generated:
-    """Share of correct generations of a trained model and of its initial model, of `n` each."""
+    """Share of correct generations of a trained model and of its initial model, of `n` each.
+
+    `turned` are the numbers of prompts that only the trained and that only the initial model
+    answers rightly; None where the answers themselves are not there.
+    """
 
     correct: float
     initial: float | None
     n: int
+    turned: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def read_curves(experiment: Experiment) -> dict[Cell, Curve]:
 
 
 def _read_curve(path: Path) -> Curve:
-    lines = _read_text(path).splitlines()
+    text = _read_text(path)
+    lines = text[: text.rfind("\n") + 1].splitlines()  # a line without an end is being written
     # Each kept point is the mean of the steps since the last: thinning must not hide a peak.
     rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
     size = max(1, -(-len(rows) // CURVE_POINTS))
@@ -89,12 +95,46 @@ def read_generations(experiment: Experiment) -> dict[Cell, dict[str, Generated]]
         if path.exists():
             try:
                 found[cell] = {
-                    name: Generated(float(each["correct"]), each.get("initial"), int(each["n"]))
+                    name: Generated(
+                        float(each["correct"]),
+                        each.get("initial"),
+                        int(each["n"]),
+                        _count_turned(experiment, cell, name),
+                    )
                     for name, each in _parse(_read_text(path), str(path)).items()
                 }
             except (KeyError, TypeError, AttributeError) as error:
                 raise UserError(f"{path} is no file of generations: {first_line(error)}") from error
     return found
+
+
+def _count_turned(experiment: Experiment, cell: Cell, name: str) -> tuple[int, int] | None:
+    folders = [each for each in experiment.folders if cell.run.folder.is_relative_to(each)]
+    if not folders:
+        return None
+    own, initial = (
+        folder / "generations" / f"{name}.jsonl"
+        for folder in (cell.run.folder, folders[0] / "initial" / cell.model)
+    )
+    if not (own.exists() and initial.exists()):
+        return None
+    after, before = _read_verdicts(own), _read_verdicts(initial)
+    if after.keys() != before.keys():
+        raise UserError(f"{own} and {initial} answer different prompts: remove the older one")
+    return (
+        sum(after[each] and not before[each] for each in after),
+        sum(before[each] and not after[each] for each in after),
+    )
+
+
+def _read_verdicts(path: Path) -> dict[str, bool]:
+    """By prompt whether it is answered rightly."""
+    lines = enumerate(_read_text(path).splitlines(), start=1)
+    answers = [_parse(line, f"{path}, line {number}") for number, line in lines]
+    try:
+        return {str(each["id"]): bool(each["correct"]) for each in answers}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no file of answers: {first_line(error)} is missing") from error
 
 
 def read_forecasts(experiment: Experiment) -> list[Forecast]:

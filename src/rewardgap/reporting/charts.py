@@ -204,7 +204,7 @@ def _drops(measured: Measured, analysis: Analysis) -> Chart:
         "What rewording costs",
         "From a set to the same records reworded, paired record by record: the accuracy that is "
         "lost, and the share of pairs whose verdict turns, which may cost nothing on balance. "
-        "Intervals are over records.",
+        "Intervals are over records and runs.",
         variants,
     )
 

@@ -66,7 +66,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One claim: sets to be judged on, and cells, done or not."""
+    """One claim: sets to be judged on, and cells, done or not.
+
+    `generate` names the sets to whose prompts models are to respond; `forecast` says whether
+    initial models are to be forecast.
+    """
 
     name: str
     claim: str
@@ -75,6 +79,8 @@ class Experiment:
     sets: tuple[EvaluationSet, ...]
     cells: tuple[Cell, ...]
     folders: tuple[Path, ...]
+    generate: tuple[str, ...] = ()
+    forecast: bool = False
 
 
 def read_grids(folders: Sequence[str]) -> tuple[Experiment, ...]:
@@ -85,14 +91,18 @@ def read_grids(folders: Sequence[str]) -> tuple[Experiment, ...]:
             same experiment, model, kind, seed and variation.
     """
     found: dict[str, Experiment] = {}
+    runs: dict[Path, Mapping[str, Any]] = {}
     for folder in folders:
-        for experiment in _read_folder(Path(folder)):
+        grids, outside = _read_folder(Path(folder))
+        runs |= outside
+        for experiment in grids:
             known = found.get(experiment.name)
             found[experiment.name] = _merge(known, experiment) if known else experiment
-    return tuple(found.values())
+    return (*found.values(), *_read_runs(runs))
 
 
-def _read_folder(folder: Path) -> list[Experiment]:
+def _read_folder(folder: Path) -> tuple[list[Experiment], dict[Path, Mapping[str, Any]]]:
+    """The grids in a folder, and the configurations of the runs outside them."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     found: list[Experiment] = []
@@ -104,7 +114,7 @@ def _read_folder(folder: Path) -> list[Experiment]:
             runs[path] = config
     if not found and not runs:
         raise UserError(f"{folder} is no run and holds none: name what `run` or `train` wrote")
-    return [*found, *_read_runs(runs)]
+    return found, runs
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -134,6 +144,8 @@ def _read_experiment(folder: Path) -> Experiment:
             ),
             cells=_distinct([_read_cell(folder, each) for each in fields["cells"]]),
             folders=(folder,),
+            generate=tuple(fields.get("generate") or ()),
+            forecast=bool(fields.get("forecast")),
         )
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {path}: {_first_line(error)}") from error
@@ -159,17 +171,20 @@ def _read_cell(folder: Path, fields: Mapping[str, Any]) -> Cell:
 
 def _read_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[Experiment]:
     """Runs outside grids: an experiment for each training set, named by it."""
-    by_training: dict[str, dict[Path, Mapping[str, Any]]] = {}
+    by_training: dict[tuple[str, ...], dict[Path, Mapping[str, Any]]] = {}
     for folder, config in configs.items():
-        by_training.setdefault(str(config["train"]), {})[folder] = config
-    for training, some in by_training.items():
+        given = config["train"]
+        training = (given,) if isinstance(given, str) else tuple(map(str, given))
+        by_training.setdefault(training, {})[folder] = config
+    titles = _titles(list(by_training))
+    for title, some in zip(titles, by_training.values(), strict=True):
         variations = _variations(list(some.values()))
         names = dict.fromkeys(name for config in some.values() for name in config["eval"] or {})
         yield Experiment(
-            name=f"runs trained on {Path(training).name}",
+            name=f"runs trained on {title}",
             claim="",
             profile=None,
-            train=Path(training).name,
+            train=title,
             sets=tuple(map(EvaluationSet, names)),
             cells=_distinct(
                 [
@@ -181,6 +196,15 @@ def _read_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[Experiment
             ),
             folders=tuple(some),
         )
+
+
+def _titles(trainings: Sequence[tuple[str, ...]]) -> list[str]:
+    """The files' last names, joined; whole specifications where others have the same names."""
+    short = [", ".join(Path(each).name for each in training) for training in trainings]
+    return [
+        name if short.count(name) == 1 else ", ".join(training)
+        for name, training in zip(short, trainings, strict=True)
+    ]
 
 
 def _model_name(model: str) -> str:

@@ -1,6 +1,7 @@
 """What the runs of an experiment measured: its score files, aligned, and means over them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.measures import margin_from_moments, margin_moments, record_accuracies
+from rewardgap.measures import (
+    baseline_rewards,
+    margin_from_moments,
+    margin_moments,
+    record_accuracies,
+)
 from rewardgap.reporting.artifacts import (
     Curve,
     Forecast,
@@ -29,10 +35,11 @@ INITIAL = "initial model"
 
 @dataclass(frozen=True)
 class Point:
-    """Accuracy and margin of one score file, without intervals."""
+    """Accuracy and margin of one score file, and of content-blind rules, without intervals."""
 
     accuracy: float
     margin: float
+    rules: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,22 +173,47 @@ class Measured:
                     if share is not None:
                         own = values.setdefault((name, kind), {})
                         own.setdefault(cell.seed, []).append(share)
-        return {key: Spread.of(each, sum(map(len, each.values()))) for key, each in values.items()}
+        kinds = {cell.kind for cell in self.generations}
+        planned = Counter(cell.kind for cell in self.experiment.cells if cell.kind in kinds)
+        planned[INITIAL] = planned.total()
+        return {
+            (name, kind): Spread.of(each, planned=planned[kind])
+            for (name, kind), each in values.items()
+        }
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """A line for every planned run, or score file of a run, that is not there."""
-        lines = []
+        """A line for everything planned that is not there: runs, scores, generations, forecasts."""
+        return (*self._missing_scores(), *self._missing_generations(), *self._missing_forecasts())
+
+    def _missing_scores(self) -> Iterator[str]:
         for cell in self.experiment.cells:
             lacking = [
                 each.name for each in self.experiment.sets if cell not in self.rows[each.name]
             ]
             if lacking and len(lacking) == len(self.experiment.sets):
                 state = "has no scores yet" if cell.run.config.exists() else "has not begun"
-                lines.append(f"{cell} {state}")
+                yield f"{cell} {state}"
             elif lacking:
-                lines.append(f"{cell} lacks scores for {', '.join(lacking)}")
-        return tuple(lines)
+                yield f"{cell} lacks scores for {', '.join(lacking)}"
+
+    def _missing_generations(self) -> Iterator[str]:
+        """Not every kind can generate: those do of which some run has."""
+        planned = self.experiment.generate
+        if planned and not self.generations:
+            yield f"no run has generated responses for {', '.join(planned)} yet"
+        kinds = {cell.kind for cell in self.generations}
+        for cell in self.experiment.cells:
+            lacking = [name for name in planned if name not in self.generations.get(cell, {})]
+            if lacking and cell.kind in kinds:
+                yield f"{cell} has not generated responses for {', '.join(lacking)}"
+
+    def _missing_forecasts(self) -> Iterator[str]:
+        if self.experiment.forecast:
+            known = {each.model for each in self.forecasts}
+            for model in dict.fromkeys(cell.model for cell in self.experiment.cells):
+                if model not in known:
+                    yield f"there is no forecast from {model} yet"
 
 
 def measure(experiment: Experiment) -> Measured:
@@ -223,4 +255,8 @@ def _align(name: str, files: Mapping[Cell, tuple[Path, Rows]]) -> dict[Cell, Row
 def _point(rows: Rows) -> Point:
     scores = [row.scores for row in rows]
     margin = margin_from_moments(margin_moments(scores).mean(axis=0))
-    return Point(float(record_accuracies(scores).mean()), float(margin))
+    rules = {
+        rule: float(record_accuracies(rewards).mean())
+        for rule, rewards in baseline_rewards(rows).items()
+    }
+    return Point(float(record_accuracies(scores).mean()), float(margin), rules)

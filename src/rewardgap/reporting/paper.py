@@ -21,10 +21,14 @@ Level = Literal["by_category", "by_set"]
 
 @dataclass(frozen=True)
 class Printed:
-    """A printed mean over models, with the standard deviation over seeds where it is printed."""
+    """A printed mean over models, with the standard deviation over seeds where it is printed.
+
+    `largest_deviation` is what the paper says that no deviation of a whole figure exceeds.
+    """
 
     mean: float
     deviation: float | None = None
+    largest_deviation: float | None = None
 
 
 def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -> Printed | None:

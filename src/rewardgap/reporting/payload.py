@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardgap.errors import UserError
-from rewardgap.records import Record, Response
+from rewardgap.records import Record, Response, prompt_id, responses_id
 from rewardgap.reporting.colours import colour
 from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.measured import Measured, Rows
@@ -132,11 +132,22 @@ def _find(rows: Mapping[Cell, Rows], name: str, first: Rows, loaded: dict[str, F
     if spec not in loaded:
         loaded[spec] = _load(spec)
     found = loaded[spec]
-    if not found.obstacle and not {row.id for row in first} <= found.records.keys():
+    if not (found.obstacle or all(_rates(row, found.records.get(row.id)) for row in first)):
         return Found(
             {}, f"Texts are not shown: {spec} no longer holds the records that were scored."
         )
     return found
+
+
+def _rates(row: ScoreRow, record: Record | None) -> bool:
+    """Whether a score row is that of a record, as far as the row can tell."""
+    return (
+        record is not None
+        and row.prompt in ("", prompt_id(record.prompt))
+        and row.responses in ("", responses_id(record))
+        and len(row.scores_chosen) == len(record.chosen)
+        and len(row.scores_rejected) == len(record.rejected)
+    )
 
 
 def _load(spec: str) -> Found:

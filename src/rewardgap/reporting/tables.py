@@ -18,6 +18,7 @@ TRAINING = {"chat": "UltraFeedback", "math": "RewardMATH"}
 """The experiments of tables 1 to 10, by what the paper trains on."""
 
 OPPONENT = "implicit"
+BLIND = "content-blind accuracy"
 BASE = "the experiment's own"
 """Stands for the variation of cells that do not vary."""
 
@@ -27,7 +28,8 @@ SPREAD_NOTE = (
 )
 SPREAD_DIFFERENCE = (
     "Difference: ours less the paper's, in units of the root of the sum of the two squared "
-    "deviations."
+    "deviations; of the only one, where one of the two is not known; and of the paper's largest "
+    "deviation, where it prints no other."
 )
 WIN_NOTE = (
     "Percentages of the (model, seed) pairs in which one kind's accuracy exceeds the other's by "
@@ -115,8 +117,12 @@ def absent_tables(tables: Sequence[Table]) -> list[str]:
 
 
 def own_table(measured: Measured) -> Table:
-    """Accuracy and margin of all kinds on every set, for each variation of the experiment."""
+    """Accuracy and margin of all kinds on every set, for each variation of the experiment.
+
+    The accuracies of content-blind rules stand beside them, as means over all runs.
+    """
     experiment = measured.experiment
+    rules = _rules(measured)
     variations = dict.fromkeys(cell.variation for cell in experiment.cells)
 
     def group(variation: str, category: str) -> str:
@@ -126,18 +132,32 @@ def own_table(measured: Measured) -> Table:
         Row(
             group(variation, category),
             name,
-            _entries(measured, "by_set", name, measured.kinds, variation),
+            _entries(measured, "by_set", name, measured.kinds, variation)
+            + tuple(_entry_of_rule(measured, name, rule) for rule in rules),
         )
         for variation in variations
         for name, category in _categories(measured)
     ]
-    return _table_of_spreads(
+    table = _table_of_spreads(
         name=f"{file_name(experiment.name)}-by-set",
         title=f"{experiment.name}: accuracy and margin by evaluation set",
         stubs=("Variation" if len(variations) > 1 else "Shift", "Evaluation"),
         kinds=measured.kinds,
         rows=rows,
     )
+    return replace(table, columns=table.columns + tuple((BLIND, rule) for rule in rules))
+
+
+def _rules(measured: Measured) -> list[str]:
+    """The content-blind rules of any score file."""
+    points = [point for cells in measured.points.values() for point in cells.values()]
+    return list(dict.fromkeys(rule for point in points for rule in point.rules))
+
+
+def _entry_of_rule(measured: Measured, name: str, rule: str) -> Entry:
+    points = measured.points[name].values()
+    found = [point.rules[rule] for point in points if rule in point.rules]
+    return Entry(sum(found) / len(found)) if len(found) == len(points) else Entry()
 
 
 def file_name(name: str) -> str:
@@ -191,7 +211,7 @@ def _table_of_spreads(
 def _notes(note: str, difference: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """How the numbers were made, as far as it concerns these."""
     entries = [entry for row in rows for entry in row.entries]
-    compared = any(entry.paper for entry in entries)
+    compared = any(entry.difference is not None for entry in entries)
     partial = any(entry.partial for entry in entries)
     return (note, *[difference] * compared, *[PARTIAL_NOTE] * partial)
 
@@ -215,8 +235,8 @@ def _entry(spread: Spread | None, paper: Printed | None) -> Entry:
     if spread is None:
         return Entry(paper=paper)
     difference = None
-    if paper and spread.deviation is not None and paper.deviation is not None:
-        unit = hypot(spread.deviation, paper.deviation)
+    if paper:
+        unit = hypot(spread.deviation or 0.0, paper.deviation or paper.largest_deviation or 0.0)
         difference = (spread.mean - paper.mean) / unit if unit else None
     partial = spread.found < spread.planned
     return Entry(spread.mean, spread.deviation, paper, difference, partial)

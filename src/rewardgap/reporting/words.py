@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from rewardgap.bootstrap import Interval
 from rewardgap.measures import Summary
-from rewardgap.reporting.analysis import Analysis, Pair, separated
-from rewardgap.reporting.measured import INITIAL, Measured
-from rewardgap.reporting.tables import METRICS, Table
+from rewardgap.reporting.analysis import Analysis
+from rewardgap.reporting.answers import Answers
+from rewardgap.reporting.measured import Measured
+from rewardgap.reporting.tables import Table
+from rewardgap.reporting.verdicts import Pair, separated
+from rewardgap.statistics import Comparison
 
 Tone = Literal["difference", "alike", "caution", "paper"]
-ACCURACY = METRICS["accuracy"]
+MOST_NAMED = 3
+"""Differences within a kind, and groups, that sentences name; tables have them all."""
 NEAR = 2.0
 """Standard deviations within which a number counts as near to the paper's."""
 
@@ -32,9 +37,9 @@ def findings(measured: Measured, analysis: Analysis, tables: Sequence[Table]) ->
         analysis: Its statistics.
         tables: The tables of the paper that show this experiment alone.
     """
-    found = [*_differences(analysis), *_alike(analysis), *_drops(analysis)]
-    found += [*_blind_rules(analysis), *_long_answers(analysis), *_generations(measured)]
-    return found + list(_beside_paper(tables))
+    found = [*_differences(analysis), *_alike(analysis), *_within_kinds(analysis)]
+    found += [*_drops(analysis), *_blind_rules(analysis), *_long_answers(analysis)]
+    return [*found, *_generations(analysis), *_beside_paper(tables)]
 
 
 def number(value: float) -> str:
@@ -60,44 +65,79 @@ def rule_name(rule: str) -> str:
 
 def _differences(analysis: Analysis) -> Iterator[Finding]:
     """For every two kinds the sets on which they are separated, by who is ahead."""
-    ahead: dict[Pair, list[str]] = {}
-    for name, comparisons in analysis.kinds.items():
-        for (first, second), comparison in comparisons.items():
-            if separated(comparison):
-                gain = comparison.difference
-                pair = (first, second) if gain.value > 0 else (second, first)
-                gain = gain if gain.value > 0 else -gain
-                ahead.setdefault(pair, []).append(f"{name} by {interval(gain)}")
-    for (better, worse), where in ahead.items():
+    for (better, worse), where in _ahead(analysis.kinds).items():
         yield Finding(
             "difference",
             f"{better.capitalize()} models are more accurate than {worse} ones on {listed(where)}.",
         )
 
 
+def _ahead(found: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, list[str]]:
+    """By (better, worse) the sets on which the two are separated, and by how much."""
+    ahead: dict[Pair, list[str]] = {}
+    for name, comparisons in found.items():
+        for (first, second), comparison in comparisons.items():
+            if separated(comparison):
+                gain = comparison.difference
+                pair = (first, second) if gain.value > 0 else (second, first)
+                gain = gain if gain.value > 0 else -gain
+                ahead.setdefault(pair, []).append(f"{name} by {interval(gain)}")
+    return ahead
+
+
 def _alike(analysis: Analysis) -> Iterator[Finding]:
     """Sets by the kinds of which no two are separated there."""
-    where: dict[tuple[str, ...], list[str]] = {}
-    for name, groups in analysis.groups.items():
-        for group in groups:
-            if len(group) > 1:
-                where.setdefault(group, []).append(name)
-    for group, names in where.items():
+    for group, names in _where_alike(analysis.groups).items():
         yield Finding(
             "alike", f"{listed(group).capitalize()} cannot be told apart on {listed(names)}."
         )
 
 
+def _where_alike(
+    groups: Mapping[str, Sequence[tuple[str, ...]]],
+) -> dict[tuple[str, ...], list[str]]:
+    where: dict[tuple[str, ...], list[str]] = {}
+    for name, some in groups.items():
+        for group in some:
+            if len(group) > 1:
+                where.setdefault(group, []).append(name)
+    return where
+
+
+def _within_kinds(analysis: Analysis) -> Iterator[Finding]:
+    """Initial models and settings of a kind that are separated, and those that are not."""
+    by_kind: dict[str, dict[str, Mapping[Pair, Comparison]]] = {}
+    for (name, kind), some in analysis.subjects.items():
+        by_kind.setdefault(kind, {})[name] = some
+    for kind, found in by_kind.items():
+        ahead = _ahead(found)
+        for (better, worse), where in islice(ahead.items(), MOST_NAMED):
+            yield Finding(
+                "difference",
+                f"Of {kind} models, “{better}” is more accurate than “{worse}” on {listed(where)}.",
+            )
+        if (further := len(ahead) - MOST_NAMED) > 0:
+            yield Finding(
+                "difference", f"Of {kind} models, {further} more such differences are in the table."
+            )
+        groups = {name: analysis.subject_groups[name, kind] for name in found}
+        for group, names in islice(_where_alike(groups).items(), MOST_NAMED):
+            quoted = listed([f"“{each}”" for each in group])
+            yield Finding(
+                "alike", f"Of {kind} models, {quoted} cannot be told apart on {listed(names)}."
+            )
+
+
 def _drops(analysis: Analysis) -> Iterator[Finding]:
-    """What rewording costs, where its interval leaves out zero, and where it does not."""
+    """What rewording costs or gains, where a test separates the two sets, and where none does."""
     for name, drops in analysis.drops.items():
-        lost = {kind: each for kind, each in drops.items() if each.drop.low > 0}
-        kept = [kind for kind in drops if kind not in lost]
-        if lost:
+        changed = {kind: each for kind, each in drops.items() if separated(each.loss)}
+        kept = [kind for kind in drops if kind not in changed]
+        if changed:
             parts = [
-                f"{kind} models lose {interval(each.drop)} of their accuracy and turn "
-                f"{each.flip_rate.value:.0%} of their verdicts"
-                for kind, each in lost.items()
+                f"{kind} models {_loss(each.drop)} and turn {each.flip_rate.value:.0%} of their "
+                "verdicts"
+                for kind, each in changed.items()
             ]
             rest = f"; {listed(kept)} models lose nothing that could be told from 0" if kept else ""
             yield Finding("difference", f"Reworded as {name}, {listed(parts)}{rest}.")
@@ -105,39 +145,66 @@ def _drops(analysis: Analysis) -> Iterator[Finding]:
             yield Finding(
                 "alike", f"Reworded as {name}, no kind loses accuracy that could be told from 0."
             )
+    for name, reason in analysis.not_twins.items():
+        yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
+
+
+def _loss(drop: Interval) -> str:
+    if drop.value > 0:
+        return f"lose {interval(drop)} of their accuracy"
+    return f"gain {interval(-drop)} in accuracy"
 
 
 def _blind_rules(analysis: Analysis) -> Iterator[Finding]:
-    """Where the best content-blind rule does better than a kind, or may do as well."""
-    beaten = []
-    for name, overall in analysis.overall.items():
-        rules = next(iter(overall.values())).baselines
-        if not rules:
-            continue
-        best = max(rules, key=lambda rule: rules[rule].value)
-        compared = analysis.blind[name]
-        found = {kind: compared[kind, best] for kind in overall if (kind, best) in compared}
-        level = [kind for kind, each in found.items() if not separated(each)]
-        behind = [
-            kind for kind, each in found.items() if each.difference.value < 0 and kind not in level
-        ]
-        if not behind and not level:
-            beaten.append(name)
-            continue
-        parts = [
-            f"is more accurate than {_with_accuracy(behind, overall)} models" if behind else "",
-            f"cannot be told from {_with_accuracy(level, overall)} models" if level else "",
-        ]
-        yield Finding(
-            "caution",
-            f"On {name} the best content-blind rule, “{rule_name(best)}” "
-            f"({number(rules[best].value)}), {listed([part for part in parts if part])}.",
-        )
-    if beaten:
+    """Kinds that no test shows to beat every content-blind rule, by the best of those rules."""
+    beaten: dict[str, list[str]] = {}
+    for name, compared in analysis.blind.items():
+        overall = analysis.overall[name]
+        by_rule: dict[str, dict[str, Comparison]] = {}
+        for (kind, rule), each in compared.items():
+            by_rule.setdefault(rule, {})[kind] = each
+        doubted: set[str] = set()
+        for place, (rule, value) in enumerate(_best_first(by_rule, overall)):
+            found = {
+                kind: each
+                for kind, each in by_rule[rule].items()
+                if kind not in doubted and not (separated(each) and each.difference.value > 0)
+            }
+            if found:
+                said = "a content-blind rule" if place else "the best content-blind rule"
+                said = f"On {name} {said}, “{rule_name(rule)}” ({number(value)}), "
+                yield Finding("caution", f"{said}{_doubt(found, overall)}.")
+            doubted |= found.keys()
+        shown = [kind for kind in overall if kind not in doubted]
+        if kinds := [kind for kind in shown if all(kind in some for some in by_rule.values())]:
+            who = "every kind is" if len(kinds) == len(overall) else f"{listed(kinds)} models are"
+            beaten.setdefault(who, []).append(name)
+    for who, names in beaten.items():
         yield Finding(
             "difference",
-            f"On {listed(beaten)} every kind is more accurate than every content-blind rule.",
+            f"On {listed(names)} {who} more accurate than every content-blind rule.",
         )
+
+
+def _best_first(
+    rules: Mapping[str, Mapping[str, Comparison]], overall: Mapping[str, Summary]
+) -> list[tuple[str, float]]:
+    """Rules with their accuracy."""
+    values = {
+        rule: overall[next(iter(kinds))].baselines[rule].value for rule, kinds in rules.items()
+    }
+    return sorted(values.items(), key=lambda item: -item[1])
+
+
+def _doubt(found: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
+    """What a rule does to kinds that are not shown to beat it."""
+    level = [kind for kind, each in found.items() if not separated(each)]
+    behind = [kind for kind in found if kind not in level]
+    parts = [
+        f"is more accurate than {_with_accuracy(behind, overall)} models" if behind else "",
+        f"cannot be told from {_with_accuracy(level, overall)} models" if level else "",
+    ]
+    return listed([part for part in parts if part])
 
 
 def _with_accuracy(kinds: Sequence[str], overall: Mapping[str, Summary]) -> str:
@@ -161,20 +228,43 @@ def _long_answers(analysis: Analysis) -> Iterator[Finding]:
             )
 
 
-def _generations(measured: Measured) -> Iterator[Finding]:
-    """How well a model verifies, and what it generates."""
-    shares = measured.correct_generations
-    for (name, kind), share in shares.items():
-        initial = shares.get((name, INITIAL))
-        known = measured.rows.get(name)
-        accuracy = measured.spread([name], measured.cells(kind), ACCURACY) if known else None
-        if initial and accuracy:
-            yield Finding(
-                "difference",
-                f"On {name}, {kind} models rank responses with accuracy {number(accuracy.mean)}, "
-                f"while {share.mean:.1%} of those that they generate themselves are correct; of "
-                f"those generated before training {initial.mean:.1%} were.",
+def _generations(analysis: Analysis) -> Iterator[Finding]:
+    """How well models verify, how often they generate what is right, and whether that changed."""
+    for (name, kind), answers in analysis.answers.items():
+        known = analysis.overall.get(name, {}).get(kind)
+        before = [each.initial.value for each in answers if each.initial]
+        if known and len(before) == len(answers):
+            share, initial = (
+                sum(some) / len(answers)
+                for some in ([each.correct.value for each in answers], before)
             )
+            low = min(each.correct.low for each in answers)
+            high = max(each.correct.high for each in answers)
+            tone, verdict = _change(answers, initial)
+            yield Finding(
+                tone,
+                f"On {name}, {kind} models rank responses with accuracy "
+                f"{interval(known.accuracy)}, while {share:.1%} (each run's interval within "
+                f"{low:.1%} to {high:.1%}) of those that they generate themselves are correct; "
+                f"{verdict}.",
+            )
+
+
+def _change(answers: Sequence[Answers], initial: float) -> tuple[Tone, str]:
+    """What tests say of the share of correct generations beside that before training."""
+    changes = [each.change for each in answers if each.change]
+    if len(changes) < len(answers):
+        return "caution", f"before training {initial:.1%} were, which is not tested"
+    more = sum(separated(each) and each.difference.value > 0 for each in changes)
+    fewer = sum(separated(each) and each.difference.value < 0 for each in changes)
+    if not more and not fewer:
+        return "alike", f"no run's share can be told from the {initial:.1%} before training"
+    counts = [
+        f"{what} in {count} of {len(changes)} runs"
+        for count, what in ((more, "more"), (fewer, "fewer"))
+        if count
+    ]
+    return "difference", f"before training {initial:.1%} were: a test finds {listed(counts)}"
 
 
 def _beside_paper(tables: Sequence[Table]) -> Iterator[Finding]:

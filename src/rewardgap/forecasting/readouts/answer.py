@@ -13,7 +13,12 @@ from rewardgap.kinds.reward_model import Leaves
 
 
 class AnswerReadout(VocabularyReadout):
-    """ln π(Yes) − ln π(No) after the verification prompt: the gradient is (e_Yes − e_No) hᵀ."""
+    """ln π(Yes) − ln π(No) after the verification prompt: the gradient is (e_Yes − e_No) hᵀ.
+
+    With a logistic loss this is eq. 8 with a softmax over Yes and No alone, not over all words. The
+    first step of the full equation lowers all other words for chosen and rejected responses alike,
+    which moves π(Yes), while that is small, by as much as the choice does.
+    """
 
     judges_singly = True
     is_narrow = True

@@ -90,7 +90,8 @@ class TokensReadout(VocabularyReadout):
         """The places of every response that are looked at."""
         tokens = leaves.split(leaves.pack.response_tokens)
         both = zip(leaves.split(leaves.before), tokens, strict=True)
-        return [_Places.of(*each, self.most_places, self.seed) for each in both]
+        most = None if self.exact else self.most_places
+        return [_Places.of(*each, most, self.seed) for each in both]
 
     def _chunks(self, some: "_Places") -> Iterator["_Chunk"]:
         """As many places at once as their logits can be held."""
