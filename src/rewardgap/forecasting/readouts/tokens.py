@@ -177,7 +177,7 @@ class _Chunk:
 class RatioReadout(TokensReadout):
     """r = β [ln π(y | x) − ln π_ref(y | x)]: 0 before training, with the gradient of β ln π.
 
-    Looking at more places was measured to forecast no better (docs/forecast.md).
+    At more places it was measured to forecast no better (docs/forecast.md).
     """
 
     most_places = 64
