@@ -79,3 +79,15 @@ def test_kernels_are_read_once(
     monkeypatch.setattr("rewardgap.forecasting.problem.FORMAT", -1)
     run()
     assert len(list((tmp_path / "forecast").iterdir())) == 8
+
+
+def test_kinds_that_write_records_alike_share_the_trees_of_an_evaluation_set(folders) -> None:
+    explicit, implicit, generative = (
+        make_readout(kind, folders("llama")).model
+        for kind in ("explicit", "implicit", "generative")
+    )
+    data = Data(RECORDS[1:3], {"test": RECORDS}, None)
+    trees = data.held_out_trees(explicit, "test")
+    assert data.held_out_trees(implicit, "test") is trees
+    assert data.shared.encode(implicit, RECORDS, None) is trees
+    assert data.held_out_trees(generative, "test") != trees

@@ -142,7 +142,7 @@ def _load(config: ForecastConfig, shared: Shared) -> Data:
     held_out = {
         name: shared.records(spec, config.identical_pairs) for name, spec in config.eval.items()
     }
-    return Data(training, held_out, config.max_length)
+    return Data(training, held_out, config.max_length, shared)
 
 
 def _open(

@@ -60,7 +60,7 @@ def weigh_by_own_drift(
     return replace(
         problem,
         held_out={
-            name: weigh(each, model.encode(data.held_out[name], data.max_length))
+            name: weigh(each, data.held_out_trees(model, name))
             for name, each in problem.held_out.items()
         },
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from rewardgap.forecasting.passes import PROBES, Pass, Reader
 from rewardgap.forecasting.sketch import Sketch
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
+from rewardgap.shared import Shared
 from rewardgap.storage import cache_key
 from rewardgap.trees import Tree
 
@@ -53,11 +54,17 @@ class Data:
         training: the training records.
         held_out: the evaluation records by name.
         max_length: truncate sequences to so many tokens; None leaves them whole.
+        shared: keeps the trees of evaluation records, for other work on the same data.
     """
 
     training: Sequence[Record]
     held_out: Mapping[str, Sequence[Record]]
     max_length: int | None
+    shared: Shared = field(default_factory=Shared)
+
+    def held_out_trees(self, model: TrainedRewardModel, name: str) -> list[Tree]:
+        """An evaluation set as a kind writes it."""
+        return self.shared.encode(model, self.held_out[name], self.max_length)
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,8 @@ def pose(passes: Iterable[Pass], reader: Reader, kernels: Cache, data: Data) -> 
 
 
 def _pose(over: Pass, reader: Reader, kernels: Cache, data: Data) -> dict[str, Problem]:
-    encode = partial(over.model.encode, max_length=data.max_length)
     training = training_trees(over.model, data)
-    held_out = {name: encode(some) for name, some in data.held_out.items()}
+    held_out = {name: data.held_out_trees(over.model, name) for name in data.held_out}
     over.model.check_readable(tree for trees in (training, *held_out.values()) for tree in trees)
     bases = cache(partial(read_bases, over, reader, training))
     trainings = _kept(
