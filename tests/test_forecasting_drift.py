@@ -26,6 +26,8 @@ from rewardgap.trees import Tree
 
 DATA = Data(RECORDS[1:3], {"some": RECORDS, "reversed": RECORDS[::-1]}, max_length=None)
 READER = Reader(torch.device("cpu"), token_budget=128)
+ROWS = np.array([0.5, 1.5, 0.7])
+NEAR = 1e-3
 Weights = dict[str, Tensor]
 
 
@@ -34,9 +36,9 @@ def make_problem(readout: Readout, kind: str, folder: Path) -> Problem:
     return pose(passes, READER, Cache(folder, "test"), DATA)[kind]
 
 
-def some_point(problem: Problem) -> Points:
+def some_point(problem: Problem, distance: float = NEAR) -> Points:
     weights = np.zeros((1, len(problem.training.kernel)))
-    weights[0, : len(problem.training.initial)] = [0.5, 1.5, 0.7]
+    weights[0, : len(problem.training.initial)] = distance * ROWS
     return Points(weights, np.einsum("pb,bc,pc->p", weights, problem.training.kernel, weights))
 
 
@@ -92,7 +94,7 @@ def test_drift_is_that_of_logits_moved_along_training(
     problem = make_problem(readout, kind, tmp_path)
     point = some_point(problem)
     plain, encode = plain_copy(readout.model.model), readout.model.encode
-    change = direction(plain, encode(DATA.training), [0.5, 1.5, 0.7])
+    change = direction(plain, encode(DATA.training), list(NEAR * ROWS))
     refined = weigh_by_own_drift(problem, point, readout, READER, DATA)
     for name, records in DATA.held_out.items():
         found = refined.held_out[name]
@@ -103,6 +105,30 @@ def test_drift_is_that_of_logits_moved_along_training(
             for prompt, response in responses(tree)
         ]
         np.testing.assert_allclose(found.lengths * rates, expected, rtol=1e-2)
+
+
+def test_what_normalising_takes_tells_how_far_the_second_order_reaches() -> None:
+    states = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 7, generator=states, dtype=torch.float64)
+    change = torch.randn(5, 7, generator=states, dtype=torch.float64)
+    chances = logits.softmax(-1)
+    loss = ((chances * change.exp()).sum(-1)).log() - (chances * change).sum(-1)
+    variance = (chances * change**2).sum(-1) - (chances * change).sum(-1) ** 2
+    found = drift._at_places(logits, change)
+    np.testing.assert_allclose(found, torch.stack([variance, 2 * loss]))
+    np.testing.assert_allclose(*drift._at_places(logits, 1e-4 * change), rtol=1e-3)
+
+
+def test_a_point_too_far_for_the_second_order_keeps_the_rate_of_the_set(
+    folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    readout = make_readout("implicit", folders("llama"))
+    problem = make_problem(readout, "implicit", tmp_path)
+    far = some_point(problem, distance=1)
+    assert weigh_by_own_drift(problem, far, readout, READER, DATA) is problem
+    near = weigh_by_own_drift(problem, some_point(problem), readout, READER, DATA)
+    for name, found in near.held_out.items():
+        assert not np.allclose(found.lengths, problem.held_out[name].lengths)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
