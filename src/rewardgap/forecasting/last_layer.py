@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.passes import Amount, Pass
@@ -42,10 +43,16 @@ class LastLayer(Pass):
     def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:
         """Every kind's features of the leaves of a pack, from one forward pass."""
         with torch.no_grad():
-            leaves = self.model.read(batch)
+            leaves = self.model.read_at(batch, self._looks_at(batch))
             return {
                 kind: self._features(each, leaves, probed) for kind, each in self.readouts.items()
             }
+
+    def _looks_at(self, batch: Pack) -> Tensor | None:
+        """Places that one kind or another looks at, each once."""
+        found = [readout.looks_at(batch) for readout in self.readouts.values()]
+        some = [places for places in found if places is not None]
+        return torch.cat(some).unique() if len(some) == len(found) else None
 
     def _features(self, readout: Readout, leaves: Leaves, probed: Sequence[int]) -> Features:
         if readout.is_narrow:

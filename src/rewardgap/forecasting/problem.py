@@ -19,6 +19,7 @@ from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
 from rewardgap.shared import Shared
 from rewardgap.storage import cache_key
+from rewardgap.tree_store import content_of
 from rewardgap.trees import Tree
 
 logger = logging.getLogger(__name__)
@@ -79,11 +80,10 @@ class Cache:
     folder: Path
     identity: str
 
-    def path(self, over: Pass, *sets: Sequence[Tree]) -> Path:
-        """The file of what a pass gives on some records."""
+    def path(self, over: Pass, *contents: str) -> Path:
+        """The file of what a pass gives on trees of some content (`content_of`)."""
         made_by = FORMAT, version("rewardgap"), self.identity, over.name, PROBES
-        trees = [[(t.nodes, t.parents, t.chosen, t.rejected) for t in some] for some in sets]
-        return self.folder / "forecast" / cache_key(made_by, trees)
+        return self.folder / "forecast" / cache_key(made_by, contents)
 
 
 def pose(passes: Iterable[Pass], reader: Reader, kernels: Cache, data: Data) -> dict[str, Problem]:
@@ -103,14 +103,15 @@ def _pose(over: Pass, reader: Reader, kernels: Cache, data: Data) -> dict[str, P
     held_out = {name: data.held_out_trees(over.model, name) for name in data.held_out}
     over.model.check_readable(tree for trees in (training, *held_out.values()) for tree in trees)
     bases = cache(partial(read_bases, over, reader, training))
+    learned = content_of(training)
     trainings = _kept(
-        kernels.path(over, training),
+        kernels.path(over, learned),
         Training,
         lambda: {kind: basis.training() for kind, basis in bases().items()},
     )
     evaluations = {
         name: _kept(
-            kernels.path(over, training, trees),
+            kernels.path(over, learned, content_of(trees)),
             Evaluation,
             partial(evaluate, over, reader, trees, bases),
         )

@@ -89,11 +89,15 @@ class TrainedRewardModel(RewardModel):
 
     def read(self, pack: Pack) -> Leaves:
         """One forward pass over a pack."""
-        return Leaves(hidden_states(self.model, pack), pack)
+        return self.read_at(pack, None)
 
     def read_for_rewards(self, pack: Pack) -> Leaves:
         """One forward pass that stops early where no reward looks."""
-        return Leaves(hidden_states(self.model, pack, self.looks_at(pack)), pack)
+        return self.read_at(pack, self.looks_at(pack))
+
+    def read_at(self, pack: Pack, places: torch.Tensor | None) -> Leaves:
+        """One forward pass whose states are right at some different places; None for all."""
+        return Leaves(hidden_states(self.model, pack, places), pack)
 
     def looks_at(self, pack: Pack) -> torch.Tensor | None:
         """Different places of the row whose states rewards and losses read; None for all."""

@@ -10,6 +10,7 @@ from rewardgap.backbone import Vocabulary
 from rewardgap.forecasting.sketch import Keeper
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.kinds.trained import TrainedRewardModel
+from rewardgap.trees import Pack
 
 
 class Readout(ABC):
@@ -35,6 +36,10 @@ class Readout(ABC):
     @abstractmethod
     def head(self) -> nn.Parameter:
         """The weights of the last layer: the head u or the output embedding U."""
+
+    def looks_at(self, pack: Pack) -> Tensor | None:
+        """Places of the row whose states `last_layer` reads; None for all."""
+        return self.model.looks_at(pack)
 
     @abstractmethod
     def scores(self, leaves: Leaves) -> Tensor:

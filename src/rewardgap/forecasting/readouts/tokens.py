@@ -14,6 +14,7 @@ from rewardgap.dynamics import token_gradients
 from rewardgap.forecasting.readouts.readout import VocabularyReadout
 from rewardgap.forecasting.sketch import Keeper
 from rewardgap.kinds.reward_model import Leaves
+from rewardgap.trees import Pack
 
 
 class TokensReadout(VocabularyReadout):
@@ -34,6 +35,10 @@ class TokensReadout(VocabularyReadout):
     most_places: ClassVar[int | None] = None
     seed = 0
 
+    def looks_at(self, pack: Pack) -> Tensor | None:
+        """All places of responses, or those that stand for them."""
+        return torch.cat([some.places for some in self._responses(pack)])
+
     def scores(self, leaves: Leaves) -> Tensor:
         """(L,) sums over each leaf's tokens."""
         log_probs = self.vocabulary.log_probs(leaves.before, leaves.pack.response_tokens)
@@ -41,13 +46,13 @@ class TokensReadout(VocabularyReadout):
 
     def fluctuations(self, leaves: Leaves, probed: Sequence[int]) -> Tensor:
         """Sums over the places of some leaves."""
-        responses = self._responses(leaves)
+        responses = self._responses(leaves.pack)
         sums = []
         for some in (responses[leaf] for leaf in probed):
             with torch.no_grad():
-                draws = [chunk.draw() for chunk in self._chunks(some)]
+                draws = [chunk.draw() for chunk in self._chunks(leaves, some)]
                 drawn, signs = map(torch.cat, zip(*draws, strict=True))
-            logits = self.vocabulary.logits_of(some.states, drawn)
+            logits = self.vocabulary.logits_of(leaves.states[some.places], drawn)
             sums.append(self._scale(some) * (signs * logits).sum())
         return torch.stack(sums)
 
@@ -56,9 +61,9 @@ class TokensReadout(VocabularyReadout):
     ) -> Tensor:
         """Add the gradient, response by response, so that no softmax of a whole pack is held."""
         scores = values.new_zeros(len(values))
-        for leaf, some in enumerate(self._responses(leaves)):
+        for leaf, some in enumerate(self._responses(leaves.pack)):
             weight = self.model.beta * some.share
-            for chunk in self._chunks(some):
+            for chunk in self._chunks(leaves, some):
                 keeper.outer(values[leaf], self._residuals(chunk), weight * chunk.states)
                 if leaf in probes:
                     keeper.rows(probes[leaf], *self._probe(chunk, self._scale(some)))
@@ -86,18 +91,19 @@ class TokensReadout(VocabularyReadout):
         """What a probe's sum of logits is multiplied with."""
         return float((some.share * self.model.beta / 2) ** 0.5)
 
-    def _responses(self, leaves: Leaves) -> list["_Places"]:
+    def _responses(self, pack: Pack) -> list["_Places"]:
         """The places of every response that are looked at."""
-        tokens = leaves.split(leaves.pack.response_tokens)
-        both = zip(leaves.split(leaves.before), tokens, strict=True)
+        lengths = pack.leaf_lengths.tolist()
+        both = zip(pack.before.split(lengths), pack.response_tokens.split(lengths), strict=True)
         most = None if self.exact else self.most_places
         return [_Places.of(*each, most, self.seed) for each in both]
 
-    def _chunks(self, some: "_Places") -> Iterator["_Chunk"]:
+    def _chunks(self, leaves: Leaves, some: "_Places") -> Iterator["_Chunk"]:
         """As many places at once as their logits can be held."""
         size = max(1, CHUNK_VALUES // len(self.head))
-        parts = zip(some.states.split(size), some.tokens.split(size), strict=True)
-        for number, (states, tokens) in enumerate(parts):
+        parts = zip(some.places.split(size), some.tokens.split(size), strict=True)
+        for number, (places, tokens) in enumerate(parts):
+            states = leaves.states[places]
             logits = self.vocabulary.logits(states)
             is_first = some.begins and number == 0
             yield _Chunk(states, tokens, logits, logits.softmax(-1), is_first, some.random)
@@ -108,30 +114,30 @@ class _Places:
     """Places of a response.
 
     Attributes:
-        states: (T, D) that predict the tokens.
+        places: (T,) in the row, that predict the tokens.
         tokens: (T,) that follow.
         share: for how many places of the response each stands.
         begins: whether the response's first place is the first of these.
         random: of the response.
     """
 
-    states: Tensor
+    places: Tensor
     tokens: Tensor
     share: float
     begins: bool
     random: np.random.Generator
 
     @classmethod
-    def of(cls, states: Tensor, tokens: Tensor, most: int | None, seed: int) -> "_Places":
+    def of(cls, places: Tensor, tokens: Tensor, most: int | None, seed: int) -> "_Places":
         """All places of a response, or `most` at even distances."""
         # What is drawn depends on the response alone, not on its neighbours or the device.
         random = np.random.default_rng([seed, zlib.crc32(repr(tokens.tolist()).encode())])
         if most is None or len(tokens) <= most:
-            return cls(states, tokens, 1.0, True, random)
+            return cls(places, tokens, 1.0, True, random)
         share = len(tokens) / most
-        places = ((np.arange(most) + random.random()) * share).astype(int)
-        picked = torch.from_numpy(places).to(tokens.device)
-        return cls(states[picked], tokens[picked], share, bool(places[0] == 0), random)
+        numbers = ((np.arange(most) + random.random()) * share).astype(int)
+        picked = torch.from_numpy(numbers).to(tokens.device)
+        return cls(places[picked], tokens[picked], share, bool(numbers[0] == 0), random)
 
 
 @dataclass(frozen=True)
