@@ -26,7 +26,7 @@ from rewardgap.training import train
 
 KINDS = ("explicit", "implicit")
 EPOCHS = 5
-PAIRS = 16
+PAIRS = 32
 SETS = (
     *("rewardmath_test", "rewardbench_math_test", "rewardbench_code_test"),
     *("uf_test", "uf_paraphrase_test", "uf_french_test", "uf_spanish_test"),
@@ -60,9 +60,8 @@ def main() -> None:
             f"training, {EPOCHS} epochs of both: {training:.0f} s, of which the optimiser's steps "
             f"{EPOCHS * steps:.0f} s"
         )
-        print(
-            f"forecast / training: {ahead / training:.3f}, of the steps {ahead / (EPOCHS * steps):.3f}"
-        )
+        shares = ahead / training, ahead / (EPOCHS * steps)
+        print(f"forecast / training: {shares[0]:.3f}, of the steps {shares[1]:.3f}")
 
 
 def _parse() -> argparse.Namespace:
