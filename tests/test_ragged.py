@@ -63,6 +63,31 @@ def test_no_byte_can_change_unseen(tmp_path, caplog):
     assert is_intact(path)
 
 
+def test_a_file_that_is_cut_while_in_use_is_an_error(tmp_path):
+    path = write(tmp_path / "file", [np.arange(10_000, dtype=np.int32)] * 3)
+    found = Ragged(path, np.int32, columns=2)
+    assert len(found[1]) == 10_000
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="file was cut while in use: start again"):
+        found[2]
+
+
+def test_pages_are_given_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(ragged, "READS", 8)
+    path = write(tmp_path / "file", [np.full(50_000, n, np.int32) for n in range(200)])
+    found = Ragged(path, np.int32, columns=2)
+    most = max(mapped(path) for row in found if row[-1] == row[0])
+    assert 0 < most < path.stat().st_size / 5
+
+
+def mapped(path: Path) -> int:
+    """Bytes of a file that are resident in this process."""
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("this system does not tell what is resident")
+    maps = Path("/proc/self/smaps").read_text("utf-8").split(str(path))[1:]
+    return sum(int(each.split("Rss:")[1].split()[0]) * 1024 for each in maps)
+
+
 def test_a_missing_file_needs_no_warning(tmp_path, caplog):
     assert not is_intact(tmp_path / "file")
     assert not caplog.text

@@ -126,7 +126,7 @@ def damage(path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["empty", "cut", "flipped", "no header"])
 def test_a_damaged_entry_is_computed_again_and_rewritten(how, model, tmp_path, passes, caplog):
     trees = Template.load(model).encode(RECORDS)
-    first = make(model, tmp_path).log_probs(trees)
+    first = list(make(model, tmp_path).log_probs(trees))
     (path,) = entries(tmp_path)
     whole = path.read_bytes()
     damage(path, how)

@@ -3,13 +3,14 @@
 The file holds the numbers of all rows; an index, which says of every row where it ends and what
 else was noted of it (int64); a description in JSON and its length; and the SHA-256 of all that.
 
-A row is read when it is asked for, and forgotten. A memory map would do as well, but for its pages:
-once touched they count as the process's own memory, which would grow with the data after all.
+The file is mapped into memory. Pages that rows were read from are given back time and again: they
+would count as the process's own memory, which would grow with the data after all.
 """
 
 import hashlib
 import json
 import logging
+import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,19 @@ from typing import IO, Any, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rewardgap.errors import UserError
+from rewardgap.notes import noted
 from rewardgap.storage import whole_file
 
 logger = logging.getLogger(__name__)
 
 INDEX = np.dtype("<i8")
 CHECKSUM_BYTES = 32
+INTACT = "intact"
 BLOCK = 2**16
 """rows of the index, or bytes, that are read at once where all are walked through"""
+READS = 256
+"""after which pages are given back: with each the system may bring in its neighbours, 64 KB"""
 
 Values = NDArray[Any]
 
@@ -106,9 +112,12 @@ class Ragged(Sequence[Values]):
         self._path = path
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._columns = 1 + columns
-        length_at = path.stat().st_size - CHECKSUM_BYTES - INDEX.itemsize
-        length = int(np.fromfile(path, INDEX, 1, offset=length_at)[0])
-        text = np.fromfile(path, np.uint8, length, offset=length_at - length).tobytes()
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._reads = 0
+        length_at = len(self._map) - CHECKSUM_BYTES - INDEX.itemsize
+        length = int(self._read(INDEX, 1, length_at)[0])
+        text = self._map[length_at - length : length_at]
         self.description: dict[str, Any] = json.loads(text)
         self._index_at = int(self.description["end"]) * self._dtype.itemsize
 
@@ -127,7 +136,7 @@ class Ragged(Sequence[Values]):
         ends = self._index(first, row + 1)[:, 0].tolist()
         start = ends[0] if row else 0
         offset = start * self._dtype.itemsize
-        return np.fromfile(self._path, self._dtype, ends[-1] - start, offset=offset)
+        return self._read(self._dtype, ends[-1] - start, offset)
 
     def column(self, column: int, dtype: DTypeLike) -> Values:
         """One note of all rows, (rows,)."""
@@ -141,23 +150,41 @@ class Ragged(Sequence[Values]):
         """What the index says of the rows from `start` to before `stop`: end and notes."""
         offset = self._index_at + start * self._columns * INDEX.itemsize
         count = (stop - start) * self._columns
-        return np.fromfile(self._path, INDEX, count, offset=offset).reshape(-1, self._columns)
+        return self._read(INDEX, count, offset).reshape(-1, self._columns)
+
+    def _read(self, dtype: np.dtype[Any], count: int, offset: int) -> Values:
+        """A copy of some numbers, which no longer needs the map."""
+        if self._map.size() != len(self._map):  # pages that are gone would end the process
+            raise UserError(f"{self._path} was cut while in use: start again, to have it made anew")
+        values = np.frombuffer(self._map, dtype, count, offset).copy()
+        self._reads += 1
+        if self._reads % READS == 0 and hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return values
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file is there and has the checksum that it ends in; warns of a damaged one."""
+    """Whether a file is there and has the checksum that it ends in; warns of a damaged one.
+
+    A file that has not changed since it was checked is not read again.
+    """
     if not path.exists():
         return False
-    checksum = hashlib.sha256()
-    left = path.stat().st_size - CHECKSUM_BYTES
     try:
-        with path.open("rb") as file:
-            while left > 0 and (block := file.read(min(BLOCK, left))):
-                checksum.update(block)
-                left -= len(block)
-            intact = file.read() == checksum.digest()
+        intact = noted(path, path.with_suffix(".checked"), _state) == INTACT
     except OSError:
         intact = False
     if not intact:
         logger.warning("the cache entry %s is damaged; it is computed again", path)
     return intact
+
+
+def _state(path: Path) -> str:
+    """`INTACT`, where a file's checksum is right."""
+    checksum = hashlib.sha256()
+    left = path.stat().st_size - CHECKSUM_BYTES
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(BLOCK, left))):
+            checksum.update(block)
+            left -= len(block)
+        return INTACT if file.read() == checksum.digest() else "damaged"

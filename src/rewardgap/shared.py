@@ -109,9 +109,10 @@ class Shared:
         """Where the trees of the training data are, however they are written."""
         key = _data(config.train, config.identical_pairs)
         if key not in self._folders:
-            content = fingerprint(config.train)
+            cache = cache_folder(config.cache)
+            content = fingerprint(config.train, cache / "hashes")
             name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
-            self._folders[key] = cache_folder(config.cache) / "trees" / name
+            self._folders[key] = cache / "trees" / name
         return self._folders[key]
 
 

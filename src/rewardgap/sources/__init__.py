@@ -112,12 +112,16 @@ def added_tokens(spec: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for source in named for token in source.added_tokens))
 
 
-def fingerprint(spec: str | Sequence[str]) -> str:
+def fingerprint(spec: str | Sequence[str], notes: Path | None = None) -> str:
     """Hash what determines the records: the specifications, and the data that they name.
 
     Local data are hashed file by file, and a data set of the hub is known by the fingerprint that
     `datasets` gives it. What other sources yield, and data that are chosen by a file (such as a
     tokenizer), is hashed row by row.
+
+    Args:
+        spec: As `load` takes it.
+        notes: A folder of notes on local files, of which unchanged ones are not read again.
 
     Raises:
         UserError: A specification is wrong, or its data cannot be read.
@@ -126,17 +130,17 @@ def fingerprint(spec: str | Sequence[str]) -> str:
     for one in _parse(spec):
         options = {key: value for key, value in one.options.items() if key != "path"}
         digest.update(repr([Path(one.where).suffix, one.part, sorted(options.items())]).encode())
-        digest.update(_fingerprint_data(one).encode())
+        digest.update(_fingerprint_data(one, notes).encode())
     return digest.hexdigest()
 
 
-def _fingerprint_data(spec: Spec) -> str:
+def _fingerprint_data(spec: Spec, notes: Path | None) -> str:
     path = spec.options.get("path", "")
     others = [value for key, value in spec.options.items() if key != "path"]
     if os.path.exists(spec.where):
-        return hash_path(spec.where)
+        return hash_path(spec.where, notes)
     if os.path.exists(path) and not any(map(os.path.exists, others)):
-        return spec.where + hash_path(path)
+        return spec.where + hash_path(path, notes)
     if named_source(spec) is None and HUB_NAME.fullmatch(spec.where):
         return hub_fingerprint(spec.where, spec.part or "train")
     digest = hashlib.sha256()

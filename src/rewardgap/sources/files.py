@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rewardgap.errors import UserError
+from rewardgap.notes import noted
 from rewardgap.records import Row
+from rewardgap.storage import cache_key
 
 Rows: TypeAlias = Iterator[tuple[str, Row]]
 
@@ -160,18 +162,31 @@ def hub_fingerprint(name: str, split: str) -> str:
     return str(_load_hub(name, split)._fingerprint)
 
 
-def hash_path(path: str) -> str:
-    """The SHA-256 of a file's content, or of the names and contents of a folder's files."""
+def hash_path(path: str, notes: Path | None = None) -> str:
+    """The SHA-256 of a file's content, or of the names and contents of a folder's files.
+
+    With a folder of `notes`, files that have not changed since are not read again.
+    """
     digest = hashlib.sha256()
     try:
         for each in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
             if each.is_file():
                 digest.update(str(each.relative_to(path)).encode())
-                with each.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(_hash_file(each, notes).encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _hash_file(path: Path, notes: Path | None) -> str:
+    if notes is None:
+        return _sha256(path)
+    return noted(path, notes / f"{cache_key(str(path.resolve()))}.json", _sha256)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load_hub(name: str, split: str, **arguments: str) -> Any:
