@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rewardgap import steps as module
 from rewardgap.steps import Steps
 
-counts = st.lists(st.integers(1, 12), min_size=1, max_size=30)
+several = st.lists(st.integers(1, 12), min_size=1, max_size=30)
+alike = st.builds(lambda count, records: [count] * records, st.integers(1, 12), st.integers(1, 30))
+counts = several | alike
 plans = st.tuples(counts, st.integers(1, 12), st.integers(1, 3))
 
 

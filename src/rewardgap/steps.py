@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 BLOCK = 2**16
 """records that are looked at together"""
 
-_Plan: TypeAlias = "tuple[NDArray[np.int32], array[int]]"
+_Plan: TypeAlias = "tuple[NDArray[np.int32], array[int] | range]"
 
 
 class Steps:
@@ -41,7 +41,9 @@ class Steps:
         self._pairs = np.asarray(pairs)
         self._batch_size = batch_size
         self._seed = seed
-        self._last_steps = list(accumulate(len(self._plan(epoch)[1]) for epoch in range(epochs)))
+        self._regular = self._regular_starts()
+        counts = (len(self._regular or self._plan(epoch)[1]) for epoch in range(epochs))
+        self._last_steps = list(accumulate(counts))
         self._most = most
         self._planned: tuple[int, _Plan] | None = None
 
@@ -69,6 +71,17 @@ class Steps:
         """An epoch's order of the records, and where in it each step begins."""
         order = np.arange(len(self._pairs), dtype=np.int32)
         np.random.default_rng([self._seed, epoch]).shuffle(order)
+        return order, self._regular or self._starts(order)
+
+    def _regular_starts(self) -> range | None:
+        """Where steps begin in any order, if all records have the same number of pairs."""
+        pairs = self._pairs
+        if pairs.min() < pairs.max():
+            return None
+        return range(0, len(pairs), max(1, self._batch_size // int(pairs[0])))
+
+    def _starts(self, order: NDArray[np.int32]) -> "array[int]":
+        """Where steps begin in an order."""
         starts, room = array("l"), 0
         for begin in range(0, len(order), BLOCK):
             counts = self._pairs[order[begin : begin + BLOCK]].tolist()
@@ -77,4 +90,4 @@ class Steps:
                     starts.append(position)
                     room = self._batch_size
                 room -= count
-        return order, starts
+        return starts
