@@ -24,7 +24,12 @@ from rewardgap.forecasting.readouts import Readout
 from rewardgap.forecasting.sketch import Limits
 from rewardgap.trees import Tree
 
-DATA = Data(RECORDS[1:3], {"some": RECORDS, "reversed": RECORDS[::-1]}, max_length=None)
+TRAINING = RECORDS[1:3]
+DATA = Data(
+    lambda model: model.encode(TRAINING),
+    {"some": RECORDS, "reversed": RECORDS[::-1]},
+    max_length=None,
+)
 READER = Reader(torch.device("cpu"), token_budget=128)
 ROWS = np.array([0.5, 1.5, 0.7])
 NEAR = 1e-3
@@ -94,7 +99,7 @@ def test_drift_is_that_of_logits_moved_along_training(
     problem = make_problem(readout, kind, tmp_path)
     point = some_point(problem)
     plain, encode = plain_copy(readout.model.model), readout.model.encode
-    change = direction(plain, encode(DATA.training), list(NEAR * ROWS))
+    change = direction(plain, encode(TRAINING), list(NEAR * ROWS))
     refined = weigh_by_own_drift(problem, point, readout, READER, DATA)
     for name, records in DATA.held_out.items():
         found = refined.held_out[name]

@@ -15,7 +15,7 @@ from rewardgap.forecasting.passes import Reader
 from rewardgap.forecasting.problem import Cache, Data, Problem, pose
 
 READER = Reader(torch.device("cpu"), 4096)
-SETS = Data(RECORDS[1:3], {"test": RECORDS}, None)
+SETS = Data(lambda model: model.encode(RECORDS[1:3]), {"test": RECORDS}, None)
 
 
 def test_kernels_are_products_of_features(folders: Callable[..., Path], tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_kernels_are_read_once(
     np.testing.assert_array_equal(first.held_out["test"].kernel, mended.held_out["test"].kernel)
     assert [each.read_bytes() for each in entries] == whole
     run(seed=1)
-    run(data=replace(SETS, training=RECORDS[1:2]))
+    run(data=replace(SETS, training=lambda model: model.encode(RECORDS[1:2])))
     assert len(list((tmp_path / "forecast").iterdir())) == 6
     monkeypatch.setattr("rewardgap.forecasting.problem.FORMAT", -1)
     run()
@@ -86,7 +86,7 @@ def test_kinds_that_write_records_alike_share_the_trees_of_an_evaluation_set(fol
         make_readout(kind, folders("llama")).model
         for kind in ("explicit", "implicit", "generative")
     )
-    data = Data(RECORDS[1:3], {"test": RECORDS}, None)
+    data = Data(lambda model: model.encode(RECORDS[1:3]), {"test": RECORDS}, None)
     trees = data.held_out_trees(explicit, "test")
     assert data.held_out_trees(implicit, "test") is trees
     assert data.shared.encode(implicit, RECORDS, None) is trees

@@ -9,8 +9,9 @@ from toy import configure, pair_rows, several_rows, write_rows
 
 from rewardgap import shared as module
 from rewardgap.bag_of_words import BagOfWords
-from rewardgap.configs import TrainConfig
+from rewardgap.configs import ForecastConfig, TrainConfig
 from rewardgap.errors import UserError
+from rewardgap.forecasting import forecast
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions
 from rewardgap.shared import Shared
@@ -137,6 +138,26 @@ def test_a_data_file_that_was_changed_is_noticed_by_a_new_start(folders, config,
     copy = Path(config.train).rename(tmp_path / "moved.jsonl")
     assert list(Shared().training_trees(model, changed(config, train=str(copy)))) == after
     assert len(entries(config)) == 2, "where a file lies is no matter"
+
+
+def test_a_forecast_takes_its_training_trees_from_training(folders, config, tokenised):
+    Shared().training_trees(open_model("implicit", folders("llama")), config)
+    (kept,) = entries(config)
+    tokenised.clear()
+    forecast(
+        ForecastConfig(
+            model=config.model,
+            train=config.train,
+            eval={"test": config.train},
+            out=f"{config.out}-forecast",
+            cache=config.cache,
+            device="cpu",
+        )
+    )
+    assert entries(config) == [kept]
+    records = load(config.train)
+    of_evaluation = [len(records), sum(len(record.responses) for record in records)]
+    assert [texts for texts in tokenised if texts > 1] == of_evaluation
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])

@@ -11,12 +11,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from rewardgap.bag_of_words import BagOfWords
-from rewardgap.configs import TrainConfig
 from rewardgap.errors import UserError
 from rewardgap.kinds.reward_model import RewardModel
 from rewardgap.ragged import is_intact
@@ -33,6 +32,26 @@ CHUNK = 1000
 
 Data = tuple[str | tuple[str, ...], Identical]
 """What `rewardgap.sources.load` is given."""
+
+
+class TrainingData(Protocol):
+    """What names training data and says how they are read: a command's configuration."""
+
+    @property
+    def train(self) -> str | list[str]:
+        """The specifications."""
+
+    @property
+    def identical_pairs(self) -> Identical:
+        """What to do with records whose chosen and rejected responses coincide."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that sequences are truncated to."""
+
+    @property
+    def cache(self) -> str | None:
+        """The cache folder."""
 
 
 class Shared:
@@ -67,7 +86,7 @@ class Shared:
             self._trees[key] = (records, model.encode(records, max_length))
         return self._trees[key][1]
 
-    def check_training(self, config: TrainConfig) -> None:
+    def check_training(self, config: TrainingData) -> None:
         """Read all training records, unless trees were made of the same data before.
 
         Raises:
@@ -77,7 +96,7 @@ class Shared:
             for _ in _bar(stream(config.train, config.identical_pairs), "reading"):
                 pass
 
-    def training_trees(self, model: RewardModel, config: TrainConfig) -> StoredTrees:
+    def training_trees(self, model: RewardModel, config: TrainingData) -> StoredTrees:
         """Trees of the training records, as the model's `encode_for_training` writes them.
 
         They are named by what determines them: the content of the data, the template, and how the
@@ -98,14 +117,14 @@ class Shared:
         _judge(trees, config)
         return trees
 
-    def bag_of_words(self, config: TrainConfig) -> BagOfWords:
+    def bag_of_words(self, config: TrainingData) -> BagOfWords:
         """The content-blind baseline of the training records."""
         key = _data(config.train, config.identical_pairs)
         if key not in self._blind:
             self._blind[key] = BagOfWords.fit(stream(config.train, config.identical_pairs))
         return self._blind[key]
 
-    def _folder(self, config: TrainConfig) -> Path:
+    def _folder(self, config: TrainingData) -> Path:
         """Where the trees of the training data are, however they are written."""
         key = _data(config.train, config.identical_pairs)
         if key not in self._folders:
@@ -116,7 +135,7 @@ class Shared:
         return self._folders[key]
 
 
-def _judge(trees: StoredTrees, config: TrainConfig) -> None:
+def _judge(trees: StoredTrees, config: TrainingData) -> None:
     """Say what truncation has done, and refuse what nothing can be learnt from."""
     if trees.truncated:
         logger.warning("%d of %d training records were truncated", trees.truncated, trees.records)

@@ -18,8 +18,9 @@ like those of any reward model.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -46,9 +47,9 @@ from rewardgap.models import fingerprint, locate_model
 from rewardgap.records import Record
 from rewardgap.scores import RecordRewards
 from rewardgap.shared import Shared
-from rewardgap.sources import load as load_records
 from rewardgap.storage import cache_folder, write_text
 from rewardgap.template import Template
+from rewardgap.trees import Tree
 
 Passes = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
 Refinement = Callable[[Problem, Points, Readout, Reader, Data], Problem]
@@ -104,15 +105,19 @@ def forecast(config: ForecastConfig, shared: Shared | None = None) -> Forecast:
     """
     for kind in config.kinds:
         find_readout(kind)
-    data = _load(config, shared or Shared())
+    shared = shared or Shared()
+    data = _load(config, shared)
+    blind = shared.bag_of_words(config)
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     folder = locate_model(config.model)
     template = Template.load(folder)
     readouts, reader, kernels = _open(config, folder, template)
+    model = next(iter(readouts.values())).model
+    known = list(data.training(model))
     level = LEVELS[config.level]
     limits = Limits(int(config.memory * GIB), config.seed, config.exact)
-    problems = pose(level.passes(readouts, limits, _amount(data)), reader, kernels, data)
+    problems = pose(level.passes(readouts, limits, Amount.of(known)), reader, kernels, data)
     trained = {
         kind: Trained.on(problem.training, problem.rows_per_pair, config.loss)
         for kind, problem in problems.items()
@@ -121,7 +126,12 @@ def forecast(config: ForecastConfig, shared: Shared | None = None) -> Forecast:
         kind: level.refine(problem, trained[kind].at(config.loss), readouts[kind], reader, data)
         for kind, problem in problems.items()
     }
-    outcomes = _predict(trained, refined, _evaluation_sets(template, data), config.loss)
+    # All kinds write the tokens of responses alike.
+    sets = {
+        name: _evaluation_set(records, data.held_out_trees(model, name), known, blind)
+        for name, records in data.held_out.items()
+    }
+    outcomes = _predict(trained, refined, sets, config.loss)
     sketches = {kind: problem.sketch for kind, problem in problems.items()}
     table = f"{format_table(outcomes, config.loss)}\n\n{describe_sketches(sketches)}"
     verdict = conclude(outcomes, config.loss)
@@ -138,10 +148,11 @@ def forecast(config: ForecastConfig, shared: Shared | None = None) -> Forecast:
 
 
 def _load(config: ForecastConfig, shared: Shared) -> Data:
-    training = load_records(config.train, config.identical_pairs)
+    shared.check_training(config)
     held_out = {
         name: shared.records(spec, config.identical_pairs) for name, spec in config.eval.items()
     }
+    training = partial(shared.training_trees, config=config)
     return Data(training, held_out, config.max_length, shared)
 
 
@@ -167,22 +178,11 @@ def _open(
     return readouts, Reader(device, config.token_budget), cache
 
 
-def _amount(data: Data) -> Amount:
-    return Amount(
-        pairs=sum(len(record.chosen) * len(record.rejected) for record in data.training),
-        responses=sum(len(record.responses) for record in data.training),
-    )
-
-
-def _evaluation_sets(template: Template, data: Data) -> dict[str, EvaluationSet]:
-    blind = BagOfWords.fit(data.training)
-    known = template.encode(data.training, data.max_length)
-    sets = {}
-    for name, records in data.held_out.items():
-        trees = template.encode(records, data.max_length)
-        words = [_blind_rewards(blind, record) for record in records]
-        sets[name] = EvaluationSet(records, trees, words, token_overlap(known, trees))
-    return sets
+def _evaluation_set(
+    records: Sequence[Record], trees: Sequence[Tree], known: Sequence[Tree], blind: BagOfWords
+) -> EvaluationSet:
+    words = [_blind_rewards(blind, record) for record in records]
+    return EvaluationSet(records, trees, words, token_overlap(known, trees))
 
 
 def _blind_rewards(blind: BagOfWords, record: Record) -> RecordRewards:

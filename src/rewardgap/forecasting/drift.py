@@ -20,7 +20,7 @@ from rewardgap.backbone import CHUNK_VALUES
 from rewardgap.forecasting.curve import Points
 from rewardgap.forecasting.features import Array
 from rewardgap.forecasting.passes import Reader
-from rewardgap.forecasting.problem import Data, Problem, training_trees
+from rewardgap.forecasting.problem import Data, Problem
 from rewardgap.forecasting.readouts import Readout
 from rewardgap.kinds.reward_model import Leaves
 from rewardgap.progress import progress
@@ -55,7 +55,7 @@ def weigh_by_own_drift(
     if not (readout.drifts and rows.any()):
         return problem
     model = readout.model
-    direction = _direction(readout, reader, training_trees(model, data), rows)
+    direction = _direction(readout, reader, list(data.training(model)), rows)
     square = sum(float(change.double().square().sum()) for change in direction)
     # Along w the margins, weighted by the |rows|, grow at the rate |w|².
     step = STEP * model.beta * float(rows.abs().sum()) / square

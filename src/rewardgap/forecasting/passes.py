@@ -81,6 +81,12 @@ class Amount:
     pairs: int
     responses: int
 
+    @classmethod
+    def of(cls, trees: Sequence[Tree]) -> "Amount":
+        """How much some trees are."""
+        pairs = sum(tree.chosen * tree.rejected for tree in trees)
+        return cls(pairs, sum(tree.chosen + tree.rejected for tree in trees))
+
 
 def probed_responses(responses: int) -> range:
     """At most `PROBES` of the responses of a data set, evenly spread."""

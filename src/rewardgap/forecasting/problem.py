@@ -1,6 +1,5 @@
 """Training and evaluation of a kind, as kernels see them."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -8,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewardgap.errors import UserError
 from rewardgap.forecasting.basis import evaluate, read_bases
 from rewardgap.forecasting.curve import Training
 from rewardgap.forecasting.evaluation import Evaluation
@@ -21,8 +19,6 @@ from rewardgap.shared import Shared
 from rewardgap.storage import cache_key
 from rewardgap.tree_store import content_of
 from rewardgap.trees import Tree
-
-logger = logging.getLogger(__name__)
 
 Part = TypeVar("Part", Training, Evaluation)
 
@@ -52,13 +48,13 @@ class Data:
     """The records of a forecast.
 
     Attributes:
-        training: the training records.
+        training: the training records, as a kind writes them.
         held_out: the evaluation records by name.
-        max_length: truncate sequences to so many tokens; None leaves them whole.
+        max_length: truncate evaluation records to so many tokens; None leaves them whole.
         shared: keeps the trees of evaluation records, for other work on the same data.
     """
 
-    training: Sequence[Record]
+    training: Callable[[TrainedRewardModel], Sequence[Tree]]
     held_out: Mapping[str, Sequence[Record]]
     max_length: int | None
     shared: Shared = field(default_factory=Shared)
@@ -90,7 +86,7 @@ def pose(passes: Iterable[Pass], reader: Reader, kernels: Cache, data: Data) -> 
     """Go over the data and pose every kind's problem.
 
     Raises:
-        UserError: the model cannot read a record, or truncation leaves nothing to train on.
+        UserError: the model cannot read a record.
     """
     problems: dict[str, Problem] = {}
     for over in passes:
@@ -99,7 +95,7 @@ def pose(passes: Iterable[Pass], reader: Reader, kernels: Cache, data: Data) -> 
 
 
 def _pose(over: Pass, reader: Reader, kernels: Cache, data: Data) -> dict[str, Problem]:
-    training = training_trees(over.model, data)
+    training = list(data.training(over.model))
     held_out = {name: data.held_out_trees(over.model, name) for name in data.held_out}
     over.model.check_readable(tree for trees in (training, *held_out.values()) for tree in trees)
     bases = cache(partial(read_bases, over, reader, training))
@@ -145,20 +141,3 @@ def _kept(
         kind, _, name = key.rpartition(".")
         kinds.setdefault(kind, {})[name] = value if value.ndim else float(value)
     return {kind: cls(**fields) for kind, fields in kinds.items()}
-
-
-def training_trees(model: TrainedRewardModel, data: Data) -> list[Tree]:
-    """The training records, without those that truncation has made chosen and rejected identical.
-
-    Raises:
-        UserError: none is left.
-    """
-    trees = model.encode(data.training, data.max_length)
-    kept = [tree for tree in trees if not tree.has_identical_pair]
-    if not kept:
-        raise UserError("max_length leaves no pair that differs to train on; raise it")
-    if len(kept) < len(trees):
-        logger.warning(
-            "%d training records left out: identical once truncated", len(trees) - len(kept)
-        )
-    return kept
