@@ -150,9 +150,9 @@ def _measure(settings: Settings, held_out: Sets, shared: Shared) -> None:
         token_budget=config.token_budget,
         cache=config.cache,
     )
-    blind = shared.bag_of_words(config)
     for name, some in held_out.items():
         trees = shared.encode(scorer.model, some, scorer.max_length)
+        blind = shared.bag_of_words(config)  # goes over all training data, the first time
         write_scores(run.scores(name), scorer.score_encoded(some, trees, blind))
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in held_out}
     write_model_card(run, config, summaries)
