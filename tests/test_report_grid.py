@@ -232,16 +232,13 @@ def test_generations_and_forecasts_are_read(tmp_path):
     share = {"rewardmath": {"correct": 0.25, "initial": 0.5, "n": 8}}
     (folder / "m/implicit/seed-0/generations.json").write_text(json.dumps(share))
     accuracy = {"value": 0.7, "low": 0.6, "high": 0.8}
-    forecast = {"rewardmath": {"explicit": {"accuracy": accuracy, "loss": 0.3}}}
+    explicit = {"accuracy": accuracy, "loss": 0.3, "separator_share": 0.25}
+    forecast = {"rewardmath": {"explicit": explicit}}
     (folder / "forecasts/m").mkdir(parents=True)
     (folder / "forecasts/m/forecast.json").write_text(json.dumps(forecast))
     measured: Measured = measure(read_one(folder))
     shares = {key: spread.mean for key, spread in measured.correct_generations.items()}
     assert shares == {("rewardmath", "implicit"): 0.25, ("rewardmath", "initial model"): 0.5}
     (only,) = measured.forecasts
-    assert (only.model, only.name, only.kind, only.accuracy.low) == (
-        "m",
-        "rewardmath",
-        "explicit",
-        0.6,
-    )
+    found = (only.model, only.name, only.kind, only.accuracy.low, only.separator_share)
+    assert found == ("m", "rewardmath", "explicit", 0.6, 0.25)

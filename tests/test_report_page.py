@@ -18,6 +18,7 @@ from rewardgap.configs import ReportConfig
 from rewardgap.reporting import report
 from rewardgap.reporting.analysis import analyse
 from rewardgap.reporting.charts import charts
+from rewardgap.reporting.details import TextTable, details
 from rewardgap.reporting.grid import read_grids
 from rewardgap.reporting.measured import measure
 from rewardgap.reporting.payload import Texts, pack
@@ -187,6 +188,23 @@ def test_plotly_knows_every_chart(page):
     for chart in found:
         for variant in chart.variants.values():
             Figure(variant)  # refuses unknown keys and values
+
+
+@pytest.mark.parametrize("share, cell", [(0.25, "0.250"), (None, "–")])
+def test_the_share_of_the_separator_stands_beside_the_papers(page, share, cell):
+    measured = measured_of(page.parent.parent / "grid")
+    forecasts = [replace(each, separator_share=share) for each in measured.forecasts]
+    measured = replace(measured, forecasts=forecasts)
+
+    def table(name: str) -> TextTable:
+        named = replace(measured, experiment=replace(measured.experiment, name=name))
+        made = details(named, analyse(measured))
+        return next(each for each in made if each.title == "Forecast and measured")
+
+    assert {row[-1] for row in table("chat").rows} == {cell}
+    assert table("chat").note.endswith("can be separated.")
+    note = "the paper prints for rewordings 1.000 (instruct) and 0.970 (base), in footnote 3."
+    assert table("persona").note.endswith(note)
 
 
 def test_the_accuracy_chart_shows_kinds_rules_and_intervals(page):
@@ -366,7 +384,7 @@ def test_a_phone_needs_no_sideways_scrolling(shown):
         "Emulation.setDeviceMetricsOverride",
         {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True},
     )
-    for details in shown.all("details"):
-        shown.run("arguments[0].open = true", details)
+    for each in shown.all("details"):
+        shown.run("arguments[0].open = true", each)
     assert shown.run("return document.documentElement.scrollWidth") <= 390
     shown.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -15,7 +15,7 @@ from grids import Grid, Rewards, write_grid
 from rewardgap.reporting.formats import comma_separated, latex, markdown
 from rewardgap.reporting.grid import read_grids
 from rewardgap.reporting.measured import measure
-from rewardgap.reporting.paper import printed, printed_win_rates
+from rewardgap.reporting.paper import printed, printed_separator_shares, printed_win_rates
 from rewardgap.reporting.tables import Entry, Table, absent_tables, own_table, paper_tables
 
 RECORDS = 20
@@ -291,9 +291,12 @@ def test_our_arrangement_of_the_papers_figures_is_faithful():
         for number, kind in zip(won, ("explicit", "generative"), strict=True):
             for place, shares in block[f"table_{number}_win_rates_{kind}_tie_implicit"].items():
                 assert list(printed_win_rates(name, kind, place)) == shares
+    footnote = results["figure_4_controlled"]["footnote_3_positive_max_margin_products"]
+    assert printed_separator_shares("persona") == footnote
 
 
 def test_figures_that_the_paper_does_not_print_are_none():
+    assert printed_separator_shares("chat") == {}
     assert printed("chat", "by_set", "ultrafeedback", "accuracy", "explicit-mean") is None
     assert printed("mine", "by_set", "ultrafeedback", "accuracy", "explicit") is None
     assert printed_win_rates("chat", "implicit", "ultrafeedback") is None

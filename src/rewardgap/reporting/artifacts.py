@@ -42,7 +42,8 @@ class Generated:
 class Forecast:
     """The accuracy that was forecast for a kind on a set, from an initial model.
 
-    `loss` is the training loss at which it holds.
+    `loss` is the training loss at which it holds, and `separator_share` the share of the pairs with
+    a positive product with the max-margin separator; None where training pairs are not separable.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Forecast:
     kind: str
     accuracy: Interval
     loss: float
+    separator_share: float | None = None
 
 
 def read_curves(experiment: Experiment) -> dict[Cell, Curve]:
@@ -160,6 +162,7 @@ def _read_forecast(path: Path) -> list[Forecast]:
                 kind,
                 Interval(**_bounds(numbers["accuracy"])),
                 float(numbers["loss"]),
+                numbers.get("separator_share"),
             )
             for name, kinds in _parse(_read_text(path), str(path)).items()
             for kind, numbers in kinds.items()

@@ -7,6 +7,7 @@ from rewardgap.bootstrap import Interval
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.answers import Answers
 from rewardgap.reporting.measured import Measured
+from rewardgap.reporting.paper import printed_separator_shares
 from rewardgap.reporting.verdicts import separated
 from rewardgap.reporting.words import interval, listed, number, rule_name
 from rewardgap.statistics import SIGNIFICANCE, Comparison
@@ -215,6 +216,13 @@ def _change(answers: Answers) -> list[str]:
     return [_p_value(change.mcnemar_p), _p_value(change.holm_p)] if change else ["–", "–"]
 
 
+def _printed_shares(experiment: str) -> str:
+    """The end of a sentence: the paper's shares of u*, where it prints some."""
+    shares = printed_separator_shares(experiment)
+    said = [f"{number(share)} ({models})" for models, share in shares.items()]
+    return f"; the paper prints for rewordings {listed(said)}, in footnote 3." if said else "."
+
+
 def _forecasts(measured: Measured, analysis: Analysis) -> TextTable:
     rows = [
         [
@@ -224,6 +232,7 @@ def _forecasts(measured: Measured, analysis: Analysis) -> TextTable:
             f"{each.loss:.2f}",
             interval(each.accuracy),
             interval(found.accuracy),
+            "–" if each.separator_share is None else number(each.separator_share),
         ]
         for each in measured.forecasts
         if (found := analysis.by_subject.get(each.name, {}).get((each.model, each.kind)))
@@ -231,8 +240,10 @@ def _forecasts(measured: Measured, analysis: Analysis) -> TextTable:
     return TextTable(
         "Forecast and measured",
         "Accuracy forecast from the initial language model alone, and accuracy after training; "
-        "95 % intervals.",
-        ["set", "initial model", "kind", "at training loss", "forecast", "measured"],
+        "95 % intervals. The share of u* is that of the pairs with a positive product with the "
+        "max-margin separator of the training pairs, where these can be separated"
+        + _printed_shares(measured.experiment.name),
+        ["set", "initial model", "kind", "at training loss", "forecast", "measured", "share of u*"],
         rows,
         3,
     )

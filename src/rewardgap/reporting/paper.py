@@ -54,6 +54,12 @@ def printed_win_rates(experiment: str, kind: str, name: str) -> tuple[float, flo
     return tuple(found) if found else None
 
 
+def printed_separator_shares(experiment: str) -> Mapping[str, float]:
+    """Footnote 3: by models, the share of reworded pairs whose product with u* is positive."""
+    shares: Mapping[str, float] = _figures()["separator_shares"].get(experiment, {})
+    return shares
+
+
 def source() -> str:
     """The paper's authors, title and year."""
     return str(_figures()["source"])
