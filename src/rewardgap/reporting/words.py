@@ -212,7 +212,7 @@ def _with_accuracy(kinds: Sequence[str], overall: Mapping[str, Summary]) -> str:
 
 
 def _long_answers(analysis: Analysis) -> Iterator[Finding]:
-    """Kinds that are worse than a coin where the longer response is the wrong one."""
+    """Kinds whose intervals lie below a half where the longer response is the wrong one."""
     for name, overall in analysis.overall.items():
         failing = {
             kind: each.where_longer_fails
@@ -223,8 +223,8 @@ def _long_answers(analysis: Analysis) -> Iterator[Finding]:
             parts = [f"{kind} models reach {interval(each)}" for kind, each in failing.items()]
             yield Finding(
                 "caution",
-                f"On the records of {name} where the longer response loses, {listed(parts)}, "
-                "worse than a coin.",
+                f"On the records of {name} where the longer response loses, {listed(parts)}; these "
+                "intervals lie below a half.",
             )
 
 
