@@ -19,6 +19,7 @@ MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOU
 LAYERS = (
     {"errors", "progress", "losses", "dynamics", "steps"},
     {"storage", "records", "bootstrap", "devices", "models", "flags", "separator", "kernels"},
+    {"notes"},
     {"configs", "scores", "runs", "sources", "bag_of_words", "trees", "checkpoints", "ragged"},
     {"measures", "model_card", "documents", "template", "attention", "tree_store", "theorems"},
     {"statistics", "style_grid", "backbone"},
