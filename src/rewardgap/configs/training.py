@@ -42,7 +42,7 @@ class TrainConfig(KindConfig, ComputeConfig):
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass, to save memory"""
     compile: bool = False
-    """compile norms and feed-forward networks first: a minute once, and then faster steps"""
+    """compile norms and feed-forward networks first, a minute once: measure whether it pays"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
