@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from rewardgap import notes
-from rewardgap.errors import UserError
 from rewardgap.notes import noted
 from rewardgap.ragged import is_intact, write_ragged
 from rewardgap.sources import fingerprint
@@ -88,9 +87,8 @@ def test_a_broken_note_is_written_again(settled, file, tmp_path, content):
     assert find.times == 2
 
 
-def test_a_note_that_cannot_be_written_is_an_error_of_one_line(settled, file):
-    with pytest.raises(UserError, match="cannot write"):
-        noted(file, file / "note", Finder())
+def test_where_no_note_can_be_written_there_is_none(settled, file):
+    assert noted(file, file / "note", Finder()) == "old"
 
 
 def test_data_are_known_by_their_content_with_and_without_notes(settled, tmp_path):

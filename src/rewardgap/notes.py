@@ -4,8 +4,10 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from rewardgap.errors import UserError
 from rewardgap.storage import write_text
 
 # A file may change again within a tick of its clock; what is younger than this is not noted.
@@ -25,7 +27,6 @@ def noted(path: Path, note: Path, find: Callable[[Path], str]) -> str:
 
     Raises:
         OSError: there is no such file.
-        UserError: the note cannot be written.
     """
     stamp = _stamp(path)
     known = _read(note)
@@ -33,7 +34,8 @@ def noted(path: Path, note: Path, find: Callable[[Path], str]) -> str:
         return str(known["found"])
     found = find(path)
     if stamp == _stamp(path) and time.time() - max(stamp[2:]) / 1e9 > SETTLED:
-        write_text(note, json.dumps({"stamp": stamp, "found": found}))
+        with suppress(UserError):  # a cache that others fill may be read only
+            write_text(note, json.dumps({"stamp": stamp, "found": found}))
     return found
 
 
