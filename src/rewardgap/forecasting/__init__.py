@@ -38,7 +38,7 @@ from rewardgap.forecasting.outcome import EvaluationSet, Trained, predict, token
 from rewardgap.forecasting.passes import Amount, Pass, Reader
 from rewardgap.forecasting.problem import Cache, Data, Problem, pose
 from rewardgap.forecasting.readouts import Readout, find_readout
-from rewardgap.forecasting.sketch import GIB, Limits
+from rewardgap.forecasting.sketch import GIB, Limits, Sketch
 from rewardgap.forecasting.verdict import Outcomes, conclude, describe_sketches, format_table
 from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions
@@ -96,7 +96,7 @@ class Forecast:
 def forecast(config: ForecastConfig, shared: Shared | None = None) -> Forecast:
     """Forecast every kind on every evaluation set.
 
-    `shared` keeps the evaluation sets for other work on the same data.
+    `shared` keeps records and trees for other work on the same data.
 
     Writes `config.yaml`, `forecast.json` ({set: {kind: figures}}) and `forecast.txt` into `out`.
 
@@ -134,17 +134,21 @@ def forecast(config: ForecastConfig, shared: Shared | None = None) -> Forecast:
     outcomes = _predict(trained, refined, sets, config.loss)
     sketches = {kind: problem.sketch for kind, problem in problems.items()}
     table = f"{format_table(outcomes, config.loss)}\n\n{describe_sketches(sketches)}"
-    verdict = conclude(outcomes, config.loss)
+    found = Forecast(outcomes, table, conclude(outcomes, config.loss))
+    _write(found, sketches, out)
+    return found
+
+
+def _write(found: Forecast, sketches: Mapping[str, Sketch], out: Path) -> None:
     report = {
         name: {
             kind: each.to_json() | {"sketch": sketches[kind].to_json()}
             for kind, each in kinds.items()
         }
-        for name, kinds in outcomes.items()
+        for name, kinds in found.outcomes.items()
     }
     write_text(out / "forecast.json", json.dumps(report, indent=1) + "\n")
-    write_text(out / "forecast.txt", f"{table}\n\n{verdict}\n")
-    return Forecast(outcomes, table, verdict)
+    write_text(out / "forecast.txt", f"{found.table}\n\n{found.verdict}\n")
 
 
 def _load(config: ForecastConfig, shared: Shared) -> Data:
