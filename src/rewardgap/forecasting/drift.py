@@ -54,14 +54,9 @@ def weigh_by_own_drift(
     rows = torch.from_numpy(point.weights[0, : len(problem.training.initial)])
     if not (readout.drifts and rows.any()):
         return problem
-    model = readout.model
-    direction = _direction(readout, reader, list(data.training(model)), rows)
-    square = sum(float(change.double().square().sum()) for change in direction)
-    # Along w the margins, weighted by the |rows|, grow at the rate |w|².
-    step = STEP * model.beta * float(rows.abs().sum()) / square
-    line = Line(list(model.model.parameters()), direction, step)
+    line = _line(readout, reader, list(data.training(readout.model)), rows)
     found = {
-        name: own_drifts(readout, reader, data.held_out_trees(model, name), line)
+        name: own_drifts(readout, reader, data.held_out_trees(readout.model, name), line)
         for name in problem.held_out
     }
     variance, loss = sum(each.sum(axis=1) for each in found.values())
@@ -106,6 +101,15 @@ class Line:
         finally:
             for each, value in zip(self.parameters, own, strict=True):
                 each.data = value
+
+
+def _line(readout: Readout, reader: Reader, trees: Sequence[Tree], rows: Tensor) -> Line:
+    """The line along the weights that training rows of some weight give."""
+    direction = _direction(readout, reader, trees, rows)
+    square = sum(float(change.double().square().sum()) for change in direction)
+    # Along w the margins, weighted by the |rows|, grow at the rate |w|².
+    step = STEP * readout.model.beta * float(rows.abs().sum()) / square
+    return Line(list(readout.model.model.parameters()), direction, step)
 
 
 def _direction(
