@@ -73,7 +73,7 @@ def test_a_file_that_is_cut_while_in_use_is_an_error(tmp_path):
 
 
 def test_pages_are_given_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(ragged, "READS", 8)
+    monkeypatch.setattr(ragged, "MOST_MAPPED", 2**20)
     path = write(tmp_path / "file", [np.full(50_000, n, np.int32) for n in range(200)])
     found = Ragged(path, np.int32, columns=2)
     most = max(mapped(path) for row in found if row[-1] == row[0])

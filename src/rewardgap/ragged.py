@@ -31,8 +31,10 @@ CHECKSUM_BYTES = 32
 INTACT = "intact"
 BLOCK = 2**16
 """rows of the index, or bytes, that are read at once where all are walked through"""
-READS = 256
-"""after which pages are given back: with each the system may bring in its neighbours, 64 KB"""
+NEIGHBOURS = 2**16
+"""bytes that the system may bring in beside those that are read"""
+MOST_MAPPED = 2**22
+"""bytes after which pages are given back"""
 
 Values = NDArray[Any]
 
@@ -114,7 +116,7 @@ class Ragged(Sequence[Values]):
         self._columns = 1 + columns
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._reads = 0
+        self._mapped = 0
         length_at = len(self._map) - CHECKSUM_BYTES - INDEX.itemsize
         length = int(self._read(INDEX, 1, length_at)[0])
         text = self._map[length_at - length : length_at]
@@ -157,9 +159,10 @@ class Ragged(Sequence[Values]):
         if self._map.size() != len(self._map):  # pages that are gone would end the process
             raise UserError(f"{self._path} was cut while in use: start again, to have it made anew")
         values = np.frombuffer(self._map, dtype, count, offset).copy()
-        self._reads += 1
-        if self._reads % READS == 0 and hasattr(self._map, "madvise"):
+        self._mapped += values.nbytes + NEIGHBOURS
+        if self._mapped > MOST_MAPPED and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
+            self._mapped = 0
         return values
 
 
