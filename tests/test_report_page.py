@@ -249,8 +249,9 @@ class Shown:
         from selenium.webdriver.support.wait import WebDriverWait
 
         self.driver = driver
+        self.wait = WebDriverWait(driver, 30)
         driver.get(page.as_uri())
-        WebDriverWait(driver, 30).until(lambda _: self.all("#records[data-ready]"))
+        self.wait.until(lambda _: self.all("#records[data-ready]"))
 
     def all(self, selector: str) -> list[Any]:
         return self.driver.find_elements("css selector", selector)
@@ -358,7 +359,8 @@ def test_records_by_keyboard(shown):
     assert shown.one("#record h3").text == "ultrafeedback, record 3"
     press(Keys.ESCAPE)
     assert not shown.run("return document.getElementById('record').open")
-    assert "Question 2:" in shown.focused()
+    # A dialog tells of its end in a task of its own, after it is shut.
+    shown.wait.until(lambda _: "Question 2:" in shown.focused())
 
 
 def test_the_same_record_in_other_words(shown):
