@@ -16,7 +16,7 @@ import pytest
 import torch
 from toy import configure, flags, read_rows, several_rows, write_rows
 
-from rewardgap import cli
+from rewardgap import cli, notes
 from rewardgap.configs import TrainConfig
 from rewardgap.runs import Run
 from rewardgap.training import train
@@ -123,6 +123,12 @@ def test_killed_at_every_write(setting, forks, tmp_path):
         assert result(Run(train(replace(config, resume=True)))) == expected
         assert not list(Path(config.out).rglob("*.unfinished"))
     assert writes >= 10
+
+
+def test_the_cache_may_lie_in_the_folder_of_the_run(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr(notes, "SETTLED", -1.0)  # what is noted of the data comes first
+    run = Run(train(setting("out", cache=str(tmp_path / "out" / ".cache"))))
+    assert list((run.folder / ".cache" / "hashes").iterdir()) and run.metrics.exists()
 
 
 def test_a_finished_run_is_left_as_it_is(setting):

@@ -177,6 +177,14 @@ def test_a_run_that_wrote_nothing_but_its_configuration_is_begun_anew(tmp_path):
     assert run.read_config()["epochs"] == 4
 
 
+@pytest.mark.parametrize("cache", ["cache", "mine/.cache"])
+def test_a_cache_in_the_folder_is_no_run(cache, tmp_path):
+    """What is noted of the data, before a run begins, may be the first thing in its folder."""
+    write_text(tmp_path / cache / "hashes" / "note", "")
+    run = open_run(str(tmp_path), SETTINGS, resume=False, cache=str(tmp_path / cache))
+    assert run.read_config() == SETTINGS
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     write_text(tmp_path / "thesis.tex", "years of work")
     assert "holds no run" in refusal(open_run, str(tmp_path), SETTINGS, True)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rewardgap.errors import UserError
-from rewardgap.storage import write_text
+from rewardgap.storage import cache_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,19 @@ class Run:
         return config
 
 
-def open_run(folder: str, settings: Mapping[str, Any], resume: bool) -> Run:
+def open_run(
+    folder: str, settings: Mapping[str, Any], resume: bool, cache: str | None = None
+) -> Run:
     """Begin a run in a new folder, or continue one of the same settings.
 
     A folder that holds a configuration alone, because the run was refused before its first result,
     is begun anew.
+
+    Args:
+        folder: where the run is, or will be.
+        settings: all that determines it.
+        resume: continue a run that has results.
+        cache: the chosen folder of reusable results, which may lie in `folder` and be filled first.
 
     Raises:
         UserError: the folder holds another run, or this run and `resume` is false, or files that
@@ -75,7 +83,12 @@ def open_run(folder: str, settings: Mapping[str, Any], resume: bool) -> Run:
     run = Run(Path(folder))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{folder} is a file; choose another out")
-    found = {path for path in run.folder.glob("*") if not path.name.endswith(".unfinished")}
+    reusable = cache_folder(cache).resolve()
+    found = {
+        path
+        for path in run.folder.glob("*")
+        if not (path.name.endswith(".unfinished") or reusable.is_relative_to(path.resolve()))
+    }
     if run.config in found and len(found) > 1:
         known = run.read_config()
         wanted = json.loads(json.dumps(settings))

@@ -66,7 +66,7 @@ def train(config: TrainConfig, shared: Shared | None = None) -> Path:
     )
     with accelerator.main_process_first():
         is_joining = config.resume or not accelerator.is_main_process
-        run = open_run(config.out, config.settings(), is_joining)
+        run = open_run(config.out, config.settings(), is_joining, config.cache)
         if accelerator.is_main_process:
             remove_unfinished(run.folder)
     dtype = choose_dtype(config.dtype, accelerator.device)
