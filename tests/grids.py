@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from rewardgap.reporting.grid import read_grids
+from rewardgap.reporting.measured import Measured, measure
+from rewardgap.reporting.words import Finding
 from rewardgap.scores import ScoreRow, write_scores
 
 Rewards = Sequence[tuple[float, float]]
@@ -137,3 +140,13 @@ def score_rows(name: str, rewards: Rewards, grid: Grid) -> list[ScoreRow]:
         )
         for index, (chosen, rejected) in enumerate(rewards)
     ]
+
+
+def measured_of(folder: Path) -> Measured:
+    """What the report measures on a grid."""
+    return measure(read_grids([str(folder)])[0])
+
+
+def texts(found: Sequence[Finding], tone: str) -> str:
+    """The report's sentences of one tone."""
+    return " ".join(each.text for each in found if each.tone == tone)

@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from rewardgap.kinds import KINDS, find_kind
 from rewardgap.kinds.reward_model import RewardModel
 from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Message, Record, Response
 
 Tokens = list[int]
+
+TRAINABLE = tuple(kind for kind in KINDS if issubclass(find_kind(kind), TrainedRewardModel))
+BASELINES = tuple(kind for kind in KINDS if kind not in TRAINABLE)
 
 
 def make_record(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from plain import RECORDS, Plain, make_record, plain_copy
+from plain import BASELINES, RECORDS, TRAINABLE, Plain, make_record, plain_copy
 from tiny import ARCHITECTURES, TEMPLATE
 from transformers import AutoModelForCausalLM
 
@@ -16,14 +16,11 @@ from rewardgap.backbone import fit_embeddings, load_model
 from rewardgap.errors import UserError
 from rewardgap.kinds import KINDS, find_kind
 from rewardgap.kinds.reward_model import KindOptions, RewardModel
-from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
 from rewardgap.template import Template
 from rewardgap.trees import pack
 
 Folders = Callable[..., Path]
-TRAINABLE = tuple(kind for kind in KINDS if issubclass(find_kind(kind), TrainedRewardModel))
-BASELINES = tuple(kind for kind in KINDS if kind not in TRAINABLE)
 PADS = ("<|pad|>", "<|end|>", None)
 GRADIENT_CASES = [(kind, KindOptions()) for kind in TRAINABLE]
 GRADIENT_CASES += [("generative", KindOptions(likelihood_weight=0.3))]

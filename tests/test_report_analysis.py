@@ -1,21 +1,19 @@
 """The report's statistics and sentences, on scores whose outcome is known."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from grids import Grid, Rewards, write_grid
-from scipy.stats import beta, binomtest
+from grids import Grid, Rewards, measured_of, texts, write_grid
+from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from rewardgap.reporting.analysis import Analysis, analyse
 from rewardgap.reporting.details import details
-from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.measured import Measured, measure
+from rewardgap.reporting.measured import Measured
 from rewardgap.reporting.tables import paper_tables
-from rewardgap.reporting.words import Finding, findings, listed
+from rewardgap.reporting.words import findings, listed
 from rewardgap.scores import ScoreRow, read_scores, write_scores
 from rewardgap.statistics import compare
 
@@ -38,10 +36,6 @@ def first_right(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewa
     """The first records are right, the others wrong; every seed agrees."""
     right = RIGHT[kind][name == "ultrafeedback-french"]
     return [(1.0, 0.0)] * right + [(0.0, 1.0)] * (RECORDS - right)
-
-
-def measured_of(folder: Path) -> Measured:
-    return measure(read_grids([str(folder)])[0])
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +133,6 @@ def blind(tmp_path: Path, lengths: Sequence[tuple[int, int]], right: int = 10) -
             ],
         )
     return measured_of(folder)
-
-
-def texts(found: Sequence[Finding], tone: str) -> str:
-    return " ".join(each.text for each in found if each.tone == tone)
 
 
 def test_a_rule_that_does_better_is_called_out(tmp_path):
@@ -345,57 +335,6 @@ def test_a_setting_is_compared_with_the_experiments_own(tmp_path):
     analysis = analyse(measured_of(write_grid(tmp_path, grid, first_right)))
     found = analysis.subjects["ultrafeedback", "implicit"]["m", "m, beta=0.1"]
     assert (found.difference.value, found.holm_p) == (0, 1)
-
-
-def generated(tmp_path: Path, after: Sequence[int], before: Sequence[int]) -> Measured:
-    """An implicit model that answers rightly to some prompts of 100, after and before training."""
-    grid = Grid(
-        name="hamiltonian", models=("m",), seeds=(0,), sets={"test": ("in-distribution", None)}
-    )
-    folder = write_grid(tmp_path, grid, lambda *_: [(1.0, 0.0)] * 12)
-    run = folder / "m/implicit/seed-0"
-    for place, right in ((run, after), (folder / "initial/m", before)):
-        (place / "generations").mkdir(parents=True)
-        (place / "generations/test.jsonl").write_text(
-            "".join(json.dumps({"id": str(i), "correct": i in right}) + "\n" for i in range(100))
-        )
-    share = {"correct": len(after) / 100, "initial": len(before) / 100, "n": 100}
-    (run / "generations.json").write_text(json.dumps({"test": share}))
-    return measured_of(folder)
-
-
-def test_generations_that_no_test_tells_from_those_before_training(tmp_path):
-    measured = generated(tmp_path, after=range(2), before=range(5, 6))
-    analysis = analyse(measured)
-    (answers,) = analysis.answers["test", "implicit"]
-    assert answers.change.mcnemar_p == pytest.approx(binomtest(2, 3).pvalue)
-    # Clopper and Pearson's bounds are quantiles of Beta distributions.
-    bounds = beta(2, 99).ppf(0.025), beta(3, 98).ppf(0.975)
-    assert (answers.correct.low, answers.correct.high) == pytest.approx(bounds)
-    found = findings(measured, analysis, [])
-    assert "On test, implicit models rank responses with accuracy 1.000" in texts(found, "alike")
-    assert "while 2.0% (each run's interval within 0.2% to 7.0%)" in texts(found, "alike")
-    assert "no run's share can be told from the 1.0% before training" in texts(found, "alike")
-    assert "generate" not in texts(found, "difference")
-
-
-@pytest.mark.parametrize(
-    ("after", "before", "what"), [(range(30), range(5), "more"), (range(5), range(30), "fewer")]
-)
-def test_generations_that_training_changed(tmp_path, after, before, what):
-    measured = generated(tmp_path, after, before)
-    said = texts(findings(measured, analyse(measured), []), "difference")
-    assert f"a test finds {what} in 1 of 1 runs" in said
-
-
-def test_generations_without_their_answers_are_not_tested(tmp_path):
-    measured = generated(tmp_path, range(30), range(5))
-    for path in tmp_path.rglob("test.jsonl"):
-        if path.parent.name == "generations":
-            path.unlink()
-    measured = measured_of(tmp_path)
-    said = texts(findings(measured, analyse(measured), []), "caution")
-    assert "before training 5.0% were, which is not tested" in said
 
 
 def test_variations_do_not_blur_the_experiment(tmp_path):

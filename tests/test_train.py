@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from plain import Plain, plain_copy
+from plain import BASELINES, TRAINABLE, Plain, plain_copy
 from safetensors.torch import load_file
 from torch.nn.utils import clip_grad_norm_
 from toy import configure, pair_rows, read_rows, several_rows, train_toy, write_rows
@@ -20,9 +20,8 @@ from transformers import AutoModelForCausalLM
 
 from rewardgap import devices, fit
 from rewardgap.configs import TrainConfig
-from rewardgap.kinds import KINDS, find_kind
+from rewardgap.kinds import find_kind
 from rewardgap.kinds.reward_model import KindOptions
-from rewardgap.kinds.trained import TrainedRewardModel
 from rewardgap.records import Record
 from rewardgap.runs import Run
 from rewardgap.sources import load as load_records
@@ -30,8 +29,6 @@ from rewardgap.steps import Steps
 from rewardgap.template import Template
 
 training = import_module("rewardgap.training")  # the package's attribute may be the function
-TRAINABLE = tuple(kind for kind in KINDS if issubclass(find_kind(kind), TrainedRewardModel))
-BASELINES = tuple(kind for kind in KINDS if kind not in TRAINABLE)
 SMALL_BUDGETS = {"explicit": 110, "implicit": 110, "generative": 290}  # their largest tree fits
 LOGGED = {
     *("step", "epoch", "loss", "accuracy", "margin", "reward_chosen", "reward_rejected"),
