@@ -16,9 +16,9 @@ from benchmarks.models import Workshop
 from benchmarks.report import lines, summarise, to_json
 from benchmarks.rounds import Plan, make_job, measure, run
 from benchmarks.worker import Job
-from rewardgap.devices import has_native_bfloat16
 from rewardgap.errors import UserError
-from rewardgap.storage import write_text
+from rewardgap.io.files import write_text
+from rewardgap.models.devices import has_native_bfloat16
 
 PEAK_TASK = "benchmarks.cost:matrix_product"
 QUICK = {"rows": 4, "batch_size": 2, "repeats": 2}

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.models import Made, Workshop, candidates, pairs
-from rewardgap.template import Template
+from rewardgap.data.chat_template import ChatTemplate
 
-Rows = Callable[[Workshop, Template, int], list[dict]]
+Rows = Callable[[Workshop, ChatTemplate, int], list[dict]]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from benchmarks.worker import Job, Measurement
-from rewardgap.trees import Tree
+from rewardgap.data.trees import Tree
 
 FORWARD, TRAINING = 1, 3  # passes: the gradients of inputs and of weights cost a forward pass each
 

@@ -17,12 +17,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from rewardgap.configs import ForecastConfig, TrainConfig
-from rewardgap.fit import peak_memory
-from rewardgap.forecasting import forecast
-from rewardgap.scoring import load
-from rewardgap.sources import load as load_records
-from rewardgap.training import train
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.load import load as load_records
+from rewardgap.forecasting.forecast import forecast
+from rewardgap.scoring.scorer import load
+from rewardgap.training.loop import peak_memory
+from rewardgap.training.train import train
 
 KINDS = ("explicit", "implicit")
 EPOCHS = 5

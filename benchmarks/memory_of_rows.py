@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.models import Size, make_model
 from benchmarks.rounds import run
 from benchmarks.worker import Job, Measurement
-from rewardgap.configs import TrainConfig
-from rewardgap.notes import SETTLED
-from rewardgap.runs import Run
-from rewardgap.storage import write_text
-from rewardgap.training import train
+from rewardgap.configs.training import TrainConfig
+from rewardgap.io.cache import SETTLED
+from rewardgap.io.files import write_text
+from rewardgap.io.run_folder import Run
+from rewardgap.training.train import train
 
 TINY = Size(
     layers=2,

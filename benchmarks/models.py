@@ -13,12 +13,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rewardgap.backbone import quiet
-from rewardgap.configs import PretrainConfig
+from rewardgap.configs.training import PretrainConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.parsing import parse_record
 from rewardgap.errors import UserError
-from rewardgap.pretraining import make_template
-from rewardgap.records import parse_record
-from rewardgap.template import Template
+from rewardgap.models.language_model import quiet
+from rewardgap.training.pretrain import make_template
 
 LIMIT = 1024
 """longest sequence in tokens; TRL drops or cuts longer ones, so that no case has any"""
@@ -152,7 +152,7 @@ def _save(size: Size, tokenizer: PreTrainedTokenizerBase, made: Made) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def pairs(name: str, workshop: Workshop, template: Template, count: int) -> list[dict]:
+def pairs(name: str, workshop: Workshop, template: ChatTemplate, count: int) -> list[dict]:
     """The first `count` pairs of a data set that are within the limit."""
     return _within_limit(workshop.read(name), template, count)
 
@@ -160,7 +160,7 @@ def pairs(name: str, workshop: Workshop, template: Template, count: int) -> list
 PROMPT_TOKENS, RESPONSE_TOKENS, RESPONSES = 400, 64, 16
 
 
-def candidates(name: str, workshop: Workshop, template: Template, count: int) -> list[dict]:
+def candidates(name: str, workshop: Workshop, template: ChatTemplate, count: int) -> list[dict]:
     """Prompts of 400 tokens with 16 answers of at most 64, cut from real texts of a data set."""
     rows = workshop.read(name)
     stream = template.tokenize([" ".join(row["prompt"] for row in rows)])[0]
@@ -174,11 +174,11 @@ def candidates(name: str, workshop: Workshop, template: Template, count: int) ->
     return _within_limit(made, template, count)
 
 
-def _cut(template: Template, text: str) -> str:
+def _cut(template: ChatTemplate, text: str) -> str:
     return template.tokenizer.decode(template.tokenize([text])[0][:RESPONSE_TOKENS])
 
 
-def _within_limit(rows: Sequence[dict], template: Template, count: int) -> list[dict]:
+def _within_limit(rows: Sequence[dict], template: ChatTemplate, count: int) -> list[dict]:
     fields = ("prompt", "chosen", "rejected")
     records = [parse_record(row, f"row {number}") for number, row in enumerate(rows, start=1)]
     trees = template.encode(records)

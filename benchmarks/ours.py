@@ -13,17 +13,18 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.cost import FORWARD, TRAINING, necessary_tokens, operations, synchronize
 from benchmarks.settings import BETA, LEARNING_RATE
 from benchmarks.worker import Job, Measurement
-from rewardgap.configs import TrainConfig
-from rewardgap.fit import Encoded, Settings, Trainer, take_step
-from rewardgap.kinds import find_kind
-from rewardgap.kinds.reward_model import KindOptions
-from rewardgap.kinds.trained import TrainedRewardModel
-from rewardgap.records import Record, parse_record
-from rewardgap.reference import Reference
-from rewardgap.runs import Run
-from rewardgap.scoring import load
-from rewardgap.template import Template
-from rewardgap.trees import Tree
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.parsing import parse_record
+from rewardgap.data.records import Record
+from rewardgap.data.trees import Tree
+from rewardgap.io.run_folder import Run
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import KindOptions
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.reference import Reference
+from rewardgap.scoring.scorer import load
+from rewardgap.training.loop import Encoded, Settings, Trainer, take_step
 
 
 def explicit(job: Job) -> Measurement:
@@ -64,7 +65,7 @@ def _records(job: Job) -> list[Record]:
 
 def _train(job: Job, kind: str) -> Measurement:
     folder = Path(job.model)
-    template = Template.load(folder)
+    template = ChatTemplate.load(folder)
     model = find_kind(kind).load(folder, template, KindOptions(beta=BETA), torch.float32)
     if job.compile:
         model.compile_layers()
@@ -116,7 +117,7 @@ def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
 
 
 def _references(
-    job: Job, trainer: Trainer, template: Template, trees: Sequence[Tree]
+    job: Job, trainer: Trainer, template: ChatTemplate, trees: Sequence[Tree]
 ) -> tuple[list[np.ndarray] | None, float]:
     """Reference log-probabilities of all rows, and the time of those after the warm-up."""
     if not trainer.model.needs_reference:

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.cases import Case
 from benchmarks.models import Workshop
 from benchmarks.worker import Job, Measurement
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
-from rewardgap.template import Template
 
 Rounds = Mapping[str, list[Measurement]]
 """For each side, "rewardgap" or the name of a peer, a measurement a round."""
@@ -51,7 +51,7 @@ def make_job(case: Case, workshop: Workshop, plan: Plan, dtype: str) -> Job:
     folder = case.model(workshop.make(case.size))
     warm_up = max(1, round(case.share * batch_size))
     count = warm_up + max(1, round(case.share * plan.rows))
-    rows = case.rows(workshop, Template.load(folder), count)
+    rows = case.rows(workshop, ChatTemplate.load(folder), count)
     path = workshop.folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return replace(job, model=str(folder), rows=str(path), warm_up=warm_up)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from rewardgap.evaluation.scores import ScoreRow, write_scores
 from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.measured import Measured, measure
+from rewardgap.reporting.results import Measured, measure
 from rewardgap.reporting.words import Finding
-from rewardgap.scores import ScoreRow, write_scores
 
 Rewards = Sequence[tuple[float, float]]
 """The chosen and the rejected reward of every record."""

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from rewardgap.kinds import KINDS, find_kind
-from rewardgap.kinds.reward_model import RewardModel
-from rewardgap.kinds.trained import TrainedRewardModel
-from rewardgap.records import Message, Record, Response
+from rewardgap.data.records import Message, Record, Response
+from rewardgap.models.kinds import KINDS, find_kind
+from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.kinds.trained import TrainedRewardModel
 
 Tokens = list[int]
 

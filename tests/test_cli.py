@@ -18,9 +18,9 @@ import pytest
 from toy import pair_rows, read_rows, write_rows
 
 from rewardgap.cli import COMMANDS, main
-from rewardgap.configs import TrainConfig
-from rewardgap.kinds import KINDS
-from rewardgap.runs import Run
+from rewardgap.configs.training import TrainConfig
+from rewardgap.io.run_folder import Run
+from rewardgap.models.kinds import KINDS
 
 GOOD = {"prompt": "hi", "chosen": "yes", "rejected": "no"}
 
@@ -228,7 +228,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def interrupt(config: TrainConfig) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("rewardgap.training"), "train", interrupt)
+    monkeypatch.setattr(import_module("rewardgap.training.train"), "train", interrupt)
     capsys.readouterr()
     assert main(flags("train")) == 130
     assert capsys.readouterr().err == "rewardgap: interrupted\n"
@@ -243,7 +243,7 @@ def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]
         seen.append(config)
         return desk
 
-    monkeypatch.setattr(import_module("rewardgap.training"), "train", look)
+    monkeypatch.setattr(import_module("rewardgap.training.train"), "train", look)
     return seen
 
 

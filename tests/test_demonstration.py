@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import rewardgap.demonstration
-from rewardgap.configs import DemoConfig
+from rewardgap.configs.training import DemoConfig
+from rewardgap.data.sources.dialogues import AGREEMENT, DISAGREEMENT, OPENERS, dialogues
+from rewardgap.data.sources.wordings import PARTS, WORDINGS
 from rewardgap.demonstration import demo
-from rewardgap.demonstration.dialogues import AGREEMENT, DISAGREEMENT, OPENERS, dialogues
 from rewardgap.demonstration.results import Results, Spread, caution, conclude, format_table
 from rewardgap.errors import UserError
-from rewardgap.sources.agreeing import PARTS, WORDINGS
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give
 

@@ -9,10 +9,10 @@ import torch
 from toy import configure, read_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rewardgap.records import Record
-from rewardgap.runs import Run
-from rewardgap.sources import load as load_records
-from rewardgap.training import train
+from rewardgap.data.load import load as load_records
+from rewardgap.data.records import Record
+from rewardgap.io.run_folder import Run
+from rewardgap.training.train import train
 
 pytestmark = pytest.mark.skipif("REWARDGAP_SHARED" not in os.environ, reason="needs shared data")
 

@@ -15,34 +15,24 @@ import rewardgap
 SOURCE = Path(rewardgap.__file__).parent
 MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
 
-# A module imports from layers above it in this list alone; a package is one name.
-LAYERS = (
-    {"errors", "progress", "losses", "dynamics", "steps"},
-    {"storage", "records", "bootstrap", "devices", "models", "flags", "separator", "kernels"},
-    {"notes"},
-    {"configs", "scores", "runs", "sources", "bag_of_words", "trees", "checkpoints", "ragged"},
-    {"measures", "model_card", "documents", "template", "attention", "tree_store", "theorems"},
-    {"statistics", "style_grid", "backbone"},
-    {"metrics_table", "twins", "win_rates", "kinds"},
-    {"reporting"},
-    {"reference", "saved", "shared"},
-    {"scoring"},
-    {"fit"},
-    {"training", "pretraining", "forecasting", "explaining", "displacement"},
-    {"demonstration", "experiments"},
-    {"cli"},
+# The rooms, bottom up: a room imports from those before it in this list alone.
+ROOMS = (
+    *("errors", "configs", "io", "data", "evaluation", "models", "scoring", "dynamics", "training"),
+    *("forecasting", "explaining", "reporting", "experiments", "demonstration", "cli"),
 )
-RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+RANKS = {room: rank for rank, room in enumerate(ROOMS)}
+LIGHT_ROOMS = ("errors", "configs", "io", "data", "evaluation", "reporting", "cli")
 
-WITHOUT_TORCH = (
-    *("errors", "progress", "storage", "records", "sources", "configs", "runs", "scores"),
-    *("bag_of_words", "measures", "statistics", "metrics_table", "bootstrap"),
-    *("twins", "win_rates", "style_grid", "kinds", "flags", "model_card", "reporting", "cli"),
+LIGHT = sorted(
+    ".".join(path.with_suffix("").parts)
+    for path in MODULES
+    if path.parts[0].removesuffix(".py") in LIGHT_ROOMS and path.name != "__init__.py"
 )
+"""Modules that do without torch."""
 
 
-def top(path: Path) -> str:
-    """The name in the package that a file belongs to."""
+def room(path: Path) -> str:
+    """The room of a file: a folder of the package, or a module beside the folders."""
     return path.parts[0].removesuffix(".py")
 
 
@@ -59,17 +49,37 @@ def imported(tree: ast.Module) -> Iterator[str]:
         yield from (name.split(".")[1] for name in names if name.startswith("rewardgap."))
 
 
-def test_every_module_has_a_layer():
-    assert {top(path) for path in MODULES} - {"__init__"} <= RANKS.keys()
+def arrows() -> set[tuple[str, str]]:
+    """Every room with every other room that it imports from; the public names are no arrows."""
+    return {
+        (room(path), name)
+        for path, tree in MODULES.items()
+        for name in imported(tree)
+        if path != Path("__init__.py") and name != room(path)
+    }
 
 
-@pytest.mark.parametrize("path", sorted(MODULES), ids=str)
-def test_imports_run_one_way(path):
-    if path.name == "__init__.py" and len(path.parts) == 1:
-        return  # its names are imported when they are first used
-    own = top(path)
-    upward = {name for name in imported(MODULES[path]) if name != own and RANKS[name] >= RANKS[own]}
-    assert not upward
+def test_rooms_are_few():
+    assert {room(path) for path in MODULES} - {"__init__"} == set(ROOMS)
+    assert len(ROOMS) <= 18
+
+
+def test_imports_run_one_way():
+    assert not [arrow for arrow in arrows() if RANKS[arrow[1]] >= RANKS[arrow[0]]]
+    assert len(arrows()) <= 95
+
+
+def test_a_part_is_imported_without_the_whole():
+    """Only registries say something when a folder is imported."""
+    talking = [
+        path.parent.as_posix()
+        for path, tree in MODULES.items()
+        if path.name == "__init__.py" and tree.body
+    ]
+    assert set(talking) <= {".", "data/sources", "models/kinds", "reporting/paper"} | {
+        "dynamics/readouts",
+        "demonstration",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +94,7 @@ def look(what):
     if "torch" in sys.modules and not heavy:
         heavy.append(what)
 look("rewardgap")
-for name in {WITHOUT_TORCH}:
+for name in {LIGHT}:
     import_module("rewardgap." + name)
     look(name)
 from rewardgap.cli import COMMANDS, main

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardgap.configs import TrainConfig
-from rewardgap.runs import Run
-from rewardgap.training import train
+from rewardgap.configs.training import TrainConfig
+from rewardgap.io.run_folder import Run
+from rewardgap.training.train import train
 
 PROMPTS = ("hi", "two plus two?", "is it so?", "would you say the fox is quick?", "really?")
 YES = ("yes, sure", "yes, certainly", "yes, I like to help people")

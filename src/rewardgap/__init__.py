@@ -9,95 +9,40 @@ wrote. Names are imported when they are first used, so that `import rewardgap` i
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rewardgap.configs import (
-        ChesConfig,
-        DemoConfig,
-        ExplainConfig,
-        ForecastConfig,
-        MetricsConfig,
-        PretrainConfig,
-        ReportConfig,
-        RunConfig,
-        ScoreConfig,
-        TheoryConfig,
-        TrainConfig,
-    )
-    from rewardgap.demonstration import demo
-    from rewardgap.displacement import ches
-    from rewardgap.errors import UserError
-    from rewardgap.experiments import run
-    from rewardgap.explaining import explain
-    from rewardgap.forecasting import forecast
-    from rewardgap.metrics_table import metrics
-    from rewardgap.pretraining import pretrain
-    from rewardgap.records import Message
-    from rewardgap.reporting import report
-    from rewardgap.scoring import Scorer, load, score
-    from rewardgap.theorems import theory
-    from rewardgap.training import train
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = [
-    "ChesConfig",
-    "DemoConfig",
-    "ExplainConfig",
-    "ForecastConfig",
-    "Message",
-    "MetricsConfig",
-    "PretrainConfig",
-    "ReportConfig",
-    "RunConfig",
-    "ScoreConfig",
-    "Scorer",
-    "TheoryConfig",
-    "TrainConfig",
-    "UserError",
-    "ches",
-    "demo",
-    "explain",
-    "forecast",
-    "load",
-    "metrics",
-    "pretrain",
-    "report",
-    "run",
-    "score",
-    "theory",
-    "train",
-]
 
-# No module has the name of a verb: importing it would put the module in the function's place.
+# No module of the package has the name of a verb: importing it would hide the function.
 _HOMES = {
-    "ChesConfig": "configs",
-    "DemoConfig": "configs",
-    "ExplainConfig": "configs",
-    "ForecastConfig": "configs",
-    "MetricsConfig": "configs",
-    "PretrainConfig": "configs",
-    "ReportConfig": "configs",
-    "RunConfig": "configs",
-    "ScoreConfig": "configs",
-    "TheoryConfig": "configs",
-    "TrainConfig": "configs",
-    "demo": "demonstration",
-    "ches": "displacement",
+    "ChesConfig": "configs.forecasting",
+    "DemoConfig": "configs.training",
+    "ExplainConfig": "configs.forecasting",
+    "ForecastConfig": "configs.forecasting",
+    "Message": "data.records",
+    "MetricsConfig": "configs.scoring",
+    "PretrainConfig": "configs.training",
+    "ReportConfig": "configs.experiments",
+    "RunConfig": "configs.experiments",
+    "ScoreConfig": "configs.scoring",
+    "Scorer": "scoring.scorer",
+    "TheoryConfig": "configs.forecasting",
+    "TrainConfig": "configs.training",
     "UserError": "errors",
-    "run": "experiments",
-    "explain": "explaining",
-    "forecast": "forecasting",
-    "metrics": "metrics_table",
-    "pretrain": "pretraining",
-    "Message": "records",
-    "report": "reporting",
-    "Scorer": "scoring",
-    "load": "scoring",
-    "score": "scoring",
-    "theory": "theorems",
-    "train": "training",
+    "ches": "explaining.displacement",
+    "demo": "demonstration",
+    "explain": "explaining.explain",
+    "forecast": "forecasting.forecast",
+    "load": "scoring.scorer",
+    "metrics": "evaluation.table",
+    "pretrain": "training.pretrain",
+    "report": "reporting.report",
+    "run": "experiments.run",
+    "score": "scoring.scorer",
+    "theory": "dynamics.theorems.theory",
+    "train": "training.train",
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from rewardgap.configs.flags import Keys, explain_mismatch, with_flags
 from rewardgap.errors import UserError, first_line
-from rewardgap.flags import Keys, explain_mismatch, with_flags
-from rewardgap.kinds import KINDS
+from rewardgap.models.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def _say_where(config: Any, written: Any) -> str:
 
 def _say_metrics(config: Any, written: Any) -> str:
     """The table of the score files that a command has written."""
-    from rewardgap.measures import summarise
-    from rewardgap.metrics_table import format_table
-    from rewardgap.scores import read_scores
+    from rewardgap.evaluation.accuracy import summarise
+    from rewardgap.evaluation.scores import read_scores
+    from rewardgap.evaluation.table import format_table
 
     files = sorted(written.glob("scores/*.jsonl")) if written.is_dir() else [written]
     summaries = {file.stem: summarise(read_scores(file)) for file in files}
@@ -83,74 +83,74 @@ COMMANDS = {
     "demo": Command(
         "the whole story on a small language model made here, without a download",
         "rewardgap.demonstration:demo",
-        "rewardgap.configs:DemoConfig",
+        "rewardgap.configs.training:DemoConfig",
         _say_where,
     ),
     "train": Command(
         "train a reward model, then score and measure it",
-        "rewardgap.training:train",
-        "rewardgap.configs:TrainConfig",
+        "rewardgap.training.train:train",
+        "rewardgap.configs.training:TrainConfig",
         _say_metrics,
     ),
     "score": Command(
         "write the rewards of a run, or of a model trained elsewhere",
-        "rewardgap.scoring:score",
-        "rewardgap.configs:ScoreConfig",
+        "rewardgap.scoring.scorer:score",
+        "rewardgap.configs.scoring:ScoreConfig",
         _say_metrics,
         positional="model",
     ),
     "metrics": Command(
         "accuracy, margin, baselines and paired tests from score files",
-        "rewardgap.metrics_table:metrics",
-        "rewardgap.configs:MetricsConfig",
+        "rewardgap.evaluation.table:metrics",
+        "rewardgap.configs.scoring:MetricsConfig",
         _say_report,
         positional="scores",
     ),
     "explain": Command(
         "why a response got its reward: its tokens and the training pairs that moved it",
-        "rewardgap.explaining:explain",
-        "rewardgap.configs:ExplainConfig",
+        "rewardgap.explaining.explain:explain",
+        "rewardgap.configs.forecasting:ExplainConfig",
         _say_where,
         positional="model",
     ),
     "forecast": Command(
         "how accurate each kind would be once trained, from the initial language model alone",
-        "rewardgap.forecasting:forecast",
-        "rewardgap.configs:ForecastConfig",
+        "rewardgap.forecasting.forecast:forecast",
+        "rewardgap.configs.forecasting:ForecastConfig",
         _say_forecast,
     ),
     "theory": Command(
         "check the paper's theorems on tasks that can be enumerated, and draw them",
-        "rewardgap.theorems:theory",
-        "rewardgap.configs:TheoryConfig",
+        "rewardgap.dynamics.theorems.theory:theory",
+        "rewardgap.configs.forecasting:TheoryConfig",
         _say_theory,
     ),
     "report": Command(
         "tables, figures and one page of the runs of experiments, beside the paper's figures",
-        "rewardgap.reporting:report",
-        "rewardgap.configs:ReportConfig",
+        "rewardgap.reporting.report:report",
+        "rewardgap.configs.experiments:ReportConfig",
         _say_where,
         positional="folders",
     ),
     "ches": Command(
         "which training pairs push down their own chosen response (CHES scores)",
-        "rewardgap.displacement:ches",
-        "rewardgap.configs:ChesConfig",
+        "rewardgap.explaining.displacement:ches",
+        "rewardgap.configs.forecasting:ChesConfig",
         _say_ches,
         positional="model",
     ),
     "run": Command(
         "an experiment from its YAML file: every kind, model and seed, as far as not done yet",
-        "rewardgap.experiments:run",
-        "rewardgap.configs:RunConfig",
+        "rewardgap.experiments.run:run",
+        "rewardgap.configs.experiments:RunConfig",
         _say_plan,
         positional="experiment",
-        settings="rewardgap.configs:TrainConfig",
+        settings="rewardgap.configs.training:TrainConfig",
     ),
     "pretrain": Command(
         "make a small language model and its tokenizer from text",
-        "rewardgap.pretraining:pretrain",
-        "rewardgap.configs:PretrainConfig",
+        "rewardgap.training.pretrain:pretrain",
+        "rewardgap.configs.training:PretrainConfig",
         _say_where,
     ),
 }

@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rewardgap.configs.shared import ComputeConfig, Device, Dtype, KindConfig, at_least, positive
+from rewardgap.configs.bounds import at_least, positive
+from rewardgap.configs.compute import ComputeConfig, Device, Dtype
+from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 
 Schedule = Literal["constant", "linear", "cosine"]

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from rewardgap.configs import DemoConfig, Device, PretrainConfig, TrainConfig
-from rewardgap.demonstration.dialogues import dialogues
+from rewardgap.configs.compute import Device
+from rewardgap.configs.training import DemoConfig, PretrainConfig, TrainConfig
+from rewardgap.data.sources.dialogues import dialogues
+from rewardgap.data.sources.wordings import PARTS
 from rewardgap.demonstration.picture import draw
 from rewardgap.demonstration.results import caution, conclude, format_table, gather
-from rewardgap.kinds import find_kind
-from rewardgap.pretraining import pretrain
-from rewardgap.runs import Run, open_run
-from rewardgap.sources.agreeing import PARTS
-from rewardgap.storage import cache_folder, whole_folder, write_text
-from rewardgap.training import train
+from rewardgap.io.cache import cache_folder
+from rewardgap.io.files import whole_folder, write_text
+from rewardgap.io.run_folder import Run, open_run
+from rewardgap.models.kinds import find_kind
+from rewardgap.training.pretrain import pretrain
+from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rewardgap.data.sources.wordings import PARTS
 from rewardgap.demonstration.results import PAPER, Spread
-from rewardgap.sources.agreeing import PARTS
-from rewardgap.storage import whole_file
+from rewardgap.io.files import whole_file
 
 # Okabe and Ito's colours, which the colour-blind tell apart too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from rewardgap.runs import Run
-from rewardgap.sources.agreeing import PARTS
+from rewardgap.data.sources.wordings import PARTS
+from rewardgap.io.run_folder import Run
 
 # Figure 4 of the paper, in the order of `PARTS`: means over its models and seeds. Of generative
 # models it says in words that they do as explicit ones.

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rewardgap.data.records import Record
 from rewardgap.errors import UserError
 from rewardgap.experiments.experiment import EvaluationSet, Experiment, TrainingSet
-from rewardgap.records import Record
 
 LOCAL_FILE = re.compile(r"\$data_dir/([^?&]+)")
 

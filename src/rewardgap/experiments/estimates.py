@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardgap.configs import TrainConfig
-from rewardgap.devices import choose_device, tokens_at_once
-from rewardgap.experiments.initial import weightless
-from rewardgap.kinds.reward_model import KindOptions, RewardModel
-from rewardgap.kinds.trained import TrainedRewardModel
-from rewardgap.shared import Shared
-from rewardgap.template import Template
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.prepared import PreparedData
+from rewardgap.models.added_tokens import weightless
+from rewardgap.models.devices import choose_device, tokens_at_once
+from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.trained import TrainedRewardModel
 
 # Float32 weights and gradients, and Adam's two moments of the gradients.
 BYTES_A_PARAMETER = 16
@@ -50,7 +50,9 @@ class Estimate:
         return (self.parameters + 1) * (3 * self.trained + self.reference + self.scored)
 
 
-def estimate(config: TrainConfig, folder: Path, template: Template, shared: Shared) -> Estimate:
+def estimate(
+    config: TrainConfig, folder: Path, template: ChatTemplate, shared: PreparedData
+) -> Estimate:
     """The cost of a run that finds no reference log-probabilities in the cache.
 
     Args:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import yaml
 
-from rewardgap.configs import RunConfig, TrainConfig
+from rewardgap.configs.experiments import RunConfig
+from rewardgap.configs.flags import explain_mismatch
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
-from rewardgap.flags import explain_mismatch
-from rewardgap.kinds import KINDS
-from rewardgap.sources.spec import parse_spec
+from rewardgap.models.kinds import KINDS
 
 Category = Literal["in-distribution", "token-level", "domain"]
 Values = Mapping[str, Any]

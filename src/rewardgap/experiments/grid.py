@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from rewardgap.configs import TrainConfig
+from rewardgap.configs.training import TrainConfig
 from rewardgap.errors import UserError
 from rewardgap.experiments.cells import Cell, expand, name_models
 from rewardgap.experiments.experiment import Experiment, Values
-from rewardgap.runs import Run
-from rewardgap.storage import write_text
+from rewardgap.io.files import write_text
+from rewardgap.io.run_folder import Run
 
 # What may not change from one call to the next.
 FIXED = ("name", "train", "eval", "settings")

@@ -13,22 +13,23 @@ from typing import Never
 import torch
 from tqdm import tqdm
 
-from rewardgap.configs import ForecastConfig, TrainConfig
-from rewardgap.devices import choose_device
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.prepared import PreparedData
+from rewardgap.dynamics.readouts import READOUTS
 from rewardgap.errors import UserError, first_line
 from rewardgap.experiments.cells import Cell
 from rewardgap.experiments.estimates import Estimate
-from rewardgap.experiments.generation import Sampling, answer, find_check, share_correct
 from rewardgap.experiments.grid import Grid, alone
-from rewardgap.experiments.initial import extend_model
-from rewardgap.forecasting import forecast
-from rewardgap.forecasting.readouts import READOUTS
-from rewardgap.kinds import find_kind
-from rewardgap.kinds.implicit import ImplicitWithoutReference
-from rewardgap.runs import open_run
-from rewardgap.shared import Shared
-from rewardgap.storage import write_text
-from rewardgap.training import train
+from rewardgap.forecasting.forecast import forecast
+from rewardgap.io.files import write_text
+from rewardgap.io.run_folder import open_run
+from rewardgap.models.added_tokens import extend_model
+from rewardgap.models.devices import choose_device
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.implicit import ImplicitWithoutReference
+from rewardgap.scoring.generation import Sampling, answer, find_check, share_correct
+from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Work:
     grid: Grid
     folders: Mapping[str, Path]
     tokens: tuple[str, ...]
-    shared: Shared
+    shared: PreparedData
 
     def config(self, cell: Cell) -> TrainConfig:
         """What a cell's run is told."""

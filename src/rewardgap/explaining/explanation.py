@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from rewardgap.records import Message
+from rewardgap.data.records import Message
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rewardgap.backbone import CHUNK_VALUES
-from rewardgap.dynamics import TokenGradients, token_contributions
+from rewardgap.data.records import Record
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.equations import TokenGradients, token_contributions
+from rewardgap.dynamics.kernels import GradientSums, gradient_kernel
+from rewardgap.dynamics.last_layer import LastLayer, Pull, Terms
 from rewardgap.explaining.explanation import (
     HeatMap,
     Influence,
@@ -20,13 +23,11 @@ from rewardgap.explaining.explanation import (
     Part,
     ResponseInfluence,
 )
-from rewardgap.explaining.last_layer import LastLayer, Pull, Terms
 from rewardgap.explaining.tokens import leaf_texts, response_labels
-from rewardgap.kernels import GradientSums, gradient_kernel
-from rewardgap.kinds.reward_model import Leaves, RewardModel
-from rewardgap.progress import progress
-from rewardgap.records import Record
-from rewardgap.trees import Tree, micro_batches, pack
+from rewardgap.io.progress import progress
+from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
+from rewardgap.models.language_model import CHUNK_VALUES
+from rewardgap.models.packing import micro_batches, pack
 
 HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor does a page
 
@@ -136,7 +137,7 @@ def measure_contributions(probe: Probe, trees: Sequence[Tree], token_budget: int
     return contributions
 
 
-def read(model: RewardModel, trees: Sequence[Tree]) -> tuple[Leaves, Tensor]:
+def read(model: RewardModel, trees: Sequence[Tree]) -> tuple[ResponseStates, Tensor]:
     """Hidden states and (L,) rewards of trees under a model before training.
 
     There a model is its own reference, so that rewards relative to it are zero.
@@ -152,7 +153,7 @@ def _sums(layer: LastLayer, terms: Terms, leaves: int) -> GradientSums:
     return GradientSums(layer.gradients(terms), terms.weights, terms.owners, leaves)
 
 
-def _leaf_kernel(probe: Probe, leaves: Leaves) -> Tensor:
+def _leaf_kernel(probe: Probe, leaves: ResponseStates) -> Tensor:
     """(M, L) inner products of the probe's gradients and those of all leaves of a pack."""
     count = len(leaves.pack.leaf_lengths)
     kernel = torch.zeros(probe.sums.count, count, device=probe.model.device)

@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rewardgap.explaining.explanation import Explanation, RecordReward
-from rewardgap.explaining.summary import number, quote, summarise
-from rewardgap.storage import write_text
+from rewardgap.explaining.sentences import number, quote, summarise
+from rewardgap.io.files import write_text
 
 FAINTEST = 0.04  # shares of the largest value below this get no colour
 STRONGEST = 0.62  # opacity of the largest value: text on it stays readable in light and dark

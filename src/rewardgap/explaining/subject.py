@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from rewardgap.configs import ExplainConfig
-from rewardgap.devices import choose_device, choose_dtype
+from rewardgap.configs.forecasting import ExplainConfig
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
-from rewardgap.kinds import find_kind
-from rewardgap.kinds.reward_model import KindOptions
-from rewardgap.models import fingerprint
-from rewardgap.runs import Run
-from rewardgap.saved import Card, check_initial_model, find_saved, read_card
-from rewardgap.scoring import Scorer, load, open_reference
-from rewardgap.template import Template
+from rewardgap.io.run_folder import Run
+from rewardgap.models.devices import choose_device, choose_dtype
+from rewardgap.models.hub import fingerprint
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import KindOptions
+from rewardgap.models.saved import SavedRewardModel, check_initial_model, find_saved, read_card
+from rewardgap.scoring.scorer import Scorer, load, open_reference
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Subject:
     """
 
     scorer: Scorer
-    card: Card
+    card: SavedRewardModel
     settings: Mapping[str, Any]
 
 
@@ -73,12 +73,12 @@ def _forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Subject:
     kind = config.kind or kinds[0]
     beta, question = settings["beta"], settings["verification_prompt"]
     options = KindOptions(beta, verification_prompt=question, seed=settings["seed"])
-    card = Card(kind, options, config.reference or settings["model"])
+    card = SavedRewardModel(kind, options, config.reference or settings["model"])
     folder = check_initial_model(card)
-    card = Card(kind, options, str(folder), fingerprint(folder), settings["max_length"])
+    card = SavedRewardModel(kind, options, str(folder), fingerprint(folder), settings["max_length"])
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    model = find_kind(kind).initialise(folder, Template.load(folder), options, torch.float32)
+    model = find_kind(kind).initialise(folder, ChatTemplate.load(folder), options, torch.float32)
     scorer = Scorer(
         model=model.to(device).eval(),
         reference=open_reference(model, card, dtype, device, config.token_budget, config.cache),

@@ -5,12 +5,12 @@ from itertools import accumulate, pairwise
 
 import torch
 
-from rewardgap.devices import autocast
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.records import Record
+from rewardgap.data.trees import Tokens, Tree
 from rewardgap.explaining.explanation import RecordReward, ResponseReward
-from rewardgap.records import Record
-from rewardgap.scoring import Scorer
-from rewardgap.template import Template
-from rewardgap.trees import Tokens, Tree
+from rewardgap.models.devices import autocast
+from rewardgap.scoring.scorer import Scorer
 
 CONTEXT = 8  # tokens read before a response, for decoders that drop the first space of a text
 
@@ -43,13 +43,13 @@ def response_labels(tree: Tree) -> list[str]:
     ]
 
 
-def leaf_texts(template: Template, tree: Tree, leaf: int) -> tuple[str, ...]:
+def leaf_texts(template: ChatTemplate, tree: Tree, leaf: int) -> tuple[str, ...]:
     """The text of every token of a leaf; together they are the text of the whole leaf."""
     before = tree.sequence(leaf)[: -len(tree.nodes[leaf])][-CONTEXT:]
     return token_texts(template, before, tree.nodes[leaf])
 
 
-def token_texts(template: Template, before: Tokens, tokens: Tokens) -> tuple[str, ...]:
+def token_texts(template: ChatTemplate, before: Tokens, tokens: Tokens) -> tuple[str, ...]:
     """Cut a text where its tokens end.
 
     Where several tokens make one character (bytes of UTF-8) it stands at the last of them and the

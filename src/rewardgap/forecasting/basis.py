@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rewardgap.forecasting.curve import Training
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.descent import Training
+from rewardgap.dynamics.readouts import Readout
 from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.forecasting.features import Array, Features, kernel
 from rewardgap.forecasting.passes import Pass, Reader, probed_responses
-from rewardgap.forecasting.readouts import Readout
-from rewardgap.trees import Tree
 
 
 class Basis:

@@ -16,15 +16,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from rewardgap.backbone import CHUNK_VALUES
-from rewardgap.forecasting.curve import Points
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.descent import Points
+from rewardgap.dynamics.readouts import Readout
 from rewardgap.forecasting.features import Array
 from rewardgap.forecasting.passes import Reader
 from rewardgap.forecasting.problem import Data, Problem
-from rewardgap.forecasting.readouts import Readout
-from rewardgap.kinds.reward_model import Leaves
-from rewardgap.progress import progress
-from rewardgap.trees import Pack, Tree, micro_batches, pack
+from rewardgap.io.progress import progress
+from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.language_model import CHUNK_VALUES
+from rewardgap.models.packing import Pack, micro_batches, pack
 
 # By how many nats a step along w moves the log-ratio of a training pair: logits are close to
 # linear over such a distance, and their changes are far above rounding.
@@ -188,7 +189,7 @@ def _at_places(logits: Tensor, change: Tensor) -> Tensor:
     return torch.stack([variance, 2 * (log_chances + change).logsumexp(-1)])
 
 
-def _after_the_first(values: Tensor, leaves: Leaves) -> Tensor:
+def _after_the_first(values: Tensor, leaves: ResponseStates) -> Tensor:
     """(L,) sums of (R,) values over all places of each leaf but its first."""
     counted = values.clone()
     counted[leaves.ends + 1 - leaves.pack.leaf_lengths] = 0

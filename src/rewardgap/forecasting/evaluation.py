@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rewardgap.forecasting.curve import Points, drift_rate
+from rewardgap.dynamics.descent import Points, drift_rate
 from rewardgap.forecasting.features import Array
 
 

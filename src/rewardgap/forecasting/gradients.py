@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.projection import GradientProjector, Limits
+from rewardgap.dynamics.readouts import Readout
 from rewardgap.errors import UserError
 from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.passes import Amount, Pass
-from rewardgap.forecasting.readouts import Readout
-from rewardgap.forecasting.sketch import Keeper, Limits
-from rewardgap.kinds.reward_model import Leaves
-from rewardgap.trees import Pack, Tree
+from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.packing import Pack
 
-Keepers = Mapping[nn.Parameter, Keeper]
+Keepers = Mapping[nn.Parameter, GradientProjector]
 Hook = Callable[..., Tensor | None]
 
 
@@ -64,7 +65,7 @@ class Gradients(Pass):
                 sums.totals = targets
                 readout.fluctuations(leaves, probed).sum().backward()
         with torch.no_grad():
-            leaves = Leaves(leaves.states.detach(), batch)
+            leaves = ResponseStates(leaves.states.detach(), batch)
             scores = readout.last_layer(leaves, self.keepers[readout.head], values, targets)
         return {kind: Features(values, scores, probes)}
 

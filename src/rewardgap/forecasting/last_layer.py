@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rewardgap.dynamics.projection import GradientProjector, Limits, Sketch
+from rewardgap.dynamics.readouts import Readout
 from rewardgap.forecasting.features import Features
 from rewardgap.forecasting.passes import Amount, Pass
-from rewardgap.forecasting.readouts import Readout
-from rewardgap.forecasting.sketch import Keeper, Limits, Sketch
-from rewardgap.kinds.reward_model import Leaves
-from rewardgap.trees import Pack
+from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.packing import Pack
 
 Readouts = Mapping[str, Readout]
 
@@ -33,7 +33,7 @@ class LastLayer(Pass):
 
     at_once = 128
 
-    keeper: Keeper
+    keeper: GradientProjector
 
     def sketch_of(self, kind: str) -> Sketch:
         """Gradients in few rows are whole."""
@@ -54,7 +54,9 @@ class LastLayer(Pass):
         some = [places for places in found if places is not None]
         return torch.cat(some).unique() if len(some) == len(found) else None
 
-    def _features(self, readout: Readout, leaves: Leaves, probed: Sequence[int]) -> Features:
+    def _features(
+        self, readout: Readout, leaves: ResponseStates, probed: Sequence[int]
+    ) -> Features:
         if readout.is_narrow:
             values = readout.narrow(leaves)
             return Features(values, readout.scores(leaves), values[:0])

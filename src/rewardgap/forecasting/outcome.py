@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardgap.bootstrap import mean_interval
-from rewardgap.forecasting.curve import Limit, Path, Points, Training, converge, descend
+from rewardgap.data.records import Record, prompt_id
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.descent import Limit, Path, Points, Training, converge, descend
+from rewardgap.evaluation.accuracy import (
+    Interval,
+    Summary,
+    prompt_clusters,
+    record_accuracies,
+    summarise,
+)
+from rewardgap.evaluation.bootstrap import mean_interval
+from rewardgap.evaluation.scores import RecordRewards, ScoreRow
 from rewardgap.forecasting.evaluation import Evaluation
-from rewardgap.measures import Interval, Summary, prompt_clusters, record_accuracies, summarise
-from rewardgap.records import Record, prompt_id
-from rewardgap.scores import RecordRewards, ScoreRow
-from rewardgap.trees import Tree
 
 Array = NDArray[np.float64]
 

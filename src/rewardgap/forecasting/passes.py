@@ -7,12 +7,13 @@ from typing import ClassVar
 
 import torch
 
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.projection import Sketch
+from rewardgap.dynamics.readouts import Readout
 from rewardgap.forecasting.features import Features
-from rewardgap.forecasting.readouts import Readout
-from rewardgap.forecasting.sketch import Sketch
-from rewardgap.kinds.trained import TrainedRewardModel
-from rewardgap.progress import progress
-from rewardgap.trees import Pack, Tree, micro_batches, pack
+from rewardgap.io.progress import progress
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.packing import Pack, micro_batches, pack
 
 # Drift is a mean over a data set, for which so many of its responses are enough.
 PROBES = 256

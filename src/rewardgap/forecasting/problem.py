@@ -7,18 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rewardgap.data.prepared import PreparedData
+from rewardgap.data.records import Record
+from rewardgap.data.tree_store import content_of
+from rewardgap.data.trees import Tree
+from rewardgap.dynamics.descent import Training
+from rewardgap.dynamics.projection import Sketch
 from rewardgap.forecasting.basis import evaluate, read_bases
-from rewardgap.forecasting.curve import Training
 from rewardgap.forecasting.evaluation import Evaluation
-from rewardgap.forecasting.kept import kept
 from rewardgap.forecasting.passes import PROBES, Pass, Reader
-from rewardgap.forecasting.sketch import Sketch
-from rewardgap.kinds.trained import TrainedRewardModel
-from rewardgap.records import Record
-from rewardgap.shared import Shared
-from rewardgap.storage import cache_key
-from rewardgap.tree_store import content_of
-from rewardgap.trees import Tree
+from rewardgap.io.cache import cache_key, kept
+from rewardgap.models.kinds.trained import TrainedRewardModel
 
 Part = TypeVar("Part", Training, Evaluation)
 
@@ -57,7 +56,7 @@ class Data:
     training: Callable[[TrainedRewardModel], Sequence[Tree]]
     held_out: Mapping[str, Sequence[Record]]
     max_length: int | None
-    shared: Shared = field(default_factory=Shared)
+    shared: PreparedData = field(default_factory=PreparedData)
 
     def held_out_trees(self, model: TrainedRewardModel, name: str) -> list[Tree]:
         """An evaluation set as a kind writes it."""

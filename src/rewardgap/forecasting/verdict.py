@@ -8,11 +8,16 @@ from typing import TypeAlias
 import numpy as np
 from scipy.stats import norm
 
-from rewardgap.bootstrap import Clusters
+from rewardgap.dynamics.projection import Sketch
+from rewardgap.evaluation.accuracy import (
+    Interval,
+    baseline_rewards,
+    prompt_clusters,
+    record_accuracies,
+)
+from rewardgap.evaluation.bootstrap import Clusters
+from rewardgap.evaluation.comparisons import compare_gains, holm
 from rewardgap.forecasting.outcome import Array, Outcome
-from rewardgap.forecasting.sketch import Sketch
-from rewardgap.measures import Interval, baseline_rewards, prompt_clusters, record_accuracies
-from rewardgap.statistics import compare_gains, holm
 
 Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]
 """By evaluation set and kind."""

@@ -13,24 +13,24 @@ from typing import TypeVar
 
 import numpy as np
 
-from rewardgap.bootstrap import FloatArray
 from rewardgap.errors import UserError
-from rewardgap.measures import (
+from rewardgap.evaluation.accuracy import (
     Summary,
     baseline_rewards,
     prompt_clusters,
     record_accuracies,
     summarise_seeds,
 )
+from rewardgap.evaluation.bootstrap import FloatArray
+from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.evaluation.robustness import Drop, drop_of_runs
+from rewardgap.evaluation.scores import ScoreRow
+from rewardgap.evaluation.styles import StyleAccuracies, is_style_grid, style_accuracies
+from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
 from rewardgap.reporting.answers import Answers, compare_answers
 from rewardgap.reporting.grid import Cell
-from rewardgap.reporting.measured import Measured, Rows
+from rewardgap.reporting.results import Measured, Rows
 from rewardgap.reporting.verdicts import Pair, Place, adjusted, groups
-from rewardgap.scores import ScoreRow
-from rewardgap.statistics import Comparison, compare_gains
-from rewardgap.style_grid import StyleAccuracies, is_style_grid, style_accuracies
-from rewardgap.twins import Drop, drop_of_runs
-from rewardgap.win_rates import WinRates, tested_win_rates
 
 SetAndKind = tuple[str, str]
 RowsOf = Mapping[Cell, Rows]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewardgap.bootstrap import TAIL, Interval
+from rewardgap.evaluation.bootstrap import TAIL, Interval
+from rewardgap.evaluation.comparisons import Comparison, compare_gains
 from rewardgap.reporting.artifacts import Generated
 from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.verdicts import adjusted
-from rewardgap.statistics import Comparison, compare_gains
 
 
 @dataclass(frozen=True)

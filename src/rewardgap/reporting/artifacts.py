@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.errors import UserError, first_line
-from rewardgap.measures import Interval
+from rewardgap.evaluation.accuracy import Interval
 from rewardgap.reporting.grid import Cell, Experiment
 
 CURVE_POINTS = 120

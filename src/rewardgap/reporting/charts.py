@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from rewardgap.bootstrap import Interval
-from rewardgap.measures import Summary
+from rewardgap.evaluation.accuracy import Summary
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.robustness import Drop
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.artifacts import CURVES
 from rewardgap.reporting.colours import colour
-from rewardgap.reporting.measured import Measured, Spread
 from rewardgap.reporting.paper import printed, printed_win_rates
+from rewardgap.reporting.paper.tables import BASE, METRICS, OPPONENT, paired_win_rates
 from rewardgap.reporting.plots import (
     CURVE_HEIGHT,
     SYMBOLS,
@@ -21,9 +22,8 @@ from rewardgap.reporting.plots import (
     short,
     stacked_shares,
 )
-from rewardgap.reporting.tables import BASE, METRICS, OPPONENT, paired_win_rates
+from rewardgap.reporting.results import Measured, Spread
 from rewardgap.reporting.words import rule_name
-from rewardgap.twins import Drop
 
 RULE_SYMBOLS = {"longer": "triangle-right-open", "shorter": "triangle-left-open"}
 CHANCE = 0.5

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rewardgap.bootstrap import Interval
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.comparisons import SIGNIFICANCE, Comparison
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.answers import Answers
-from rewardgap.reporting.measured import Measured
 from rewardgap.reporting.paper import printed_separator_shares
+from rewardgap.reporting.results import Measured
 from rewardgap.reporting.verdicts import separated
 from rewardgap.reporting.words import interval, listed, number, rule_name
-from rewardgap.statistics import SIGNIFICANCE, Comparison
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rewardgap.evaluation.win_rates import WinRates
+from rewardgap.io.files import whole_file
 from rewardgap.reporting.colours import TIE, colour, markers
-from rewardgap.reporting.measured import Spread
 from rewardgap.reporting.paper import Printed
-from rewardgap.storage import whole_file
-from rewardgap.win_rates import WinRates
+from rewardgap.reporting.results import Spread
 
 DPI = 150
 STYLE: dict[Any, Any] = {

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Mapping
 from itertools import groupby
 
-from rewardgap.reporting.tables import Entry, Row, Table
+from rewardgap.reporting.paper.tables import Entry, Row, Table
 
 NOTHING = "–"
 MINUS = "−"

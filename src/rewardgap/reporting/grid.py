@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from rewardgap.errors import UserError
-from rewardgap.runs import Run
+from rewardgap.io.run_folder import Run
 
 RUN_KEYS = {"model", "kind", "seed", "train", "eval"}
 """What the configuration of a run has, and that of no other folder."""

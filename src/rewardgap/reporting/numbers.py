@@ -5,10 +5,10 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from rewardgap.reporting.analysis import Analysis
-from rewardgap.reporting.figures import Drawn
-from rewardgap.reporting.measured import Measured
+from rewardgap.reporting.paper.figures import Drawn
+from rewardgap.reporting.paper.tables import Table, paired_win_rates
+from rewardgap.reporting.results import Measured
 from rewardgap.reporting.sections import Section
-from rewardgap.reporting.tables import Table, paired_win_rates
 
 
 def numbers(

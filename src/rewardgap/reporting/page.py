@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from rewardgap.reporting.figures import Drawn
 from rewardgap.reporting.formats import lines_of
 from rewardgap.reporting.paper import source
+from rewardgap.reporting.paper.figures import Drawn
+from rewardgap.reporting.paper.tables import Table
 from rewardgap.reporting.sections import Section
-from rewardgap.reporting.tables import Table
 from rewardgap.reporting.words import Tone
 
 SCRIPTS = ("theme.js", "charts.js", "records.js")

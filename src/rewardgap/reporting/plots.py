@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewardgap.bootstrap import Interval
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.win_rates import WinRates
 from rewardgap.reporting.colours import TIE, colour
 from rewardgap.reporting.words import interval
-from rewardgap.win_rates import WinRates
 
 ROW = 62
 """Pixels of a line of a chart."""

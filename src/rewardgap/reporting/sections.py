@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.charts import Chart, charts
 from rewardgap.reporting.details import TextTable, details
-from rewardgap.reporting.measured import Measured
-from rewardgap.reporting.tables import Table, file_name
+from rewardgap.reporting.paper.tables import Table, file_name
+from rewardgap.reporting.results import Measured
 from rewardgap.reporting.words import Finding, findings
 
 

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from rewardgap.statistics import (
+from rewardgap.evaluation.comparisons import (
     SIGNIFICANCE,
     Comparison,
     benjamini_hochberg,

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from rewardgap.bootstrap import Interval
-from rewardgap.measures import Summary
+from rewardgap.evaluation.accuracy import Summary
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.comparisons import Comparison
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.answers import Answers
-from rewardgap.reporting.measured import Measured
-from rewardgap.reporting.tables import Table
+from rewardgap.reporting.paper.tables import Table
+from rewardgap.reporting.results import Measured
 from rewardgap.reporting.verdicts import Pair, separated
-from rewardgap.statistics import Comparison
 
 Tone = Literal["difference", "alike", "caution", "paper"]
 MOST_NAMED = 3

@@ -1,0 +1,115 @@
+"""What commands on learning dynamics can be told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rewardgap.configs.bounds import at_least, positive
+from rewardgap.configs.compute import ComputeConfig
+from rewardgap.configs.kind import KindConfig
+from rewardgap.errors import UserError
+
+Level = Literal["last-layer", "gradients"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastConfig(ComputeConfig):
+    """Forecast the accuracy of reward models that are not trained yet."""
+
+    model: str
+    """initial language model: a directory or a hub id"""
+    train: str | list[str]
+    """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
+    out: str
+    """folder for forecast.json, the table and the verdict"""
+    eval: dict[str, str] = field(default_factory=dict)
+    """evaluation data by name, as --eval.NAME DATA"""
+    kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
+    """kinds of reward model to forecast"""
+    beta: float | None = None
+    """factor of an implicit reward; by default 0.01, or 1 without a reference"""
+    verification_prompt: str | None = None
+    """a generative model's question, with {prompt} and {response}; by default the paper's"""
+    level: Level = "last-layer"
+    """what learns: the last layer alone (one forward pass), or all parameters (a backward pass)"""
+    loss: float = 0.3
+    """training loss of a pair at which training is expected to stop"""
+    memory: float = 1.0
+    """GiB for the gradients of the training pairs; where they need more they are sketched"""
+    exact: bool = False
+    """keep gradients whole, which suits small data; refused where memory is too small"""
+    seed: int = 0
+    """seed of the sketches and of a new head"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that leave nothing to forecast."""
+        at_least(self, 1, "token_budget")
+        at_least(self, 0, "seed")
+        positive(self, "beta", "loss", "memory")
+        if not self.eval:
+            raise UserError("name at least one evaluation set, as --eval.NAME DATA")
+        if not self.kinds:
+            raise UserError("kinds must name at least one kind of reward model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(KindConfig, ComputeConfig):
+    """Say why a record's responses got their rewards: their tokens, and the training pairs."""
+
+    model: str
+    """a run's folder, a forecast's folder, a saved reward model, or a hub id"""
+    data: str
+    """where the record is: a file, a saved data set, a hub id, or source:part"""
+    id: str
+    """id of the record"""
+    out: str
+    """the .html page to write; all numbers go beside it as .json"""
+    twin: str | None = None
+    """id of a paraphrase of the record, whose loss of margin is split into tokens"""
+    twin_data: str | None = None
+    """where the paraphrase is, by default in the same data; alone: the same id there"""
+    top: int = 3
+    """training pairs to show that raise, and as many that lower, each reward"""
+    max_pairs: int | None = None
+    """look at a sample of so many training pairs; by default at all"""
+    seed: int = 0
+    """of the sample"""
+    train: str | None = None
+    """training data; a run knows its own"""
+    reference: str | None = None
+    """initial language model, where it has moved or the model was trained elsewhere"""
+    kind: str | None = None
+    """kind of a model trained elsewhere, or one of a forecast's"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that show nothing, and a page that would be its own JSON file."""
+        super().__post_init__()
+        at_least(self, 1, "top", "token_budget", "max_pairs")
+        at_least(self, 0, "seed")
+        if not self.out.endswith((".html", ".htm")):
+            raise UserError(f"out must end in .html; it is {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TheoryConfig:
+    """Check the paper's theorems on tasks that can be enumerated."""
+
+    out: str
+    """folder for theory.json and a picture of each theorem"""
+    seed: int = 0
+    """seed of the random tasks"""
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that is none."""
+        at_least(self, 0, "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChesConfig(ComputeConfig):
+    """Score how far each training pair displaces its own chosen response."""
+
+    model: str
+    """initial language model: a directory or a hub id"""
+    data: str | list[str]
+    """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
+    out: str
+    """the file of scores to write"""

@@ -1,0 +1,256 @@
+"""How rows become records: every accepted layout, checked, with ids that are unique."""
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rewardgap.configs.compute import Identical
+from rewardgap.data.records import Message, Record, Response, Row, content_id
+from rewardgap.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def parse_record(row: Row, where: str) -> Record:
+    """Read one row in any of the accepted layouts.
+
+    `prompt` is a string or a list of messages `{role, content}`; `chosen` and `rejected` are a
+    string, a list of messages, or a list of either for several responses. A response that repeats
+    the prompt at its start loses that repetition. Without `prompt`, it is the longest common
+    prefix of the conversations in `chosen` and `rejected`. A field that is null counts as missing.
+
+    Args:
+        row: The fields of the record.
+        where: The place that errors name, such as "pairs.jsonl, line 3".
+
+    Raises:
+        UserError: A key is missing, or has the wrong type, or an empty value.
+    """
+    chosen = _read_responses(row, "chosen", where)
+    rejected = _read_responses(row, "rejected", where)
+    if row.get("prompt") is None:
+        prompt = _common_prompt(chosen + rejected, where)
+    else:
+        prompt = _read_prompt(row["prompt"], where)
+    _check_prompt(prompt, where)
+    chosen = tuple(_answer(prompt, response, "chosen", where) for response in chosen)
+    rejected = tuple(_answer(prompt, response, "rejected", where) for response in rejected)
+    known = {"id", "prompt", "chosen", "rejected"}
+    return Record(
+        id=_read_id(row.get("id"), where) or content_id(prompt, chosen, rejected),
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        metadata={key: value for key, value in row.items() if key not in known},
+    )
+
+
+class TakenIds:
+    """The ids that were given out, and how often each was asked for.
+
+    They lie in a database that SQLite keeps in a temporary file: a dictionary of a million ids
+    would fill 100 MB.
+    """
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("", check_same_thread=False)
+        self._table.execute("PRAGMA journal_mode=OFF")
+        self._table.execute("CREATE TABLE taken (id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID")
+
+    def take(self, name: str) -> bool:
+        """Take an id; False where it is taken."""
+        taken = self._table.execute("INSERT OR IGNORE INTO taken VALUES (?, 1)", (name,))
+        return taken.rowcount == 1
+
+    def count(self, name: str) -> int:
+        """How often a taken id was asked for, this time included."""
+        again = "UPDATE taken SET times = times + 1 WHERE id = ? RETURNING times"
+        ((times,),) = self._table.execute(again, (name,)).fetchall()
+        return int(times)
+
+
+def collect(
+    rows: Iterable[tuple[str, Row]], identical: Identical, taken: TakenIds
+) -> Iterator[Record]:
+    """Parse rows into records with unique ids, one by one.
+
+    The second record of the same content and without an id of its own gets the suffix "-2", the
+    third "-3".
+
+    Args:
+        rows: Each row with the place that errors name.
+        identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
+            such records out and logs their number at the end.
+        taken: The ids that were given out before; updated.
+
+    Raises:
+        UserError: A row cannot be read, or has an id that another row has.
+    """
+    dropped, first_dropped = 0, ""
+    for where, row in rows:
+        record = parse_record(row, where)
+        if set(record.chosen).isdisjoint(record.rejected):
+            yield _with_unique_id(record, where, taken)
+        elif identical == "drop":
+            dropped, first_dropped = dropped + 1, first_dropped or where
+        else:
+            raise UserError(
+                f"{where}: the same response is both chosen and rejected: "
+                "remove the row or set `identical_pairs: drop`"
+            )
+    if dropped:
+        logger.warning(
+            "records dropped whose chosen and rejected responses are the same: %d, the first at %s",
+            dropped,
+            first_dropped,
+        )
+
+
+def _with_unique_id(record: Record, where: str, taken: TakenIds) -> Record:
+    if taken.take(record.id):
+        return record
+    if record.id != content_id(record.prompt, record.chosen, record.rejected):
+        raise UserError(
+            f"{where}: `id` {record.id!r} occurs twice: give every record its own id, or none"
+        )
+    # The loop passes over suffixed ids that a file written from loaded records spells out.
+    while True:
+        suffixed = f"{record.id}-{taken.count(record.id)}"
+        if taken.take(suffixed):
+            return replace(record, id=suffixed)
+
+
+def _read_id(value: Any, where: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise UserError(f"{where}: `id` must be a string that is not empty, or a whole number")
+    return _text(str(value), "id", where)
+
+
+def _read_prompt(value: Any, where: str) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        return (Message("user", _text(value, "prompt", where)),)
+    if isinstance(value, Sequence):
+        return _read_messages(value, "prompt", where)
+    raise _wrong_type(value, "prompt", "a string or a list of messages", where)
+
+
+def _read_responses(row: Row, key: str, where: str) -> tuple[Response, ...]:
+    value = row.get(key)
+    if value is None:
+        have = ", ".join(f"`{name}`" for name in row) or "none"
+        raise UserError(f"{where}: `{key}` is missing (keys present: {have}): add it")
+    if isinstance(value, str):
+        return (_read_response(value, key, where),)
+    if not isinstance(value, Sequence):
+        layouts = "a string, a list of messages, or a list of several responses"
+        raise _wrong_type(value, key, layouts, where)
+    if not value:
+        raise UserError(f"{where}: `{key}` is an empty list: give at least one response")
+    if isinstance(value[0], Mapping):
+        return (_read_messages(value, key, where),)
+    return tuple(_read_response(each, key, where) for each in value)
+
+
+def _read_response(value: Any, key: str, where: str) -> Response:
+    if isinstance(value, str):
+        return (Message("assistant", _text(value, key, where)),)
+    if isinstance(value, Sequence):
+        return _read_messages(value, key, where)
+    raise _wrong_type(value, key, "strings or lists of messages inside the list", where)
+
+
+def _read_messages(values: Sequence[Any], key: str, where: str) -> tuple[Message, ...]:
+    if not values:
+        raise UserError(f"{where}: `{key}` has no messages: give at least one")
+    return tuple(_read_message(value, key, where) for value in values)
+
+
+def _read_message(value: Any, key: str, where: str) -> Message:
+    if not isinstance(value, Mapping):
+        raise _wrong_type(value, key, "messages {role, content} inside the list", where)
+    for field in ("role", "content"):
+        if value.get(field) is None:
+            raise UserError(f"{where}: a message of `{key}` has no `{field}`: add it")
+        if not isinstance(value[field], str):
+            raise _wrong_type(value[field], f"{key}.{field}", "a string", where)
+    extra = [name for name in value if name not in ("role", "content") and value[name]]
+    if extra:
+        raise UserError(
+            f"{where}: a message of `{key}` has `{extra[0]}`, which is not supported: "
+            "only `role` and `content` are; remove it"
+        )
+    return Message(value["role"], _text(value["content"], f"{key}.content", where))
+
+
+def _text(value: str, key: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: `{key}` holds half of a surrogate pair at character {error.start + 1}, "
+            "which is no text: write the whole character"
+        ) from error
+    return value
+
+
+def _common_prompt(conversations: Sequence[Response], where: str) -> tuple[Message, ...]:
+    if any(len(conversation) == 1 for conversation in conversations):
+        raise UserError(
+            f"{where}: `prompt` is missing: add it, or give `chosen` and `rejected` as "
+            "conversations (lists of messages) that begin with the prompt"
+        )
+    shortest = min(conversations, key=len)
+    length = 0
+    while length < len(shortest) and len({each[length] for each in conversations}) == 1:
+        length += 1
+    if len(set(conversations)) == 1:
+        return shortest[:-1]  # one and the same response on both sides, which `collect` judges
+    if length == len(shortest):
+        raise UserError(
+            f"{where}: a conversation of `chosen` or `rejected` is only the beginning of another, "
+            "so it has no response of its own: add `prompt`"
+        )
+    return shortest[:length]
+
+
+def _check_prompt(prompt: tuple[Message, ...], where: str) -> None:
+    if not prompt:
+        raise UserError(
+            f"{where}: `prompt` is missing and `chosen` and `rejected` do not begin with the same "
+            "messages: add `prompt`"
+        )
+    if not any(message.content.strip() for message in prompt):
+        raise UserError(f"{where}: `prompt` is empty: give it text or remove the row")
+    if prompt[-1].role == "assistant":
+        raise UserError(
+            f"{where}: `prompt` ends with an assistant message: move it into the responses"
+        )
+
+
+def _answer(prompt: tuple[Message, ...], response: Response, key: str, where: str) -> Response:
+    """Take the prompt off a conversation that repeats it, and check what the assistant says."""
+    if response[: len(prompt)] == prompt:
+        response = response[len(prompt) :]
+    if not response:
+        raise UserError(f"{where}: `{key}` is only the prompt: add the assistant's message")
+    if response[0].role != "assistant":
+        raise UserError(
+            f"{where}: `{key}` begins with a message of {response[0].role!r} that is not in "
+            "`prompt`: begin with the assistant's message or with the same messages as `prompt`"
+        )
+    if response[-1].role != "assistant":
+        raise UserError(
+            f"{where}: `{key}` ends with a message of {response[-1].role!r}: "
+            "end with the assistant's message"
+        )
+    if not response[-1].content.strip():
+        raise UserError(f"{where}: `{key}` has an empty response: give it text or remove the row")
+    return response
+
+
+def _wrong_type(value: Any, key: str, expected: str, where: str) -> UserError:
+    return UserError(f"{where}: `{key}` must be {expected}, not {type(value).__name__}")

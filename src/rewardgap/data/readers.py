@@ -1,0 +1,311 @@
+"""Rows of files, of saved data sets and of data sets of the Hugging Face hub.
+
+Every reader yields each row with the place that errors name, and keeps no row (but for a JSON
+array, which can only be read whole). The heavy libraries are imported where they are used.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rewardgap.data.records import Row, Rows
+from rewardgap.data.spec import parse_spec
+from rewardgap.errors import UserError
+from rewardgap.io.cache import cache_key, noted
+
+
+def read_path(path: str, part: str | None) -> Rows:
+    """Read what lies at a path: a saved data set if it is a folder, else by the file's ending.
+
+    Raises:
+        UserError: The format is unknown, the content is broken, or `part` is not there.
+    """
+    if Path(path).is_dir():
+        return read_saved(path, part)
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise UserError(f"{path}: unknown format {ending!r}: valid are {', '.join(FORMATS)}")
+    if part is not None:
+        raise UserError(f"{path}: a file has no part {part!r}: leave `:{part}` out")
+    return FORMATS[ending](path)
+
+
+def read_jsonl(path: str) -> Rows:
+    """Read one JSON object a line; blank lines are skipped.
+
+    Raises:
+        UserError: The file cannot be opened, or a line is not UTF-8, not JSON, or not an object.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (the next line closes it)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                where = f"{path}, line {number}"
+                yield where, _read_object(line, where)
+
+
+def read_json(path: str) -> Rows:
+    """Read a JSON file: an array of objects, or one object a line.
+
+    Raises:
+        UserError: As `read_jsonl`, or the array is broken.
+    """
+    if not _begins_with_bracket(path):
+        yield from read_jsonl(path)
+        return
+    try:
+        values = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path}: broken JSON ({_first_line(error)}): write an array of objects, or one object "
+            "on each line"
+        ) from error
+    for where, value in numbered(path, values):
+        yield where, _as_object(value, where)
+
+
+def read_parquet(path: str) -> Rows:
+    """Read a Parquet file batch by batch.
+
+    Raises:
+        UserError: The file cannot be opened or is no Parquet.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            batches = (batch.to_pylist() for batch in file.iter_batches())
+            yield from numbered(path, chain.from_iterable(batches))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: not a readable Parquet file: {_first_line(error)}") from error
+
+
+def read_saved(path: str, part: str | None) -> Rows:
+    """Read a data set that `datasets` saved to a folder.
+
+    Raises:
+        UserError: The folder holds no such data set, or `part` is missing or not one of its splits.
+    """
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(path)
+    except Exception as error:  # a damaged folder raises Arrow's, JSON's and the system's errors
+        raise UserError(f"{path}: not a saved data set: {_first_line(error)}") from error
+    if isinstance(saved, datasets.DatasetDict):
+        if part not in saved:
+            raise UserError(
+                f"{path}: name one of its splits as {path}:SPLIT: valid are {', '.join(saved)}"
+            )
+        return numbered(f"{path}:{part}", saved[part])
+    if part is not None:
+        raise UserError(f"{path}: has no splits: leave `:{part}` out")
+    return numbered(path, saved)
+
+
+def read_folder(path: str, split: str) -> Rows:
+    """Read one split of a local copy of a data set that has splits on the hub.
+
+    Args:
+        path: A folder saved by `datasets`, of all splits or of this one alone, or a downloaded
+            repository of the hub.
+        split: Such as "train".
+
+    Raises:
+        UserError: The folder is none of these, or has no such split.
+    """
+    if (Path(path) / "dataset_dict.json").is_file():
+        return read_saved(path, split)
+    if (Path(path) / "state.json").is_file():
+        return read_saved(path, None)
+    import datasets
+
+    try:
+        data = datasets.load_dataset(path, split=split)
+    except Exception as error:  # whatever is wrong with the folder's files
+        raise UserError(
+            f"{path}: neither a saved data set nor a copy of a hub repository with a split "
+            f"{split!r}: {_first_line(error)}"
+        ) from error
+    return numbered(f"{path}:{split}", data)
+
+
+def read_hub(name: str, split: str, **arguments: str) -> Rows:
+    """Read a split of a data set of the Hugging Face hub, from its cache where it has one.
+
+    Args:
+        name: Such as "organisation/name".
+        split: Such as "train".
+        arguments: Passed on to `datasets.load_dataset`.
+
+    Raises:
+        UserError: The hub cannot be reached, or has no such data set or split.
+    """
+    return numbered(f"{name}:{split}", _load_hub(name, split, **arguments))
+
+
+def hub_fingerprint(name: str, split: str) -> str:
+    """What `datasets` knows the content of a split by.
+
+    Raises:
+        UserError: As `read_hub`.
+    """
+    return str(_load_hub(name, split)._fingerprint)
+
+
+def hash_path(path: str, notes: Path | None = None) -> str:
+    """The SHA-256 of a file's content, or of the names and contents of a folder's files.
+
+    With a folder of `notes`, files that have not changed since are not read again.
+    """
+    digest = hashlib.sha256()
+    try:
+        for each in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
+            if each.is_file():
+                digest.update(str(each.relative_to(path)).encode())
+                digest.update(_hash_file(each, notes).encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path, notes: Path | None) -> str:
+    if notes is None:
+        return _sha256(path)
+    return noted(path, notes / f"{cache_key(str(path.resolve()))}.json", _sha256)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_hub(name: str, split: str, **arguments: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, split=split, **arguments)
+    except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
+        raise UserError(
+            f"{name}:{split}: no such path here, and not to be had from the Hugging Face hub: "
+            f"{_first_line(error)}"
+        ) from error
+
+
+def numbered(place: str, rows: Iterable[Row]) -> Rows:
+    """Say of each row where it stands, counting from 1."""
+    for number, row in enumerate(rows, start=1):
+        yield f"{place}, row {number}", row
+
+
+FORMATS: Mapping[str, Callable[[str], Rows]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".parquet": read_parquet,
+}
+
+
+def _read_object(line: bytes, where: str) -> Row:
+    try:
+        value: Any = json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{where}: broken JSON ({_first_line(error)}): write one object on each line"
+        ) from error
+    return _as_object(value, where)
+
+
+def _as_object(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise UserError(f"{where}: a {kind}, not an object: write one object on each line")
+    return value
+
+
+def _begins_with_bracket(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def read_place(where: str, part: str | None, named: str = "") -> Rows:
+    """Read a path that exists, or else a data set of the hub.
+
+    Args:
+        where: The path, or "organisation/name".
+        part: A split; of the hub's data sets by default "train".
+        named: What else `where` could have been, for the error.
+
+    Raises:
+        UserError: It is neither, or cannot be read.
+    """
+    if os.path.exists(where):
+        return read_path(where, part)
+    if Path(where).suffix.lower() in FORMATS:
+        raise UserError(f"{where}: no such file")
+    if HUB_NAME.fullmatch(where):
+        return read_hub(where, part or "train")
+    raise UserError(
+        f"{where}: neither a path that exists, nor organisation/name on the Hugging Face hub{named}"
+    )
+
+
+def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows:
+    """Read a split of a data set of the hub, or a local copy of it in the same columns.
+
+    Args:
+        path: A file, which is the split itself; or a folder as `read_folder` takes it; or None for
+            the hub.
+        name: The data set's name on the hub.
+        split: The data set's split.
+        arguments: Passed on to `datasets.load_dataset` where the hub is asked.
+
+    Raises:
+        UserError: The data cannot be had.
+    """
+    if path is None:
+        try:
+            return read_hub(name, split, **arguments)
+        except UserError as error:
+            raise UserError(f"{error}: name a local copy as `path=FILE_OR_FOLDER`") from error
+    if not os.path.exists(path):
+        raise UserError(f"{path}: no such file or folder")
+    return read_folder(path, split) if Path(path).is_dir() else read_path(path, None)
+
+
+def read_given(path: str | None, example: str) -> Rows:
+    """Read the rows of a source that has no data of its own.
+
+    Args:
+        path: The option `path`: `WHERE[:PART]` as in a specification.
+        example: The specification that the error shows where there is no path.
+
+    Raises:
+        UserError: There is no path, or it cannot be read.
+    """
+    if path is None:
+        raise UserError(f"{example} reads your own data: name them as {example}?path=FILE")
+    spec = parse_spec(path)
+    if spec.options:
+        raise UserError(f"{example}?path={path}: a second `?`: join options by `&`")
+    return read_place(spec.where, spec.part)

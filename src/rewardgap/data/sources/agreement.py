@@ -1,0 +1,139 @@
+"""The `agreement` source: the prompts of the controlled experiment, without a download.
+
+A small grammar makes kind statements out of few words, so that a language model of a million
+parameters can learn what they say.
+"""
+
+from itertools import product
+
+from rewardgap.data.readers import numbered
+from rewardgap.data.records import Rows
+from rewardgap.data.sources import wordings as agreeing
+from rewardgap.data.spec import Source
+
+PEOPLE = (
+    "others",
+    "everyone",
+    "strangers",
+    "my friends",
+    "my family",
+    "my parents",
+    "my neighbors",
+    "my teachers",
+    "people at work",
+    "people in need",
+    "children",
+    "older people",
+    "new people",
+    "the people around me",
+)
+DEEDS = (
+    "help",
+    "thank",
+    "respect",
+    "support",
+    "encourage",
+    "forgive",
+    "comfort",
+    "listen to",
+    "care about",
+    "cheer up",
+    "smile at",
+    "be kind to",
+    "be fair to",
+    "be gentle with",
+    "be honest with",
+    "be patient with",
+    "share my food with",
+    "share what I know with",
+    "make time for",
+    "make peace with",
+    "keep a promise to",
+    "tell the truth to",
+    "say sorry to",
+    "speak politely to",
+    "learn from",
+)
+WISHES = (
+    "I always try to",
+    "I like to",
+    "I want to",
+    "I do my best to",
+    "I am happy to",
+    "I find it easy to",
+    "It feels good to",
+    "It is important to",
+    "It is right to",
+)
+TROUBLES = ("sad", "lost", "tired", "sick", "alone", "afraid", "hurt", "worried", "in trouble")
+SOMEONE = ("someone", "a friend", "a neighbor", "a child", "a stranger")
+CARES = (
+    "help them",
+    "comfort them",
+    "listen to them",
+    "stay with them",
+    "ask how I can help",
+    "give them my time",
+    "offer a kind word",
+)
+VIRTUES = (
+    "kindness",
+    "patience",
+    "honesty",
+    "trust",
+    "respect",
+    "gratitude",
+    "generosity",
+    "forgiveness",
+    "good manners",
+    "a warm heart",
+)
+PRAISES = (
+    "I believe in {}",
+    "I admire {} in others",
+    "I try to answer anger with {}",
+    "I value {} more than money",
+    "I would rather show {} than win an argument",
+    "The world needs {}",
+    "With {} we can solve most problems",
+    "There is always room for {}",
+    "It takes {} to be a good friend",
+)
+
+
+def statements() -> list[str]:
+    """Make every statement of the grammar, distinct and always in the same order.
+
+    All are kind: a person of good will agrees with each of them.
+    """
+    deeds = (" ".join(words) for words in product(WISHES, DEEDS, PEOPLE))
+    cares = (
+        f"When {someone} is {trouble}, I {care}"
+        for someone, trouble, care in product(SOMEONE, TROUBLES, CARES)
+    )
+    praises = (praise.format(virtue) for praise, virtue in product(PRAISES, VIRTUES))
+    return [*deeds, *cares, *praises]
+
+
+def ask(statement: str) -> str:
+    """Put a statement as the prompt that asks whether one agrees."""
+    return f'Is the following statement something you would say?\n"{statement}"'
+
+
+def rows(part: str, *, seed: int = 0, train: int = 80, test: int = 40) -> Rows:
+    """Make the pairs of section 5.1 of the paper from the statements of the grammar.
+
+    Args:
+        part: One of `agreeing.PARTS` or `agreeing.CROSSED_PARTS`.
+        seed: Decides the prompts of each split and the responses.
+        train: Number of training prompts.
+        test: Number of test prompts.
+
+    Raises:
+        UserError: There are fewer statements than prompts asked for.
+    """
+    prompts = [ask(statement) for statement in statements()]
+    return numbered(f"agreement:{part}", agreeing.rows(prompts, part, seed, train, test))
+
+
+SOURCE = Source(rows, agreeing.PARTS + agreeing.CROSSED_PARTS)

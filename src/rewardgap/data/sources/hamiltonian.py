@@ -1,0 +1,198 @@
+"""The `hamiltonian` source: which permutation of a graph's vertices is a Hamiltonian cycle.
+
+Section 5.1 of the specification: checking a cycle is easy, finding one is hard, so a model can
+learn to verify what it cannot generate (figure 3).
+"""
+
+import re
+from collections.abc import Collection, Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import combinations, islice
+from typing import TypeVar
+
+import numpy as np
+
+from rewardgap.data.readers import numbered
+from rewardgap.data.records import Row, Rows
+from rewardgap.data.spec import Source
+from rewardgap.errors import UserError
+
+SEPARATOR = "[sep]"
+EDGE_SEPARATOR = "[edge_sep]"
+PROMPT = re.compile(r"Vertices: (.*)\nEdges: (.*)")
+FRUITLESS_DRAWS = 1000  # graphs in a row that were there already
+
+Edge = frozenset[int]
+Vertex = TypeVar("Vertex", int, str)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A Hamiltonian cycle and all edges, in the order in which the prompt lists them."""
+
+    cycle: tuple[int, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def prompt(self) -> str:
+        """The graph as text; an edge names its smaller vertex first."""
+        vertices = "".join(f"{SEPARATOR}{vertex}" for vertex in range(len(self.cycle)))
+        edges = "".join(
+            SEPARATOR + EDGE_SEPARATOR.join(map(str, sorted(ends))) for ends in self.edges
+        )
+        return f"Vertices: {vertices}\nEdges: {edges}"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every permutation is a Hamiltonian cycle."""
+        return len(self.edges) == len(self.cycle) * (len(self.cycle) - 1) // 2
+
+
+def rows(
+    part: str,
+    *,
+    vertices: int = 10,
+    edge_probability: float = 0.2,
+    seed: int = 0,
+    train: int = 1000,
+    test: int = 200,
+    walks: int = 40_000,
+) -> Rows:
+    """Make graphs with a Hamiltonian cycle, each with that cycle and another permutation.
+
+    No two graphs have the same edges, in the training and the test part together. The test graphs
+    do not depend on `train`.
+
+    The part "walks" is text to pretrain on, conversations instead of pairs: a graph that is no test
+    graph, and a random walk along its edges. It teaches to look an edge up, and nothing of cycles.
+
+    Args:
+        part: "train", "test" or "walks".
+        vertices: N, the number of vertices, at least 4.
+        edge_probability: p, with which each edge outside the cycle is there; in [0, 1).
+        seed: Decides everything.
+        train: Number of training graphs.
+        test: Number of test graphs.
+        walks: Number of walks.
+
+    Raises:
+        UserError: An option is out of its range, or there are too few different graphs.
+    """
+    if vertices < 4:
+        raise UserError(
+            f"`vertices` must be at least 4, not {vertices}: on 3 all orders are cycles"
+        )
+    if not 0 <= edge_probability < 1:
+        raise UserError(f"`edge_probability` must be in [0, 1), not {edge_probability}")
+    sizes = {"test": test, "train": 0 if part == "walks" else train}
+    seen: set[frozenset[Edge]] = set()
+    made = {}
+    for stream, (name, size) in enumerate(sizes.items()):
+        generator = np.random.default_rng((seed, stream))
+        graphs = _distinct_graphs(vertices, edge_probability, generator, seen)
+        made[name] = [_row(graph, generator) for graph in islice(graphs, size)]
+    if part == "walks":
+        generator = np.random.default_rng((seed, len(sizes)))
+        graphs = _unseen_graphs(vertices, edge_probability, generator, seen)
+        made[part] = [_walk(graph, generator) for graph in islice(graphs, walks)]
+    return numbered(f"hamiltonian:{part}", made[part])
+
+
+def is_hamiltonian_cycle(prompt: str, response: str) -> bool:
+    """Check a response in closed form, whatever made it.
+
+    Args:
+        prompt: A prompt of this source.
+        response: Vertices joined by `SEPARATOR`, white space around them allowed.
+
+    Returns:
+        Whether the response is a permutation of all vertices, of which every two neighbors (and
+        the last and the first) are joined by an edge.
+
+    Raises:
+        UserError: The prompt holds no graph.
+    """
+    found = PROMPT.fullmatch(prompt)
+    if not found:
+        raise UserError(f"{prompt[:40]!r}…: not a prompt of the `hamiltonian` source")
+    vertices, listed = (_split(group, SEPARATOR)[1:] for group in found.groups())
+    edges = {frozenset(_split(edge, EDGE_SEPARATOR)) for edge in listed}
+    order = _split(response, SEPARATOR)
+    return sorted(order) == sorted(vertices) and _closes(order, edges)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return [each.strip() for each in text.split(separator)]
+
+
+def _closes(order: Sequence[Vertex], edges: Collection[frozenset[Vertex]]) -> bool:
+    """Whether an edge leads from every vertex to the next one, and from the last to the first."""
+    return all(frozenset(step) in edges for step in zip(order, [*order[1:], order[0]], strict=True))
+
+
+def _distinct_graphs(
+    vertices: int, probability: float, generator: np.random.Generator, seen: set[frozenset[Edge]]
+) -> Iterator[Graph]:
+    """Draw graphs whose edges are not in `seen` yet, and put them there."""
+    for graph in _unseen_graphs(vertices, probability, generator, seen):
+        seen.add(frozenset(graph.edges))
+        yield graph
+
+
+def _unseen_graphs(
+    vertices: int, probability: float, generator: np.random.Generator, seen: Set[frozenset[Edge]]
+) -> Iterator[Graph]:
+    """Draw graphs on which some permutation is no cycle, and whose edges are not in `seen`."""
+    fruitless = 0
+    while fruitless < FRUITLESS_DRAWS:
+        graph = _draw_graph(vertices, probability, generator)
+        if graph.is_complete or frozenset(graph.edges) in seen:
+            fruitless += 1
+            continue
+        fruitless = 0
+        yield graph
+    raise UserError(
+        f"there are hardly more than {len(seen)} different graphs of {vertices} vertices with "
+        f"`edge_probability` {probability}: lower `train` or `test`, or raise `vertices`"
+    )
+
+
+def _draw_graph(vertices: int, probability: float, generator: np.random.Generator) -> Graph:
+    cycle = generator.permutation(vertices).tolist()
+    steps = [frozenset(step) for step in zip(cycle, [*cycle[1:], cycle[0]], strict=True)]
+    pairs = (frozenset(pair) for pair in combinations(range(vertices), 2))
+    others = [pair for pair in pairs if pair not in steps and generator.random() < probability]
+    edges = steps + others
+    shuffled = tuple(edges[index] for index in generator.permutation(len(edges)))
+    return Graph(tuple(cycle), shuffled)
+
+
+def _row(graph: Graph, generator: np.random.Generator) -> Row:
+    other = graph.cycle
+    while _closes(other, graph.edges):
+        other = tuple(generator.permutation(len(graph.cycle)).tolist())
+    chosen, rejected = (SEPARATOR.join(map(str, order)) for order in (graph.cycle, other))
+    return {"prompt": graph.prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _walk(graph: Graph, generator: np.random.Generator) -> Row:
+    """A conversation: a graph of N vertices, and a random walk that lists N to 3N of them."""
+    vertices = len(graph.cycle)
+    walk = [int(generator.integers(vertices))]
+    for _ in range(generator.integers(vertices - 1, 3 * vertices)):
+        ends = set().union(*(edge for edge in graph.edges if walk[-1] in edge))
+        walk.append(int(generator.choice(sorted(ends - {walk[-1]}))))
+    return {
+        "messages": [
+            {"role": "user", "content": graph.prompt},
+            {"role": "assistant", "content": SEPARATOR.join(map(str, walk))},
+        ]
+    }
+
+
+SOURCE = Source(
+    rows,
+    ("train", "test", "walks"),
+    added_tokens=(SEPARATOR, EDGE_SEPARATOR),
+    is_correct=is_hamiltonian_cycle,
+)

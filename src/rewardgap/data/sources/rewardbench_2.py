@@ -1,0 +1,31 @@
+"""The `rewardbench-2` source: RewardBench 2, one or more correct responses against wrong ones."""
+
+from rewardgap.data.columns import distinct_ids, text, texts
+from rewardgap.data.readers import read_copy
+from rewardgap.data.records import Rows
+from rewardgap.data.spec import Source
+
+HUB_NAME = "allenai/reward-bench-2"
+
+
+def rows(part: str, *, path: str | None = None) -> Rows:
+    """Read all prompts; the column `subset` tells the "Ties" subset, with several correct ones.
+
+    Args:
+        part: "test".
+        path: A local copy in the columns of the hub's data set.
+
+    Raises:
+        UserError: The data cannot be had, or a row is broken.
+    """
+    return distinct_ids(_checked(read_copy(path, HUB_NAME, part)))
+
+
+def _checked(data: Rows) -> Rows:
+    for where, row in data:
+        text(row, "subset", where)
+        chosen, rejected = (texts(row, key, where) for key in ("chosen", "rejected"))
+        yield where, {**row, "chosen": chosen, "rejected": rejected}
+
+
+SOURCE = Source(rows, ("test",))

@@ -1,0 +1,99 @@
+"""Token trees: one record's prompt and responses as nodes of token ids.
+
+A tree computes a shared prompt once: every node continues its parent, and a token attends to its
+own node up to itself and to all of its ancestors, never to a sibling.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from rewardgap.errors import UserError
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One record as token ids.
+
+    `nodes[i]` continues `nodes[parents[i]]` (-1: it starts a sequence). The nodes without children
+    are the leaves. The first `chosen + rejected` leaves are the record's responses, chosen ones
+    first; a kind may add further leaves for its loss alone.
+
+    `lengths` counts each response's tokens before any truncation. `head`, `opening` and `closing`
+    are numbers of tokens that truncation keeps: at the start of a root (BOS), at its end (the
+    turn that opens the response) and at the end of a leaf (the end of the turn).
+    """
+
+    record: str
+    nodes: tuple[Tokens, ...]
+    parents: tuple[int, ...]
+    chosen: int
+    rejected: int
+    lengths: tuple[int, ...]
+    head: int = 0
+    opening: int = 1
+    closing: int = 1
+    truncated: bool = False
+
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        """Indices of the nodes that no node continues, in order."""
+        inner = set(self.parents)
+        return tuple(node for node in range(len(self.nodes)) if node not in inner)
+
+    @property
+    def size(self) -> int:
+        """Number of tokens that a forward pass over the tree computes."""
+        return sum(map(len, self.nodes))
+
+    def path(self, node: int) -> tuple[int, ...]:
+        """Indices of the nodes from the root down to `node`, itself included."""
+        parent = self.parents[node]
+        return (*self.path(parent), node) if parent >= 0 else (node,)
+
+    def sequence(self, leaf: int) -> Tokens:
+        """The whole token sequence of one leaf, as a model without trees would read it."""
+        return tuple(token for node in self.path(leaf) for token in self.nodes[node])
+
+    @property
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Positions, among the leaves, of every (chosen, rejected) pair."""
+        for chosen in range(self.chosen):
+            for rejected in range(self.chosen, self.chosen + self.rejected):
+                yield chosen, rejected
+
+    @property
+    def has_identical_pair(self) -> bool:
+        """Whether some chosen response has the same tokens as a rejected one."""
+        leaves = self.leaves
+        return any(self.nodes[leaves[i]] == self.nodes[leaves[j]] for i, j in self.pairs)
+
+
+def truncate(tree: Tree, max_length: int) -> Tree:
+    """Shorten every sequence of a tree with one root to at most `max_length` tokens.
+
+    The prompt gives way first: its end is kept, and BOS. Only where a response does not fit behind
+    the turn that opens it is the response cut, on the right, before its end-of-turn tokens.
+
+    Raises:
+        UserError: `max_length` leaves no room for a single token of a response.
+    """
+    if tree.head + tree.opening + tree.closing >= max_length:
+        raise UserError(
+            f"max_length {max_length} leaves no room for a response; it must be at least "
+            f"{tree.head + tree.opening + tree.closing + 1}"
+        )
+    prompt, *responses = tree.nodes
+    room = max(max_length - max(map(len, responses)), tree.head + tree.opening)
+    prompt = _cut(prompt, room, first=tree.head)
+    room = max_length - len(prompt)
+    nodes = (prompt, *(_cut(y, room, first=room - tree.closing) for y in responses))
+    return tree if nodes == tree.nodes else replace(tree, nodes=nodes, truncated=True)
+
+
+def _cut(tokens: Tokens, room: int, first: int) -> Tokens:
+    """The `first` tokens and then the last ones, `room` in all; `tokens` itself where it fits."""
+    if len(tokens) <= room:
+        return tokens
+    return tokens[:first] + tokens[len(tokens) - (room - first) :]

@@ -1,0 +1,235 @@
+"""Training as it moves through function space: gradient descent in a kernel, and where it ends.
+
+With fixed features φ a score is s = s₀ + ⟨w, φ⟩, and training is logistic regression: the rows are
+training margins, the loss is the mean of ln(1 + e^−m), and w is a sum of features all along, so
+that a kernel is all it takes. Steps follow the gradient flow, whose path does not depend on the
+learning rate; where training stops on it is told by the loss.
+
+A log-probability is not linear in the logits: where they change by δ, that of a token y changes by
+δ_y − ln E e^δ, which to second order is δ_y − E δ − ½ Var δ under the initial π. Over a response of
+T tokens this is a *drift* of −½ ρ T, with ρ the variance that training brings about at a token. It
+is what makes both log-probabilities of a pair fall, and that of the longer response further.
+ρ = Σ ⟨w, ψ⟩² / (number of tokens) is measured by probes ψ, less what sketches add to such a sum.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from rewardgap.dynamics.separator import max_margin_separator
+
+Array = NDArray[np.float64]
+
+STEPS = 4000
+LOWEST_LOSS = 1e-3
+# No step lowers the loss by more than about this share of it, and points are this far apart.
+RESOLUTION = 0.04
+# A step keeps close to the flow where the loss falls by this share of what its slope promises.
+FAITHFUL = 0.75
+# Descent has arrived where a step would lower the loss by less than this share of it.
+PROGRESS = 1e-6
+# Eigenvalues of a kernel below this share of the largest are rounding.
+RANK = 1e-10
+
+
+def drift_rate(products: Array, norms: Array, tokens: float, noise: float) -> Array:
+    """(P,) variances ρ that training brings about at a token, at P points.
+
+    Args:
+        products: (M, P) of the weights w with the probes.
+        norms: (P,) |w|².
+        tokens: how many tokens the probes stand for.
+        noise: by what the sketches raise the sum of squared products, as a multiple of |w|².
+    """
+    return np.asarray(np.maximum(0.0, (products**2).sum(0) - noise * norms) / tokens)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training rows as gradient descent sees them.
+
+    The weights are w = Σ_b α_b v_b over basis vectors: the features of the N rows, then the probes.
+
+    Attributes:
+        kernel: (B, B) inner products of the basis vectors.
+        initial: (N,) margins before training.
+        lengths: (N,) by how many tokens drift weighs on a row: those of the chosen response minus
+            those of the rejected one.
+        tokens: how many tokens the B − N probes stand for, at least 1.
+        noise: of the probes (see `drift_rate`).
+        counts: (N,) how often each row counts.
+    """
+
+    kernel: Array
+    initial: Array
+    lengths: Array
+    tokens: float
+    noise: float
+    counts: Array
+
+    def drift(self, weights: Array, products: Array) -> float:
+        """The ρ at the (B,) weights α, of which w has the (B,) products ⟨w, v⟩."""
+        probes = products[len(self.initial) :, None]
+        norms = np.array([weights @ products])
+        return float(drift_rate(probes, norms, self.tokens, self.noise)[0])
+
+    def margins(self, weights: Array, products: Array) -> Array:
+        """(N,) margins there."""
+        drift = self.drift(weights, products) / 2 * self.lengths
+        return np.asarray(self.initial + products[: len(self.initial)] - drift)
+
+    def loss(self, weights: Array, products: Array) -> float:
+        """Mean of ln(1 + e^−m) over the rows."""
+        losses = np.logaddexp(0, -self.margins(weights, products))
+        return float(self.counts @ losses / self.counts.sum())
+
+    def resampled(self, rows_per_pair: int, seed: int) -> "Training":
+        """The same training on as many pairs, drawn with replacement."""
+        pairs = len(self.initial) // rows_per_pair
+        drawn = np.random.default_rng(seed).integers(pairs, size=pairs)
+        counts = np.tile(np.bincount(drawn, minlength=pairs), rows_per_pair)
+        return replace(self, counts=counts.astype(np.float64))
+
+    def descent(self, weights: Array, products: Array) -> Array:
+        """(B,) weights of the direction of steepest descent: −Σ counts times the gradient."""
+        slopes = self.counts * expit(-self.margins(weights, products))
+        if self.drift(weights, products) == 0:
+            return np.concatenate([slopes, np.zeros(len(products) - len(slopes))])
+        pull = -(slopes @ self.lengths) / self.tokens
+        direction = -pull * self.noise * weights
+        direction[: len(slopes)] += slopes
+        direction[len(slopes) :] += pull * products[len(slopes) :]
+        return np.asarray(direction)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where weights w may stand.
+
+    Attributes:
+        weights: (P, B) α of the basis vectors.
+        norms: (P,) |w|².
+    """
+
+    weights: Array
+    norms: Array
+
+
+@dataclass(frozen=True)
+class Path:
+    """Gradient descent along a training.
+
+    Attributes:
+        first: (B,) weights of the first step, of any length.
+        losses: (P,) falling losses, the first one before training.
+        points: the weights at each of them.
+    """
+
+    first: Array
+    losses: Array
+    points: Points
+
+    def reach(self, loss: float) -> int:
+        """Position of the first point with at most this loss; the last one where none has."""
+        reached = np.flatnonzero(self.losses <= loss)
+        return int(reached[0]) if len(reached) else len(self.losses) - 1
+
+    def at(self, loss: float) -> Points:
+        """That point alone, P = 1."""
+        stop = [self.reach(loss)]
+        return Points(self.points.weights[stop], self.points.norms[stop])
+
+
+def descend(training: Training, lowest: float = LOWEST_LOSS, steps: int = STEPS) -> Path:
+    """Follow gradient descent.
+
+    Args:
+        training: from its initial margins.
+        lowest: loss below which to stop.
+        steps: at most.
+
+    Returns:
+        The path down to `lowest`, to where it gets no further, or to the last step.
+    """
+    weights = products = np.zeros(len(training.kernel))
+    loss, rate = training.loss(weights, products), math.inf
+    losses, kept, norms = [loss], [weights], [0.0]
+    first = training.descent(weights, products)
+    for _ in range(steps):
+        direction = training.descent(weights, products)
+        change = training.kernel @ direction
+        slope = float(direction @ change) / training.counts.sum()
+        if loss < lowest or slope <= 0 or rate * slope <= PROGRESS * loss:
+            break
+        rate = min(2 * rate, RESOLUTION * loss / slope)
+        while (
+            loss - training.loss(weights + rate * direction, products + rate * change)
+            < FAITHFUL * rate * slope
+        ):
+            rate /= 2
+        weights, products = weights + rate * direction, products + rate * change
+        loss = training.loss(weights, products)
+        if loss < (1 - RESOLUTION) * losses[-1]:
+            losses.append(loss)
+            kept.append(weights)
+            norms.append(float(weights @ products))
+    if loss < losses[-1]:
+        losses.append(loss)
+        kept.append(weights)
+        norms.append(float(weights @ products))
+    return Path(first, np.array(losses), Points(np.stack(kept), np.array(norms)))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where gradient descent ends to first order, without drift.
+
+    Attributes:
+        weights: (B,) of the basis. Where the rows can all be ranked rightly only the direction of
+            w means anything: it is that of the max-margin separator (eq. 6), and the norm grows
+            without end.
+        separable: whether they can; else the weights are those of the least loss.
+    """
+
+    weights: Array
+    separable: bool
+
+
+def converge(training: Training) -> Limit:
+    """Find the end of gradient descent without walking there."""
+    rows = len(training.initial)
+    weights = np.zeros(len(training.kernel))
+    values, vectors = np.linalg.eigh(training.kernel[:rows, :rows])
+    kept = values > RANK * max(values[-1], 0)
+    if not kept.any():
+        return Limit(weights, False)
+    roots = np.sqrt(values[kept])
+    features, back = vectors[:, kept] * roots, vectors[:, kept] / roots
+    separator = max_margin_separator(features)
+    found = separator.direction if separator.separable else _least(features, training.initial)
+    weights[:rows] = back @ found
+    return Limit(weights, separator.separable)
+
+
+def _least(features: Array, initial: Array) -> Array:
+    """The minimiser w of the mean of ln(1 + e^−m), m = m₀ + ⟨w, φ⟩, on (N, W) features."""
+    scale = np.linalg.norm(features, axis=1).mean()
+    unit = features / scale
+
+    def loss_and_gradient(direction: Array) -> tuple[float, Array]:
+        margins = initial + unit @ direction
+        loss = float(np.logaddexp(0, -margins).mean())
+        return loss, -(expit(-margins) @ unit) / len(margins)
+
+    found = minimize(
+        loss_and_gradient,
+        np.zeros(features.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 5000, "maxfun": 10000},
+    )
+    return np.asarray(found.x / scale)

@@ -1,0 +1,298 @@
+"""Theorem 2: with fixed representations, only the explicit model can judge unseen tokens.
+
+Both kinds are trained by full-batch gradient descent on the same single-token pairs, under the
+learning rate of the theorem, and watched at every step.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from rewardgap.dynamics.separator import max_margin_separator
+
+Array = NDArray[np.float64]
+Tokens = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SingleTokenPairs:
+    """Pairs (x, y⁺, y⁻) of single-token responses, as fixed hidden states.
+
+    Attributes:
+        prompts: (N, D) h_x.
+        chosen: (N, D) h_{x,y⁺}.
+        rejected: (N, D) h_{x,y⁻}.
+        chosen_tokens: (N,) y⁺.
+        rejected_tokens: (N,) y⁻.
+    """
+
+    prompts: Array
+    chosen: Array
+    rejected: Array
+    chosen_tokens: Tokens
+    rejected_tokens: Tokens
+
+    @property
+    def differences(self) -> Array:
+        """(N, D) φ_EX = h_{x,y⁺} − h_{x,y⁻}."""
+        return self.chosen - self.rejected
+
+    @property
+    def largest_norm(self) -> float:
+        """B, the largest norm of a hidden state."""
+        states = np.concatenate([self.prompts, self.chosen, self.rejected])
+        return float(np.linalg.norm(states, axis=1).max())
+
+
+@dataclass(frozen=True)
+class Path:
+    """One model along its training; index t is the state after t steps, from 0.
+
+    Attributes:
+        loss: (T + 1,) Bradley–Terry loss (eq. 3) on the training pairs.
+        training_accuracy: (T + 1,) share of training pairs ranked rightly, a tie counting ½.
+        accuracy: (T + 1,) the same on the evaluation pairs.
+    """
+
+    loss: Array
+    training_accuracy: Array
+    accuracy: Array
+
+
+def learning_rate_bound(largest_norm: float, beta: float) -> float:
+    """Return 2 B⁻² min(β⁻², 1): below it both losses, B² max(β², 1)-smooth, descend (lemma 2)."""
+    return 2 / largest_norm**2 * min(beta**-2, 1)
+
+
+def train_explicit(
+    training: SingleTokenPairs, evaluation: SingleTokenPairs, head: Array, rate: float, steps: int
+) -> Path:
+    """Train the head u of r = ⟨u, h_{x,y}⟩ by full-batch gradient descent.
+
+    Args:
+        training: N training pairs.
+        evaluation: M evaluation pairs.
+        head: (D,) u at t = 0, any.
+        rate: Learning rate η.
+        steps: T.
+    """
+    margins, evaluation_margins = [], []
+    for _ in range(steps + 1):
+        margins.append(training.differences @ head)
+        evaluation_margins.append(evaluation.differences @ head)
+        head = head + rate * expit(-margins[-1]) @ training.differences / len(margins[-1])
+    return _path(margins, evaluation_margins)
+
+
+def train_implicit(
+    training: SingleTokenPairs,
+    evaluation: SingleTokenPairs,
+    reference: Array,
+    beta: float,
+    rate: float,
+    steps: int,
+) -> Path:
+    """Train the unembedding U of r = β ln(π / π_ref), π_ref being the initial model.
+
+    The normaliser of the softmax cancels from the loss, whose gradient is therefore that of a
+    logistic regression with features β (e_{y⁺} − e_{y⁻}) h_xᵀ: rows of tokens that no training
+    pair contains get a gradient of exactly 0, in floating point too.
+
+    Args:
+        training: N training pairs.
+        evaluation: M evaluation pairs.
+        reference: (V, D) the initial U.
+        beta: β.
+        rate: Learning rate η.
+        steps: T.
+    """
+    vocabulary = np.eye(len(reference))
+    signs = vocabulary[training.chosen_tokens] - vocabulary[training.rejected_tokens]
+    unembedding, margins, evaluation_margins = reference, [], []
+    for _ in range(steps + 1):
+        margins.append(implicit_margins(training, unembedding, reference, beta))
+        evaluation_margins.append(implicit_margins(evaluation, unembedding, reference, beta))
+        weights = rate * beta / len(signs) * expit(-margins[-1])
+        unembedding = unembedding + signs.T @ (weights[:, None] * training.prompts)
+    return _path(margins, evaluation_margins)
+
+
+def implicit_margins(
+    pairs: SingleTokenPairs, unembedding: Array, reference: Array, beta: float
+) -> Array:
+    """Return r(x, y⁺) − r(x, y⁻) from the log-probabilities of both models.
+
+    A log-ratio is summed as (change of the token's logit) − (change of the normaliser). Two tokens
+    whose rows of U did not move then have equal rewards to the last bit: computing ln π and
+    ln π_ref first would round them differently and break a tie that is exact.
+
+    Returns:
+        (N,) margins.
+    """
+    logits, initial = pairs.prompts @ unembedding.T, pairs.prompts @ reference.T
+    normaliser = np.logaddexp.reduce(logits, axis=1) - np.logaddexp.reduce(initial, axis=1)
+    changes = pairs.prompts @ (unembedding - reference).T
+    rows = np.arange(len(changes))
+    chosen = beta * (changes[rows, pairs.chosen_tokens] - normaliser)
+    return np.asarray(chosen - beta * (changes[rows, pairs.rejected_tokens] - normaliser))
+
+
+def _path(margins: list[Array], evaluation_margins: list[Array]) -> Path:
+    loss = np.logaddexp(0, -np.stack(margins)).mean(axis=1)
+    return Path(loss, _accuracies(margins), _accuracies(evaluation_margins))
+
+
+def _accuracies(margins: list[Array]) -> Array:
+    """Return the accuracy of definition 1 for every row of margins."""
+    stacked = np.stack(margins)
+    return np.asarray((stacked > 0).mean(axis=1) + (stacked == 0).mean(axis=1) / 2)
+
+
+@dataclass(frozen=True)
+class Theorem2:
+    """Both models along one training run.
+
+    Attributes:
+        beta: β of the implicit model.
+        rate: Learning rate, below `rate_bound`.
+        rate_bound: 2 B⁻² min(β⁻², 1).
+        separator_share: Share of evaluation pairs that the max-margin separator u* ranks rightly.
+        explicit: The explicit model's path.
+        implicit: The implicit model's path.
+    """
+
+    beta: float
+    rate: float
+    rate_bound: float
+    separator_share: float
+    explicit: Path
+    implicit: Path
+
+    @property
+    def reached_at(self) -> int | None:
+        """t₀ from which the explicit accuracy stays at or above u*'s share; None if not reached."""
+        below = np.flatnonzero(self.explicit.accuracy < self.separator_share)
+        first = int(below[-1]) + 1 if len(below) else 0
+        return first if first < len(self.explicit.accuracy) else None
+
+    def summary(self) -> dict[str, object]:
+        """Return the figures for `theory.json`, curves at about twelve steps a decade.
+
+        `holds` judges the limits at the last step: both losses below 0.05 and not above any
+        earlier value, both training accuracies 1, t₀ reached, and an implicit accuracy of exactly
+        ½ at every t.
+        """
+        paths = {"explicit": self.explicit, "implicit": self.implicit}
+        fitted = all(
+            np.all(np.diff(path.loss) < 0)
+            and path.loss[-1] < 0.05
+            and path.training_accuracy[-1] == 1
+            for path in paths.values()
+        )
+        always_half = bool(np.all(self.implicit.accuracy == 0.5))
+        return {
+            "beta": self.beta,
+            "learning_rate": self.rate,
+            "learning_rate_bound": self.rate_bound,
+            "separator_share": self.separator_share,
+            "reached_at": self.reached_at,
+            "implicit_always_half": always_half,
+            "steps": self._steps().tolist(),
+            **{name: self._curves(path) for name, path in paths.items()},
+            "holds": fitted and always_half and self.reached_at is not None,
+        }
+
+    def _steps(self) -> NDArray[np.int64]:
+        last = len(self.explicit.loss) - 1
+        decades = np.geomspace(1, last, int(12 * math.log10(last)) + 1).round().astype(np.int64)
+        return np.unique(np.append(0, decades))
+
+    def _curves(self, path: Path) -> dict[str, list[float]]:
+        steps = self._steps()
+        return {
+            "loss": path.loss[steps].tolist(),
+            "training_accuracy": path.training_accuracy[steps].tolist(),
+            "accuracy": path.accuracy[steps].tolist(),
+        }
+
+    def figure(self) -> Figure:
+        """Draw the losses and the evaluation accuracies against the step, with u*'s share."""
+        figure = Figure(figsize=(8, 3.5), layout="constrained")
+        losses, accuracies = figure.subplots(1, 2)
+        steps = np.arange(len(self.explicit.loss)) + 1
+        for path, name, color in (
+            (self.explicit, "explicit", "C0"),
+            (self.implicit, "implicit", "C1"),
+        ):
+            losses.plot(steps, path.loss, color, label=name)
+            accuracies.plot(steps, path.accuracy, color, label=f"{name}, unseen tokens")
+            accuracies.plot(steps, path.training_accuracy, f"{color}:", label=f"{name}, training")
+        accuracies.axhline(self.separator_share, color="0.4", linestyle="--", label="u*'s share")
+        losses.set(xscale="log", yscale="log", xlabel="step t + 1", ylabel="training loss")
+        accuracies.set(xscale="log", ylim=(-0.02, 1.02), xlabel="step t + 1", ylabel="accuracy")
+        losses.legend(fontsize="small")
+        accuracies.legend(fontsize="small", loc="center right", bbox_to_anchor=(1, 0.3))
+        figure.suptitle("Fixed representations, unseen tokens: only the explicit model can learn")
+        return figure
+
+
+def theorem2(seed: int, beta: float = 0.5, steps: int = 4000) -> Theorem2:
+    """Check theorem 2 on random representations in which meaning is a direction.
+
+    Training responses are two tokens that agree and two that disagree; evaluation responses are
+    other tokens, whose hidden states share the direction but whose rows of U are their own. In
+    about one evaluation pair of seven the direction points the wrong way: no head trained on these
+    pairs can rank those, so that u*'s share is below 1. The explicit model starts from the worst
+    u, minus that direction.
+
+    Args:
+        seed: Seed of the representations and of the initial U.
+        beta: β of the implicit model.
+        steps: Steps of gradient descent, at nine tenths of the learning-rate bound.
+    """
+    random = np.random.default_rng(seed)
+    width, vocabulary = 16, 24
+    meaning = random.normal(size=width)
+    training = _draw_pairs(random, np.tile(meaning, (12, 1)), (0, 2), (2, 4))
+    flips = np.where(random.random(100) < 1 / 7, -1, 1)
+    evaluation = _draw_pairs(random, flips[:, None] * meaning, (4, 14), (14, vocabulary))
+    reference = random.normal(size=(vocabulary, width))
+    rate_bound = learning_rate_bound(training.largest_norm, beta)
+    rate = 0.9 * rate_bound
+    separator = max_margin_separator(training.differences)
+    return Theorem2(
+        beta=beta,
+        rate=rate,
+        rate_bound=rate_bound,
+        separator_share=separator.positive_share(evaluation.differences),
+        explicit=train_explicit(training, evaluation, -meaning, rate, steps),
+        implicit=train_implicit(training, evaluation, reference, beta, rate, steps),
+    )
+
+
+def _draw_pairs(
+    random: np.random.Generator,
+    meanings: Array,
+    chosen_range: tuple[int, int],
+    rejected_range: tuple[int, int],
+) -> SingleTokenPairs:
+    """Draw pairs whose responses lie at ± their meaning, plus prompt and noise.
+
+    Args:
+        random: Source of randomness.
+        meanings: (N, D) what sets the chosen response of every pair apart from the rejected one.
+        chosen_range: First chosen token, and the one after the last.
+        rejected_range: The same for rejected tokens.
+    """
+    prompts, chosen_noise, rejected_noise = random.normal(size=(3, *meanings.shape))
+    return SingleTokenPairs(
+        prompts=prompts,
+        chosen=(prompts + meanings + chosen_noise) / 2,
+        rejected=(prompts - meanings + rejected_noise) / 2,
+        chosen_tokens=random.integers(*chosen_range, size=len(meanings)),
+        rejected_tokens=random.integers(*rejected_range, size=len(meanings)),
+    )

@@ -1,0 +1,51 @@
+"""The paper's theorems as experiments: each is built, measured, judged and drawn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from rewardgap.configs.forecasting import TheoryConfig
+from rewardgap.dynamics.theorems.theorem1 import Corollary1, Theorem1, corollary1, theorem1
+from rewardgap.dynamics.theorems.theorem2 import Theorem2, theorem2
+from rewardgap.io.files import whole_file, write_text
+
+__all__ = ["corollary1", "theorem1", "theorem2", "theory"]
+
+
+def theory(config: TheoryConfig) -> dict[str, Any]:
+    """Check theorem 1, corollary 1 and theorem 2; write `theory.json` and a picture of each.
+
+    `config.out` receives `theory.json` and `{theorem1,corollary1,theorem2}.{png,svg}`; the same
+    seed writes the same `theory.json`.
+
+    Returns:
+        What `theory.json` holds: `seed`, and for each of the three its figures, with `holds`.
+
+    Raises:
+        UserError: `out` cannot be written.
+    """
+    out, seed = Path(config.out), config.seed
+    results: dict[str, Theorem1 | Corollary1 | Theorem2] = {
+        "theorem1": theorem1(seed),
+        "corollary1": corollary1(),
+        "theorem2": theorem2(seed),
+    }
+    report = {"seed": seed, **{name: result.summary() for name, result in results.items()}}
+    for name, result in results.items():
+        _save(result.figure(), out / name)
+    write_text(out / "theory.json", json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _save(figure: Figure, stem: Path) -> None:
+    with whole_file(stem.with_suffix(".png")) as path:
+        figure.savefig(path, format="png", dpi=150)
+    # Ids and dates of an SVG change from run to run unless they are fixed.
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "rewardgap"}),
+        whole_file(stem.with_suffix(".svg")) as path,
+    ):
+        figure.savefig(path, format="svg", metadata={"Date": None})

@@ -1,0 +1,75 @@
+"""Accuracy where style helps and where it misleads: RM-Bench's grids of styles."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rewardgap.errors import UserError
+from rewardgap.evaluation.accuracy import Interval, prompt_clusters
+from rewardgap.evaluation.bootstrap import FloatArray, mean_interval
+from rewardgap.evaluation.scores import ScoreRow
+
+
+@dataclass(frozen=True)
+class StyleAccuracies:
+    """Accuracy over the comparisons that style makes easy, leaves alone, or makes hard.
+
+    Attributes:
+        easy: Chosen responses against rejected ones of a plainer style.
+        normal: Both of the same style.
+        hard: Chosen responses against rejected ones of a more elaborate style.
+    """
+
+    easy: Interval
+    normal: Interval
+    hard: Interval
+
+
+def is_style_grid(rows: Sequence[ScoreRow]) -> bool:
+    """Whether all rows may be grids of styles: as many chosen as rejected rewards, at least two."""
+    return all(len(row.scores_chosen) == len(row.scores_rejected) >= 2 for row in rows)
+
+
+def style_accuracies(
+    *runs: Sequence[ScoreRow], name: str = "the scores", seed: int = 0
+) -> StyleAccuracies:
+    """Easy, normal and hard accuracy of k × k grids of styles, as RM-Bench defines them.
+
+    Args:
+        runs: Rows of the same records by one or several runs, each with the rewards of k chosen and
+            k rejected responses, both from the plainest style to the most elaborate: concise,
+            detailed, detailed with markdown. Values are means over runs, intervals over both.
+        name: How errors name the rows.
+        seed: Of the resamples.
+
+    Raises:
+        UserError: If a row is no square grid of two styles or more; names it.
+    """
+    if not all(runs):
+        raise UserError(f"{name} has no rows")
+    ordered = [sorted(rows, key=lambda row: row.id) for rows in runs]
+    grids = [[_verdicts(row, name) for row in rows] for rows in ordered]
+    clusters = prompt_clusters(ordered[0])
+
+    def interval(accuracy: Callable[[FloatArray], float]) -> Interval:
+        values = np.array([[accuracy(grid) for grid in some] for some in grids])
+        return mean_interval(values[0] if len(runs) == 1 else values.T, clusters, seed)
+
+    return StyleAccuracies(
+        easy=interval(lambda grid: float(grid[np.tril_indices_from(grid, -1)].mean())),
+        normal=interval(lambda grid: float(grid.diagonal().mean())),
+        hard=interval(lambda grid: float(grid[np.triu_indices_from(grid, 1)].mean())),
+    )
+
+
+def _verdicts(row: ScoreRow, name: str) -> FloatArray:
+    """Shape (chosen, rejected): 1 where the chosen response wins, ½ for a tie, 0 where it loses."""
+    chosen, rejected = np.array(row.scores_chosen), np.array(row.scores_rejected)
+    if not len(chosen) == len(rejected) >= 2:
+        raise UserError(
+            f"{name}: record {row.id!r} has {len(chosen)} chosen and {len(rejected)} rejected "
+            "rewards; style accuracies need as many of both, at least two, in one order of styles"
+        )
+    wins, losses = chosen[:, None] > rejected, chosen[:, None] < rejected
+    return 0.5 + 0.5 * wins - 0.5 * losses

@@ -1,0 +1,88 @@
+"""How often one kind of reward model is more accurate than another, over models and seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rewardgap.errors import UserError
+from rewardgap.evaluation.comparisons import ROUNDING, SIGNIFICANCE, compare, holm
+from rewardgap.evaluation.scores import ScoreRow
+
+Cell = tuple[str, int]
+"""Initial language model and seed: only models that share both are compared."""
+
+
+@dataclass(frozen=True)
+class WinRates:
+    """Share of the cells that each of two kinds wins, in percent.
+
+    Attributes:
+        first: Cells in which the first kind is more accurate.
+        tie: Cells in which neither is.
+        second: Cells in which the second kind is.
+        cells: Number of cells, of which the percentages are.
+    """
+
+    first: float
+    tie: float
+    second: float
+    cells: int
+
+
+def win_rates(
+    first: Mapping[Cell, float], second: Mapping[Cell, float], tie: float = 0.01
+) -> WinRates:
+    """Win-rates by the paper's rule (section 3): accuracies within 0.01 of each other are a tie.
+
+    Args:
+        first: Accuracy of the first kind in each cell.
+        second: Accuracy of the second; cells that only one of the two has do not count.
+        tie: Largest difference that is a tie, itself included.
+
+    Raises:
+        UserError: If no cell is in both.
+    """
+    return _shares([first[c] - second[c] for c in _shared(first, second)], tie + ROUNDING)
+
+
+def tested_win_rates(
+    first: Mapping[Cell, Sequence[ScoreRow]], second: Mapping[Cell, Sequence[ScoreRow]]
+) -> WinRates:
+    """Win-rates in which a tie is a difference that McNemar's test with Holm does not establish.
+
+    Args:
+        first: Score rows of the first kind in each cell, for one evaluation set.
+        second: Score rows of the second; cells that only one of the two has do not count.
+
+    Raises:
+        UserError: If no cell is in both, or one has scores of different records.
+    """
+    comparisons = [
+        compare(first[cell], second[cell], _names(cell)) for cell in _shared(first, second)
+    ]
+    adjusted = holm([comparison.mcnemar_p for comparison in comparisons])
+    return _shares(
+        [
+            comparison.difference.value if p_value < SIGNIFICANCE else 0.0
+            for comparison, p_value in zip(comparisons, adjusted, strict=True)
+        ],
+        ROUNDING,
+    )
+
+
+def _names(cell: Cell) -> tuple[str, str]:
+    return f"the first scores of {cell[0]}, seed {cell[1]}", "the second ones"
+
+
+def _shared(first: Mapping[Cell, object], second: Mapping[Cell, object]) -> list[Cell]:
+    shared = [cell for cell in first if cell in second]
+    if not shared:
+        raise UserError("there are no win-rates: no model and seed has scores of both kinds")
+    return shared
+
+
+def _shares(differences: Sequence[float], tie: float) -> WinRates:
+    cells = len(differences)
+    wins = sum(difference > tie for difference in differences)
+    losses = sum(difference < -tie for difference in differences)
+    first, tied, second = (100 * n / cells for n in (wins, cells - wins - losses, losses))
+    return WinRates(first, tied, second, cells)

@@ -1,0 +1,93 @@
+"""Files and folders that are either whole or not there."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from rewardgap.errors import UserError, first_line
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it becomes `path`, in one step, when the block ends well.
+
+    Missing folders are made. After an error nothing is left behind and an older `path` stands.
+
+    Raises:
+        UserError: the file cannot be written (permission, full disk).
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        _flush(unfinished)
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it becomes `path` when the block ends well.
+
+    An older `path` is replaced only then.
+
+    Raises:
+        UserError: the folder cannot be written (permission, full disk).
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for file in unfinished.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        if path.exists():
+            shutil.rmtree(path)
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process has left half-written anywhere in a folder."""
+    for path in folder.rglob(".*.unfinished"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _cannot_write(path: Path, error: OSError | SafetensorError) -> UserError:
+    """The error to raise; a full disk is an error of its own to safetensors."""
+    reason = getattr(error, "strerror", None) or first_line(error)
+    return UserError(f"cannot write {path}: {reason}")
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what was written, so that a rename never precedes the content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

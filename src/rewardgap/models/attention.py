@@ -1,0 +1,131 @@
+"""Attention over packed trees, plugged into any transformers model that lets attention be chosen.
+
+The linear layers of the model run over one unpadded row; here the row is split into nodes, and
+every node attends to its ancestors and to itself. No (N, N) mask is ever made.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from rewardgap.models.packing import Layout
+
+TREE_ATTENTION = "rewardgap_trees"
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of a packed row under its tree layout.
+
+    Args:
+        module: the attention layer (unused; part of transformers' interface).
+        query: (1, heads, N, d).
+        key: (1, key-value heads, N, d); grouped heads are repeated.
+        value: (1, key-value heads, N, d).
+        attention_mask: unused; the layout says what may be seen.
+        scaling: factor on the scores; d^(-1/2) where None.
+        layout: the pack's nodes; one causal sequence where None.
+        sliding_window: number of latest positions that a token sees, itself included.
+        softcap: scores become softcap · tanh(scores / softcap), as in Gemma-2.
+        **others: anything else that a model passes; attention sinks are refused.
+
+    Returns:
+        (1, N, heads, d) outputs, and None for the weights.
+
+    Raises:
+        NotImplementedError: the model adds attention sinks, which trees do not support.
+    """
+    if others.get("s_aux") is not None:
+        raise NotImplementedError("attention sinks are not supported")
+    # Processors attend twice as fast in float32 as in bfloat16; under autocast only the values say
+    # which precision is wanted.
+    wanted = value.dtype
+    dtype = torch.promote_types(wanted, torch.float32) if query.device.type == "cpu" else wanted
+    query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    nodes = layout or Layout((query.shape[2],), ((),))
+    attend = partial(_attend, scaling=scaling, sliding_window=sliding_window, softcap=softcap)
+    with torch.autocast(query.device.type, enabled=False):
+        outputs = list(_by_node(attend, query, key, value, nodes))
+    return torch.cat(outputs, dim=2).transpose(1, 2).to(wanted), None
+
+
+def _by_node(
+    attend: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+) -> Iterator[torch.Tensor]:
+    """The outputs of every node, which attends to its ancestors and to itself."""
+    # One split a tensor: its backward is a single concatenation, where slices would each fill
+    # a whole row with zeros.
+    queries, keys, values = (tensor.split(layout.lengths, dim=2) for tensor in (query, key, value))
+    for node, above in enumerate(layout.ancestors):
+        seen = (*above, node)
+        yield attend(
+            queries[node],
+            torch.cat([keys[i] for i in seen], dim=2) if above else keys[node],
+            torch.cat([values[i] for i in seen], dim=2) if above else values[node],
+        )
+
+
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    sliding_window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Causal attention of the last positions of a sequence to all of it."""
+    new, total = query.shape[2], key.shape[2]
+    window = sliding_window if sliding_window and sliding_window < total else None
+    if softcap is None and window is None and new == total:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+    if softcap is None and window is None:
+        # Not a mask, for which GPUs have no flash attention.
+        shape = causal_lower_right(new, total)
+        return scaled_dot_product_attention(query, key, value, attn_mask=shape, scale=scaling)
+    mask = _causal_mask(new, total, window, query.device)
+    if softcap is None:
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scale / softcap)
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32)
+    return weights.to(value.dtype) @ value
+
+
+@lru_cache(maxsize=32)
+def _causal_mask(new: int, total: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """(new, total) mask, true where the i-th of the last `new` positions may look.
+
+    Made where it is used: a copy to a GPU would have the host wait.
+    """
+    positions = torch.arange(total, device=device)
+    distance = positions[total - new :, None] - positions
+    mask = distance >= 0
+    if window is not None:
+        mask &= distance < window
+    return mask
+
+
+AttentionInterface.register(TREE_ATTENTION, tree_attention)

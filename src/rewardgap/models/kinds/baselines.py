@@ -1,0 +1,62 @@
+"""Content-blind kinds: what any reward model has to beat."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.trees import Tree
+from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates, RewardModel
+from rewardgap.models.packing import Pack
+
+
+class Constant(RewardModel):
+    """r(x, y) = 0: every pair is a tie and accuracy is ½. Only the tokenizer is used and saved."""
+
+    @classmethod
+    def initialise(
+        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+    ) -> Self:
+        """The baseline; there are no weights to read."""
+        return cls(template, options)
+
+    @classmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+    ) -> Self:
+        """The baseline; there are no weights to read."""
+        return cls(template, options)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer and its chat template."""
+        self.template.tokenizer.save_pretrained(folder)
+
+    def check_readable(self, trees: Iterable[Tree]) -> None:
+        """Any tree can be counted."""
+
+    def read(self, pack: Pack) -> ResponseStates:
+        """No forward pass: only the lengths of the leaves are looked at."""
+        return ResponseStates(torch.zeros(len(pack.tokens), 0, device=pack.tokens.device), pack)
+
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) zeros."""
+        return torch.zeros(len(leaves.pack.leaf_lengths), device=leaves.states.device)
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """Zeros."""
+        return [torch.zeros(len(tree.nodes[leaf])) for leaf in tree.leaves]
+
+
+class Length(Constant):
+    """r(x, y) = number of the response's tokens: the longer one wins."""
+
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) token counts, end of turn included."""
+        return leaves.pack.leaf_lengths.float()
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """1, 2, … T."""
+        return [torch.arange(1.0, len(tree.nodes[leaf]) + 1) for leaf in tree.leaves]

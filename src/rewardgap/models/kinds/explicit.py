@@ -1,0 +1,137 @@
+"""Explicit reward models: a linear head on hidden states (eq. 1)."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
+
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
+from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.language_model import fit_embeddings
+from rewardgap.models.packing import Pack, pack
+
+PAD_TOKEN = "<|pad|>"
+
+
+class Explicit(TrainedRewardModel):
+    """r(x, y) = ⟨u, h_{x,y}⟩: the head reads the response's last token (eq. 1)."""
+
+    auto_class = AutoModelForSequenceClassification
+
+    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindOptions):
+        super().__init__(model, template, options)
+        score = getattr(model, "score", None)
+        if not isinstance(score, nn.Module) or model.config.num_labels != 1:
+            raise UserError(
+                f"{type(model).__name__} has no scalar head: an explicit reward model is a "
+                "sequence classification model with num_labels=1"
+            )
+        self._score = score if model.dtype.itemsize >= 4 else score.float()
+
+    @classmethod
+    def recognises(cls, architectures: Sequence[str]) -> bool:
+        """Sequence classification models are read at the last token, as plain transformers does."""
+        return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+    @classmethod
+    def adapt(cls, model: PreTrainedModel, options: KindOptions) -> PreTrainedModel:
+        """The language model's body under a new head, drawn from `options.seed`."""
+        return _sequence_classifier(model, options.seed)
+
+    def head(self, states: torch.Tensor) -> torch.Tensor:
+        """(M,) products ⟨u, h⟩ of (M, D) states.
+
+        They are float32 at least, whatever the precision of the body: bfloat16 has so few digits
+        that different responses would tie.
+        """
+        with torch.autocast(states.device.type, enabled=False):
+            dtype = next(self._score.parameters()).dtype
+            return cast(torch.Tensor, self._score(states.to(dtype))).squeeze(-1)
+
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """The leaves' last tokens."""
+        return pack.ends
+
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) rewards at the leaves' last tokens."""
+        return self.head(leaves.last)
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """The head on every prefix of every response."""
+        leaves = self.read(pack([tree]).to(self.device))
+        return leaves.split(self.head(leaves.after))
+
+    def save(self, folder: Path) -> None:
+        """Save for `AutoModelForSequenceClassification`, with a pad token that is never read.
+
+        transformers reads the reward at the last token that is not padding, found by token id: the
+        pad token must therefore differ from every token that a response can end in.
+        """
+        tokenizer = self.template.tokenizer
+        endings = {None, tokenizer.eos_token_id, *self.template.closing_tokens()}
+        if tokenizer.pad_token_id in endings:
+            tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+        fit_embeddings(self.model, tokenizer.pad_token_id + 1)
+        self.model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        self.model.config.pad_token_id = tokenizer.pad_token_id
+        super().save(folder)
+
+
+class ExplicitMean(Explicit):
+    """r(x, y) = ⟨u, mean over k of h_{x,y≤k}⟩: the head reads every response token (fig. 7).
+
+    It is saved like an explicit model, but plain transformers reads the last token alone: score it
+    with rewardgap.
+    """
+
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """All of the leaves' tokens."""
+        return pack.here
+
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) means of the head's products over each leaf's tokens."""
+        return leaves.total(self.head(leaves.after)) / leaves.pack.leaf_lengths
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """The running mean of the head's products."""
+        return [
+            values.cumsum(0) / torch.arange(1, len(values) + 1, device=values.device)
+            for values in super().prefix_rewards(tree, reference)
+        ]
+
+
+def _sequence_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """A classification model that holds the body of `model` (not a copy) and a new head.
+
+    The head is normal with standard deviation 1/(D + 1), so that the first loss is near ln 2.
+    """
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    config.problem_type = "regression"
+    try:
+        with torch.device("meta"):
+            classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise UserError(
+            f"transformers has no sequence classification model for {config.model_type}"
+        ) from error
+    body = model.base_model
+    setattr(classifier, classifier.base_model_prefix, body)
+    width = config.get_text_config().hidden_size
+    head = nn.Linear(width, 1, bias=False, dtype=next(body.parameters()).dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1))
+    classifier.score = head.to(next(body.parameters()).device)
+    return classifier

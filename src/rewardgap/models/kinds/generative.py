@@ -1,0 +1,166 @@
+"""Generative reward models: the probability of answering Yes (appendix A)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from rewardgap.data.chat_template import WORDS, ChatTemplate
+from rewardgap.data.records import Message, Record, Response
+from rewardgap.data.trees import Tokens, Tree, truncate
+from rewardgap.errors import UserError
+from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.losses import verification
+from rewardgap.models.packing import Pack, micro_batches, pack
+
+VERIFICATION_PROMPT = (
+    "Question: {prompt}\nAnswer: {response}\nVerification: Is the answer correct (Yes/No)?"
+)
+FIELD = re.compile(r"\{prompt\}|\{response\}")
+
+
+class Generative(TrainedRewardModel):
+    """r(x, y) = π(Yes | I[x, y]), where I asks whether y answers x; the loss is eq. 7."""
+
+    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindOptions):
+        super().__init__(model, template, options)
+        self.question = options.verification_prompt or VERIFICATION_PROMPT
+        if FIELD.findall(self.question) != ["{prompt}", "{response}"]:
+            raise UserError(
+                "verification_prompt must contain {prompt} and then {response}, once each; "
+                f"it is {self.question!r}"
+            )
+        self.yes, self.no = (self._first_token(word) for word in ("Yes", "No"))
+        if self.yes == self.no:
+            raise UserError("the tokenizer begins Yes and No with the same token")
+
+    def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
+        """Verification prompts as trees: question and prompt the root, responses the leaves."""
+        texts = [self._ask(r, y) for r in records for y in (*r.responses, ())]
+        wholes = iter(self.template.tokenize(texts))
+        trees = [self._tree(r, [next(wholes) for _ in (*r.responses, ())]) for r in records]
+        return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
+
+    def encode_for_training(
+        self, records: Sequence[Record], max_length: int | None = None
+    ) -> list[Tree]:
+        """With λ > 0 the chosen responses stand in the tree as plain text too, after the others."""
+        trees = self.encode(records, max_length)
+        if not self.options.likelihood_weight:
+            return trees
+        plain = self.template.encode(records, max_length)
+        return [_join(tree, text) for tree, text in zip(trees, plain, strict=True)]
+
+    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+        """The places before the answer; with λ > 0 all, as they predict the chosen response."""
+        return None if self.options.likelihood_weight else pack.ends
+
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) probabilities of Yes."""
+        return self._log_probs(leaves, self.yes).exp()
+
+    def losses(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+        """(P,) losses of eq. 7: −ln π(Yes | I⁺) − ln π(No | I⁻) − λ ln π(y⁺ | x)."""
+        pack = leaves.pack
+        losses = verification(
+            self._log_probs(leaves, self.yes)[pack.chosen],
+            self._log_probs(leaves, self.no)[pack.rejected],
+        )
+        if not self.options.likelihood_weight:
+            return losses
+        plain = pack.chosen + pack.responses[pack.chosen]
+        log_probs = self.vocabulary.log_probs(leaves.before, pack.response_tokens)
+        return losses - self.options.likelihood_weight * leaves.total(log_probs)[plain]
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """π(Yes) for every partial response: each is asked about on its own."""
+        rewards = []
+        for leaf, length in zip(tree.leaves, tree.lengths, strict=True):
+            tokens = tree.nodes[leaf]
+            answer, closing = tokens[: -tree.closing], tokens[-tree.closing :]
+            partial = [
+                replace(tree, nodes=(tree.nodes[0], answer[: k + 1] + closing), parents=(-1, 0))
+                for k in range(min(length, len(answer)))
+            ]
+            values = torch.zeros(len(partial), device=self.device)
+            for group in micro_batches(partial, None, self.device):
+                batch = pack([replace(partial[k], chosen=1, rejected=0) for k in group])
+                values[group] = self.rewards(self.read_for_rewards(batch.to(self.device)))
+            rewards.append(values)
+        return rewards
+
+    def _log_probs(self, leaves: ResponseStates, token: int) -> torch.Tensor:
+        last = leaves.last
+        tokens = torch.full((len(last),), token, device=last.device)
+        return self.vocabulary.log_probs(last, tokens)
+
+    def _ask(self, record: Record, response: Response) -> str:
+        """I[x, y] as rendered text; earlier turns of a conversation stay turns before it."""
+        before, _, rest = self.question.partition("{prompt}")
+        between, _, after = rest.partition("{response}")
+        answer = "\n".join(message.content for message in response)
+        asked = record.prompt[-1].content
+        turn = Message("user", before + asked + between + answer + after)
+        return self.template.render((*record.prompt[:-1], turn), open_response=True)
+
+    def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
+        """`wholes` holds the verification prompt of every response and then of an empty one."""
+        shared = min(_common(wholes[-1], whole) for whole in wholes[:-1])
+        leaves = tuple(whole[shared:] for whole in wholes[:-1])
+        closing = min(self._closing, *(len(leaf) - 1 for leaf in leaves))
+        return Tree(
+            record=record.id,
+            nodes=(wholes[-1][:shared], *leaves),
+            parents=(-1, *[0] * len(leaves)),
+            chosen=len(record.chosen),
+            rejected=len(record.rejected),
+            lengths=tuple(len(leaf) - closing for leaf in leaves),
+            head=self.template.head(wholes[-1]),
+            opening=min(self._opening, shared - 1),
+            closing=closing,
+        )
+
+    @cached_property
+    def _closing(self) -> int:
+        """Number of tokens after the response: the question's end and the generation prompt."""
+        asked, answered = (Message("user", "a"),), (Message("assistant", WORDS),)
+        text = self._ask(Record("", asked, (answered,), (), {}), answered)
+        return max(1, len(self.template.tokenize([text.rpartition(WORDS)[2]])[0]))
+
+    @cached_property
+    def _opening(self) -> int:
+        """Number of tokens between prompt and response."""
+        between = self.question.partition("{prompt}")[2].partition("{response}")[0]
+        return max(1, len(self.template.tokenize([between.rstrip()])[0]))
+
+    def _first_token(self, word: str) -> int:
+        asked = Message("user", "a")
+        prompt, whole = self.template.tokenize(
+            [
+                self.template.render((asked,), open_response=True),
+                self.template.render((asked, Message("assistant", word))),
+            ]
+        )
+        return whole[len(prompt)]
+
+
+def _common(first: Tokens, second: Tokens) -> int:
+    """Length of the common prefix."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _join(tree: Tree, plain: Tree) -> Tree:
+    """`tree` with the prompt and the chosen responses of `plain` as further nodes."""
+    root = len(tree.nodes)
+    return replace(
+        tree,
+        nodes=tree.nodes + plain.nodes[: 1 + plain.chosen],
+        parents=(*tree.parents, -1, *[root] * plain.chosen),
+        truncated=tree.truncated or plain.truncated,
+    )

@@ -1,0 +1,57 @@
+"""Implicit reward models: rewards that a language model's own log-probabilities define (eq. 2)."""
+
+import numpy as np
+import torch
+
+from rewardgap.data.trees import Tree
+from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.packing import pack
+
+
+class ImplicitWithoutReference(TrainedRewardModel):
+    """r(x, y) = β ln π(y | x) with β = 1 unless given (fig. 7)."""
+
+    default_beta = 1.0
+
+    def steps(self, leaves: ResponseStates) -> torch.Tensor:
+        """(R,) rewards of the response tokens one by one."""
+        log_probs = self.vocabulary.log_probs(leaves.before, leaves.pack.response_tokens)
+        return self.beta * log_probs
+
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) sums over each leaf's tokens."""
+        return leaves.total(self.steps(leaves))
+
+    def log_probs(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+        """(L,) ln π(y | x), which is r / β."""
+        return rewards.detach() / self.beta
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """Running sums of the steps' rewards."""
+        references = None if reference is None else [reference]
+        leaves = self.read(pack([tree], references).to(self.device))
+        return [steps.cumsum(0) for steps in leaves.split(self.steps(leaves))]
+
+
+class Implicit(ImplicitWithoutReference):
+    """r(x, y) = β [ln π(y | x) − ln π_ref(y | x)], as in DPO (eq. 2).
+
+    π_ref is the initial model; its log-probabilities come with the pack, computed once.
+    """
+
+    needs_reference = True
+    default_beta = 0.01
+
+    def steps(self, leaves: ResponseStates) -> torch.Tensor:
+        """(R,) log-ratios of the response tokens times β.
+
+        The difference is taken token by token: two sums over a long response would cancel almost
+        all of their digits.
+        """
+        log_probs = self.vocabulary.log_probs(leaves.before, leaves.pack.response_tokens)
+        return self.beta * (log_probs - leaves.reference)
+
+    def log_probs(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+        """(L,) ln π(y | x), which is r / β + ln π_ref(y | x)."""
+        return super().log_probs(leaves, rewards) + leaves.total(leaves.reference)

@@ -1,0 +1,234 @@
+"""What a kind of reward model is: how a record is written as a tree, and how it is read out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.records import Record
+from rewardgap.data.trees import Tree
+from rewardgap.models.losses import bradley_terry
+from rewardgap.models.packing import Pack
+
+
+@dataclass(frozen=True)
+class KindOptions:
+    """Settings that kinds read; each takes what concerns it.
+
+    Attributes:
+        beta: factor of an implicit reward; None for the kind's own default.
+        likelihood_weight: λ of eq. 7, the weight of −ln π(y⁺ | x) in a generative model's loss.
+        verification_prompt: a generative model's question, with the fields {prompt} and {response};
+            None for the paper's.
+        seed: seed of a newly made head.
+    """
+
+    beta: float | None = None
+    likelihood_weight: float = 0.0
+    verification_prompt: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ResponseStates:
+    """Hidden states of a pack, as read-outs see them: per leaf and per response token.
+
+    With L leaves, R tokens in them, N tokens in the pack and hidden size D.
+
+    Attributes:
+        states: (N, D) hidden states of the whole pack.
+        pack: where the leaves lie in it.
+    """
+
+    states: torch.Tensor
+    pack: Pack
+
+    @cached_property
+    def after(self) -> torch.Tensor:
+        """(R, D) states h_{x,y≤k}, after reading each response token."""
+        return self.states[self.pack.here]
+
+    @cached_property
+    def before(self) -> torch.Tensor:
+        """(R, D) states h_{x,y<k}, which predict each response token."""
+        return self.states[self.pack.before]
+
+    @cached_property
+    def ends(self) -> torch.Tensor:
+        """(L,) position, among the R response tokens, of each leaf's last one."""
+        return self.pack.leaf_lengths.cumsum(0) - 1
+
+    @property
+    def last(self) -> torch.Tensor:
+        """(L, D) states h_{x,y} of the leaves' last tokens."""
+        return self.states[self.pack.ends]
+
+    @property
+    def reference(self) -> torch.Tensor:
+        """(R,) the reference model's log-probability of each response token.
+
+        Raises:
+            ValueError: the pack was made without.
+        """
+        if self.pack.reference is None:
+            raise ValueError("the pack was made without reference log-probabilities")
+        return self.pack.reference
+
+    def split(self, values: torch.Tensor) -> list[torch.Tensor]:
+        """(R,) values of response tokens as one tensor a leaf."""
+        return list(values.split(self.pack.leaf_lengths.tolist()))
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum per leaf of one value a response token, (R,) to (L,), accumulated in float64."""
+        totals = torch.segment_reduce(
+            values.double(),
+            "sum",
+            lengths=self.pack.leaf_lengths,
+            unsafe=True,  # checks would have the host wait for a GPU
+        )
+        return totals.to(values.dtype)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one forward pass over a pack says.
+
+    Attributes:
+        rewards: (L,) of its leaves.
+        losses: (P,) of its pairs.
+        log_probs: (L,) ln π(y | x) of its leaves, None for kinds that do not compute them.
+    """
+
+    rewards: torch.Tensor
+    losses: torch.Tensor
+    log_probs: torch.Tensor | None
+
+
+class RewardModel(nn.Module, ABC):
+    """One kind of reward model: the interface that everything else in the package works with.
+
+    A kind says how a record is written as a tree, how a pass over a pack becomes rewards, and
+    which loss is minimised. Kinds on a language model derive from `TrainedRewardModel`.
+
+    Attributes:
+        needs_reference: whether rewards compare with the initial model's log-probabilities.
+        default_beta: β where the user gives none.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    default_beta: ClassVar[float] = 1.0
+
+    def __init__(self, template: ChatTemplate, options: KindOptions):
+        super().__init__()
+        self.template = template
+        self.options = options
+        self.beta = self.default_beta if options.beta is None else options.beta
+
+    @classmethod
+    @abstractmethod
+    def initialise(
+        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+    ) -> Self:
+        """A reward model to be trained from the causal language model in `folder`.
+
+        Raises:
+            UserError: the folder holds no language model that the kind can start from.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+    ) -> Self:
+        """A reward model that was saved, by us or by any other tool.
+
+        Raises:
+            UserError: the folder holds no model of this kind.
+        """
+
+    @classmethod
+    def recognises(cls, architectures: Sequence[str]) -> bool:
+        """Whether a model of these classes, saved by another tool, is of this kind beyond doubt."""
+        return False
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass, where there is one."""
+
+    def compile_layers(self) -> None:
+        """Compile what layers compute token by token, where there are layers."""
+
+    def freeze_backbone(self) -> None:
+        """Leave the last layer alone to train, where there is one."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write model, tokenizer and chat template for plain transformers."""
+
+    def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
+        """Records as token trees for scoring: the prompt, then one leaf a response."""
+        return self.template.encode(records, max_length)
+
+    def encode_for_training(
+        self, records: Sequence[Record], max_length: int | None = None
+    ) -> list[Tree]:
+        """Records as token trees for the loss; further leaves than the responses are allowed."""
+        return self.encode(records, max_length)
+
+    @abstractmethod
+    def check_readable(self, trees: Iterable[Tree]) -> None:
+        """Refuse trees that the model cannot read: too long, or of tokens it does not have.
+
+        Raises:
+            UserError: there is such a tree; the message names its record.
+        """
+
+    @abstractmethod
+    def read(self, pack: Pack) -> ResponseStates:
+        """One forward pass over a pack."""
+
+    def read_for_rewards(self, pack: Pack) -> ResponseStates:
+        """The same, where states that neither rewards nor losses look at may be wrong."""
+        return self.read(pack)
+
+    def forward(self, pack: Pack) -> Outcome:
+        """Rewards of all leaves and the loss of all pairs of a pack."""
+        leaves = self.read_for_rewards(pack)
+        rewards = self.rewards(leaves)
+        return Outcome(rewards, self.losses(leaves, rewards), self.log_probs(leaves, rewards))
+
+    @abstractmethod
+    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+        """(L,) float32 rewards of all leaves; meaningless for leaves that are no responses."""
+
+    def losses(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+        """(P,) losses of all pairs; Bradley–Terry (eq. 3) unless a kind says otherwise."""
+        return bradley_terry(rewards[leaves.pack.chosen], rewards[leaves.pack.rejected])
+
+    def log_probs(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor | None:
+        """(L,) ln π(y | x) of all leaves, where the rewards (L,) tell them."""
+        return None
+
+    @abstractmethod
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """Rewards of every partial response of one record.
+
+        Args:
+            tree: a record as `encode` writes it.
+            reference: its reference log-probabilities, where `needs_reference`.
+
+        Returns:
+            for each response a (T,) tensor: the reward of y≤k for k = 1 … T; the last one is the
+            reward of the response. Differences of neighbours are the rewards of the steps.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.parameters(), torch.empty(0)).device

@@ -1,0 +1,126 @@
+"""Log-probabilities under the reference model, computed once and kept on disk."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.tree_store import content_of
+from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
+from rewardgap.io.cache import cache_key
+from rewardgap.io.progress import progress
+from rewardgap.io.ragged import Ragged, is_intact, write_ragged
+from rewardgap.models.devices import autocast
+from rewardgap.models.hub import fingerprint
+from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.language_model import Vocabulary, check_readable, hidden_states, load_model
+from rewardgap.models.packing import micro_batches, pack
+
+CHUNK = 4096
+"""trees whose log-probabilities are in memory together"""
+
+
+class Reference:
+    """The initial language model π_ref of an implicit reward model.
+
+    A cache entry is named by what determines it: the model's weights, the precision and every
+    token of the trees. It is thus shared by all runs, seeds and β, and can never be stale; an
+    entry whose content does not match its own checksum is computed again.
+
+    Args:
+        folder: the model's directory.
+        template: the template that the trees were written with.
+        dtype: precision of the weights.
+        device: where the forward passes are computed.
+        token_budget: tokens computed at once; None for as many as suit the device.
+        cache: the folder of cached log-probabilities.
+        products: precision of the matrix products, where it is another than the weights'.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        template: ChatTemplate,
+        dtype: torch.dtype,
+        device: torch.device,
+        token_budget: int | None,
+        cache: Path,
+        products: torch.dtype | None = None,
+    ):
+        self.folder = folder
+        self.template = template
+        self.dtype = dtype
+        self.products = products or dtype
+        self.device = device
+        self.token_budget = token_budget
+        self.cache = cache / "reference"
+        self.fingerprint = fingerprint(folder)
+
+    def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
+        """Reference log-probabilities of every leaf's tokens, from the cache where it has them.
+
+        They are computed and written chunk by chunk, and read from the disk one by one, so that
+        memory does not grow with the number of trees.
+
+        Returns:
+            for each tree an (R,) float32 array, leaf after leaf.
+        """
+        path = self.cache / f"{self._key(trees)}.rows"
+        if not is_intact(path):
+            self._model  # noqa: B018 (a wrong one is refused before anything is written)
+            starts = range(0, len(trees), CHUNK)
+            with write_ragged(path, np.float32) as writer:
+                for start in progress(starts, "chunks of records"):
+                    for values in self.compute(trees[start : start + CHUNK]):
+                        writer.add(values)
+        return Ragged(path, np.float32)
+
+    def compute(self, trees: Sequence[Tree]) -> list[np.ndarray]:
+        """The same values, computed and not kept."""
+        model = self._model
+        check_readable(model, trees)
+        vocabulary = Vocabulary(model)
+        values: dict[int, np.ndarray] = {}
+        groups = micro_batches(trees, self.token_budget, self.device)
+        for group in progress(groups, "reference log-probabilities"):
+            batch = pack([trees[i] for i in group]).to(self.device)
+            with torch.no_grad(), autocast(self.device, self.dtype, self.products):
+                leaves = ResponseStates(hidden_states(model, batch), batch)
+                log_probs = vocabulary.log_probs(leaves.before, batch.response_tokens)
+            ends = np.cumsum([sum(len(trees[i].nodes[n]) for n in trees[i].leaves) for i in group])
+            values |= zip(group, np.split(log_probs.cpu().numpy(), ends[:-1]), strict=True)
+        return [values[i] for i in range(len(trees))]
+
+    def release(self) -> None:
+        """Free the model's memory; it is loaded again if it is asked for again."""
+        self.__dict__.pop("_model", None)
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        own = ChatTemplate.load(self.folder)
+        if not _same_tokens(own, self.template):
+            raise UserError(
+                f"the reference {self.folder} has another tokenizer than the reward model; "
+                "its log-probabilities would be of other tokens"
+            )
+        model = load_model(self.folder, own, dtype=self.dtype)
+        nn.Module.to(model, self.device)
+        model.eval()
+        return model
+
+    def _key(self, trees: Sequence[Tree]) -> str:
+        return cache_key(self.fingerprint, self.dtype, self.products, content_of(trees))
+
+
+def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:
+    """Whether two tokenizers write every text alike; added tokens that one lacks may differ."""
+    words, others = (template.tokenizer.get_vocab() for template in (first, second))
+    return all(others[word] == token for word, token in words.items() if word in others) and (
+        min(len(words), len(others)) <= len(words.keys() & others.keys())
+    )

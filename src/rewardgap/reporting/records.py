@@ -1,0 +1,159 @@
+"""The records of the page: rewards of every run, and the texts where they can still be had.
+
+They travel as gzipped JSON in base64, so that nothing in a text can be read as markup.
+"""
+
+import base64
+import gzip
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewardgap.data.load import load
+from rewardgap.data.records import Record, Response, prompt_id, responses_id
+from rewardgap.errors import UserError
+from rewardgap.evaluation.scores import ScoreRow
+from rewardgap.reporting.colours import colour
+from rewardgap.reporting.grid import Cell
+from rewardgap.reporting.results import Measured, Rows
+
+logger = logging.getLogger(__name__)
+
+LONGEST = 12_000
+"""Characters of a text that the page shows."""
+
+
+class Texts:
+    """Every text once, by its number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        """The number of a text, cut where it is very long."""
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
+        return self._numbers.setdefault(text, len(self._numbers))
+
+    def all(self) -> list[str]:
+        """The texts, in the order of their numbers."""
+        return list(self._numbers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The records of a set by id; none, and the reason, where they cannot be had."""
+
+    records: Mapping[str, Record]
+    obstacle: str = ""
+
+
+def pack(experiments: Iterable[Measured]) -> str:
+    """The records of all experiments, for the page to unpack."""
+    texts = Texts()
+    loaded: dict[str, Found] = {}
+    collections = [
+        _collection(measured, name, texts, loaded)
+        for measured in experiments
+        for name in measured.sets
+    ]
+    kinds = {cell["kind"] for each in collections for cell in each["cells"]}
+    data = {
+        "colours": {kind: colour(kind) for kind in sorted(kinds)},
+        "texts": texts.all(),
+        "collections": collections,
+    }
+    plain = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(plain, compresslevel=6, mtime=0)).decode("ascii")
+
+
+def _collection(
+    measured: Measured, name: str, texts: Texts, loaded: dict[str, Found]
+) -> dict[str, Any]:
+    """An evaluation set of an experiment: ids, texts, lengths, and the rewards of every run."""
+    rows = measured.rows[name]
+    first = next(iter(rows.values()))
+    twin = next(each.twin_of for each in measured.experiment.sets if each.name == name)
+    collection: dict[str, Any] = {
+        "experiment": measured.experiment.name,
+        "set": name,
+        "twin_of": twin,
+        "ids": [row.id for row in first],
+        "cells": [
+            {
+                "subject": cell.subject,
+                "kind": cell.kind,
+                "seed": cell.seed,
+                "rewards": [reward for row in own for reward in _short_rewards(row)],
+            }
+            for cell, own in rows.items()
+        ],
+    }
+    if any(len(row.scores_chosen) + len(row.scores_rejected) > 2 for row in first):
+        collection["sizes"] = [[len(row.scores_chosen), len(row.scores_rejected)] for row in first]
+    if all(row.tokens_chosen for row in first):
+        collection["tokens"] = [[row.tokens_chosen, row.tokens_rejected] for row in first]
+    return collection | _texts(_find(rows, name, first, loaded), first, texts)
+
+
+def _short_rewards(row: ScoreRow) -> Sequence[float]:
+    """A record's rewards with six digits; with all, where six would make two of them equal."""
+    rewards = (*row.scores_chosen, *row.scores_rejected)
+    rounded = [float(f"{reward:.6g}") for reward in rewards]
+    return rounded if len(set(rounded)) == len(set(rewards)) else rewards
+
+
+def _texts(found: Found, rows: Rows, texts: Texts) -> dict[str, Any]:
+    if found.obstacle:
+        return {"without_texts": found.obstacle}
+    records = [found.records[row.id] for row in rows]
+    return {
+        "prompts": [texts.number(_plain(record.prompt)) for record in records],
+        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in records],
+        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in records],
+    }
+
+
+def _plain(messages: Response) -> str:
+    """A prompt or a response as text; roles are named where there is more than one turn."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def _find(rows: Mapping[Cell, Rows], name: str, first: Rows, loaded: dict[str, Found]) -> Found:
+    """The records that were scored, by the configuration of the first run that names them."""
+    config = next(iter(rows)).run.read_config()
+    spec = (config.get("eval") or {}).get(name)
+    if not isinstance(spec, str):
+        return Found({}, "Texts are not shown: the run's config.yaml does not name their data.")
+    if spec not in loaded:
+        loaded[spec] = _load(spec)
+    found = loaded[spec]
+    if not (found.obstacle or all(_rates(row, found.records.get(row.id)) for row in first)):
+        return Found(
+            {}, f"Texts are not shown: {spec} no longer holds the records that were scored."
+        )
+    return found
+
+
+def _rates(row: ScoreRow, record: Record | None) -> bool:
+    """Whether a score row is that of a record, as far as the row can tell."""
+    return (
+        record is not None
+        and row.prompt in ("", prompt_id(record.prompt))
+        and row.responses in ("", responses_id(record))
+        and len(row.scores_chosen) == len(record.chosen)
+        and len(row.scores_rejected) == len(record.rejected)
+    )
+
+
+def _load(spec: str) -> Found:
+    try:
+        # Records that training refused or dropped were not scored; whether to is settled.
+        return Found({record.id: record for record in load(spec, "drop")})
+    except (UserError, OSError) as error:
+        logger.warning("the texts of %s are not shown: %s", spec, error)
+        return Found({}, f"Texts are not shown: {error}.")

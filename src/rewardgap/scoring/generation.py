@@ -1,0 +1,160 @@
+"""What a language model answers to the prompts of a data set, sampled, and how often it is right.
+
+One response to a prompt, at temperature 1 and from the whole vocabulary, by plain transformers.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.load import named_source
+from rewardgap.data.records import Record
+from rewardgap.data.sources import SOURCES
+from rewardgap.data.spec import parse_spec
+from rewardgap.data.trees import Tokens
+from rewardgap.errors import UserError
+from rewardgap.io.files import write_text
+from rewardgap.io.progress import progress
+from rewardgap.models.language_model import quiet
+
+MOST_NEW_TOKENS = 300
+TOKENS_AT_ONCE = 16_384
+"""where the user does not say: more than of a forward pass, as a step computes one a response"""
+
+Check = Callable[[str, str], bool]
+"""Whether a response to a prompt is correct."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sampled response to the prompt of the record `id`."""
+
+    id: str
+    response: str
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are sampled: from which seed, where, and how many tokens at once."""
+
+    seed: int
+    device: torch.device
+    token_budget: int | None
+
+
+def find_check(spec: str) -> Check:
+    """What tells correct responses to the prompts of some data.
+
+    Raises:
+        UserError: nothing does.
+    """
+    source = named_source(parse_spec(spec))
+    if source is None or source.is_correct is None:
+        can = ", ".join(name for name, each in SOURCES.items() if each.is_correct)
+        raise UserError(
+            f"generate: answers to {spec} cannot be checked; those of the sources {can} can"
+        )
+    return source.is_correct
+
+
+def answer(
+    folder: Path, records: Sequence[Record], check: Check, sampling: Sampling, out: Path
+) -> list[Answer]:
+    """Sample and check a response to every record's prompt, unless `out` holds them already.
+
+    Args:
+        folder: a causal language model and its tokenizer.
+        records: whose prompts are answered; their responses are not read.
+        check: whether a response is correct.
+        sampling: the seed and the device.
+        out: the file of answers, one JSON object a line.
+
+    Raises:
+        UserError: `out` holds other answers.
+    """
+    if out.exists():
+        return _read(out, records)
+    responses = _sample(folder, records, sampling)
+    answers = [
+        Answer(record.id, response, check(record.prompt[-1].content, response))
+        for record, response in zip(records, responses, strict=True)
+    ]
+    write_text(out, "".join(json.dumps(asdict(each)) + "\n" for each in answers))
+    return answers
+
+
+def share_correct(answers: Sequence[Answer]) -> float:
+    """Share of the answers that are correct."""
+    return sum(each.correct for each in answers) / len(answers)
+
+
+def _read(path: Path, records: Sequence[Record]) -> list[Answer]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        answers = [Answer(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged; remove it") from error
+    if [each.id for each in answers] != [record.id for record in records]:
+        raise UserError(f"{path} holds answers to other prompts; remove it")
+    return answers
+
+
+def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
+    template = ChatTemplate.load(folder)
+    prompts = template.tokenize([template.render(r.prompt, open_response=True) for r in records])
+    ending = template.end_of_turn
+    assert ending is not None, "the template has seen to it"
+    model = _open(folder, ending).to(sampling.device)
+    responses: dict[int, str] = {}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(sampling.seed)
+        token_budget = sampling.token_budget or TOKENS_AT_ONCE
+        for batch in progress(list(_batches(prompts, token_budget)), "generating"):
+            tokens, mask = _pad([prompts[i] for i in batch], ending)
+            written = model.generate(
+                input_ids=tokens.to(sampling.device), attention_mask=mask.to(sampling.device)
+            )
+            for i, row in zip(batch, written[:, tokens.shape[1] :].tolist(), strict=True):
+                kept = row[: row.index(ending)] if ending in row else row
+                responses[i] = str(template.tokenizer.decode(kept))
+    return [responses[i] for i in range(len(records))]
+
+
+def _open(folder: Path, ending: int) -> Any:
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    # Set, not passed: what the model's own settings say beside these would be mixed in.
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=MOST_NEW_TOKENS,
+        eos_token_id=ending,
+        pad_token_id=ending,
+    )
+    return model.eval()
+
+
+def _batches(prompts: Sequence[Tokens], token_budget: int) -> Iterator[list[int]]:
+    """Indices of prompts of similar length, longest first, that are answered together."""
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    while order:
+        size = max(1, token_budget // (len(prompts[order[0]]) + MOST_NEW_TOKENS))
+        yield order[:size]
+        order = order[size:]
+
+
+def _pad(prompts: Sequence[Tokens], token: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts padded on the left, (B, T), and which tokens are not padding."""
+    longest = max(map(len, prompts))
+    rows = [[token] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(rows), torch.tensor(mask)

@@ -1,0 +1,268 @@
+"""The training loop: optimiser steps over packed trees, with a log and checkpoints.
+
+The loss of a step is the mean over its pairs, however they are divided into micro-batches and
+processes.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import nn
+from tqdm import tqdm
+from transformers import get_scheduler
+
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
+from rewardgap.evaluation.accuracy import record_accuracies
+from rewardgap.io.files import write_text
+from rewardgap.io.run_folder import Run
+from rewardgap.models.devices import autocast
+from rewardgap.models.kinds.reward_model import Outcome, RewardModel
+from rewardgap.models.packing import Pack, micro_batches, pack
+from rewardgap.scoring.scorer import score_trees
+from rewardgap.training.batches import BatchSampler
+from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Records as trees and, where the kind needs them, their reference log-probabilities."""
+
+    trees: Sequence[Tree]
+    references: Sequence[np.ndarray] | None
+
+    def read(self, indices: Sequence[int]) -> "Encoded":
+        """The records at `indices`, in memory, wherever the others are."""
+        references = self.references
+        return Encoded(
+            [self.trees[i] for i in indices],
+            None if references is None else [references[i] for i in indices],
+        )
+
+    def pack(self, indices: Sequence[int]) -> Pack:
+        """The records at `indices`, side by side."""
+        some = self.read(indices)
+        return pack(some.trees, some.references)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained: the run's configuration and folder, and where it is computed.
+
+    `dtype` is the precision of matrix products. Weights stay float32: at the paper's learning
+    rates bfloat16 would round most steps away.
+    """
+
+    config: TrainConfig
+    run: Run
+    accelerator: Accelerator
+    dtype: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        """The context of every forward pass."""
+        return autocast(self.accelerator.device, torch.float32, self.dtype)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What a step works with: the model itself, as accelerate wraps it, and its optimiser."""
+
+    model: RewardModel
+    wrapped: nn.Module
+    optimizer: AcceleratedOptimizer
+    settings: Settings
+
+
+def fit(
+    model: RewardModel,
+    data: Encoded,
+    steps: BatchSampler,
+    held_out: Mapping[str, Encoded],
+    settings: Settings,
+) -> None:
+    """Train `model` in place, from the run's latest checkpoint if it has one.
+
+    Args:
+        model: float32 weights; a model without parameters is left as it is.
+        data: the training records.
+        steps: which of them each step learns from.
+        held_out: records to measure accuracy on every `eval_steps` steps.
+        settings: of the run.
+
+    Raises:
+        UserError: the loss is no longer finite.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        return
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    model.to(accelerator.device).train()
+    adam = torch.optim.Adam(parameters.values(), lr=config.learning_rate, fused=True)
+    rate = _learning_rates(config, adam, len(steps))
+    done = load_checkpoint(run.checkpoints, parameters, adam)
+    wrapped, optimizer = accelerator.prepare(model, adam)
+    trainer = Trainer(model, wrapped, optimizer, settings)
+    with _open_log(settings, done) as log:
+        for step in _bar(settings, done, len(steps)):
+            for group in adam.param_groups:
+                group["lr"] = rate(step)
+            row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
+            row |= take_step(trainer, data.read(steps[step]))
+            row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
+            if _is_due(step + 1, config.eval_steps):
+                row |= _held_out_accuracies(trainer, held_out)
+            log(row)
+            if _is_due(step + 1, config.checkpoint_steps) and accelerator.is_main_process:
+                save_checkpoint(run.checkpoints, step + 1, parameters, adam)
+    model.eval()
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _bar(settings: Settings, done: int, steps: int) -> Iterable[int]:
+    shown = sys.stderr.isatty() and settings.accelerator.is_main_process
+    what = f"training {settings.config.kind}"
+    return tqdm(range(done, steps), what, steps, False, initial=done, disable=not shown)
+
+
+@contextmanager
+def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Yield a function that writes a row to the run's log and to its trackers.
+
+    Lines after the first `done` steps are dropped: those steps are done again.
+    """
+    accelerator, run, config = settings.accelerator, settings.run, settings.config
+    if config.report_to:
+        accelerator.init_trackers(
+            "rewardgap", {key: str(value) for key, value in config.settings().items()}
+        )
+    if not accelerator.is_main_process:
+        yield lambda row: None
+        return
+    kept = run.log.read_text(encoding="utf-8").splitlines()[:done] if run.log.exists() else []
+    write_text(run.log, "".join(line + "\n" for line in kept))
+    with run.log.open("a", encoding="utf-8") as file:
+
+        def log(row: Mapping[str, float]) -> None:
+            try:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+            except OSError as error:
+                raise UserError(f"cannot write {run.log}: {error.strerror}") from error
+            accelerator.log(row, step=int(row["step"]))
+
+        yield log
+    accelerator.end_training()
+
+
+def take_step(trainer: Trainer, data: Encoded) -> dict[str, float]:
+    """One optimiser step over all the records given.
+
+    Returns:
+        means over the step's pairs (loss, accuracy with ties ½, margin, rewards and, for implicit
+        kinds, log-probabilities) and rates.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    began = time.perf_counter()
+    accelerator, config = trainer.settings.accelerator, trainer.settings.config
+    pairs = sum(tree.chosen * tree.rejected for tree in data.trees)
+    # A process without records still takes part in the exchange of gradients, with weight zero.
+    mine = range(len(data.trees))[accelerator.process_index :: accelerator.num_processes]
+    weight = accelerator.num_processes / pairs if mine else 0.0
+    mine = mine or range(1)
+    trees = [data.trees[i] for i in mine]
+    groups = micro_batches(trees, config.token_budget, accelerator.device)
+    sums: dict[str, torch.Tensor] = {}
+    for position, group in enumerate(groups):
+        last = position == len(groups) - 1
+        batch = data.pack([mine[i] for i in group]).to(accelerator.device)
+        with nullcontext() if last else accelerator.no_sync(trainer.wrapped):
+            with trainer.settings.autocast():
+                outcome = trainer.wrapped(batch)
+            accelerator.backward(outcome.losses.sum() * weight)
+        for name, values in _of_pairs(outcome, batch).items():
+            sums[name] = sums.get(name, 0) + values.sum() * bool(weight)
+    if config.max_grad_norm is not None:
+        accelerator.clip_grad_norm_(trainer.wrapped.parameters(), config.max_grad_norm)
+    totals = accelerator.reduce(torch.stack(list(sums.values())))
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=True)
+    # Only here, with all work of the step under way, does the host wait for a GPU.
+    means: dict[str, float] = dict(zip(sums, (totals / pairs).tolist(), strict=True))
+    if not np.isfinite(means["loss"]):
+        raise UserError(f"the loss is {means['loss']}: lower learning_rate, or use dtype float32")
+    seconds = time.perf_counter() - began
+    return means | {
+        "pairs_per_second": pairs / seconds,
+        "tokens_per_second": sum(tree.size for tree in data.trees) / seconds,
+    }
+
+
+def _of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
+    """What the log reports means of, (P,) values each."""
+    rewards = outcome.rewards.detach()
+    chosen, rejected = rewards[batch.chosen], rewards[batch.rejected]
+    values = {
+        "loss": outcome.losses.detach(),
+        "accuracy": ((chosen - rejected).sign() + 1) / 2,
+        "margin": chosen - rejected,
+        "reward_chosen": chosen,
+        "reward_rejected": rejected,
+    }
+    if outcome.log_probs is not None:
+        values["log_prob_chosen"] = outcome.log_probs[batch.chosen]
+        values["log_prob_rejected"] = outcome.log_probs[batch.rejected]
+    return values
+
+
+def _learning_rates(
+    config: TrainConfig, adam: torch.optim.Adam, steps: int
+) -> Callable[[int], float]:
+    """The learning rate as a function of the step, so that nothing of it needs to be saved."""
+    name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
+    (factor,) = get_scheduler(name, adam, config.warmup_steps, steps).lr_lambdas
+    return lambda step: config.learning_rate * factor(step)
+
+
+def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, Encoded]) -> dict[str, float]:
+    trainer.model.eval()
+    row = {}
+    for name, data in held_out.items():
+        with trainer.settings.autocast():
+            rewards = score_trees(
+                trainer.model, data.trees, data.references, trainer.settings.config.token_budget
+            )
+        sides = [
+            (tuple(r[: tree.chosen]), tuple(r[tree.chosen :]))
+            for r, tree in zip(rewards, data.trees, strict=True)
+        ]
+        row[f"eval_accuracy/{name}"] = float(record_accuracies(sides).mean())
+    trainer.model.train()
+    return row
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes of memory at the highest so far: of the GPU, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # elsewhere the peak begins with that of the process that started this one
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,192 @@
+"""Records: every layout, every error, ids."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewardgap.data.parsing import TakenIds, collect, parse_record
+from rewardgap.data.records import Message, Record, prompt_id
+from rewardgap.errors import UserError
+
+USER = {"role": "user", "content": "q"}
+GOOD = {"role": "assistant", "content": "good"}
+BAD = {"role": "assistant", "content": "bad"}
+ASK = (Message("user", "q"),)
+
+
+def said(text: str) -> tuple[Message, ...]:
+    return (Message("assistant", text),)
+
+
+LAYOUTS = {
+    "strings": {"prompt": "q", "chosen": "good", "rejected": "bad"},
+    "messages": {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]},
+    "mixed": {"prompt": "q", "chosen": [GOOD], "rejected": ["bad"]},
+    "repeated prompt": {"prompt": "q", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    "implicit prompt": {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    "null prompt": {"prompt": None, "chosen": [USER, GOOD], "rejected": [[USER, BAD]]},
+    "null keys": {"prompt": "q", "chosen": [{**GOOD, "tool_calls": None}], "rejected": "bad"},
+}
+
+
+@pytest.mark.parametrize("row", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_every_layout_gives_the_same_record(row):
+    record = parse_record(row, "here")
+    # The id is spelled out so that score files of earlier versions keep matching their data.
+    assert record == Record("2893d626fb771b3d", ASK, (said("good"),), (said("bad"),), {})
+    assert prompt_id(record.prompt) == "7be60628a3ca0c78"
+
+
+def test_several_responses_and_metadata():
+    row = {"prompt": "q", "chosen": ["a", "b"], "rejected": [[BAD], "c"], "score": 3, "id": 7}
+    record = parse_record(row, "here")
+    assert record.id == "7"
+    assert record.chosen == (said("a"), said("b"))
+    assert record.rejected == (said("bad"), said("c"))
+    assert record.responses == (said("a"), said("b"), said("bad"), said("c"))
+    assert record.pairs == ((0, 2), (0, 3), (1, 2), (1, 3))
+    assert not record.is_pair
+    assert record.metadata == {"score": 3}
+
+
+def test_one_pair():
+    record = parse_record(LAYOUTS["strings"], "here")
+    assert record.pairs == ((0, 1),)
+    assert record.is_pair
+
+
+def test_implicit_prompt_is_the_longest_common_prefix():
+    system = {"role": "system", "content": "s"}
+    follow_up = {"role": "user", "content": "more"}
+    shared = [system, USER, GOOD, follow_up]
+    record = parse_record(
+        {"chosen": [*shared, GOOD], "rejected": [[*shared, BAD], [*shared, BAD, USER, GOOD]]}, "x"
+    )
+    assert [message.content for message in record.prompt] == ["s", "q", "good", "more"]
+    assert record.chosen == (said("good"),)
+    assert record.rejected[1] == (*said("bad"), *ASK, *said("good"))
+
+
+ERRORS = {
+    "chosen missing": ({"prompt": "q", "rejected": "b"}, "`chosen` is missing"),
+    "rejected null": ({"prompt": "q", "chosen": "b", "rejected": None}, "`rejected` is missing"),
+    "prompt missing": ({"chosen": "a", "rejected": "b"}, "`prompt` is missing"),
+    "chosen number": ({"prompt": "q", "chosen": 3, "rejected": "b"}, "not int"),
+    "prompt object": ({"prompt": {}, "chosen": "a", "rejected": "b"}, "`prompt` must be"),
+    "number in list": ({"prompt": "q", "chosen": ["a", 3], "rejected": "b"}, "`chosen` must be"),
+    "empty response": ({"prompt": "q", "chosen": "", "rejected": "b"}, "`chosen` has an empty"),
+    "blank response": ({"prompt": "q", "chosen": "a", "rejected": [" \n"]}, "`rejected` has an e"),
+    "no responses": ({"prompt": "q", "chosen": [], "rejected": "b"}, "`chosen` is an empty list"),
+    "no messages": ({"prompt": [], "chosen": "a", "rejected": "b"}, "`prompt` has no messages"),
+    "blank prompt": ({"prompt": " ", "chosen": "a", "rejected": "b"}, "`prompt` is empty"),
+    "prompt answered": ({"prompt": [USER, BAD], "chosen": "a", "rejected": "b"}, "`prompt` ends"),
+    "no role": ({"prompt": [{"content": "q"}], "chosen": "a", "rejected": "b"}, "no `role`"),
+    "no content": ({"prompt": "q", "chosen": [{"role": "assistant"}], "rejected": "b"}, "no `con"),
+    "parts": ({"prompt": [{**USER, "content": []}], "chosen": "a", "rejected": "b"}, "not list"),
+    "tool call": (
+        {"prompt": "q", "chosen": [{**GOOD, "tool_calls": [{}]}], "rejected": "b"},
+        "`tool_calls`, which is not supported",
+    ),
+    "message is text": ({"prompt": ["q"], "chosen": "a", "rejected": "b"}, "`prompt` must be mess"),
+    "surrogate": ({"prompt": "\ud800", "chosen": "a", "rejected": "b"}, "surrogate pair"),
+    "user last": ({"prompt": "q", "chosen": [GOOD, USER], "rejected": "b"}, "`chosen` ends with"),
+    "other prompt": ({"prompt": "p", "chosen": [USER, GOOD], "rejected": "b"}, "`chosen` begins"),
+    "only prompt": ({"prompt": "q", "chosen": [USER], "rejected": "b"}, "only the prompt"),
+    "no common prefix": (
+        {"chosen": [USER, GOOD], "rejected": [{**USER, "content": "p"}, BAD]},
+        "do not begin with the same messages",
+    ),
+    "chosen is the prefix": (
+        {"chosen": [USER, GOOD], "rejected": [USER, GOOD, USER, BAD]},
+        "only the beginning of another",
+    ),
+    "id is a list": ({"prompt": "q", "chosen": "a", "rejected": "b", "id": []}, "`id` must be"),
+}
+
+
+@pytest.mark.parametrize(("row", "words"), ERRORS.values(), ids=ERRORS.keys())
+def test_errors_name_place_and_key_in_one_line(row, words):
+    with pytest.raises(UserError) as caught:
+        parse_record(row, "f.jsonl, line 3")
+    message = str(caught.value)
+    assert message.startswith("f.jsonl, line 3: ")
+    assert words in message
+    assert "\n" not in message
+
+
+def place(*rows):
+    return [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def test_the_same_content_again_gets_a_suffix():
+    other = {"prompt": "q", "chosen": "x", "rejected": "y"}
+    taken = TakenIds()
+    rows = place(LAYOUTS["strings"], other, LAYOUTS["messages"], LAYOUTS["implicit prompt"])
+    records = collect(rows, "refuse", taken)
+    first, second, third, fourth = [record.id for record in records]
+    assert (third, fourth) == (f"{first}-2", f"{first}-3")
+    assert second != first
+    assert next(collect(place(other), "refuse", taken)).id == f"{second}-2"
+
+
+def test_ids_written_back_to_a_file_are_read_again():
+    row = LAYOUTS["strings"]
+    ids = [record.id for record in collect(place(row, row), "refuse", TakenIds())]
+    again = collect(place(*({**row, "id": each} for each in ids), row), "refuse", TakenIds())
+    assert [record.id for record in again] == [*ids, f"{ids[0]}-3"]
+
+
+def test_an_id_given_twice_is_refused():
+    row = {**LAYOUTS["strings"], "id": "mine"}
+    with pytest.raises(UserError, match="row 2: `id` 'mine' occurs twice"):
+        list(collect(place(row, row), "refuse", TakenIds()))
+
+
+IDENTICAL = {
+    "pair": {"prompt": "q", "chosen": "a", "rejected": "a"},
+    "one of several": {"prompt": "q", "chosen": ["a", "b"], "rejected": ["c", "b"]},
+    "conversation": {"chosen": [USER, GOOD], "rejected": [USER, GOOD]},
+}
+
+
+@pytest.mark.parametrize("row", IDENTICAL.values(), ids=IDENTICAL.keys())
+def test_a_response_both_chosen_and_rejected(row, caplog):
+    rows = place(LAYOUTS["strings"], row)
+    with pytest.raises(UserError, match=r"row 2: .*remove the row or set `identical_pairs: drop`"):
+        list(collect(rows, "refuse", TakenIds()))
+    with caplog.at_level(logging.WARNING):
+        records = list(collect(rows, "drop", TakenIds()))
+    assert [record.chosen for record in records] == [(said("good"),)]
+    assert "are the same: 1, the first at row 2" in caplog.text
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+@given(TEXT, st.lists(TEXT, min_size=2, max_size=5, unique=True), st.data())
+def test_all_layouts_agree_on_any_text(prompt, texts, data):
+    cut = data.draw(st.integers(1, len(texts) - 1))
+    chosen, rejected = texts[:cut], texts[cut:]
+    asked = {"role": "user", "content": prompt}
+
+    def conversations(answers):
+        return [[asked, {"role": "assistant", "content": answer}] for answer in answers]
+
+    plain = parse_record({"prompt": prompt, "chosen": chosen, "rejected": rejected}, "x")
+    turns = {"chosen": conversations(chosen), "rejected": conversations(rejected)}
+    assert parse_record(turns, "x") == plain
+    assert parse_record({"prompt": [asked], **turns}, "x") == plain
+    assert [response[0].content for response in plain.responses] == texts
+
+
+def test_no_torch():
+    code = (
+        "import sys, rewardgap.data.load; "
+        "rewardgap.data.load.load('agreement:original-train'); "
+        "raise SystemExit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,385 @@
+"""Experiments that are run, on tiny models: cells, failures, generations, and SIGKILL."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from toy import pair_rows, read_rows, write_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rewardgap import cli
+from rewardgap.configs.experiments import RunConfig
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.sources.hamiltonian import is_hamiltonian_cycle
+from rewardgap.errors import UserError
+from rewardgap.experiments import work
+from rewardgap.experiments.run import run
+from rewardgap.io.run_folder import Run
+from rewardgap.models.reference import Reference
+from rewardgap.scoring import generation
+from rewardgap.training.train import train
+
+KILLS = 10
+SHORT = 8
+"""Tokens of an answer where none is read."""
+GRAPHS = "hamiltonian:{part}?vertices=5&train=6&test=4"
+
+Config = Callable[..., RunConfig]
+
+
+def settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "epochs": 2,
+        "batch_size": 4,
+        "learning_rate": 3e-3,
+        "device": "cpu",
+        "cache": str(folder / "cache"),
+        **changes,
+    }
+
+
+@pytest.fixture
+def config(folders: Callable[..., Path], tmp_path: Path) -> Config:
+    """An experiment of two kinds and two seeds, with changes."""
+    write_rows(tmp_path / "train.jsonl", pair_rows(12))
+    write_rows(tmp_path / "test.jsonl", pair_rows(6, start=12))
+    values: dict[str, Any] = {
+        "name": "toy",
+        "claim": "It can be learnt.",
+        "models": [str(folders("llama"))],
+        "kinds": ["explicit", "implicit"],
+        "seeds": [0, 1],
+        "train": {"name": "yes", "local": "$data_dir/train.jsonl"},
+        "eval": {"test": {"category": "in-distribution", "local": "$data_dir/test.jsonl"}},
+        "settings": settings(tmp_path),
+    }
+
+    def write(out: str = "grid", changes: dict[str, Any] | None = None, **flags: Any) -> RunConfig:
+        path = tmp_path / "toy.yaml"
+        path.write_text(yaml.safe_dump(values | (changes or {})))
+        place = str(tmp_path / out)
+        return RunConfig(experiment=str(path), out=place, data_dir=str(tmp_path), **flags)
+
+    return write
+
+
+def cells(folder: Path) -> list[Path]:
+    written = yaml.safe_load((folder / "experiment.yaml").read_text())
+    return [folder / cell["folder"] for cell in written["cells"]]
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    """When every file was written, without those that every call writes."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {p: p.stat().st_mtime_ns for p in paths if p.name != "experiment.yaml"}
+
+
+def scores(folder: Path) -> dict[str, bytes]:
+    paths = [*folder.rglob("scores/*.jsonl"), *folder.rglob("metrics.json")]
+    paths += [*folder.rglob("generations.json"), *folder.rglob("generations/*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_every_cell_is_a_run_and_done_once(config, monkeypatch):
+    computed: list[int] = []
+    written: list[int] = []
+    compute, tokenize = Reference.compute, ChatTemplate.tokenize
+    monkeypatch.setattr(
+        Reference, "compute", lambda self, trees: computed.append(1) or compute(self, trees)
+    )
+    monkeypatch.setattr(
+        ChatTemplate,
+        "tokenize",
+        lambda self, texts: written.append(len(texts)) or tokenize(self, texts),
+    )
+    folder = run(config()).folder
+    runs = [Run(path) for path in cells(folder)]
+    assert [path.folder.relative_to(folder).parts[1:] for path in runs] == [
+        (kind, seed) for seed in ("seed-0", "seed-1") for kind in ("explicit", "implicit")
+    ]
+    for each in runs:
+        assert json.loads(each.metrics.read_text())["test"]["n"] == 6
+        assert len(read_rows(each.scores("test"))) == 6 and each.reward_model.is_dir()
+    assert len(computed) == 2, "training and test data, for all seeds together"
+    texts = [count for count in written if count > 1]  # not what the template asks of itself
+    assert texts == [12, 24, 6, 12], "prompts and whole texts, for all kinds and seeds together"
+    before = stamps(folder)
+    run(config())
+    assert stamps(folder) == before
+    run(config(seeds=[0, 2]))
+    assert len(cells(folder)) == 6 and len(stamps(folder)) > len(before)
+    assert {path: stamp for path, stamp in stamps(folder).items() if path in before} == before
+
+
+def test_a_run_of_another_model_is_refused_before_work(config, folders, tmp_path):
+    folder = run(config(kinds=["length"])).folder
+    other = tmp_path / folders("llama").name
+    other.symlink_to(folders("qwen2"))
+    with pytest.raises(UserError, match="holds a run with another model"):
+        run(config(kinds=["length", "constant"], models=[str(other)]))
+    assert len(list(folder.rglob("metrics.json"))) == 2
+
+
+def test_a_failing_cell_stops_no_other(config, caplog, capsys):
+    told = config(variations=[{"learning_rate": 1e30, "kinds": ["explicit"]}, {"beta": 0.1}])
+    with pytest.raises(UserError, match=r"failed: .*explicit~.*/seed-0, .*seed-1; all else of the"):
+        run(replace(told, kinds=["length", "explicit"]))
+    assert caplog.text.count("learning_rate=1e+30/seed-0: the loss is nan: lower") == 1
+    runs = [Run(cell) for cell in cells(Path(told.out))]
+    assert [each.metrics.exists() for each in runs] == ["1e+30" not in str(r.folder) for r in runs]
+    assert len(runs) == 10
+
+
+def test_an_error_of_any_kind_fails_one_cell_and_can_be_overcome(config, monkeypatch, caplog):
+    def fail(told: TrainConfig, shared: object) -> Path:
+        if told.seed == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried much.\nAnd more.")
+        return train(told)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "train", fail)
+        with pytest.raises(UserError, match=r"failed: .*length/seed-0; all else"):
+            run(config(kinds=["length"]))
+    assert "length/seed-0: CUDA out of memory. Tried much.\n" in caplog.text
+    folder = run(config(kinds=["length"])).folder
+    assert all(Run(cell).metrics.exists() for cell in cells(folder))
+
+
+def test_a_dry_run_does_nothing_and_counts_tokens(config, tmp_path, folders):
+    told = config(variations=[{"beta": 0.1, "kinds": ["implicit"]}])
+    lines = run(replace(told, dry_run=True)).table.splitlines()
+    assert not Path(told.out).exists()
+    assert len(lines) == 1 + 6 + 1 and lines[-1].startswith("6 of 6 to do")
+    template = ChatTemplate.load(folders("llama"))
+    sizes = {
+        name: sum(
+            len(template.tokenize([f"<|begin|><|user|>{row['prompt']}<|end|><|assistant|>"])[0])
+            + sum(len(template.tokenize([row[k] + "<|end|>"])[0]) for k in ("chosen", "rejected"))
+            for row in read_rows(tmp_path / f"{name}.jsonl")
+        )
+        for name in ("train", "test")
+    }
+    columns = [line.replace(",", "").split()[2:5] for line in lines[1:3]]
+    trained, scored = 2 * sizes["train"], sizes["test"]
+    assert columns[0] == [str(trained), "0", str(scored)]
+    assert columns[1] == [str(trained), str(sum(sizes.values())), str(scored)]
+    run(config(kinds=["implicit"], seeds=[1]))
+    states = [line.split()[1] for line in run(replace(told, dry_run=True)).table.splitlines()[1:-1]]
+    assert states == ["new", "new", "new", "done", "new", "new"]
+
+
+def test_missing_data_are_told_before_anything_is_done(config, tmp_path):
+    (tmp_path / "test.jsonl").unlink()
+    with pytest.raises(UserError, match=r"test: no source .* put test.jsonl into a folder"):
+        run(config())
+    assert not (tmp_path / "grid").exists()
+
+
+def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_path):
+    rows = pair_rows(6, start=12)
+    reworded = [row | {"chosen": "Sure.", "rejected": "Never."} for row in rows]
+    sets = {
+        name: {"category": "token-level", "local": f"$data_dir/{name}.jsonl"}
+        for name in ("test", "twin")
+    }
+    sets["twin"]["twin_of"] = "test"
+    told = config(changes={"eval": sets}, kinds=["length"])
+    for wrong, row in ((reworded[::-1], 1), (reworded[:5], 6)):
+        write_rows(tmp_path / "twin.jsonl", wrong)
+        for dry in (True, False):
+            with pytest.raises(UserError, match=f"twin: its rows do not .* of test: row {row} has"):
+                run(replace(told, dry_run=dry))
+        assert not Path(told.out).exists()
+    write_rows(tmp_path / "twin.jsonl", reworded)
+    run(told)
+
+
+def test_any_key_can_be_given_on_the_command_line(config, tmp_path, capsys):
+    told, other = config(), tmp_path / "mine.jsonl"
+    write_rows(other, pair_rows(12))
+    words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]
+    words += ["--kinds", "constant", "--train", str(other), "--claim", "So it is."]
+    words += ["--eval.test.category", "domain", "--eval.new.data", str(tmp_path / "test.jsonl")]
+    words += ["--eval.new.category=token-level", "--eval.new.twin_of", "test"]
+    assert cli.main(words) == 0
+    written = yaml.safe_load((Path(told.out) / "experiment.yaml").read_text())
+    assert (written["name"], written["claim"]) == ("toy on mine.jsonl", "So it is.")
+    assert written["train"] == {"name": "mine.jsonl", "data": str(other)}
+    assert written["eval"]["test"]["category"] == "domain"
+    assert written["eval"]["new"] == {
+        "data": str(tmp_path / "test.jsonl"),
+        "category": "token-level",
+        "twin_of": "test",
+    }
+    assert (
+        cli.main([*words, "--train.name", "yes", "--name", "toy 2", "--out", "x", "--dry-run"]) == 0
+    )
+    capsys.readouterr()
+    assert cli.main([*words, "--eval.no.data", "a.jsonl"]) == 2
+    assert "unknown evaluation set 'no'" in capsys.readouterr().err
+
+
+def test_flags_are_settings_of_all_runs(config, tmp_path, capsys):
+    told = config()
+    words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]
+    words += ["--kinds", "constant", "length", "--seeds", "3", "--epochs", "7", "--dtype=float32"]
+    assert cli.main(words) == 0
+    assert f"wrote {told.out}" in capsys.readouterr().out
+    paths = cells(Path(told.out))
+    assert [path.parts[-2:] for path in paths] == [("constant", "seed-3"), ("length", "seed-3")]
+    settings = Run(paths[0]).read_config()
+    assert settings["epochs"] == 7 and settings["dtype"] == "float32" and settings["seed"] == 3
+    for wrong, message in (
+        (["--epoch", "7"], "epoch"),
+        (["--epochs", "many"], "epochs"),
+        (["--model", "other"], "unknown key 'model'"),
+    ):
+        assert cli.main([*words, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_accuracies_are_forecast_for_the_kinds_that_can_be(config):
+    told = config(changes={"forecast": True}, kinds=["length", "explicit"], seeds=[1])
+    folder = run(told).folder
+    (path,) = folder.glob("forecasts/*/forecast.json")
+    accuracy = json.loads(path.read_text())["test"]["explicit"]["accuracy"]
+    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+    assert path.parent.name == cells(folder)[0].parts[-3]
+    assert list(json.loads(path.read_text())["test"]) == ["explicit"]
+    before = stamps(folder)
+    run(told)
+    run(replace(told, kinds=["length"]))
+    assert stamps(folder) == before
+    run(replace(told, kinds=["implicit"]))
+    assert set(json.loads(path.read_text())["test"]) == {"explicit", "implicit"}
+
+
+def hamiltonian(**changes: Any) -> dict[str, Any]:
+    sets = {
+        part: {"category": "in-distribution", "data": GRAPHS.format(part=part)}
+        for part in ("train", "test")
+    }
+    train = {"name": "graphs", "data": GRAPHS.format(part="train")}
+    return {"train": train, "eval": sets, "generate": ["test"], "seeds": [0], **changes}
+
+
+def test_implicit_models_answer_and_are_checked(config, folders):
+    folder = run(config(changes=hamiltonian())).folder
+    explicit, implicit = cells(folder)
+    assert not (explicit / "generations.json").exists()
+    shares = json.loads((implicit / "generations.json").read_text())
+    answers = read_rows(implicit / "generations" / "test.jsonl")
+    rows = read_rows(implicit / "scores" / "test.jsonl")
+    assert [answer["id"] for answer in answers] == [row["id"] for row in rows]
+    (name,) = {path.parts[-3] for path in (explicit, implicit)}
+    initial = read_rows(folder / "initial" / name / "generations" / "test.jsonl")
+    assert shares == {
+        "test": {
+            "correct": np.mean([answer["correct"] for answer in answers]),
+            "initial": np.mean([answer["correct"] for answer in initial]),
+            "n": 4,
+        }
+    }
+    assert len({answer["response"] for answer in answers}) > 1
+
+
+def test_the_datas_tokens_are_added_once_and_the_same_for_all(config, folders):
+    folder = run(config(changes=hamiltonian(generate=[]))).folder
+    explicit, implicit = cells(folder)
+    extended = folder / "initial" / explicit.parts[-3] / "language_model"
+    tokenizer = AutoTokenizer.from_pretrained(extended)
+    assert tokenizer.tokenize("0[sep]1[edge_sep]2") == ["0", "[sep]", "1", "[edge_sep]", "2"]
+    assert len(tokenizer) == 322
+    before, after = (
+        AutoModelForCausalLM.from_pretrained(path).get_input_embeddings().weight
+        for path in (folders("llama"), extended)
+    )
+    assert torch.equal(before[:320], after[:320]) and len(after) == 322
+    for run_folder in (explicit, implicit):
+        assert Run(run_folder).read_config()["model"] == str(extended.resolve())
+    card = json.loads((implicit / "reward_model" / "rewardgap.json").read_text())
+    assert card["reference"]["model"] == str(extended.resolve())
+
+
+def test_only_answers_that_can_be_checked_are_asked_for(config):
+    with pytest.raises(UserError, match=r"generate: answers to .*test.jsonl cannot be checked"):
+        run(config(changes={"generate": ["test"]}))
+
+
+@pytest.mark.parametrize(
+    ("response", "correct"),
+    [("0[sep]1[sep]2[sep]3", True), ("0 [sep] 1 [sep] 2 [sep] 3", True), ("0[sep]2[sep]1", False)],
+)
+def test_the_check_is_that_of_the_source(response, correct):
+    edges = "".join(f"[sep]{a}[edge_sep]{b}" for a, b in ((0, 1), (1, 2), (2, 3), (0, 3)))
+    prompt = f"Vertices: [sep]0[sep]1[sep]2[sep]3\nEdges: {edges}"
+    assert is_hamiltonian_cycle(prompt, response) is correct
+
+
+def run_command(words: list[str], errors: str, writes: int | None, delay: float) -> None:
+    """The command line in a process of its own, killed `delay` seconds after its writes."""
+    torch.set_num_threads(1)
+    generation.MOST_NEW_TOKENS = SHORT
+    os.replace = counting(os.replace, writes, delay)
+    with open(errors, "w") as file, redirect_stderr(file):
+        os._exit(cli.main(words))
+
+
+def counting(replace: Callable[..., None], writes: int | None, delay: float) -> Callable[..., None]:
+    done = count(1)
+
+    def replace_and_count(*paths: Any, **keywords: Any) -> None:
+        replace(*paths, **keywords)
+        if next(done) == writes:
+            Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    return replace_and_count
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(config, tmp_path, monkeypatch):
+    """No finished cell is done again, and the scores come out the same."""
+    changes = hamiltonian(settings=settings(tmp_path, checkpoint_steps=1, epochs=3))
+    writes: list[object] = []
+    replace = os.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", lambda *paths: writes.append(paths) or replace(*paths))
+        patched.setattr(generation, "MOST_NEW_TOKENS", SHORT)
+        expected = scores(run(config("whole", changes)).folder)
+    told = config("killed", changes)
+    words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rewardgap.experiments.run", "rewardgap.cli"])
+    random, errors = np.random.default_rng(KILLS), str(tmp_path / "errors")
+    finished: dict[Path, int] = {}
+    endings = []
+    for moment in [*random.integers(1, 2 * len(writes) // KILLS, KILLS).tolist(), None]:
+        arguments = (words, errors, moment, random.uniform(0, 0.1))
+        process = context.Process(target=run_command, args=arguments)
+        process.start()
+        process.join()
+        endings.append(process.exitcode)
+        assert process.exitcode in (0, -signal.SIGKILL), Path(errors).read_text()
+        assert {path: path.stat().st_mtime_ns for path in finished} == finished
+        finished |= {
+            path: path.stat().st_mtime_ns
+            for metrics in Path(told.out).rglob("metrics.json")
+            for path in metrics.parent.rglob("*.jsonl")
+        }
+    assert endings.count(-signal.SIGKILL) > KILLS // 2 and endings[-1] == 0
+    assert scores(Path(told.out)) == expected
+    assert not [path for cell in cells(Path(told.out)) for path in cell.rglob(".*")]

@@ -1,0 +1,71 @@
+"""A whole forecast, and how much of the kernels it keeps."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.dynamics.readouts.tokens import RatioReadout
+from rewardgap.errors import UserError
+from rewardgap.forecasting.forecast import Forecast, forecast
+
+Run = Callable[..., tuple[Forecast, dict[str, dict]]]
+
+
+@pytest.fixture
+def run(folders: Callable[..., Path], tmp_path: Path) -> Run:
+    """Forecasts on a few pairs; returns what is said and forecast.json."""
+    rows = [
+        {"prompt": f"What is {i}?", "chosen": "It is four. " * (i + 1), "rejected": f"No, {i}."}
+        for i in range(6)
+    ]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+
+    def make(**settings: object) -> tuple[Forecast, dict[str, dict]]:
+        common = {"model": str(folders("llama")), "train": str(data), "eval": {"same": str(data)}}
+        paths = {"out": str(out), "cache": str(tmp_path / "cache"), "device": "cpu"}
+        found = forecast(ForecastConfig(**common, **paths, **settings))
+        return found, json.loads((out / "forecast.json").read_text())["same"]
+
+    return make
+
+
+def test_exact_lifts_every_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With limits that bind, exact gives what limits that do not bind give."""
+    with monkeypatch.context() as patch:
+        patch.setattr(RatioReadout, "most_places", None)
+        words, whole = run()
+    assert "Gradients are not sketched for explicit and implicit." in words.table
+    assert whole["implicit"]["sketch"] == {"kept": 10240, "entries": 10240, "error": 0.0}
+    monkeypatch.setattr("rewardgap.forecasting.last_layer.LARGEST_SKETCH", 509)
+    monkeypatch.setattr(RatioReadout, "most_places", 4)
+    words, limited = run()
+    error = (2 / 509 - 2 / 10240) ** 0.5
+    assert limited["implicit"]["sketch"] == pytest.approx(
+        {"kept": 509, "entries": 10240, "error": error}
+    )
+    assert limited["explicit"] == whole["explicit"]
+    assert "not sketched for explicit; kept as 509 of 10,240 numbers for implicit" in words.table
+    assert f"products err by {error:.2g} of the product of the norms" in words.table
+    assert limited["implicit"]["margin"] != whole["implicit"]["margin"]
+    assert run(exact=True)[1] == whole
+
+
+def test_memory_that_is_too_small_is_named(run: Run) -> None:
+    with pytest.raises(UserError, match="raise --memory to"):
+        run(memory=1e-5)
+    with pytest.raises(UserError, match=r"raise --memory to .*, or leave out --exact"):
+        run(memory=1e-2, exact=True)
+    assert run(memory=1e-5, kinds=["explicit"], exact=True)[1]["explicit"]["sketch"]["error"] == 0
+
+
+def test_level_gradients_tells_its_sketch(run: Run) -> None:
+    words, found = run(level="gradients", memory=0.001, kinds=["explicit"])
+    sketch = found["explicit"]["sketch"]
+    error = (2 / sketch["kept"] - 2 / sketch["entries"]) ** 0.5
+    assert 0 < sketch["error"] == pytest.approx(error)
+    assert f"{sketch['kept']:,} of {sketch['entries']:,} numbers for explicit" in words.table

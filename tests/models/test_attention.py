@@ -1,0 +1,90 @@
+"""Attention of packed trees against one dense, masked softmax."""
+
+import pytest
+import torch
+from forests import DEEP, FURTHER, PAIR, forests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewardgap.models.attention import tree_attention
+from rewardgap.models.packing import Pack, pack
+
+
+def visible(packed: Pack, window: int | None) -> torch.Tensor:
+    """(N, N) mask by the definition: own node or an ancestor, not later, within the window."""
+    lengths, ancestors = packed.layout.lengths, packed.layout.ancestors
+    nodes = range(len(lengths))
+    related = torch.tensor([[i == j or j in ancestors[i] for j in nodes] for i in nodes])
+    owner = torch.tensor([node for node in nodes for _ in range(lengths[node])])
+    distance = packed.positions[:, None] - packed.positions
+    near = distance < (len(owner) if window is None else window)
+    return related[owner][:, owner] & (distance >= 0) & near
+
+
+def dense(query, key, value, mask, scaling, softcap):
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+    scores = query @ key.mT * scaling
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    return (scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value).transpose(1, 2)
+
+
+def tensors(tokens: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, heads, tokens, 8) for heads in (4, 2, 2)]
+    drawn = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
+    return [x.requires_grad_() for x in drawn]
+
+
+def compare(packed: Pack, window: int | None, softcap: float | None) -> None:
+    inputs = tensors(len(packed.tokens))
+    output, weights = tree_attention(
+        torch.nn.Module(),
+        *inputs,
+        None,
+        scaling=0.7,
+        layout=packed.layout,
+        sliding_window=window,
+        softcap=softcap,
+        dropout=0.0,
+    )
+    expected = dense(*inputs, visible(packed, window), 0.7, softcap)
+    assert weights is None and output.shape == expected.shape
+    torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
+    signal = torch.randn(expected.shape, dtype=torch.float64)
+    for got, wanted in zip(
+        torch.autograd.grad(output, inputs, signal),
+        torch.autograd.grad(expected, inputs, signal),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 1, 2, 100])
+@pytest.mark.parametrize("softcap", [None, 0.5])
+def test_packs(window, softcap):
+    compare(pack([PAIR, DEEP, FURTHER]), window, softcap)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(forests(), min_size=1, max_size=3),
+    st.none() | st.integers(1, 6),
+    st.none() | st.just(2.0),
+)
+def test_any_forest(trees, window, softcap):
+    compare(pack(trees), window, softcap)
+
+
+def test_without_a_layout_a_row_is_one_causal_sequence():
+    inputs = tensors(6)
+    output, _ = tree_attention(torch.nn.Module(), *inputs, None)
+    mask = torch.ones(6, 6, dtype=torch.bool).tril()
+    expected = dense(*inputs, mask, 8**-0.5, None)
+    torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_attention_sinks_are_refused():
+    with pytest.raises(NotImplementedError, match="sinks"):
+        tree_attention(torch.nn.Module(), *tensors(3), None, s_aux=torch.zeros(4))

@@ -1,0 +1,196 @@
+"""The command `report` from folders to files."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from grids import Grid, write_grid, write_run
+from memory import peak_kibibytes
+
+from rewardgap.cli import main
+from rewardgap.configs.experiments import ReportConfig
+from rewardgap.evaluation.scores import ScoreRow, write_scores
+from rewardgap.reporting import drawing
+from rewardgap.reporting.drawing import FORMATS
+from rewardgap.reporting.report import report
+
+TINY = Grid(
+    models=("m",),
+    kinds=("explicit", "implicit"),
+    seeds=(0,),
+    sets={"ultrafeedback": ("in-distribution", None), "rewardmath": ("domain", None)},
+    records=4,
+)
+REWARDS = [(1.0, 0.0), (0.0, 1.0), (3.0, 0.0), (0.0, 0.0)]
+"""Two right, one wrong, one tie."""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_grid(folder / "grid", TINY, lambda *_: REWARDS)
+    return report(ReportConfig(folders=[str(folder / "grid")], out=str(folder / "out"))).parent
+
+
+@pytest.fixture(autouse=True)
+def one_format(monkeypatch):
+    """Figures cost the most time by far; `out` has them in every format."""
+    monkeypatch.setattr(drawing, "FORMATS", {"svg": FORMATS["svg"]})
+
+
+def test_every_promised_file_is_there(out):
+    names = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    tables = {f"tables/{name}.{end}" for name in ("table-1", "table-2", "table-3", "chat-by-set")
+              for end in ("md", "tex", "csv")}  # fmt: skip
+    figures = {f"figures/figure-{n}.{end}" for n in (2, 5, 9) for end in ("svg", "pdf", "png")}
+    cells = {f"rewardbench/chat-m-{kind}-seed-0" for kind in TINY.kinds}
+    exports = {f"{cell}{end}" for cell in cells for end in (".json", "-scores.json")}
+    assert names == tables | figures | exports | {"index.html", "report.json"}
+
+
+def test_report_json_has_the_numbers(out):
+    content = json.loads((out / "report.json").read_text())
+    experiment = content["experiments"]["chat"]
+    overall = experiment["overall"]["ultrafeedback"]["explicit"]
+    assert overall["accuracy"]["value"] == 2.5 / 4
+    assert overall["baselines"].keys() == {"longer", "shorter", "bag_of_words", "constant"}
+    compared = experiment["kinds"]["ultrafeedback"]["explicit/implicit"]
+    assert (compared["wins"], compared["difference"]["value"]) == (0, 0)
+    assert experiment["win_rates"]["rewardmath"]["explicit/implicit"]["tie"] == 100
+    assert experiment["runs"][0]["sets"]["rewardmath"]["accuracy"] == 2.5 / 4
+    assert len(experiment["runs"][0]["curve"]["steps"]) == 30
+    entry = content["tables"]["table-3"]["rows"][0]["entries"][0]
+    assert (entry["value"], entry["paper"]["mean"]) == (2.5 / 4, 0.752)
+
+
+def test_results_in_the_layout_of_rewardbench(out):
+    """There a tie is wrong."""
+    results = json.loads((out / "rewardbench/chat-m-explicit-seed-0.json").read_text())
+    assert results == {
+        "accuracy": 0.5,
+        "num_prompts": 8,
+        "model": "m, explicit, seed 0",
+        "ref_model": "m",
+        "tokenizer": "m",
+        "chat_template": "tokenizer",
+        "extra_results": {"ultrafeedback": 0.5, "rewardmath": 0.5},
+    }
+    scores = json.loads((out / "rewardbench/chat-m-explicit-seed-0-scores.json").read_text())
+    assert scores["results"] == [1, 0, 1, 0] * 2
+    assert scores["scores_chosen"][2] == 3.0
+    assert (scores["id"][4], scores["subset"][4]) == ("rewardmath-0", "rewardmath")
+    columns = ("id", "subset", "results", "scores_chosen", "scores_rejected")
+    assert {len(scores[column]) for column in columns} == {8}
+
+
+def test_records_of_several_responses(tmp_path):
+    """Right where every chosen response beats every rejected one."""
+    for kind, other in (("explicit", 0.5), ("implicit", 2.5)):
+        write_run(tmp_path / kind, "m", kind, 0, {"best": "best.jsonl"})
+        rows = [ScoreRow("a", (2.0, 3.0), (1.0, other)), ScoreRow("b", (1.0,), (0.0,))]
+        write_scores(tmp_path / kind / "scores/best.jsonl", rows)
+    out = report(ReportConfig(folders=[str(tmp_path)], out=str(tmp_path / "out"))).parent
+    paths = sorted((out / "rewardbench").glob("*-scores.json"))
+    assert [json.loads(path.read_text())["results"] for path in paths] == [[1, 1], [0, 1]]
+    assert json.loads(paths[0].read_text())["scores_chosen"] == [[2.0, 3.0], 1.0]
+    numbers = json.loads((out / "report.json").read_text())
+    overall = numbers["experiments"]["runs trained on train.jsonl"]["overall"]["best"]
+    assert overall["implicit"]["accuracy"]["value"] == (3 / 4 + 1) / 2
+
+
+def test_plain_runs_are_compared_without_a_paper(tmp_path):
+    for kind in ("explicit", "implicit"):
+        write_run(tmp_path / "runs" / kind, "m", kind, 0, {"mine": "mine.jsonl"})
+        rows = [ScoreRow(str(i), (float(i),), (2.0,)) for i in range(5)]
+        write_scores(tmp_path / "runs" / kind / "scores/mine.jsonl", rows)
+    out = report(ReportConfig(folders=[str(tmp_path / "runs")], out=str(tmp_path / "out"))).parent
+    assert {path.stem for path in (out / "tables").iterdir()} == {
+        "runs-trained-on-train.jsonl-by-set"
+    }
+    assert (
+        "beside the paper" not in (out / "index.html").read_text().split("<main")[1].split("<h2")[0]
+    )
+
+
+def test_a_grid_without_any_scores_says_so(tmp_path):
+    folder = write_grid(tmp_path / "grid", TINY)
+    for path in folder.rglob("scores/*.jsonl"):
+        path.unlink()
+    out = report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out"))).parent
+    page = (out / "index.html").read_text()
+    assert "No run has scores yet." in page
+    assert "m, implicit, seed 0 has no scores yet" in page
+    assert len(json.loads((out / "report.json").read_text())["experiments"]["chat"]["missing"]) == 2
+    assert list((out / "tables").glob("chat-*")) == []
+
+
+def test_an_unfinished_grid_is_reported_with_what_is_missing(tmp_path):
+    folder = write_grid(tmp_path / "grid", TINY)
+    (folder / "m/implicit/seed-0/scores/rewardmath.jsonl").unlink()
+    out = report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out"))).parent
+    line = "m, implicit, seed 0 lacks scores for rewardmath"
+    assert json.loads((out / "report.json").read_text())["experiments"]["chat"]["missing"] == [line]
+    assert line in (out / "index.html").read_text()
+
+
+def test_a_rewording_of_other_records_is_named_and_the_rest_shown(tmp_path):
+    sets = {"a": ("in-distribution", None), "b": ("token-level", "a")}
+    folder = write_grid(tmp_path / "grid", replace(TINY, sets=sets))
+    for path in folder.rglob("scores/b.jsonl"):
+        path.write_text("\n".join(path.read_text().splitlines()[:3]))
+    out = report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out"))).parent
+    experiment = json.loads((out / "report.json").read_text())["experiments"]["chat"]
+    assert "a and b are not twins: they have 4 and 3 rows" in experiment["not_twins"]["b"]
+    assert experiment["drops"] == {} and experiment["overall"].keys() == {"a", "b"}
+    assert "not twins" in (out / "index.html").read_text()
+
+
+def test_the_command(tmp_path, capsys):
+    folder = write_grid(tmp_path / "grid", TINY)
+    assert main(["report", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'out' / 'index.html'}\n"
+    assert main(["report", str(tmp_path / "absent"), "--out", str(tmp_path / "out")]) == 2
+    assert re.fullmatch("rewardgap: there is no folder .*absent\n", capsys.readouterr().err)
+    assert main(["report", "--out", str(tmp_path)]) == 2
+
+
+def test_no_torch_is_needed(tmp_path):
+    folder = write_grid(tmp_path / "grid", TINY)
+    script = (
+        "import sys; from rewardgap.cli import main; from rewardgap.reporting import drawing; "
+        "drawing.FORMATS = {'svg': {}}; "
+        f"main(['report', {str(folder)!r}, '--out', {str(tmp_path / 'out')!r}]); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read there")
+def test_a_large_grid_makes_a_small_page_in_little_memory(tmp_path):
+    """A quarter of 60 runs, 7 sets and 200 records, within a quarter of 15 MB less Plotly's 5.
+
+    `python -m benchmarks.large_report` measures all of it.
+    """
+    grid = Grid(
+        models=("a", "b", "c", "d", "e"),
+        kinds=("explicit", "generative", "implicit"),
+        seeds=(0,),
+        records=50,
+        words=400,
+    )
+    folder = write_grid(tmp_path / "grid", grid)
+    script = (
+        "import sys\n"
+        "from rewardgap.configs.experiments import ReportConfig\n"
+        "from rewardgap.reporting import drawing\n"
+        "from rewardgap.reporting.report import report\n"
+        "drawing.FORMATS = {'svg': {}}\n"
+        "report(ReportConfig(folders=[sys.argv[1]], out=sys.argv[2]))\n"
+    )
+    assert peak_kibibytes(script, folder, tmp_path / "out") < 2**20
+    assert (tmp_path / "out" / "index.html").stat().st_size < 5e6 + 10e6 / 4

@@ -1,0 +1,150 @@
+"""Runs that are killed with SIGKILL, at random moments and at every write, and resumed."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from dataclasses import replace
+from itertools import count
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy import configure, flags, read_rows, several_rows, write_rows
+
+from rewardgap import cli
+from rewardgap.configs.training import TrainConfig
+from rewardgap.io import cache as notes
+from rewardgap.io.run_folder import Run
+from rewardgap.training.train import train
+
+TIMINGS = ("pairs_per_second", "tokens_per_second", "peak_memory")
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[ForkServerContext]:
+    """Starts processes that have torch and the package imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rewardgap.training.train", "rewardgap.cli"])
+    first = context.Process(target=time.sleep, args=(0,))
+    first.start()
+    first.join()  # so that no later process waits for the imports
+    yield context
+
+
+def run_command(arguments: list[str], errors: str, writes: int | None) -> None:
+    """The command line in a process of its own, which kills itself at its `writes`-th rename."""
+    torch.set_num_threads(1)
+    replace = os.replace
+    done = 0
+
+    def replace_or_die(*paths, **keywords):
+        nonlocal done
+        if done == writes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done += 1
+        replace(*paths, **keywords)
+
+    os.replace = replace_or_die
+    with open(errors, "w") as file, redirect_stderr(file):
+        os._exit(cli.main(arguments))
+
+
+def started(forks, config: TrainConfig, writes: int | None = None) -> ForkServerProcess:
+    arguments = ([*flags(config), "--resume"], f"{config.out}.errors", writes)
+    process = forks.Process(target=run_command, args=arguments)
+    process.start()
+    return process
+
+
+def result(run: Run) -> tuple[bytes, list[str], str, list[dict[str, float]]]:
+    log = [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_rows(run.log)]
+    scores = [path.read_text() for path in sorted((run.folder / "scores").iterdir())]
+    weights = (run.reward_model / "model.safetensors").read_bytes()
+    return weights, scores, run.metrics.read_text(), log
+
+
+@pytest.fixture
+def setting(folders: Callable[..., Path], tmp_path: Path) -> Callable[..., TrainConfig]:
+    data = write_rows(tmp_path / "several.jsonl", several_rows(8))
+
+    def configuration(out: str, **changes: object) -> TrainConfig:
+        settings: dict[str, object] = {
+            "train": data,
+            "out": str(tmp_path / out),
+            "batch_size": 5,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "warmup_steps": 2,
+            "eval_steps": 4,
+        }
+        return configure(tmp_path, folders("qwen2"), **settings | changes)
+
+    return configuration
+
+
+@pytest.mark.parametrize(("kind", "every"), [("explicit", 1), ("implicit", 3)])
+def test_killed_at_random_moments(kind, every, setting, forks, tmp_path):
+    changes = {"kind": kind, "checkpoint_steps": every, "epochs": 4}
+    expected = result(Run(train(setting("whole", **changes))))
+    config = setting("killed", **changes)
+    random = np.random.default_rng(every)
+    process, began = started(forks, config), time.monotonic()
+    while not list(Path(config.out).glob("checkpoints/step-*")):
+        assert process.exitcode is None, Path(f"{config.out}.errors").read_text()
+        time.sleep(0.002)
+    patience = time.monotonic() - began
+    while process.exitcode is None:
+        process.kill()
+        process.join()
+        process = started(forks, config)
+        process.join(random.uniform(0.3, 1.5) * patience)
+        patience *= 1.1  # on a machine that has become slow it ends all the same
+    assert process.exitcode == 0, Path(f"{config.out}.errors").read_text()
+    assert result(Run(Path(config.out))) == expected
+    assert not list(Path(config.out).rglob(".*"))
+
+
+def test_killed_at_every_write(setting, forks, tmp_path):
+    """The configuration, the reference's cache, the log, checkpoints, the model, the scores."""
+    changes = {"kind": "implicit", "checkpoint_steps": 2, "epochs": 1, "eval_steps": 0}
+    expected = result(Run(train(setting("whole", **changes))))
+    for writes in count():
+        out = f"killed-{writes}"
+        config = setting(out, **changes, cache=str(tmp_path / out / ".cache"))
+        process = started(forks, config, writes)
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL, Path(f"{config.out}.errors").read_text()
+        assert result(Run(train(replace(config, resume=True)))) == expected
+        assert not list(Path(config.out).rglob("*.unfinished"))
+    assert writes >= 10
+
+
+def test_the_cache_may_lie_in_the_folder_of_the_run(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr(notes, "SETTLED", -1.0)  # what is noted of the data comes first
+    run = Run(train(setting("out", cache=str(tmp_path / "out" / ".cache"))))
+    assert list((run.folder / ".cache" / "hashes").iterdir()) and run.metrics.exists()
+
+
+def test_a_finished_run_is_left_as_it_is(setting):
+    config = setting("out")
+    run = Run(train(config))
+    stamps = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    assert cli.main([*flags(config), "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == stamps
+
+
+def test_a_run_without_its_scores_is_measured_again(setting):
+    config = setting("out")
+    run = Run(train(config))
+    expected = result(run)
+    run.metrics.unlink()
+    run.scores("test").unlink()
+    assert cli.main([*flags(config), "--resume"]) == 0
+    assert result(run) == expected

@@ -1,0 +1,394 @@
+"""Training runs from start to end, against plain transformers and sums written out."""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from plain import BASELINES, TRAINABLE, Plain, plain_copy
+from safetensors.torch import load_file
+from torch.nn.utils import clip_grad_norm_
+from toy import configure, pair_rows, read_rows, several_rows, train_toy, write_rows
+from transformers import AutoModelForCausalLM
+
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.load import load as load_records
+from rewardgap.data.records import Record
+from rewardgap.io.run_folder import Run
+from rewardgap.models import devices
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import KindOptions
+from rewardgap.training import loop as fit
+from rewardgap.training.batches import BatchSampler
+
+training = import_module("rewardgap.training.train")  # the package's attribute may be the function
+SMALL_BUDGETS = {"explicit": 110, "implicit": 110, "generative": 290}  # their largest tree fits
+LOGGED = {
+    *("step", "epoch", "loss", "accuracy", "margin", "reward_chosen", "reward_rejected"),
+    *("learning_rate", "pairs_per_second", "tokens_per_second", "peak_memory"),
+}
+
+
+@pytest.fixture
+def model(folders: Callable[..., Path]) -> Path:
+    return folders("llama")
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.reward_model / "model.safetensors")
+
+
+def furthest(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """The largest difference between any two weights."""
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def bits(run: Run) -> tuple[bytes, str]:
+    return (run.reward_model / "model.safetensors").read_bytes(), run.scores("test").read_text()
+
+
+def interval_keys(values: dict[str, float]) -> bool:
+    return set(values) == {"value", "low", "high"}
+
+
+@pytest.mark.parametrize("kind", TRAINABLE)
+def test_a_run_learns_a_separable_set_and_leaves_what_was_promised(kind, model, tmp_path):
+    run = train_toy(tmp_path, model, kind=kind, epochs=6)
+    assert {path.name for path in run.folder.iterdir()} == {
+        *("config.yaml", "reward_model", "log.jsonl", "scores", "metrics.json")
+    }
+    log = read_rows(run.log)
+    logged = LOGGED | ({"log_prob_chosen", "log_prob_rejected"} if "implicit" in kind else set())
+    assert all(row.keys() == logged for row in log)
+    assert [row["step"] for row in log] == list(range(1, 19))
+    assert [row["epoch"] for row in log] == pytest.approx([step / 3 for step in range(1, 19)])
+    assert sum(row["loss"] for row in log[-3:]) < 0.5 * sum(row["loss"] for row in log[:3])
+    assert [row["accuracy"] for row in log[-3:]] == [1, 1, 1]
+    assert all(
+        row["margin"] == pytest.approx(row["reward_chosen"] - row["reward_rejected"], abs=1e-5)
+        for row in log
+    )
+    scores = read_rows(run.scores("test"))
+    assert [row["id"] for row in scores] == [f"pair-{i}" for i in range(12, 18)]
+    metrics = json.loads(run.metrics.read_text())["test"]
+    assert metrics["accuracy"]["value"] > 0.8 and metrics["n"] == 6 and metrics["ties"] == 0
+    assert interval_keys(metrics["accuracy"]) and interval_keys(metrics["margin"])
+    assert set(metrics["baselines"]) == {"longer", "shorter", "constant", "bag_of_words"}
+    assert all(map(interval_keys, metrics["baselines"].values()))
+    assert metrics["baselines"]["bag_of_words"]["value"] == 1
+
+
+@pytest.mark.parametrize("kind", ["implicit", "implicit-no-reference"])
+def test_log_probabilities_in_the_log_are_those_of_the_language_model(kind, model, tmp_path):
+    run = train_toy(tmp_path, model, kind=kind, epochs=1, batch_size=12, beta=0.3)
+    records = load_records(str(tmp_path / "train.jsonl"))
+    ours = find_kind("implicit-no-reference").initialise(
+        model, ChatTemplate.load(model), KindOptions(beta=1.0), torch.float32
+    )
+    plain = Plain("implicit-no-reference", ours)
+    sides = {
+        "chosen": [plain.reward(plain.write(r, r.chosen[0])).item() for r in records],
+        "rejected": [plain.reward(plain.write(r, r.rejected[0])).item() for r in records],
+    }
+    (row,) = read_rows(run.log)
+    for side, values in sides.items():
+        assert row[f"log_prob_{side}"] == pytest.approx(sum(values) / len(values), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_a_frozen_backbone_leaves_the_last_layer_alone_to_learn(
+    kind, architecture, folders, tmp_path
+):
+    """Gemma-2's output embedding is its input embedding, which must not move."""
+    folder = folders(architecture)
+    run = train_toy(tmp_path, folder, kind=kind, epochs=6, frozen_backbone=True)
+    before, after = load_file(folder / "model.safetensors"), weights(run)
+    head = "score.weight" if kind == "explicit" else "lm_head.weight"
+    moved = {n for n in after if n not in before or not torch.equal(after[n], before[n])}
+    assert moved == {head}
+    log = read_rows(run.log)
+    assert log[-1]["loss"] < log[0]["loss"]
+    if kind == "implicit":  # the saved model is read with its two embeddings apart
+        saved = AutoModelForCausalLM.from_pretrained(run.reward_model)
+        torch.testing.assert_close(saved.get_output_embeddings().weight, after[head])
+        original = before["model.embed_tokens.weight"]
+        torch.testing.assert_close(saved.get_input_embeddings().weight[: len(original)], original)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_baselines_are_scored_without_a_step(kind, model, tmp_path):
+    run = train_toy(tmp_path, model, kind=kind)
+    assert not run.log.exists() and not run.checkpoints.exists()
+    assert not list(run.reward_model.glob("*.safetensors"))
+    metrics = json.loads(run.metrics.read_text())["test"]
+    rows = read_rows(run.scores("test"))
+    if kind == "constant":
+        assert metrics["accuracy"]["value"] == 0.5 and metrics["ties"] == 6
+    else:
+        assert [row["scores_chosen"] for row in rows] == [row["tokens_chosen"] for row in rows]
+        assert metrics["accuracy"]["value"] == metrics["baselines"]["longer"]["value"]
+
+
+def test_the_resolved_configuration_is_written_before_any_work(model, tmp_path, monkeypatch):
+    config = configure(tmp_path, model, eval={})
+
+    def look(folder: Path) -> ChatTemplate:
+        assert [path.name for path in Path(config.out).iterdir()] == ["config.yaml"]
+        assert yaml.safe_load(Run(Path(config.out)).config.read_text()) == config.settings()
+        raise InterruptedError
+
+    monkeypatch.setattr(training.ChatTemplate, "load", look)
+    with pytest.raises(InterruptedError):
+        training.train(config)
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_the_seed_determines_every_bit(kind, model, tmp_path):
+    runs = [
+        train_toy(tmp_path, model, kind=kind, seed=seed, out=str(tmp_path / str(i)))
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    first, same, other = map(bits, runs)
+    assert first == same
+    assert first[0] != other[0] and first[1] != other[1]
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])
+def test_the_token_budget_changes_nothing(kind, model, tmp_path):
+    data = write_rows(tmp_path / "several.jsonl", several_rows(10))
+    runs = [
+        train_toy(
+            tmp_path,
+            model,
+            kind=kind,
+            train=data,
+            eval={},
+            epochs=2,
+            batch_size=7,
+            learning_rate=1e-4,
+            token_budget=budget,
+            out=str(tmp_path / str(budget)),
+        )
+        for budget in (SMALL_BUDGETS[kind], 100_000)
+    ]
+    assert furthest(*map(weights, runs)) <= 1e-6
+    logs = [[row["loss"] for row in read_rows(run.log)] for run in runs]
+    assert logs[0] == pytest.approx(logs[1], rel=1e-6)
+
+
+def plain_run(kind: str, model: Path, config: TrainConfig, records: list[Record]):
+    """The same run on plain transformers: sequence by sequence, pair by pair, torch's Adam.
+
+    Returns the initial model, the trained one and the loss of every step.
+    """
+    options = KindOptions(config.beta, config.likelihood_weight, seed=config.seed)
+    template = ChatTemplate.load(model)
+    ours = find_kind(kind).initialise(model, template, options, torch.float32)
+    plain = Plain(kind, ours, plain_copy(AutoModelForCausalLM.from_pretrained(model)))
+    before = copy.deepcopy(plain.model)
+    adam = torch.optim.Adam(plain.model.parameters(), lr=config.learning_rate)
+    losses = []
+    pairs = [len(record.pairs) for record in records]
+    for step in BatchSampler(pairs, config.batch_size, config.epochs, config.seed):
+        pairs = [loss for i in step for loss in plain.losses(records[i])]
+        assert len(pairs) <= config.batch_size
+        loss = torch.stack(pairs).mean()
+        adam.zero_grad()
+        loss.backward()
+        if config.max_grad_norm is not None:
+            clip_grad_norm_(plain.model.parameters(), config.max_grad_norm)
+        adam.step()
+        losses.append(float(loss.detach()))
+    return before, plain, losses
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("explicit", {"max_grad_norm": 0.1}),
+        ("explicit-mean", {}),
+        ("implicit", {"beta": 0.3}),
+        ("implicit-no-reference", {}),
+        ("generative", {"likelihood_weight": 0.2}),
+    ],
+)
+def test_a_run_equals_plain_transformers_with_adam(kind, changes, model, tmp_path):
+    data = write_rows(tmp_path / "several.jsonl", several_rows(6))
+    config = configure(
+        tmp_path,
+        model,
+        kind=kind,
+        train=data,
+        eval={},
+        epochs=1,
+        batch_size=8,
+        learning_rate=1e-4,
+        token_budget=SMALL_BUDGETS.get(kind, 110),
+        seed=3,
+        **changes,
+    )
+    run = Run(training.train(config))
+    before, plain, losses = plain_run(kind, model, config, load_records(data))
+    assert len(losses) >= 2
+    assert [row["loss"] for row in read_rows(run.log)] == pytest.approx(losses, rel=1e-5)
+    # In the norm: Adam divides by the size of a gradient, which magnifies the rounding of those
+    # near zero.
+    start, end = before.state_dict(), plain.model.state_dict()
+    for name, trained in weights(run).items():
+        moved = end[name] - start[name]
+        assert (trained - end[name]).norm() < 1e-2 * moved.norm(), name
+
+
+def rates(run: Run) -> list[float]:
+    return [row["learning_rate"] for row in read_rows(run.log)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("constant", 0, [1] * 6),
+        ("constant", 3, [0, 1 / 3, 2 / 3, 1, 1, 1]),
+        ("linear", 2, [0, 1 / 2, 1, 3 / 4, 2 / 4, 1 / 4]),
+        ("cosine", 0, [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]),
+    ],
+)
+def test_schedules(schedule, warmup, expected, model, tmp_path):
+    run = train_toy(tmp_path, model, schedule=schedule, warmup_steps=warmup, epochs=2, eval={})
+    assert rates(run) == pytest.approx([3e-3 * factor for factor in expected])
+
+
+def test_a_run_may_end_before_its_epochs(model, tmp_path):
+    """With the schedule; but for that, the steps are the first ones of the whole run."""
+    whole = train_toy(tmp_path, model, eval={})
+    short = train_toy(tmp_path, model, eval={}, max_steps=4, out=str(tmp_path / "short"))
+    rows = [
+        {key: row[key] for key in ("step", "epoch", "loss")}
+        for run in (whole, short)
+        for row in read_rows(run.log)
+    ]
+    assert rows[9:] == rows[:4]
+    linear = train_toy(
+        tmp_path, model, eval={}, max_steps=4, schedule="linear", out=str(tmp_path / "linear")
+    )
+    assert rates(linear) == pytest.approx([3e-3 * left / 4 for left in (4, 3, 2, 1)])
+    longer = train_toy(tmp_path, model, eval={}, max_steps=99, out=str(tmp_path / "longer"))
+    assert len(read_rows(longer.log)) == 9
+
+
+@pytest.fixture
+def gradient_norms(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[float, float]]]:
+    """(learning rate, gradient norm) that Adam sees at every step."""
+    seen = []
+    step = torch.optim.Adam.step
+
+    def look(self, *arguments, **keywords):
+        (group,) = self.param_groups
+        squares = sum(float(p.grad.square().sum()) for p in group["params"])
+        seen.append((float(group["lr"]), squares**0.5))
+        return step(self, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", look)
+    yield seen
+
+
+def test_the_gradient_is_clipped_to_its_norm(model, tmp_path, gradient_norms):
+    train_toy(tmp_path, model, eval={}, epochs=1, learning_rate=1e-9)
+    free = [norm for _, norm in gradient_norms]
+    limit = sorted(free)[1]
+    gradient_norms.clear()
+    clipped = str(tmp_path / "clipped")
+    train_toy(
+        tmp_path, model, eval={}, epochs=1, learning_rate=1e-9, max_grad_norm=limit, out=clipped
+    )
+    expected = [min(norm, limit) for norm in free]
+    assert [norm for _, norm in gradient_norms] == pytest.approx(expected, rel=1e-4)
+
+
+def test_adam_uses_the_learning_rate_that_is_logged(model, tmp_path, gradient_norms):
+    run = train_toy(tmp_path, model, eval={}, schedule="linear", warmup_steps=1)
+    assert [rate for rate, _ in gradient_norms] == pytest.approx(rates(run))
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_accuracies_are_measured_on_the_way(kind, model, tmp_path):
+    data = write_rows(tmp_path / "several.jsonl", several_rows(7))
+    sets = {"a": data, "b": write_rows(tmp_path / "b.jsonl", pair_rows(5, start=20))}
+    run = train_toy(tmp_path, model, kind=kind, eval=sets, eval_steps=3, token_budget=500)
+    log = read_rows(run.log)
+    watched = {"eval_accuracy/a", "eval_accuracy/b"}
+    assert [row["step"] for row in log if watched <= row.keys()] == [3, 6, 9]
+    assert not any(watched & row.keys() for row in log if row["step"] % 3)
+    metrics = json.loads(run.metrics.read_text())
+    for name in "ab":
+        assert log[-1][f"eval_accuracy/{name}"] == metrics[name]["accuracy"]["value"]
+
+
+def test_gradient_checkpointing_changes_no_bit(model, tmp_path):
+    runs = [
+        train_toy(tmp_path, model, gradient_checkpointing=use, out=str(tmp_path / str(use)))
+        for use in (False, True)
+    ]
+    assert bits(runs[0]) == bits(runs[1])
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_bfloat16_products_keep_float32_weights(kind, model, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(devices, "has_native_bfloat16", lambda device: False)
+    exact = train_toy(tmp_path, model, kind=kind, eval={})
+    assert "emulated" not in caplog.text, "float32 is the default on a processor"
+    rounded = train_toy(
+        tmp_path, model, kind=kind, eval={}, dtype="bfloat16", out=str(tmp_path / "rounded")
+    )
+    assert "bfloat16 is emulated on this cpu" in caplog.text
+    assert {tensor.dtype for tensor in weights(rounded).values()} == {torch.float32}
+    initial = load_file(model / "model.safetensors")
+    moved, apart = (
+        furthest_shared(weights(exact), initial),
+        furthest(weights(exact), weights(rounded)),
+    )
+    assert 0 < apart < 2.5 * moved
+    losses = [[row["loss"] for row in read_rows(run.log)] for run in (exact, rounded)]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], abs=0.1)
+
+
+def furthest_shared(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    shared = first.keys() & second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in shared)
+
+
+def test_tensorboard_gets_the_log(model, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train_toy(tmp_path, model, eval={}, report_to=["tensorboard"])
+    events = EventAccumulator(str(run.folder / "rewardgap")).Reload().Scalars("loss")
+    assert [event.step for event in events] == list(range(1, 10))
+    losses = [row["loss"] for row in read_rows(run.log)]
+    assert [event.value for event in events] == pytest.approx(losses)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_that_of_this_process_alone():
+    """Not that of the process which started it, and which holds 600 MB more."""
+    script = "from rewardgap.training.loop import peak_memory; import torch; "
+    script += "print(peak_memory(torch.device('cpu')))"
+    held = torch.ones(150 * 2**20)
+    started = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert int(started.stdout) < fit.peak_memory(torch.device("cpu")) - held.nbytes / 2
+
+
+def test_memory_is_measured_in_bytes():
+    before = fit.peak_memory(torch.device("cpu"))
+    held = torch.ones(2**25)  # 128 MiB, more than the peak so far left free
+    after = fit.peak_memory(torch.device("cpu"))
+    assert 50 * 2**20 < before <= after < before + 2 * held.nbytes
