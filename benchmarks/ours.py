@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.cost import FORWARD, TRAINING, necessary_tokens, operations, synchronize
 from benchmarks.settings import BETA, LEARNING_RATE
 from benchmarks.worker import Job, Measurement
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.parsing import parse_record
@@ -20,7 +21,6 @@ from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.reference import Reference
 from rewardgap.scoring.scorer import load
@@ -66,7 +66,7 @@ def _records(job: Job) -> list[Record]:
 def _train(job: Job, kind: str) -> Measurement:
     folder = Path(job.model)
     template = ChatTemplate.load(folder)
-    model = find_kind(kind).load(folder, template, KindOptions(beta=BETA), torch.float32)
+    model = find_kind(kind).load(folder, template, KindConfig(beta=BETA), torch.float32)
     if job.compile:
         model.compile_layers()
     trees = model.encode_for_training(_records(job))
@@ -130,7 +130,7 @@ def _references(
         settings.accelerator.device,
         settings.config.token_budget,
         Path(job.scratch),
-        products=settings.dtype,
+        compute_dtype=settings.dtype,
     )
     first = reference.log_probs(trees[: job.warm_up])
     began = time.perf_counter()

@@ -8,6 +8,7 @@ import torch
 from toy import configure, pair_rows, several_rows, write_rows
 
 from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data import prepared as module
 from rewardgap.data.bag_of_words import BagOfWords
@@ -17,12 +18,11 @@ from rewardgap.data.prepared import PreparedData
 from rewardgap.errors import UserError
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 
 
 def open_model(kind: str, folder, **options: object):
     template = ChatTemplate.load(folder)
-    return find_kind(kind).initialise(folder, template, KindOptions(**options), torch.float32)
+    return find_kind(kind).initialise(folder, template, KindConfig(**options), torch.float32)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_data_are_read_once(tmp_path):
 def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, tokenised):
     shared, data = PreparedData(), write_rows(tmp_path / "data.jsonl", pair_rows(4))
     records = shared.records(data, "refuse")
-    explicit = open_model("explicit", folders("llama"), seed=1)
+    explicit = open_model("explicit", folders("llama"))
     implicit = open_model("implicit", folders("llama"), beta=0.5)
     generative = open_model("generative", folders("llama"))
     first = shared.encode(explicit, records, None)
@@ -89,7 +89,7 @@ def test_training_trees_are_made_once_for_kinds_that_write_alike(
     folders, config, tokenised, monkeypatch
 ):
     monkeypatch.setattr(module, "CHUNK", 5)  # 12 records, so that the last chunk is smaller
-    explicit = open_model("explicit", folders("llama"), seed=1)
+    explicit = open_model("explicit", folders("llama"))
     implicit = open_model("implicit", folders("llama"), beta=0.5)
     trees = PreparedData().training_trees(explicit, config)
     assert list(trees) == explicit.encode_for_training(load(config.train))

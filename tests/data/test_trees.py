@@ -83,7 +83,7 @@ def test_a_pack_by_hand():
         "response_tokens": [8, 9, 10, 14, 15, 16, 2, 3, 6],
         "here": [3, 4, 5, 9, 10, 11, 13, 14, 17],
         "before": [2, 3, 2, 8, 8, 10, 12, 12, 16],
-        "leaf_lengths": [2, 1, 1, 2, 1, 1, 1],
+        "response_lengths": [2, 1, 1, 2, 1, 1, 1],
         "responses": [2] * 7,
         "rewarded": [True] * 6 + [False],
         "chosen": [0, 2, 4],
@@ -103,11 +103,18 @@ def test_a_pack_by_hand():
 def test_packs_by_brute_force(trees):
     packed = pack(trees)
     sequences = [tree.sequence(leaf) for tree in trees for leaf in tree.leaves]
-    lengths = packed.leaf_lengths.tolist()
+    lengths = packed.response_lengths.tolist()
     ends = np.cumsum(lengths)
-    assert packed.here.shape == packed.before.shape == packed.response_tokens.shape
+    assert (
+        packed.response_positions.shape
+        == packed.predicting_positions.shape
+        == packed.response_tokens.shape
+    )
     for sequence, end, length in zip(sequences, ends, lengths, strict=True):
-        here, before = packed.here[end - length : end], packed.before[end - length : end]
+        here, before = (
+            packed.response_positions[end - length : end],
+            packed.predicting_positions[end - length : end],
+        )
         assert tuple(packed.tokens[here].tolist()) == sequence[-length:]
         assert tuple(packed.tokens[before].tolist()) == sequence[-length - 1 : -1]
         positions = list(range(len(sequence)))

@@ -8,12 +8,13 @@ import torch
 from plain import RECORDS, TRAINABLE, Plain, make_record, plain_copy
 from torch import nn
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.dynamics.last_layer import last_layer
 from rewardgap.explaining import influence
 from rewardgap.explaining.influence import Probe, Training, measure_contributions, measure_influence
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 
 EXPLAINED = RECORDS[3]  # two chosen and two rejected responses
 TRAINING = (RECORDS[1], RECORDS[2], RECORDS[4])  # one pair, two pairs, one pair
@@ -21,8 +22,10 @@ LAMBDA = 0.3
 
 
 def initial(kind: str, folder: Path) -> RewardModel:
-    options = KindOptions(beta=0.7, likelihood_weight=LAMBDA, seed=3)
-    model = find_kind(kind).initialise(folder, ChatTemplate.load(folder), options, torch.float32)
+    options = KindConfig(beta=0.7, likelihood_weight=LAMBDA)
+    model = find_kind(kind).initialise(
+        folder, ChatTemplate.load(folder), options, torch.float32, seed=3
+    )
     return model.eval()
 
 

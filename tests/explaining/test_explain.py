@@ -16,6 +16,7 @@ from tiny import tiny_tokenizer
 from toy import pair_rows, several_rows, train_toy, write_rows
 
 from rewardgap.configs.forecasting import ExplainConfig, ForecastConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load as load_records
 from rewardgap.dynamics.last_layer import last_layer
@@ -26,7 +27,6 @@ from rewardgap.explaining.tokens import token_texts
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.scoring.scorer import load
 
 
@@ -125,9 +125,11 @@ def test_contributions_are_those_of_the_run_before_training(kind, runs, folders,
     run = runs(kind)
     found = numbers(explain(configure(run, tmp_path, top=2)))["influence"]
     folder = folders("llama")
-    options = KindOptions(seed=run.read_config()["seed"])
+    seed = run.read_config()["seed"]
     model = (
-        find_kind(kind).initialise(folder, ChatTemplate.load(folder), options, torch.float32).eval()
+        find_kind(kind)
+        .initialise(folder, ChatTemplate.load(folder), KindConfig(), torch.float32, seed)
+        .eval()
     )
     (record,) = (
         r for r in load_records(str(run.folder.parent / "test.jsonl")) if r.id == "pair-13"

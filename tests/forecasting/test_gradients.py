@@ -11,6 +11,7 @@ from plain import RECORDS
 from tiny import ARCHITECTURES
 from torch import Tensor
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
@@ -23,7 +24,6 @@ from rewardgap.forecasting.gradients import Gradients, gradient_passes, token_ax
 from rewardgap.forecasting.passes import Amount, Pass, Reader
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.generative import Generative
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import load_model
 from rewardgap.models.packing import pack
@@ -38,11 +38,11 @@ DATA = Amount(
 
 def make_readout(kind: str, folder: Path) -> Readout:
     template = ChatTemplate.load(folder)
-    options = KindOptions(beta=0.5)
+    options = KindConfig(beta=0.5)
     model = load_model(folder, template).eval()
     cls = find_kind(kind)
     assert issubclass(cls, TrainedRewardModel)
-    return READOUTS[kind](cls(cls.adapt(model, options), template, options))
+    return READOUTS[kind](cls(cls.adapt(model, 0), template, options))
 
 
 def read(

@@ -50,7 +50,7 @@ def expected(kind: str, readout: Readout) -> Tensor:
     if kind == "explicit":
         return leaves.last.double() @ leaves.last.double().T
     if kind == "explicit-mean":
-        means = torch.stack([states.double().mean(0) for states in leaves.split(leaves.after)])
+        means = torch.stack([states.double().mean(0) for states in leaves.split(leaves.states)])
         return means @ means.T
     if isinstance(readout.model, Generative):
         last = leaves.last
@@ -61,8 +61,8 @@ def expected(kind: str, readout: Readout) -> Tensor:
         nothing = TokenGradients(torch.zeros_like(yes.residuals), torch.zeros_like(yes.hidden))
         sums = generative_log_odds(yes, no, nothing, nothing)
         return gradient_kernel(sums, sums)
-    found = gradients_of(readout, leaves.before, leaves.pack.response_tokens)
-    lengths = leaves.pack.leaf_lengths
+    found = gradients_of(readout, leaves.predicting_states, leaves.pack.response_tokens)
+    lengths = leaves.pack.response_lengths
     owners = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     sums = implicit_rewards(found, owners, len(lengths), readout.model.beta)
     return gradient_kernel(sums, sums)
@@ -114,15 +114,15 @@ def test_probes_measure_the_variance_of_the_logits(folders: Callable[..., Path])
     change = torch.randn(readout.head.shape, generator=random)
     leaves = states(readout)
     with torch.no_grad():
-        probabilities = readout.model.vocabulary.logits(leaves.before).softmax(-1)
-        logits = leaves.before @ change.T
+        probabilities = readout.model.vocabulary.logits(leaves.predicting_states).softmax(-1)
+        logits = leaves.predicting_states @ change.T
         mean = (probabilities * logits).sum(1)
         variances = (probabilities * (logits - mean[:, None]) ** 2).sum(1)
     exact = 0.5 * float(variances.sum())  # β Σ Var δ, over all responses
     estimates = []
     for draw in range(200):
         readout.seed = draw
-        values, probes = torch.zeros(2, len(leaves.ends), readout.head.numel())
+        values, probes = torch.zeros(2, len(leaves.last_tokens), readout.head.numel())
         with torch.no_grad():
             readout.last_layer(leaves, unsigned(readout.head), values, dict(enumerate(probes)))
         estimates.append(float(((probes @ change.flatten()) ** 2).sum()))

@@ -11,32 +11,34 @@ from plain import BASELINES, RECORDS, TRAINABLE, Plain, make_record, plain_copy
 from tiny import ARCHITECTURES, TEMPLATE
 from transformers import AutoModelForCausalLM
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Record
 from rewardgap.errors import UserError
 from rewardgap.models import language_model as backbone
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.language_model import fit_embeddings, load_model
 from rewardgap.models.packing import pack
 
 Folders = Callable[..., Path]
 PADS = ("<|pad|>", "<|end|>", None)
-GRADIENT_CASES = [(kind, KindOptions()) for kind in TRAINABLE]
-GRADIENT_CASES += [("generative", KindOptions(likelihood_weight=0.3))]
+GRADIENT_CASES = [(kind, KindConfig()) for kind in TRAINABLE]
+GRADIENT_CASES += [("generative", KindConfig(likelihood_weight=0.3))]
 
 
 def make(
     folders: Folders,
     kind: str,
     model: tuple[str, str | None, str | None] = ("llama", "<|pad|>", TEMPLATE),
-    options: KindOptions | None = None,
+    options: KindConfig | None = None,
     dtype: torch.dtype = torch.float32,
+    seed: int = 0,
 ) -> tuple[RewardModel, Plain]:
     """A reward model to be trained and its plain twin; the reference is another random model."""
     folder = folders(*model)
     template = ChatTemplate.load(folder)
-    ours = find_kind(kind).initialise(folder, template, options or KindOptions(), dtype)
+    ours = find_kind(kind).initialise(folder, template, options or KindConfig(), dtype, seed)
     reference = None
     if ours.needs_reference:
         reference = plain_copy(load_model(folders(*model, 1), template), dtype)
@@ -235,24 +237,21 @@ def test_training_learns_a_separable_set(kind, options, folders):
 
 
 def test_the_seed_draws_the_head(folders):
-    heads = [
-        make(folders, "explicit", options=KindOptions(seed=seed))[0].model.score.weight
-        for seed in (0, 0, 1)
-    ]
+    heads = [make(folders, "explicit", seed=seed)[0].model.score.weight for seed in (0, 0, 1)]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
     assert heads[0].std().item() == pytest.approx(1 / 33, rel=0.4)  # hidden size 32
 
 
 def test_beta_scales_implicit_rewards(folders):
     small, plain = make(folders, "implicit")
-    large, _ = make(folders, "implicit", options=KindOptions(beta=0.5))
+    large, _ = make(folders, "implicit", options=KindConfig(beta=0.5))
     expected = [50 * reward for reward in score(small, plain, RECORDS)]
     assert score(large, plain, RECORDS) == close(expected, 1e-5)
 
 
 def test_a_verification_prompt_of_ones_own(folders):
     question = "Someone asked: {prompt} Someone said: {response}"
-    ours, plain = make(folders, "generative", options=KindOptions(verification_prompt=question))
+    ours, plain = make(folders, "generative", options=KindConfig(verification_prompt=question))
     record = RECORDS[1]
     texts = (
         f"<|begin|><|user|>{question.format(prompt=record.id, response=y[0].content)}"
@@ -267,7 +266,7 @@ def test_a_verification_prompt_of_ones_own(folders):
 @pytest.mark.parametrize("question", ["{prompt}?", "{response} to {prompt}?", "{prompt}" * 2])
 def test_a_verification_prompt_asks_about_the_prompt_and_then_the_response(question, folders):
     with pytest.raises(UserError, match=r"must contain \{prompt\} and"):
-        make(folders, "generative", options=KindOptions(verification_prompt=question))
+        make(folders, "generative", options=KindConfig(verification_prompt=question))
 
 
 def test_an_unknown_kind_names_the_known_ones():
@@ -295,7 +294,7 @@ def test_truncated_questions_keep_their_beginning_and_their_end(form, folders):
 
 
 def test_the_likelihood_term_reads_the_chosen_responses_as_plain_text(folders):
-    ours, _ = make(folders, "generative", options=KindOptions(likelihood_weight=0.5))
+    ours, _ = make(folders, "generative", options=KindConfig(likelihood_weight=0.5))
     (tree,) = ours.encode_for_training([RECORDS[3]])
     texts = [ours.template.tokenizer.decode(tree.sequence(leaf)) for leaf in tree.leaves]
     answers = [response[0].content for response in RECORDS[3].responses]

@@ -15,9 +15,10 @@ from transformers import (
     pipeline,
 )
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import pack
 
 PADS = ("<|pad|>", "<|end|>", None)
@@ -34,7 +35,7 @@ def heard(caplog):
 
 def initialise(kind: str, folder, seed: int = 0) -> RewardModel:
     template = ChatTemplate.load(folder)
-    return find_kind(kind).initialise(folder, template, KindOptions(seed=seed), torch.float32)
+    return find_kind(kind).initialise(folder, template, KindConfig(), torch.float32, seed)
 
 
 @torch.no_grad()
@@ -95,9 +96,7 @@ def test_saved_models_score_as_before(kind, architecture, folders, tmp_path):
     ours = initialise(kind, folders(architecture, "<|end|>", None))
     rewards = score(ours)
     ours.save(tmp_path)
-    saved = find_kind(kind).load(
-        tmp_path, ChatTemplate.load(tmp_path), KindOptions(), torch.float32
-    )
+    saved = find_kind(kind).load(tmp_path, ChatTemplate.load(tmp_path), KindConfig(), torch.float32)
     assert score(saved) == rewards
     assert not list(tmp_path.glob("*.bin"))
 
@@ -141,5 +140,5 @@ def test_a_classifier_of_another_tool(architecture, pad, tmp_path):
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in written(tokenizer)]
     expected = [model(input_ids=torch.tensor([row])).logits.item() for row in ids]
     template = ChatTemplate.load(tmp_path)
-    ours = find_kind("explicit").load(tmp_path, template, KindOptions(), torch.float32)
+    ours = find_kind("explicit").load(tmp_path, template, KindConfig(), torch.float32)
     assert score(ours) == pytest.approx(expected, abs=1e-5)

@@ -18,11 +18,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
 from rewardgap.models import language_model as backbone
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.models.language_model import Vocabulary, check_readable, hidden_states, load_model
 from rewardgap.models.packing import pack
 
@@ -56,7 +56,9 @@ def test_hidden_states_and_log_probs_of_a_pack(architecture, folders):
     packed = pack(trees)
     with torch.no_grad():
         states = hidden_states(model, packed)
-        log_probs = Vocabulary(model).log_probs(states[packed.before], packed.response_tokens)
+        log_probs = Vocabulary(model).log_probs(
+            states[packed.predicting_positions], packed.response_tokens
+        )
         assert states.shape == (len(packed.tokens), 32) and log_probs.dtype == torch.float32
         for tree in trees:
             for leaf in tree.leaves:
@@ -71,7 +73,7 @@ def test_hidden_states_and_log_probs_of_a_pack(architecture, folders):
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("implicit", KindOptions()), ("generative", KindOptions(likelihood_weight=1.0))],
+    [("implicit", KindConfig()), ("generative", KindConfig(likelihood_weight=1.0))],
 )
 def test_logits_of_all_positions_are_never_made(kind, options, folders, monkeypatch):
     monkeypatch.setattr(backbone, "CHUNK_VALUES", 320 * 7 + 1)
@@ -79,11 +81,13 @@ def test_logits_of_all_positions_are_never_made(kind, options, folders, monkeypa
     ours = find_kind(kind).initialise(folder, ChatTemplate.load(folder), options, torch.float32)
     trees = ours.encode_for_training(RECORDS)
     packed = pack(trees)
-    packed = replace(packed, reference=torch.zeros(len(packed.here)))
+    packed = replace(packed, reference=torch.zeros(len(packed.response_positions)))
     with Shapes() as shapes:
         ours(packed).losses.mean().backward()
     rows = {prod(shape[:-1]) for shape in shapes.seen if shape and shape[-1] == 320}
-    assert max(rows - {32}) == 7 < len(packed.here), "32 rows: a view of the (320, 32) weights"
+    assert max(rows - {32}) == 7 < len(packed.response_positions), (
+        "32 rows: a view of the (320, 32) weights"
+    )
 
 
 def test_new_embeddings_come_from_a_fixed_seed_and_leave_the_generator_alone(folders):
@@ -133,7 +137,7 @@ def test_missing_weights_are_never_drawn_at_random(llama):
 def test_a_classifier_is_no_language_model(folders, tmp_path):
     folder = folders("llama", "<|pad|>", TEMPLATE)
     kind = find_kind("explicit")
-    kind.initialise(folder, ChatTemplate.load(folder), KindOptions(), torch.float32).save(tmp_path)
+    kind.initialise(folder, ChatTemplate.load(folder), KindConfig(), torch.float32).save(tmp_path)
     with pytest.raises(UserError, match=r"has no weights lm_head\.weight"):
         load_model(tmp_path, ChatTemplate.load(folder))
 
@@ -141,7 +145,7 @@ def test_a_classifier_is_no_language_model(folders, tmp_path):
 def test_a_language_model_is_no_classifier(folders):
     folder = folders("llama", "<|pad|>", TEMPLATE)
     with pytest.raises(UserError):
-        find_kind("explicit").load(folder, ChatTemplate.load(folder), KindOptions(), torch.float32)
+        find_kind("explicit").load(folder, ChatTemplate.load(folder), KindConfig(), torch.float32)
 
 
 def test_weights_that_do_not_fit_the_configuration(llama):
@@ -197,6 +201,9 @@ def test_the_last_feed_forward_network_computes_what_is_wanted(
         lambda _, inputs, output: rows.append(inputs[0].shape[1])
     )
     whole = hidden_states(model, packed)
-    some = hidden_states(model, packed, packed.ends)
-    assert rows == [len(packed.tokens), len(packed.tokens if checkpointing else packed.ends)]
-    torch.testing.assert_close(some[packed.ends], whole[packed.ends])
+    some = hidden_states(model, packed, packed.last_positions)
+    assert rows == [
+        len(packed.tokens),
+        len(packed.tokens if checkpointing else packed.last_positions),
+    ]
+    torch.testing.assert_close(some[packed.last_positions], whole[packed.last_positions])

@@ -21,6 +21,7 @@ from rewardgap.errors import UserError
 from rewardgap.io.run_folder import Run
 from rewardgap.models.reference import Reference
 
+packing = import_module("rewardgap.models.packing")
 reference_module = import_module("rewardgap.models.reference")
 scoring = import_module("rewardgap.scoring.scorer")
 training = import_module("rewardgap.training.train")
@@ -82,9 +83,7 @@ def test_values_equal_plain_transformers(architecture, template, folders, tmp_pa
 def test_chunks_change_no_value(model, tmp_path, monkeypatch):
     trees = ChatTemplate.load(model).encode(RECORDS)
     whole = make(model, tmp_path / "whole", budget=1).compute
-    monkeypatch.setattr(
-        reference_module, "micro_batches", lambda some, *_: [[i] for i in range(len(some))]
-    )
+    monkeypatch.setattr(packing, "micro_batches", lambda some, *_: [[i] for i in range(len(some))])
     expected = whole(trees)
     monkeypatch.setattr(reference_module, "CHUNK", 2)
     assert same(make(model, tmp_path / "chunks").log_probs(trees), expected)
@@ -163,7 +162,7 @@ def test_an_entry_is_named_by_weights_precision_and_tokens(model, folders, tmp_p
     for reference in (
         make(folders("llama", "<|pad|>", TEMPLATE, 1), tmp_path),
         make(model, tmp_path, torch.bfloat16),
-        make(model, tmp_path, products=torch.bfloat16),
+        make(model, tmp_path, compute_dtype=torch.bfloat16),
     ):
         before = len(passes)
         reference.log_probs(trees)

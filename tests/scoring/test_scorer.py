@@ -15,12 +15,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import rewardgap
 from rewardgap.cli import main
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Message, prompt_id
 from rewardgap.errors import UserError
 from rewardgap.models.kinds import KINDS
-from rewardgap.models.kinds.reward_model import KindOptions
 
 scoring = import_module("rewardgap.scoring.scorer")  # the package's attribute may be the function
 OPENED = "<|begin|><|user|>{}<|end|><|assistant|>"
@@ -311,4 +311,4 @@ def test_options_of_a_run_are_read_from_its_card(model, tmp_path):
     assert card["kind"] == "generative" and card["likelihood_weight"] == 0.25
     assert card["chat_template"] == tiny_tokenizer().chat_template
     scorer = scoring.load(str(run.folder), device="cpu")
-    assert scorer.model.options == KindOptions(None, 0.25, question)
+    assert scorer.model.options == KindConfig(likelihood_weight=0.25, verification_prompt=question)

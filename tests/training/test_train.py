@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from toy import configure, pair_rows, read_rows, several_rows, train_toy, write_rows
 from transformers import AutoModelForCausalLM
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load as load_records
@@ -25,7 +26,6 @@ from rewardgap.data.records import Record
 from rewardgap.io.run_folder import Run
 from rewardgap.models import devices
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.training import loop as fit
 from rewardgap.training.batches import BatchSampler
 
@@ -92,7 +92,7 @@ def test_log_probabilities_in_the_log_are_those_of_the_language_model(kind, mode
     run = train_toy(tmp_path, model, kind=kind, epochs=1, batch_size=12, beta=0.3)
     records = load_records(str(tmp_path / "train.jsonl"))
     ours = find_kind("implicit-no-reference").initialise(
-        model, ChatTemplate.load(model), KindOptions(beta=1.0), torch.float32
+        model, ChatTemplate.load(model), KindConfig(beta=1.0), torch.float32
     )
     plain = Plain("implicit-no-reference", ours)
     sides = {
@@ -191,9 +191,9 @@ def plain_run(kind: str, model: Path, config: TrainConfig, records: list[Record]
 
     Returns the initial model, the trained one and the loss of every step.
     """
-    options = KindOptions(config.beta, config.likelihood_weight, seed=config.seed)
+    options = KindConfig.of(config)
     template = ChatTemplate.load(model)
-    ours = find_kind(kind).initialise(model, template, options, torch.float32)
+    ours = find_kind(kind).initialise(model, template, options, torch.float32, config.seed)
     plain = Plain(kind, ours, plain_copy(AutoModelForCausalLM.from_pretrained(model)))
     before = copy.deepcopy(plain.model)
     adam = torch.optim.Adam(plain.model.parameters(), lr=config.learning_rate)

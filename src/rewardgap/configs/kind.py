@@ -1,21 +1,35 @@
 """Settings of a kind of reward model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rewardgap.configs.bounds import positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class KindConfig:
-    """Settings that some kinds of reward model read."""
+class RewardConfig:
+    """Settings that decide what the rewards of a kind are."""
 
     beta: float | None = None
     """factor of an implicit reward; by default 0.01, or 1 without a reference"""
-    likelihood_weight: float = 0.0
-    """λ of a generative model's loss: weight of −ln π(chosen | prompt)"""
     verification_prompt: str | None = None
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
 
     def __post_init__(self) -> None:
         """Refuse a factor that would turn rewards around or into nothing."""
         positive(self, "beta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindConfig(RewardConfig):
+    """All settings of a kind: those of its rewards, and those of its loss."""
+
+    likelihood_weight: float = 0.0
+    """λ of a generative model's loss: weight of −ln π(chosen | prompt)"""
+
+    @classmethod
+    def of(cls, config: object) -> "KindConfig":
+        """Return the settings of a kind that a command's configuration holds."""
+        names = (field.name for field in fields(KindConfig))
+        return KindConfig(
+            **{name: getattr(config, name) for name in names if hasattr(config, name)}
+        )

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from rewardgap.configs.compute import ComputeConfig
-from rewardgap.configs.kind import KindConfig
+from rewardgap.configs.kind import RewardConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(KindConfig, ComputeConfig):
+class ScoreConfig(RewardConfig, ComputeConfig):
     """Write the rewards that a run, or a model trained elsewhere, gives to a data set."""
 
     model: str

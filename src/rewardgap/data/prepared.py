@@ -173,7 +173,7 @@ def _data(spec: str | Sequence[str], identical: Identical) -> Data:
 
 def _encoding(encode: Callable[..., Any], model: Encoder, max_length: int | None) -> str:
     """A name for how a model writes records, which models of other β and seed share."""
-    options = replace(model.options, beta=None, seed=0)
+    options = replace(model.options, beta=None)
     how = (encode.__module__, encode.__qualname__, options)
     return cache_key(*how, model.template.fingerprint, max_length)
 

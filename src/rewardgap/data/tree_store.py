@@ -146,7 +146,7 @@ def write_trees(path: Path, trees: Iterable[Tree]) -> None:
                 if measure > largest[i]:
                     extremes[i] = writer.rows
             largest = tuple(map(max, largest, measures))
-            writer.add(flatten(tree), tree.size, tree.chosen * tree.rejected)
+            writer.add(flatten(tree), tree.size, tree.pair_count)
         writer.description = {
             "records": records,
             "truncated": truncated,

@@ -64,6 +64,11 @@ class Tree:
                 yield chosen, rejected
 
     @property
+    def pair_count(self) -> int:
+        """Number of (chosen, rejected) pairs."""
+        return self.chosen * self.rejected
+
+    @property
     def has_identical_pair(self) -> bool:
         """Whether some chosen response has the same tokens as a rejected one."""
         leaves = self.leaves

@@ -111,9 +111,9 @@ class Head(LastLayer):
 
     def reward_terms(self, leaves: ResponseStates) -> Terms:
         """The last token of each leaf."""
-        weights = torch.zeros_like(leaves.pack.here, dtype=torch.float32)
-        weights[leaves.ends] = 1.0
-        return _terms(leaves, leaves.after, leaves.pack.response_tokens, weights)
+        weights = torch.zeros_like(leaves.pack.response_positions, dtype=torch.float32)
+        weights[leaves.last_tokens] = 1.0
+        return _terms(leaves, leaves.states, leaves.pack.response_tokens, weights)
 
     def gradients(self, terms: Terms) -> TokenGradients:
         """Hidden states with residual 1, so that every coefficient is 1."""
@@ -128,9 +128,9 @@ class MeanHead(Head):
 
     def reward_terms(self, leaves: ResponseStates) -> Terms:
         """Every token with weight 1/T."""
-        lengths = leaves.pack.leaf_lengths
+        lengths = leaves.pack.response_lengths
         weights = (1.0 / lengths).repeat_interleave(lengths)
-        return _terms(leaves, leaves.after, leaves.pack.response_tokens, weights)
+        return _terms(leaves, leaves.states, leaves.pack.response_tokens, weights)
 
 
 class Unembedding(LastLayer):
@@ -146,7 +146,7 @@ class Unembedding(LastLayer):
         """Every token with weight β; the reference is constant and has no part."""
         tokens = leaves.pack.response_tokens
         weights = torch.full_like(tokens, self.model.beta, dtype=torch.float32)
-        return _terms(leaves, leaves.before, tokens, weights)
+        return _terms(leaves, leaves.predicting_states, tokens, weights)
 
     def gradients(self, terms: Terms) -> TokenGradients:
         """Residuals over the vocabulary; a soft cap or a scale of the logits changes them."""
@@ -168,12 +168,12 @@ class Verdict(Unembedding):
 
     def reward_terms(self, leaves: ResponseStates) -> Terms:
         """Yes at the end of each verification prompt, with weight π(Yes)."""
-        answers = torch.full_like(leaves.pack.leaf_lengths, self.verifier.yes)
+        answers = torch.full_like(leaves.pack.response_lengths, self.verifier.yes)
         return self._terms(leaves, answers, self.verifier.rewards(leaves))
 
     def loss_terms(self, leaves: ResponseStates) -> Terms:
         """Yes for chosen and No for rejected responses; plain text its own tokens (λ)."""
-        answers = torch.full_like(leaves.pack.leaf_lengths, self.verifier.yes)
+        answers = torch.full_like(leaves.pack.response_lengths, self.verifier.yes)
         answers[leaves.pack.rejected] = self.verifier.no
         return self._terms(leaves, answers, torch.ones_like(answers, dtype=torch.float32))
 
@@ -185,17 +185,17 @@ class Verdict(Unembedding):
         weight = self.verifier.options.likelihood_weight
         if not weight:
             return pulls
-        plain = pack.chosen + pack.responses[pack.chosen]
+        plain = pack.chosen + pack.responses_in_record[pack.chosen]
         return (*pulls, Pull("chosen as plain text", plain, weight * ones))
 
     def _terms(self, leaves: ResponseStates, answers: Tensor, weights: Tensor) -> Terms:
         """(L,) answers with (L,) weights to verification prompts; plain text with weight 1."""
         pack = leaves.pack
-        ends = leaves.ends[pack.rewarded]
-        states, targets = leaves.before.clone(), pack.response_tokens.clone()
-        states[ends] = leaves.after[ends]
+        ends = leaves.last_tokens[pack.rewarded]
+        states, targets = leaves.predicting_states.clone(), pack.response_tokens.clone()
+        states[ends] = leaves.states[ends]
         targets[ends] = answers[pack.rewarded]
-        factors = (~pack.rewarded).float().repeat_interleave(pack.leaf_lengths)
+        factors = (~pack.rewarded).float().repeat_interleave(pack.response_lengths)
         factors[ends] = weights[pack.rewarded]
         return _terms(leaves, states, targets, factors)
 
@@ -228,7 +228,7 @@ def _(model: Generative) -> LastLayer:
 
 def _terms(leaves: ResponseStates, states: Tensor, targets: Tensor, weights: Tensor) -> Terms:
     """Terms from one state, target and weight a response token, where the weight is not zero."""
-    lengths = leaves.pack.leaf_lengths
+    lengths = leaves.pack.response_lengths
     owners = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
     rows = weights.nonzero().squeeze(1)
     return Terms(states[rows], targets[rows], weights[rows], rows, owners[rows])

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rewardgap.data.bag_of_words import BagOfWords, response_text
+from rewardgap.data.records import Record, prompt_id, responses_id
+from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_file
 
@@ -80,6 +83,35 @@ class ScoreRow:
     def scores(self) -> RecordRewards:
         """Rewards of the chosen and of the rejected responses."""
         return self.scores_chosen, self.scores_rejected
+
+
+def score_row(
+    record: Record, tree: Tree, rewards: Sequence[float], baseline: BagOfWords | None
+) -> ScoreRow:
+    """Return the score row of a record.
+
+    Args:
+        record: The record.
+        tree: The record as a kind writes it, of which the lengths are taken.
+        rewards: Rewards of its responses, chosen ones first.
+        baseline: A bag of words that scores the same responses, if there is one.
+    """
+    chosen = tree.chosen
+    baselines = {}
+    if baseline is not None:
+        words = [baseline.score(response_text(response)) for response in record.responses]
+        baselines["bag_of_words"] = (tuple(words[:chosen]), tuple(words[chosen:]))
+    return ScoreRow(
+        id=record.id,
+        scores_chosen=tuple(rewards[:chosen]),
+        scores_rejected=tuple(rewards[chosen:]),
+        tokens_chosen=tree.lengths[:chosen],
+        tokens_rejected=tree.lengths[chosen:],
+        truncated=tree.truncated,
+        baselines=baselines,
+        prompt=prompt_id(record.prompt),
+        responses=responses_id(record),
+    )
 
 
 def _check_side(row: ScoreRow, side: str, scores: Rewards, tokens: tuple[int, ...]) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData
 from rewardgap.models.added_tokens import weightless
 from rewardgap.models.devices import choose_device, tokens_at_once
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.kinds.trained import TrainedRewardModel
 
 # Float32 weights and gradients, and Adam's two moments of the gradients.
@@ -64,7 +65,7 @@ def estimate(
     Raises:
         UserError: the data or the model does not allow the run.
     """
-    options = KindOptions(config.beta, config.likelihood_weight, config.verification_prompt)
+    options = KindConfig.of(config)
     model = weightless(config.kind, folder, template, options)
     training = shared.training_trees(model, config)
     scored = 0

@@ -92,7 +92,7 @@ def ches(config: ChesConfig) -> list[Ches]:
 
 def _by_tree(leaves: ResponseStates, trees: Sequence[Tree]) -> list[list[Ches]]:
     """The scores of all pairs of every tree of a pack."""
-    responses = leaves.split(leaves.before)
+    responses = leaves.split(leaves.predicting_states)
     scores, first = [], 0
     for tree in trees:
         some = responses[first : first + len(tree.leaves)]

@@ -106,9 +106,8 @@ def _measure(
     """Contributions of the training pairs, under the model that training began with."""
     where = config.reference or card.initial_model  # looked at already, see `_obstacle`
     folder = check_initial_model(replace(card, initial_model=where, initial_fingerprint=None))
-    options = replace(card.options, seed=run.get("seed", 0))
     model = find_kind(card.kind).initialise(
-        folder, ChatTemplate.load(folder), options, torch.float32
+        folder, ChatTemplate.load(folder), card.options, torch.float32, run.get("seed", 0)
     )
     model.to(choose_device(config.device)).eval()
     layer = last_layer(model)

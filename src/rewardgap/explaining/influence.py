@@ -145,7 +145,7 @@ def read(model: RewardModel, trees: Sequence[Tree]) -> tuple[ResponseStates, Ten
     batch = pack(trees).to(model.device)
     leaves = model.read(batch)
     if model.needs_reference:
-        return leaves, torch.zeros(len(batch.leaf_lengths), device=model.device)
+        return leaves, torch.zeros(len(batch.response_lengths), device=model.device)
     return leaves, model.rewards(leaves)
 
 
@@ -155,7 +155,7 @@ def _sums(layer: LastLayer, terms: Terms, leaves: int) -> GradientSums:
 
 def _leaf_kernel(probe: Probe, leaves: ResponseStates) -> Tensor:
     """(M, L) inner products of the probe's gradients and those of all leaves of a pack."""
-    count = len(leaves.pack.leaf_lengths)
+    count = len(leaves.pack.response_lengths)
     kernel = torch.zeros(probe.sums.count, count, device=probe.model.device)
     rows = max(1, CHUNK_VALUES // probe.sums.tokens.residuals.shape[1])
     for block in probe.layer.loss_terms(leaves).split(rows):

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from rewardgap.configs.forecasting import ExplainConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.models.saved import SavedRewardModel, check_initial_model, find_saved, read_card
 from rewardgap.scoring.scorer import Scorer, load, open_reference
 
@@ -49,7 +49,7 @@ def open_subject(config: ExplainConfig) -> Subject:
 
 
 def _trained(config: ExplainConfig, settings: Mapping[str, Any]) -> Subject:
-    options = KindOptions(config.beta, config.likelihood_weight, config.verification_prompt)
+    options = KindConfig.of(config)
     scorer = load(
         config.model,
         kind=config.kind,
@@ -72,18 +72,20 @@ def _forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Subject:
         )
     kind = config.kind or kinds[0]
     beta, question = settings["beta"], settings["verification_prompt"]
-    options = KindOptions(beta, verification_prompt=question, seed=settings["seed"])
+    options = KindConfig(beta=beta, verification_prompt=question)
     card = SavedRewardModel(kind, options, config.reference or settings["model"])
     folder = check_initial_model(card)
     card = SavedRewardModel(kind, options, str(folder), fingerprint(folder), settings["max_length"])
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    model = find_kind(kind).initialise(folder, ChatTemplate.load(folder), options, torch.float32)
+    model = find_kind(kind).initialise(
+        folder, ChatTemplate.load(folder), options, torch.float32, settings["seed"]
+    )
     scorer = Scorer(
         model=model.to(device).eval(),
         reference=open_reference(model, card, dtype, device, config.token_budget, config.cache),
         max_length=config.max_length or card.max_length,
         token_budget=config.token_budget,
-        products=dtype,
+        compute_dtype=dtype,
     )
     return Subject(scorer, card, settings)

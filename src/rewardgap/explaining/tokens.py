@@ -25,7 +25,7 @@ def reward_tokens(scorer: Scorer, record: Record) -> RecordReward:
     (tree,) = trees = model.encode([record], scorer.max_length)
     model.check_readable(trees)
     reference = scorer.reference.compute(trees)[0] if scorer.reference else None
-    with torch.no_grad(), autocast(model.device, torch.float32, scorer.products):
+    with torch.no_grad(), autocast(model.device, torch.float32, scorer.compute_dtype):
         rewards = [values.double().tolist() for values in model.prefix_rewards(tree, reference)]
     responses = tuple(
         ResponseReward(label, leaf_texts(model.template, tree, leaf)[: len(values)], tuple(values))

@@ -119,7 +119,7 @@ def _direction(
     """The float32 gradient, in all of the model's parameters, of a weighted sum of margins."""
     parameters = list(readout.model.model.parameters())
     total = [torch.zeros_like(each, dtype=torch.float32) for each in parameters]
-    by_tree = rows.float().split([tree.chosen * tree.rejected for tree in trees])
+    by_tree = rows.float().split([tree.pair_count for tree in trees])
     for group, batch in _packs(reader, trees, "reading the drift's direction"):
         weights = torch.cat([by_tree[i] for i in group]).to(reader.device)
         with torch.enable_grad():
@@ -167,7 +167,11 @@ def _doubled(
     for weights in sides:
         with line.at(weights):
             leaves = readout.model.read(batch)
-            both.append(leaves.before.split(max(1, CHUNK_VALUES // vocabulary.layer.out_features)))
+            both.append(
+                leaves.predicting_states.split(
+                    max(1, CHUNK_VALUES // vocabulary.layer.out_features)
+                )
+            )
     found = []
     for states in zip(*both, strict=True):
         logits = []
@@ -192,7 +196,7 @@ def _at_places(logits: Tensor, change: Tensor) -> Tensor:
 def _after_the_first(values: Tensor, leaves: ResponseStates) -> Tensor:
     """(L,) sums of (R,) values over all places of each leaf but its first."""
     counted = values.clone()
-    counted[leaves.ends + 1 - leaves.pack.leaf_lengths] = 0
+    counted[leaves.last_tokens + 1 - leaves.pack.response_lengths] = 0
     return leaves.total(counted)
 
 

@@ -27,6 +27,7 @@ import yaml
 from torch import nn
 
 from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.bag_of_words import BagOfWords, response_text
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData
@@ -48,7 +49,6 @@ from rewardgap.io.files import write_text
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import load_model
 
@@ -167,18 +167,16 @@ def _open(
     """Every kind's read-out of one language model, how data are read, and what is cached."""
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    options = KindOptions(
-        beta=config.beta, verification_prompt=config.verification_prompt, seed=config.seed
-    )
+    options = KindConfig.of(config)
     model = load_model(folder, template, dtype=dtype).eval()
     nn.Module.to(model, device)
     readouts = {}
     for kind in config.kinds:
         cls = find_kind(kind)
         assert issubclass(cls, TrainedRewardModel)
-        untrained = cls(cls.adapt(model, options), template, options)
+        untrained = cls(cls.adapt(model, config.seed), template, options)
         readouts[kind] = find_readout(kind)(untrained, config.exact)
-    identity = f"{fingerprint(folder)} {dtype} {options} {config.exact}"
+    identity = f"{fingerprint(folder)} {dtype} {options} {config.seed} {config.exact}"
     cache = Cache(cache_folder(config.cache), identity)
     return readouts, Reader(device, config.token_budget), cache
 

@@ -65,7 +65,7 @@ class Gradients(Pass):
                 sums.totals = targets
                 readout.fluctuations(leaves, probed).sum().backward()
         with torch.no_grad():
-            leaves = ResponseStates(leaves.states.detach(), batch)
+            leaves = ResponseStates(leaves.hidden.detach(), batch)
             scores = readout.last_layer(leaves, self.keepers[readout.head], values, targets)
         return {kind: Features(values, scores, probes)}
 

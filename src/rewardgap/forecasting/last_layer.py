@@ -43,14 +43,14 @@ class LastLayer(Pass):
     def read(self, batch: Pack, probed: Sequence[int]) -> dict[str, Features]:
         """Every kind's features of the leaves of a pack, from one forward pass."""
         with torch.no_grad():
-            leaves = self.model.read_at(batch, self._looks_at(batch))
+            leaves = self.model.read(batch, self._looks_at(batch))
             return {
                 kind: self._features(each, leaves, probed) for kind, each in self.readouts.items()
             }
 
     def _looks_at(self, batch: Pack) -> Tensor | None:
         """Places that one kind or another looks at, each once."""
-        found = [readout.looks_at(batch) for readout in self.readouts.values()]
+        found = [readout.positions(batch) for readout in self.readouts.values()]
         some = [places for places in found if places is not None]
         return torch.cat(some).unique() if len(some) == len(found) else None
 
@@ -60,7 +60,9 @@ class LastLayer(Pass):
         if readout.is_narrow:
             values = readout.narrow(leaves)
             return Features(values, readout.scores(leaves), values[:0])
-        values = leaves.states.new_zeros(len(leaves.ends), self.sketch.size, dtype=torch.float32)
+        values = leaves.hidden.new_zeros(
+            len(leaves.last_tokens), self.sketch.size, dtype=torch.float32
+        )
         probes = values.new_zeros(readout.drifts * len(probed), self.sketch.size)
         targets = dict(zip(probed, probes, strict=False))
         return Features(values, readout.last_layer(leaves, self.keeper, values, targets), probes)

@@ -85,7 +85,7 @@ class Amount:
     @classmethod
     def of(cls, trees: Sequence[Tree]) -> "Amount":
         """How much some trees are."""
-        pairs = sum(tree.chosen * tree.rejected for tree in trees)
+        pairs = sum(tree.pair_count for tree in trees)
         return cls(pairs, sum(tree.chosen + tree.rejected for tree in trees))
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.files import remove_unfinished, whole_folder
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import fit_embeddings, load_model, quiet
 
@@ -39,9 +40,7 @@ def extend_model(folder: Path, tokens: tuple[str, ...], extended: Path) -> None:
         template.tokenizer.save_pretrained(unfinished)
 
 
-def weightless(
-    kind: str, folder: Path, template: ChatTemplate, options: KindOptions
-) -> RewardModel:
+def weightless(kind: str, folder: Path, template: ChatTemplate, options: KindConfig) -> RewardModel:
     """A reward model as it will be trained, with shapes and no weights.
 
     Raises:
@@ -54,6 +53,6 @@ def weightless(
         with torch.device("meta"), quiet():
             config = AutoConfig.from_pretrained(folder)
             model = AutoModelForCausalLM.from_config(config)
-            return found(found.adapt(model, options), template, options)
+            return found(found.adapt(model, seed=0), template, options)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder / 'config.json'}: {first_line(error)}") from error

@@ -48,9 +48,11 @@ def tokens_at_once(token_budget: int | None, device: torch.device) -> int:
     return token_budget or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
 
 
-def autocast(device: torch.device, weights: torch.dtype, products: torch.dtype) -> torch.autocast:
-    """A context in which weights of one precision are multiplied in another."""
-    return torch.autocast(device.type, dtype=products, enabled=weights != products)
+def autocast(
+    device: torch.device, weights: torch.dtype, compute_dtype: torch.dtype
+) -> torch.autocast:
+    """Autocast to `compute_dtype`, unless the weights have it already."""
+    return torch.autocast(device.type, dtype=compute_dtype, enabled=weights != compute_dtype)
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

@@ -1,23 +1,31 @@
 """Packs: many trees side by side in one unpadded row.
 
-A reward cannot depend on its batch mates, as no token attends to another tree.
+No token attends to another tree, so a reward cannot depend on its batch mates. The letters of all
+shapes in this package: N tokens of a pack, L responses, R response tokens, P pairs, D hidden size,
+V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import accumulate, chain
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from rewardgap.data.trees import Tokens, Tree
+from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.io.progress import progress
 from rewardgap.models.devices import tokens_at_once
+
+Result = TypeVar("Result")
+References = Sequence[np.ndarray]
+"""For each tree the reference log-probabilities (float32) of its response tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the nodes of a pack lie: their lengths in order, and each one's ancestors."""
+    """The nodes of a pack: their lengths in order, and the indices of each one's ancestors."""
 
     lengths: tuple[int, ...]
     ancestors: tuple[tuple[int, ...], ...]
@@ -25,20 +33,26 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Many trees in one row of N tokens, with the indices that read-outs need.
+    """Many trees in one row of N tokens, with the indices that rewards need.
+
+    Two trees of a prompt and two responses lie like this::
+
+        node      prompt  y⁺  y⁻  prompt  y⁺  y⁻
+        position  0 1 2   3 4 3   0 1     2   2 3
 
     Attributes:
         tokens: (N,) token ids, node after node.
-        positions: (N,) position ids; every node goes on counting where its parent ended.
-        layout: the nodes, for the attention.
-        response_tokens: (R,) ids of all leaves' tokens, leaf after leaf.
-        here: (R,) where each of them stands in the row.
-        before: (R,) where the token that predicts it stands (the parent's last for a leaf's first).
-        leaf_lengths: (L,) number of tokens of each leaf.
-        responses: (L,) number of responses of the leaf's record.
-        rewarded: (L,) whether the leaf is a response (and not only part of a loss).
-        chosen: (P,) leaf index of each pair's chosen response.
-        rejected: (P,) leaf index of each pair's rejected response.
+        positions: (N,) position ids; a node continues counting where its parent ended.
+        layout: The nodes, for the attention.
+        response_tokens: (R,) ids of the tokens of all responses, one response after the other.
+        response_positions: (R,) index of each response token in the row.
+        predicting_positions: (R,) index of the token that predicts it (for a response's first
+            token the last token of its parent).
+        response_lengths: (L,) number of tokens of each response.
+        responses_in_record: (L,) number of responses of the record that a response belongs to.
+        rewarded: (L,) False for branches that are only part of a loss.
+        chosen: (P,) index, among the L responses, of each pair's chosen response.
+        rejected: (P,) index of its rejected response.
         reference: (R,) the reference model's log-probability of each response token, or None.
     """
 
@@ -46,24 +60,24 @@ class Pack:
     positions: torch.Tensor
     layout: Layout
     response_tokens: torch.Tensor
-    here: torch.Tensor
-    before: torch.Tensor
-    leaf_lengths: torch.Tensor
-    responses: torch.Tensor
+    response_positions: torch.Tensor
+    predicting_positions: torch.Tensor
+    response_lengths: torch.Tensor
+    responses_in_record: torch.Tensor
     rewarded: torch.Tensor
     chosen: torch.Tensor
     rejected: torch.Tensor
     reference: torch.Tensor | None = None
 
     @property
-    def ends(self) -> torch.Tensor:
-        """(L,) where the last token of each leaf stands in the row."""
-        return self.here[self.leaf_lengths.cumsum(0) - 1]
+    def last_positions(self) -> torch.Tensor:
+        """(L,) index of each response's last token in the row."""
+        return self.response_positions[self.response_lengths.cumsum(0) - 1]
 
     def to(self, device: torch.device) -> "Pack":
-        """The same pack with every tensor on `device`.
+        """Return the pack with every tensor on `device`.
 
-        Nothing waits for a copy to a GPU: the next pack is made while it computes.
+        Copies to a GPU are asynchronous: the next pack is made while the GPU computes.
         """
         moved: dict[str, Any] = {
             name: (value.pin_memory() if device.type == "cuda" else value).to(
@@ -75,79 +89,107 @@ class Pack:
         return replace(self, **moved)
 
 
-def pack(trees: Sequence[Tree], references: Sequence[np.ndarray] | None = None) -> Pack:
+def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
     """Lay trees side by side in one row.
 
     Args:
-        trees: at least one tree.
-        references: for each tree the reference log-probabilities of its leaves' tokens, leaf after
-            leaf (float32), or None where the kind needs none.
+        trees: At least one tree.
+        references: Their reference log-probabilities, where the kind needs them.
     """
-    nodes: list[Tokens] = []
-    ancestors: list[tuple[int, ...]] = []
-    starts: list[int] = []
-    positions: list[int] = []
-    leaves: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    for tree in trees:
-        first_node, first_leaf = len(nodes), len(leaves)
-        depth: list[int] = []
-        for node, parent in zip(tree.nodes, tree.parents, strict=True):
-            begin = depth[parent] + len(tree.nodes[parent]) if parent >= 0 else 0
-            depth.append(begin)
-            starts.append(starts[-1] + len(nodes[-1]) if starts else 0)
-            path = tree.path(len(depth) - 1)[:-1]
-            ancestors.append(tuple(first_node + above for above in path))
-            positions.extend(range(begin, begin + len(node)))
-            nodes.append(node)
-        leaves.extend(first_node + leaf for leaf in tree.leaves)
-        pairs.extend((first_leaf + i, first_leaf + j) for i, j in tree.pairs)
-    counts = [tree.chosen + tree.rejected for tree in trees for _ in tree.leaves]
-    rewarded = [i < t.chosen + t.rejected for t in trees for i in range(len(t.leaves))]
-    here = [np.arange(starts[leaf], starts[leaf] + len(nodes[leaf])) for leaf in leaves]
-    before = [
-        np.concatenate(([_last(starts, nodes, ancestors[leaf])], index[:-1]))
-        for leaf, index in zip(leaves, here, strict=True)
+    leaves = [tree.leaves for tree in trees]
+    first_nodes = [0, *accumulate(len(tree.nodes) for tree in trees)]
+    first_tokens = [0, *accumulate(tree.size for tree in trees)]
+    first_leaves = [0, *accumulate(map(len, leaves))]
+    placed = [
+        _place(tree, nodes, first_node, first_token)
+        for tree, nodes, first_node, first_token in zip(
+            trees, leaves, first_nodes, first_tokens, strict=False
+        )
     ]
-    tokens = torch.tensor([token for node in nodes for token in node])
-    index = torch.from_numpy(np.concatenate(here))
+    tokens = torch.tensor([token for tree in trees for node in tree.nodes for token in node])
+    response_positions = torch.from_numpy(np.concatenate([i for p in placed for i in p.responses]))
+    pairs = [
+        (first + i, first + j)
+        for tree, first in zip(trees, first_leaves, strict=False)
+        for i, j in tree.pairs
+    ]
     chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
+    counts = [tree.chosen + tree.rejected for tree in trees]
     return Pack(
         tokens=tokens,
-        positions=torch.tensor(positions),
-        layout=Layout(tuple(map(len, nodes)), tuple(ancestors)),
-        response_tokens=tokens[index],
-        here=index,
-        before=torch.from_numpy(np.concatenate(before)),
-        leaf_lengths=torch.tensor([len(nodes[leaf]) for leaf in leaves]),
-        responses=torch.tensor(counts),
-        rewarded=torch.tensor(rewarded),
+        positions=torch.tensor(list(chain.from_iterable(p.positions for p in placed))),
+        layout=Layout(
+            tuple(len(node) for tree in trees for node in tree.nodes),
+            tuple(above for p in placed for above in p.ancestors),
+        ),
+        response_tokens=tokens[response_positions],
+        response_positions=response_positions,
+        predicting_positions=torch.from_numpy(
+            np.concatenate([i for p in placed for i in p.predicting])
+        ),
+        response_lengths=torch.tensor([len(i) for p in placed for i in p.responses]),
+        responses_in_record=torch.tensor(
+            [count for count, nodes in zip(counts, leaves, strict=True) for _ in nodes]
+        ),
+        rewarded=torch.tensor(
+            [
+                i < count
+                for count, nodes in zip(counts, leaves, strict=True)
+                for i in range(len(nodes))
+            ]
+        ),
         chosen=chosen,
         rejected=rejected,
         reference=None if references is None else torch.from_numpy(np.concatenate(references)),
     )
 
 
-def _last(starts: list[int], nodes: list[Tokens], ancestors: tuple[int, ...]) -> int:
-    """Index in the row of the last token of the nearest ancestor."""
-    return starts[ancestors[-1]] + len(nodes[ancestors[-1]]) - 1
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """One tree in the row: position ids, ancestors of its nodes, and indices of its responses."""
+
+    positions: list[int]
+    ancestors: list[tuple[int, ...]]
+    responses: list[np.ndarray]
+    predicting: list[np.ndarray]
+
+
+def _place(tree: Tree, leaves: Sequence[int], first_node: int, first_token: int) -> _Placed:
+    """Place a tree whose first node and first token have these indices in the pack."""
+    starts = list(accumulate(map(len, tree.nodes), initial=first_token))
+    depths: list[int] = []
+    positions: list[int] = []
+    ancestors: list[tuple[int, ...]] = []
+    for node, parent in zip(tree.nodes, tree.parents, strict=True):
+        depth = depths[parent] + len(tree.nodes[parent]) if parent >= 0 else 0
+        above = (*ancestors[parent], first_node + parent) if parent >= 0 else ()
+        depths.append(depth)
+        ancestors.append(above)
+        positions.extend(range(depth, depth + len(node)))
+    responses = [np.arange(starts[leaf], starts[leaf] + len(tree.nodes[leaf])) for leaf in leaves]
+    lasts = [starts[tree.parents[leaf] + 1] - 1 for leaf in leaves]
+    predicting = [
+        np.concatenate(([last], indices[:-1]))
+        for last, indices in zip(lasts, responses, strict=True)
+    ]
+    return _Placed(positions, ancestors, responses, predicting)
 
 
 def micro_batches(
     trees: Sequence[Tree], token_budget: int | None, device: torch.device
 ) -> list[list[int]]:
-    """Indices of `trees` in groups of at most `token_budget` tokens, longest trees first.
+    """Return indices of `trees` in groups of at most `token_budget` tokens, longest trees first.
 
     Args:
-        trees: what is computed.
-        token_budget: None for as many as suit the device; a larger tree then goes alone.
-        device: where it is computed.
+        trees: What is computed.
+        token_budget: None for as many tokens as suit the device; a larger tree then goes alone.
+        device: Where it is computed.
 
     Raises:
-        UserError: a single tree is larger than the budget.
+        UserError: A single tree is larger than the budget.
     """
     order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
-    room_of_all = tokens_at_once(token_budget, device)
+    capacity = tokens_at_once(token_budget, device)
     if token_budget and order and trees[order[0]].size > token_budget:
         tree = trees[order[0]]
         raise UserError(
@@ -159,7 +201,58 @@ def micro_batches(
     for i in order:
         if not groups or trees[i].size > room:
             groups.append([])
-            room = room_of_all
+            room = capacity
         groups[-1].append(i)
         room -= trees[i].size
     return groups
+
+
+def packs(
+    trees: Sequence[Tree],
+    token_budget: int | None,
+    device: torch.device,
+    label: str,
+    references: References | None = None,
+) -> Iterator[tuple[list[int], Pack]]:
+    """Yield trees pack by pack: the indices of the trees, and their pack on `device`.
+
+    Args:
+        trees: What is computed, in any order of packs.
+        token_budget: As `micro_batches` takes it.
+        device: Where it is computed.
+        label: What the progress bar says.
+        references: Reference log-probabilities of all trees, where the kind needs them.
+
+    Raises:
+        UserError: A single tree is larger than the budget.
+    """
+    for group in progress(micro_batches(trees, token_budget, device), label):
+        needed = None if references is None else [references[i] for i in group]
+        yield group, pack([trees[i] for i in group], needed).to(device)
+
+
+def map_trees(
+    trees: Sequence[Tree],
+    compute: Callable[[Pack, Sequence[Tree]], Iterable[Result]],
+    token_budget: int | None,
+    device: torch.device,
+    label: str,
+    references: References | None = None,
+) -> list[Result]:
+    """Compute something of every tree, pack by pack, and return it in the order of the trees.
+
+    Args:
+        trees: What is computed.
+        compute: Takes a pack and its trees, and returns one result for each of the trees.
+        token_budget: As `micro_batches` takes it; results do not depend on it.
+        device: Where it is computed.
+        label: What the progress bar says.
+        references: Reference log-probabilities of all trees, where the kind needs them.
+
+    Raises:
+        UserError: A single tree is larger than the budget.
+    """
+    results: dict[int, Result] = {}
+    for group, batch in packs(trees, token_budget, device, label, references):
+        results |= zip(group, compute(batch, [trees[i] for i in group]), strict=True)
+    return [results[i] for i in range(len(trees))]

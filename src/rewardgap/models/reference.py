@@ -20,7 +20,7 @@ from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.language_model import Vocabulary, check_readable, hidden_states, load_model
-from rewardgap.models.packing import micro_batches, pack
+from rewardgap.models.packing import Pack, map_trees
 
 CHUNK = 4096
 """trees whose log-probabilities are in memory together"""
@@ -40,7 +40,7 @@ class Reference:
         device: where the forward passes are computed.
         token_budget: tokens computed at once; None for as many as suit the device.
         cache: the folder of cached log-probabilities.
-        products: precision of the matrix products, where it is another than the weights'.
+        compute_dtype: precision of the matrix products, where it is another than the weights'.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Reference:
         device: torch.device,
         token_budget: int | None,
         cache: Path,
-        products: torch.dtype | None = None,
+        compute_dtype: torch.dtype | None = None,
     ):
         self.folder = folder
         self.template = template
         self.dtype = dtype
-        self.products = products or dtype
+        self.compute_dtype = compute_dtype or dtype
         self.device = device
         self.token_budget = token_budget
         self.cache = cache / "reference"
@@ -86,16 +86,16 @@ class Reference:
         model = self._model
         check_readable(model, trees)
         vocabulary = Vocabulary(model)
-        values: dict[int, np.ndarray] = {}
-        groups = micro_batches(trees, self.token_budget, self.device)
-        for group in progress(groups, "reference log-probabilities"):
-            batch = pack([trees[i] for i in group]).to(self.device)
-            with torch.no_grad(), autocast(self.device, self.dtype, self.products):
-                leaves = ResponseStates(hidden_states(model, batch), batch)
-                log_probs = vocabulary.log_probs(leaves.before, batch.response_tokens)
-            ends = np.cumsum([sum(len(trees[i].nodes[n]) for n in trees[i].leaves) for i in group])
-            values |= zip(group, np.split(log_probs.cpu().numpy(), ends[:-1]), strict=True)
-        return [values[i] for i in range(len(trees))]
+
+        def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
+            with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype):
+                states = ResponseStates(hidden_states(model, batch), batch)
+                values = vocabulary.log_probs(states.predicting_states, batch.response_tokens)
+            ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
+            return np.split(values.cpu().numpy(), ends[:-1])
+
+        label = "reference log-probabilities"
+        return map_trees(trees, log_probs, self.token_budget, self.device, label)
 
     def release(self) -> None:
         """Free the model's memory; it is loaded again if it is asked for again."""
@@ -115,7 +115,7 @@ class Reference:
         return model
 
     def _key(self, trees: Sequence[Tree]) -> str:
-        return cache_key(self.fingerprint, self.dtype, self.products, content_of(trees))
+        return cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
 
 
 def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:

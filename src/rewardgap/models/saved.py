@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.files import whole_folder, write_text
 from rewardgap.io.run_folder import Run
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class SavedRewardModel:
     """
 
     kind: str
-    options: KindOptions
+    options: KindConfig
     initial_model: str | None = None
     initial_fingerprint: str | None = None
     max_length: int | None = None
@@ -65,7 +66,7 @@ class SavedRewardModel:
         """
         try:
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            options = KindOptions(
+            options = KindConfig(
                 beta=fields["beta"],
                 likelihood_weight=fields["likelihood_weight"],
                 verification_prompt=fields["verification_prompt"],
@@ -105,7 +106,7 @@ def find_saved(model: str) -> Path:
     return locate_model(model)
 
 
-def read_card(folder: Path, kind: str | None, options: KindOptions) -> SavedRewardModel:
+def read_card(folder: Path, kind: str | None, options: KindConfig) -> SavedRewardModel:
     """The card beside a model, or one for a model trained elsewhere; given options win.
 
     Raises:
@@ -116,9 +117,9 @@ def read_card(folder: Path, kind: str | None, options: KindOptions) -> SavedRewa
     card = SavedRewardModel.read(folder / CARD)
     if kind not in (None, card.kind):
         raise UserError(f"{folder} holds a model of kind {card.kind}, not {kind}; leave out --kind")
-    merged = KindOptions(
+    merged = KindConfig(
         beta=card.options.beta if options.beta is None else options.beta,
-        likelihood_weight=card.options.likelihood_weight,
+        likelihood_weight=options.likelihood_weight or card.options.likelihood_weight,
         verification_prompt=options.verification_prompt or card.options.verification_prompt,
     )
     return replace(card, options=merged)

@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.scoring import ScoreConfig
-from rewardgap.data.bag_of_words import BagOfWords, response_text
+from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
-from rewardgap.data.records import Message, Record, prompt_id, responses_id
+from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
-from rewardgap.evaluation.scores import ScoreRow, write_scores
+from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.io.cache import cache_folder
-from rewardgap.io.progress import progress
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
-from rewardgap.models.packing import micro_batches, pack
+from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.packing import Pack, map_trees
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import (
     SavedRewardModel,
@@ -49,16 +49,14 @@ def score_trees(
         token_budget: tokens computed at once, None for as many as suit the device; the rewards do
             not depend on it.
     """
-    rewards: dict[int, list[float]] = {}
-    for group in progress(micro_batches(trees, token_budget, model.device), "scoring"):
-        needed = None if references is None else [references[i] for i in group]
-        batch = pack([trees[i] for i in group], needed).to(model.device)
+
+    def rewards(batch: Pack, trees: Sequence[Tree]) -> list[list[float]]:
         with torch.no_grad():
-            values = iter(model.rewards(model.read_for_rewards(batch)).tolist())
-        for i in group:
-            leaves = [next(values) for _ in trees[i].leaves]
-            rewards[i] = leaves[: trees[i].chosen + trees[i].rejected]
-    return [rewards[i] for i in range(len(trees))]
+            values = iter(model.rewards(model.read(batch, model.positions(batch))).tolist())
+        of_leaves = [[next(values) for _ in tree.leaves] for tree in trees]
+        return [leaves[: len(tree.lengths)] for leaves, tree in zip(of_leaves, trees, strict=True)]
+
+    return map_trees(trees, rewards, token_budget, model.device, "scoring", references)
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,15 @@ class Scorer:
         reference: the initial language model, where the kind needs it.
         max_length: truncate sequences to so many tokens; None leaves them whole.
         token_budget: tokens computed at once; None for as many as suit the device.
-        products: precision of matrix products. Weights stay float32: rounded to bfloat16, those of
-            a model and of its reference differ by more than training has moved them.
+        compute_dtype: precision of matrix products. Weights stay float32: rounded to bfloat16,
+            those of a model and its reference differ by more than training has moved them.
     """
 
     model: RewardModel
     reference: Reference | None
     max_length: int | None
     token_budget: int | None
-    products: torch.dtype = torch.float32
+    compute_dtype: torch.dtype = torch.float32
 
     def score(
         self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
@@ -104,19 +102,19 @@ class Scorer:
         return self._score_trees(trees, references)[0]
 
     def score_records(
-        self, records: Sequence[Record], blind: BagOfWords | None = None
+        self, records: Sequence[Record], baseline: BagOfWords | None = None
     ) -> list[ScoreRow]:
         """One score row a record, in order.
 
         Args:
             records: what to score.
-            blind: a bag-of-words baseline to score the same responses, if there is one.
+            baseline: a bag-of-words baseline to score the same responses, if there is one.
         """
         trees = self.model.encode(records, self.max_length)
-        return self.score_encoded(records, trees, blind)
+        return self.score_encoded(records, trees, baseline)
 
     def score_encoded(
-        self, records: Sequence[Record], trees: Sequence[Tree], blind: BagOfWords | None = None
+        self, records: Sequence[Record], trees: Sequence[Tree], baseline: BagOfWords | None = None
     ) -> list[ScoreRow]:
         """The same of records whose trees, as the model's `encode` writes them, are there."""
         self.model.check_readable(trees)
@@ -128,36 +126,15 @@ class Scorer:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
         rewards = self._score_trees(trees, references)
         return [
-            _score_row(record, tree, values, blind)
+            score_row(record, tree, values, baseline)
             for record, tree, values in zip(records, trees, rewards, strict=True)
         ]
 
     def _score_trees(
         self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None
     ) -> list[list[float]]:
-        with autocast(self.model.device, torch.float32, self.products):
+        with autocast(self.model.device, torch.float32, self.compute_dtype):
             return score_trees(self.model, trees, references, self.token_budget)
-
-
-def _score_row(
-    record: Record, tree: Tree, rewards: list[float], blind: BagOfWords | None
-) -> ScoreRow:
-    n = tree.chosen
-    baselines = {}
-    if blind is not None:
-        words = [blind.score(response_text(response)) for response in record.responses]
-        baselines["bag_of_words"] = (tuple(words[:n]), tuple(words[n:]))
-    return ScoreRow(
-        id=record.id,
-        scores_chosen=tuple(rewards[:n]),
-        scores_rejected=tuple(rewards[n:]),
-        tokens_chosen=tree.lengths[:n],
-        tokens_rejected=tree.lengths[n:],
-        truncated=tree.truncated,
-        baselines=baselines,
-        prompt=prompt_id(record.prompt),
-        responses=responses_id(record),
-    )
 
 
 def load(
@@ -165,7 +142,7 @@ def load(
     *,
     kind: str | None = None,
     reference: str | None = None,
-    options: KindOptions | None = None,
+    options: KindConfig | None = None,
     max_length: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -191,7 +168,7 @@ def load(
         UserError: the model, its kind or its reference cannot be found or read.
     """
     folder = find_saved(model)
-    card = read_card(folder, kind, options or KindOptions())
+    card = read_card(folder, kind, options or KindConfig())
     if reference is not None:
         card = replace(card, initial_model=reference, initial_fingerprint=None)
     where = choose_device(device)
@@ -202,14 +179,14 @@ def load(
         reference=open_reference(opened, card, precision, where, token_budget, cache),
         max_length=card.max_length if max_length is None else max_length,
         token_budget=token_budget,
-        products=precision,
+        compute_dtype=precision,
     )
 
 
 def open_reference(
     model: RewardModel,
     card: SavedRewardModel,
-    products: torch.dtype,
+    compute_dtype: torch.dtype,
     device: torch.device,
     token_budget: int | None,
     cache: str | None,
@@ -224,7 +201,13 @@ def open_reference(
     folder = check_initial_model(card)
     where = cache_folder(cache)
     return Reference(
-        folder, model.template, torch.float32, device, token_budget, where, products=products
+        folder,
+        model.template,
+        torch.float32,
+        device,
+        token_budget,
+        where,
+        compute_dtype=compute_dtype,
     )
 
 
@@ -238,12 +221,8 @@ def score(config: ScoreConfig) -> Path:
         UserError: the model or the data cannot be read, or the file cannot be written.
     """
     records = load_records(config.data, config.identical_pairs)
-    blind = _bag_of_words(config)
-    options = KindOptions(
-        beta=config.beta,
-        likelihood_weight=config.likelihood_weight,
-        verification_prompt=config.verification_prompt,
-    )
+    baseline = _bag_of_words(config)
+    options = KindConfig.of(config)
     scorer = load(
         config.model,
         kind=config.kind,
@@ -255,7 +234,7 @@ def score(config: ScoreConfig) -> Path:
         token_budget=config.token_budget,
         cache=config.cache,
     )
-    write_scores(config.out, scorer.score_records(records, blind))
+    write_scores(config.out, scorer.score_records(records, baseline))
     return Path(config.out)
 
 

@@ -180,7 +180,7 @@ def take_step(trainer: Trainer, data: Encoded) -> dict[str, float]:
     """
     began = time.perf_counter()
     accelerator, config = trainer.settings.accelerator, trainer.settings.config
-    pairs = sum(tree.chosen * tree.rejected for tree in data.trees)
+    pairs = sum(tree.pair_count for tree in data.trees)
     # A process without records still takes part in the exchange of gradients, with weight zero.
     mine = range(len(data.trees))[accelerator.process_index :: accelerator.num_processes]
     weight = accelerator.num_processes / pairs if mine else 0.0

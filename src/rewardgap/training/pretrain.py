@@ -273,4 +273,6 @@ def _log_probs(model: PreTrainedModel, trees: Sequence[Tree], dtype: torch.dtype
     batch = pack(trees).to(model.device)
     with autocast(model.device, torch.float32, dtype):
         states = hidden_states(model, batch)
-        return Vocabulary(model).log_probs(states[batch.before], batch.response_tokens)
+        return Vocabulary(model).log_probs(
+            states[batch.predicting_positions], batch.response_tokens
+        )

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData
@@ -26,7 +27,7 @@ from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import KindOptions, RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import SavedRewardModel, save_reward_model
@@ -93,11 +94,11 @@ def _train_and_save(
     settings: Settings, initial: Path, held_out: Sets, shared: PreparedData
 ) -> None:
     config = settings.config
-    options = KindOptions(
-        config.beta, config.likelihood_weight, config.verification_prompt, config.seed
-    )
+    options = KindConfig.of(config)
     template = ChatTemplate.load(initial)
-    model = find_kind(config.kind).initialise(initial, template, options, torch.float32)
+    model = find_kind(config.kind).initialise(
+        initial, template, options, torch.float32, config.seed
+    )
     if config.frozen_backbone:
         model.freeze_backbone()
     if config.gradient_checkpointing:
@@ -140,7 +141,7 @@ def _with_references(
         settings.accelerator.device,
         settings.config.token_budget,
         cache_folder(settings.config.cache),
-        products=settings.dtype,
+        compute_dtype=settings.dtype,
     )
     return [Encoded(trees, reference.log_probs(trees)) for trees in sets]
 

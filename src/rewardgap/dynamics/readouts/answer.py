@@ -48,7 +48,7 @@ class AnswerReadout(VocabularyReadout):
     def _tokens(self, leaves: ResponseStates) -> Tensor:
         """(L, 2) the ids of Yes and No."""
         model = cast(Generative, self.model)
-        answers = torch.tensor([model.yes, model.no], device=leaves.states.device)
+        answers = torch.tensor([model.yes, model.no], device=leaves.hidden.device)
         return answers.expand(len(leaves.last), 2)
 
     def _answers(self, leaves: ResponseStates) -> Tensor:

@@ -53,5 +53,5 @@ class MeanReadout(HeadReadout):
     def states(self, leaves: ResponseStates) -> Tensor:
         """(L, D) means of h_{x,y≤k} over k."""
         return torch.segment_reduce(
-            leaves.after.float(), "mean", lengths=leaves.pack.leaf_lengths, unsafe=True
+            leaves.states.float(), "mean", lengths=leaves.pack.response_lengths, unsafe=True
         )

@@ -37,9 +37,9 @@ class Readout(ABC):
     def head(self) -> nn.Parameter:
         """The weights of the last layer: the head u or the output embedding U."""
 
-    def looks_at(self, pack: Pack) -> Tensor | None:
+    def positions(self, pack: Pack) -> Tensor | None:
         """Places of the row whose states `last_layer` reads; None for all."""
-        return self.model.looks_at(pack)
+        return self.model.positions(pack)
 
     @abstractmethod
     def scores(self, leaves: ResponseStates) -> Tensor:

@@ -35,13 +35,13 @@ class TokensReadout(VocabularyReadout):
     most_places: ClassVar[int | None] = None
     seed = 0
 
-    def looks_at(self, pack: Pack) -> Tensor | None:
+    def positions(self, pack: Pack) -> Tensor | None:
         """All places of responses, or those that stand for them."""
         return torch.cat([some.places for some in self._responses(pack)])
 
     def scores(self, leaves: ResponseStates) -> Tensor:
         """(L,) sums over each leaf's tokens."""
-        log_probs = self.vocabulary.log_probs(leaves.before, leaves.pack.response_tokens)
+        log_probs = self.vocabulary.log_probs(leaves.predicting_states, leaves.pack.response_tokens)
         return self.model.beta * leaves.total(log_probs)
 
     def fluctuations(self, leaves: ResponseStates, probed: Sequence[int]) -> Tensor:
@@ -52,7 +52,7 @@ class TokensReadout(VocabularyReadout):
             with torch.no_grad():
                 draws = [chunk.draw() for chunk in self._chunks(leaves, some)]
                 drawn, signs = map(torch.cat, zip(*draws, strict=True))
-            logits = self.vocabulary.logits_of(leaves.states[some.places], drawn)
+            logits = self.vocabulary.logits_of(leaves.hidden[some.places], drawn)
             sums.append(self._scale(some) * (signs * logits).sum())
         return torch.stack(sums)
 
@@ -97,8 +97,12 @@ class TokensReadout(VocabularyReadout):
 
     def _responses(self, pack: Pack) -> list["_Places"]:
         """The places of every response that are looked at."""
-        lengths = pack.leaf_lengths.tolist()
-        both = zip(pack.before.split(lengths), pack.response_tokens.split(lengths), strict=True)
+        lengths = pack.response_lengths.tolist()
+        both = zip(
+            pack.predicting_positions.split(lengths),
+            pack.response_tokens.split(lengths),
+            strict=True,
+        )
         most = None if self.exact else self.most_places
         return [_Places.of(*each, most, self.seed) for each in both]
 
@@ -107,7 +111,7 @@ class TokensReadout(VocabularyReadout):
         size = max(1, CHUNK_VALUES // len(self.head))
         parts = zip(some.places.split(size), some.tokens.split(size), strict=True)
         for number, (places, tokens) in enumerate(parts):
-            states = leaves.states[places]
+            states = leaves.hidden[places]
             logits = self.vocabulary.logits(states)
             is_first = some.begins and number == 0
             yield _Chunk(states, tokens, logits, logits.softmax(-1), is_first, some.random)

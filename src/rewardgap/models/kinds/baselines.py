@@ -7,9 +7,10 @@ from typing import Self
 import numpy as np
 import torch
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
-from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates, RewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
 from rewardgap.models.packing import Pack
 
 
@@ -18,14 +19,19 @@ class Constant(RewardModel):
 
     @classmethod
     def initialise(
-        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+        cls,
+        folder: Path,
+        template: ChatTemplate,
+        options: KindConfig,
+        dtype: torch.dtype,
+        seed: int = 0,
     ) -> Self:
         """The baseline; there are no weights to read."""
         return cls(template, options)
 
     @classmethod
     def load(
-        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:
         """The baseline; there are no weights to read."""
         return cls(template, options)
@@ -37,13 +43,13 @@ class Constant(RewardModel):
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Any tree can be counted."""
 
-    def read(self, pack: Pack) -> ResponseStates:
+    def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
         """No forward pass: only the lengths of the leaves are looked at."""
         return ResponseStates(torch.zeros(len(pack.tokens), 0, device=pack.tokens.device), pack)
 
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) zeros."""
-        return torch.zeros(len(leaves.pack.leaf_lengths), device=leaves.states.device)
+        return torch.zeros(len(states.pack.response_lengths), device=states.hidden.device)
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """Zeros."""
@@ -53,9 +59,9 @@ class Constant(RewardModel):
 class Length(Constant):
     """r(x, y) = number of the response's tokens: the longer one wins."""
 
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) token counts, end of turn included."""
-        return leaves.pack.leaf_lengths.float()
+        return states.pack.response_lengths.float()
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """1, 2, … T."""

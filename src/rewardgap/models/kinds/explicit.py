@@ -13,10 +13,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
-from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates
+from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import fit_embeddings
 from rewardgap.models.packing import Pack, pack
@@ -29,7 +30,7 @@ class Explicit(TrainedRewardModel):
 
     auto_class = AutoModelForSequenceClassification
 
-    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindOptions):
+    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindConfig):
         super().__init__(model, template, options)
         score = getattr(model, "score", None)
         if not isinstance(score, nn.Module) or model.config.num_labels != 1:
@@ -45,9 +46,9 @@ class Explicit(TrainedRewardModel):
         return any(name.endswith("ForSequenceClassification") for name in architectures)
 
     @classmethod
-    def adapt(cls, model: PreTrainedModel, options: KindOptions) -> PreTrainedModel:
-        """The language model's body under a new head, drawn from `options.seed`."""
-        return _sequence_classifier(model, options.seed)
+    def adapt(cls, model: PreTrainedModel, seed: int) -> PreTrainedModel:
+        """The language model's body under a new head, drawn from `seed`."""
+        return _sequence_classifier(model, seed)
 
     def head(self, states: torch.Tensor) -> torch.Tensor:
         """(M,) products ⟨u, h⟩ of (M, D) states.
@@ -59,18 +60,18 @@ class Explicit(TrainedRewardModel):
             dtype = next(self._score.parameters()).dtype
             return cast(torch.Tensor, self._score(states.to(dtype))).squeeze(-1)
 
-    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+    def positions(self, pack: Pack) -> torch.Tensor | None:
         """The leaves' last tokens."""
-        return pack.ends
+        return pack.last_positions
 
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) rewards at the leaves' last tokens."""
-        return self.head(leaves.last)
+        return self.head(states.last)
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """The head on every prefix of every response."""
-        leaves = self.read(pack([tree]).to(self.device))
-        return leaves.split(self.head(leaves.after))
+        states = self.read(pack([tree]).to(self.device))
+        return states.split(self.head(states.states))
 
     def save(self, folder: Path) -> None:
         """Save for `AutoModelForSequenceClassification`, with a pad token that is never read.
@@ -95,13 +96,13 @@ class ExplicitMean(Explicit):
     with rewardgap.
     """
 
-    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+    def positions(self, pack: Pack) -> torch.Tensor | None:
         """All of the leaves' tokens."""
-        return pack.here
+        return pack.response_positions
 
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) means of the head's products over each leaf's tokens."""
-        return leaves.total(self.head(leaves.after)) / leaves.pack.leaf_lengths
+        return states.total(self.head(states.states)) / states.pack.response_lengths
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """The running mean of the head's products."""

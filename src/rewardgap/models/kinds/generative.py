@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import WORDS, ChatTemplate
 from rewardgap.data.records import Message, Record, Response
 from rewardgap.data.trees import Tokens, Tree, truncate
 from rewardgap.errors import UserError
-from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates
+from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.losses import verification
 from rewardgap.models.packing import Pack, micro_batches, pack
@@ -27,7 +28,9 @@ FIELD = re.compile(r"\{prompt\}|\{response\}")
 class Generative(TrainedRewardModel):
     """r(x, y) = π(Yes | I[x, y]), where I asks whether y answers x; the loss is eq. 7."""
 
-    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindOptions):
+    encoding = "verification"
+
+    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindConfig):
         super().__init__(model, template, options)
         self.question = options.verification_prompt or VERIFICATION_PROMPT
         if FIELD.findall(self.question) != ["{prompt}", "{response}"]:
@@ -56,26 +59,26 @@ class Generative(TrainedRewardModel):
         plain = self.template.encode(records, max_length)
         return [_join(tree, text) for tree, text in zip(trees, plain, strict=True)]
 
-    def looks_at(self, pack: Pack) -> torch.Tensor | None:
+    def positions(self, pack: Pack) -> torch.Tensor | None:
         """The places before the answer; with λ > 0 all, as they predict the chosen response."""
-        return None if self.options.likelihood_weight else pack.ends
+        return None if self.options.likelihood_weight else pack.last_positions
 
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) probabilities of Yes."""
-        return self._log_probs(leaves, self.yes).exp()
+        return self._log_probs(states, self.yes).exp()
 
-    def losses(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+    def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """(P,) losses of eq. 7: −ln π(Yes | I⁺) − ln π(No | I⁻) − λ ln π(y⁺ | x)."""
-        pack = leaves.pack
+        pack = states.pack
         losses = verification(
-            self._log_probs(leaves, self.yes)[pack.chosen],
-            self._log_probs(leaves, self.no)[pack.rejected],
+            self._log_probs(states, self.yes)[pack.chosen],
+            self._log_probs(states, self.no)[pack.rejected],
         )
         if not self.options.likelihood_weight:
             return losses
-        plain = pack.chosen + pack.responses[pack.chosen]
-        log_probs = self.vocabulary.log_probs(leaves.before, pack.response_tokens)
-        return losses - self.options.likelihood_weight * leaves.total(log_probs)[plain]
+        plain = pack.chosen + pack.responses_in_record[pack.chosen]
+        log_probs = self.vocabulary.log_probs(states.predicting_states, pack.response_tokens)
+        return losses - self.options.likelihood_weight * states.total(log_probs)[plain]
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """π(Yes) for every partial response: each is asked about on its own."""
@@ -90,12 +93,13 @@ class Generative(TrainedRewardModel):
             values = torch.zeros(len(partial), device=self.device)
             for group in micro_batches(partial, None, self.device):
                 batch = pack([replace(partial[k], chosen=1, rejected=0) for k in group])
-                values[group] = self.rewards(self.read_for_rewards(batch.to(self.device)))
+                batch = batch.to(self.device)
+                values[group] = self.rewards(self.read(batch, self.positions(batch)))
             rewards.append(values)
         return rewards
 
-    def _log_probs(self, leaves: ResponseStates, token: int) -> torch.Tensor:
-        last = leaves.last
+    def _log_probs(self, states: ResponseStates, token: int) -> torch.Tensor:
+        last = states.last
         tokens = torch.full((len(last),), token, device=last.device)
         return self.vocabulary.log_probs(last, tokens)
 

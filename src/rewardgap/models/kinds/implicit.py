@@ -12,26 +12,27 @@ from rewardgap.models.packing import pack
 class ImplicitWithoutReference(TrainedRewardModel):
     """r(x, y) = β ln π(y | x) with β = 1 unless given (fig. 7)."""
 
+    generates = True
     default_beta = 1.0
 
-    def steps(self, leaves: ResponseStates) -> torch.Tensor:
+    def steps(self, states: ResponseStates) -> torch.Tensor:
         """(R,) rewards of the response tokens one by one."""
-        log_probs = self.vocabulary.log_probs(leaves.before, leaves.pack.response_tokens)
+        log_probs = self.vocabulary.log_probs(states.predicting_states, states.pack.response_tokens)
         return self.beta * log_probs
 
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) sums over each leaf's tokens."""
-        return leaves.total(self.steps(leaves))
+        return states.total(self.steps(states))
 
-    def log_probs(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+    def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """(L,) ln π(y | x), which is r / β."""
         return rewards.detach() / self.beta
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """Running sums of the steps' rewards."""
         references = None if reference is None else [reference]
-        leaves = self.read(pack([tree], references).to(self.device))
-        return [steps.cumsum(0) for steps in leaves.split(self.steps(leaves))]
+        states = self.read(pack([tree], references).to(self.device))
+        return [steps.cumsum(0) for steps in states.split(self.steps(states))]
 
 
 class Implicit(ImplicitWithoutReference):
@@ -43,15 +44,15 @@ class Implicit(ImplicitWithoutReference):
     needs_reference = True
     default_beta = 0.01
 
-    def steps(self, leaves: ResponseStates) -> torch.Tensor:
+    def steps(self, states: ResponseStates) -> torch.Tensor:
         """(R,) log-ratios of the response tokens times β.
 
         The difference is taken token by token: two sums over a long response would cancel almost
         all of their digits.
         """
-        log_probs = self.vocabulary.log_probs(leaves.before, leaves.pack.response_tokens)
-        return self.beta * (log_probs - leaves.reference)
+        log_probs = self.vocabulary.log_probs(states.predicting_states, states.pack.response_tokens)
+        return self.beta * (log_probs - states.reference)
 
-    def log_probs(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+    def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """(L,) ln π(y | x), which is r / β + ln π_ref(y | x)."""
-        return super().log_probs(leaves, rewards) + leaves.total(leaves.reference)
+        return super().log_probs(states, rewards) + states.total(states.reference)

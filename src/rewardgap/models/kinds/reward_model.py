@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
@@ -19,56 +20,36 @@ from rewardgap.models.packing import Pack
 
 
 @dataclass(frozen=True)
-class KindOptions:
-    """Settings that kinds read; each takes what concerns it.
-
-    Attributes:
-        beta: factor of an implicit reward; None for the kind's own default.
-        likelihood_weight: λ of eq. 7, the weight of −ln π(y⁺ | x) in a generative model's loss.
-        verification_prompt: a generative model's question, with the fields {prompt} and {response};
-            None for the paper's.
-        seed: seed of a newly made head.
-    """
-
-    beta: float | None = None
-    likelihood_weight: float = 0.0
-    verification_prompt: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class ResponseStates:
-    """Hidden states of a pack, as read-outs see them: per leaf and per response token.
-
-    With L leaves, R tokens in them, N tokens in the pack and hidden size D.
+    """Hidden states of a pack, by response and by response token.
 
     Attributes:
-        states: (N, D) hidden states of the whole pack.
-        pack: where the leaves lie in it.
+        hidden: (N, D) hidden states of the whole pack.
+        pack: Its tokens and indices.
     """
 
-    states: torch.Tensor
+    hidden: torch.Tensor
     pack: Pack
 
     @cached_property
-    def after(self) -> torch.Tensor:
-        """(R, D) states h_{x,y≤k}, after reading each response token."""
-        return self.states[self.pack.here]
+    def states(self) -> torch.Tensor:
+        """(R, D) states h_{x,y≤k}, after each response token was read."""
+        return self.hidden[self.pack.response_positions]
 
     @cached_property
-    def before(self) -> torch.Tensor:
+    def predicting_states(self) -> torch.Tensor:
         """(R, D) states h_{x,y<k}, which predict each response token."""
-        return self.states[self.pack.before]
+        return self.hidden[self.pack.predicting_positions]
 
     @cached_property
-    def ends(self) -> torch.Tensor:
-        """(L,) position, among the R response tokens, of each leaf's last one."""
-        return self.pack.leaf_lengths.cumsum(0) - 1
+    def last_tokens(self) -> torch.Tensor:
+        """(L,) index, among the R response tokens, of each response's last one."""
+        return self.pack.response_lengths.cumsum(0) - 1
 
     @property
     def last(self) -> torch.Tensor:
-        """(L, D) states h_{x,y} of the leaves' last tokens."""
-        return self.states[self.pack.ends]
+        """(L, D) states h_{x,y} of the responses' last tokens."""
+        return self.hidden[self.pack.last_positions]
 
     @property
     def reference(self) -> torch.Tensor:
@@ -83,14 +64,14 @@ class ResponseStates:
 
     def split(self, values: torch.Tensor) -> list[torch.Tensor]:
         """(R,) values of response tokens as one tensor a leaf."""
-        return list(values.split(self.pack.leaf_lengths.tolist()))
+        return list(values.split(self.pack.response_lengths.tolist()))
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum per leaf of one value a response token, (R,) to (L,), accumulated in float64."""
         totals = torch.segment_reduce(
             values.double(),
             "sum",
-            lengths=self.pack.leaf_lengths,
+            lengths=self.pack.response_lengths,
             unsafe=True,  # checks would have the host wait for a GPU
         )
         return totals.to(values.dtype)
@@ -118,14 +99,19 @@ class RewardModel(nn.Module, ABC):
     which loss is minimised. Kinds on a language model derive from `TrainedRewardModel`.
 
     Attributes:
+        encoding: Name of the way records are written as trees; kinds of one encoding and equal
+            options share trees.
         needs_reference: whether rewards compare with the initial model's log-probabilities.
+        generates: Whether the trained model also writes responses, as a language model does.
         default_beta: β where the user gives none.
     """
 
+    encoding: ClassVar[str] = "chat"
     needs_reference: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     default_beta: ClassVar[float] = 1.0
 
-    def __init__(self, template: ChatTemplate, options: KindOptions):
+    def __init__(self, template: ChatTemplate, options: KindConfig):
         super().__init__()
         self.template = template
         self.options = options
@@ -134,7 +120,12 @@ class RewardModel(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def initialise(
-        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+        cls,
+        folder: Path,
+        template: ChatTemplate,
+        options: KindConfig,
+        dtype: torch.dtype,
+        seed: int = 0,
     ) -> Self:
         """A reward model to be trained from the causal language model in `folder`.
 
@@ -145,7 +136,7 @@ class RewardModel(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def load(
-        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:
         """A reward model that was saved, by us or by any other tool.
 
@@ -190,28 +181,34 @@ class RewardModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def read(self, pack: Pack) -> ResponseStates:
-        """One forward pass over a pack."""
+    def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
+        """Run one forward pass over a pack.
 
-    def read_for_rewards(self, pack: Pack) -> ResponseStates:
-        """The same, where states that neither rewards nor losses look at may be wrong."""
-        return self.read(pack)
+        Args:
+            pack: N tokens.
+            positions: Different positions of the row whose states will be read; None for all.
+                States at other positions may be wrong.
+        """
+
+    def positions(self, pack: Pack) -> torch.Tensor | None:
+        """Return the different positions whose states rewards and losses read; None for all."""
+        return None
 
     def forward(self, pack: Pack) -> Outcome:
         """Rewards of all leaves and the loss of all pairs of a pack."""
-        leaves = self.read_for_rewards(pack)
-        rewards = self.rewards(leaves)
-        return Outcome(rewards, self.losses(leaves, rewards), self.log_probs(leaves, rewards))
+        states = self.read(pack, self.positions(pack))
+        rewards = self.rewards(states)
+        return Outcome(rewards, self.losses(states, rewards), self.log_probs(states, rewards))
 
     @abstractmethod
-    def rewards(self, leaves: ResponseStates) -> torch.Tensor:
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
         """(L,) float32 rewards of all leaves; meaningless for leaves that are no responses."""
 
-    def losses(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+    def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """(P,) losses of all pairs; Bradley–Terry (eq. 3) unless a kind says otherwise."""
-        return bradley_terry(rewards[leaves.pack.chosen], rewards[leaves.pack.rejected])
+        return bradley_terry(rewards[states.pack.chosen], rewards[states.pack.rejected])
 
-    def log_probs(self, leaves: ResponseStates, rewards: torch.Tensor) -> torch.Tensor | None:
+    def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor | None:
         """(L,) ln π(y | x) of all leaves, where the rewards (L,) tell them."""
         return None
 

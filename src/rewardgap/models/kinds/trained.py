@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Self
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
-from rewardgap.models.kinds.reward_model import KindOptions, ResponseStates, RewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
 from rewardgap.models.language_model import (
     Vocabulary,
     check_readable,
@@ -32,26 +33,31 @@ class TrainedRewardModel(RewardModel):
 
     auto_class: ClassVar[Any] = AutoModelForCausalLM
 
-    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindOptions):
+    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindConfig):
         super().__init__(template, options)
         self.model = model
 
     @classmethod
     def initialise(
-        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+        cls,
+        folder: Path,
+        template: ChatTemplate,
+        options: KindConfig,
+        dtype: torch.dtype,
+        seed: int = 0,
     ) -> Self:
         """A reward model to be trained from the causal language model in `folder`."""
         model = load_model(folder, template, AutoModelForCausalLM, dtype)
-        return cls(cls.adapt(model, options), template, options)
+        return cls(cls.adapt(model, seed), template, options)
 
     @classmethod
-    def adapt(cls, model: PreTrainedModel, options: KindOptions) -> PreTrainedModel:
+    def adapt(cls, model: PreTrainedModel, seed: int) -> PreTrainedModel:
         """The model that this kind trains, made from a causal language model."""
         return model
 
     @classmethod
     def load(
-        cls, folder: Path, template: ChatTemplate, options: KindOptions, dtype: torch.dtype
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:
         """A reward model that was saved as `auto_class`, by us or by any other tool."""
         return cls(load_model(folder, template, cls.auto_class, dtype), template, options)
@@ -88,18 +94,6 @@ class TrainedRewardModel(RewardModel):
         """Refuse trees that are too long for the model, or of tokens it does not have."""
         check_readable(self.model, trees)
 
-    def read(self, pack: Pack) -> ResponseStates:
-        """One forward pass over a pack."""
-        return self.read_at(pack, None)
-
-    def read_for_rewards(self, pack: Pack) -> ResponseStates:
-        """One forward pass that stops early where no reward looks."""
-        return self.read_at(pack, self.looks_at(pack))
-
-    def read_at(self, pack: Pack, places: torch.Tensor | None) -> ResponseStates:
-        """One forward pass whose states are right at some different places; None for all."""
-        return ResponseStates(hidden_states(self.model, pack, places), pack)
-
-    def looks_at(self, pack: Pack) -> torch.Tensor | None:
-        """Different places of the row whose states rewards and losses read; None for all."""
-        return None
+    def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
+        """Run one forward pass, which ends early at positions that are not read."""
+        return ResponseStates(hidden_states(self.model, pack, positions), pack)
