@@ -17,7 +17,7 @@ from rewardgap.data.load import data_fingerprint, load, stream
 from rewardgap.data.parsing import parse_record
 from rewardgap.data.readers import read_path
 from rewardgap.data.sources import SOURCES
-from rewardgap.data.sources import wordings as agreeing
+from rewardgap.data.sources.wordings import PARTS
 from rewardgap.data.spec import Source, parse_spec, read_options
 from rewardgap.errors import UserError
 
@@ -379,7 +379,7 @@ def test_persona_on_the_real_file():
         if row["answer_matching_behavior"] == " Yes"
     }
     assert len(agreeable) == 500
-    parts = {part: load(f"persona:{part}?path={path}") for part in agreeing.PARTS}
+    parts = {part: load(f"persona:{part}?path={path}") for part in PARTS}
     prompts = {part: [each.prompt[0].content for each in parts[part]] for part in parts}
     assert {part: len(prompts[part]) for part in parts} == {
         "original-train": 80,
