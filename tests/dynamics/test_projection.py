@@ -108,16 +108,16 @@ def test_sketches_fill_the_memory_and_no_more(
     assert sketch.error <= 0.1
 
 
-@pytest.mark.parametrize(("exact", "memory"), [(False, 2000), (False, 100), (True, 20_000)])
-def test_too_little_memory_is_refused_with_what_is_enough(exact: bool, memory: int) -> None:
+@pytest.mark.parametrize("memory", [2000, 100])
+def test_too_little_memory_is_refused_with_what_is_enough(memory: int) -> None:
     with pytest.raises(UserError, match="raise --memory to") as refusal:
-        Limits(memory, 0, exact).sketch(entries=5000, bytes_per_value=20, pays=300)
+        Limits(memory, 0).sketch(entries=5000, bytes_per_value=20, pays=300)
     found = re.search(r"holds (\d+) .* err by (\d+)% .* raise --memory to ([\d.e-]+)", str(refusal))
     assert found and int(found[1]) <= max(2, memory // 20)
     error = (2 / int(found[1]) - 2 / 5000) ** 0.5
     assert int(found[2]) == round(100 * error)
-    enough = Limits(int(float(found[3]) * 2**30), 0, exact)
-    assert enough.sketch(entries=5000, bytes_per_value=20, pays=300).error <= (0 if exact else 0.1)
+    enough = Limits(int(float(found[3]) * 2**30), 0)
+    assert enough.sketch(entries=5000, bytes_per_value=20, pays=300).error <= 0.1
 
 
 def test_matrices_have_signs_of_their_own_and_seeds_repeat_them() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from test_gradients import DATA, EXACT, make_readout, read
+from readouts import DATA, EXACT, make_readout, read
 
 from rewardgap.forecasting.last_layer import last_layer_passes
 

@@ -1,4 +1,4 @@
-"""Last-layer features against the dynamics' kernels, and the second level against the first."""
+"""Last-layer features against the dynamics' kernels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from plain import RECORDS
-from test_gradients import DATA, EXACT, make_readout, read
+from readouts import DATA, EXACT, make_readout, read
 from tiny import ARCHITECTURES
 from torch import Tensor
 
@@ -16,7 +16,6 @@ from rewardgap.dynamics.kernels import generative_log_odds, gradient_kernel, imp
 from rewardgap.dynamics.projection import GradientProjector, Limits
 from rewardgap.dynamics.readouts import READOUTS, Readout
 from rewardgap.forecasting.features import kernel
-from rewardgap.forecasting.gradients import gradient_passes
 from rewardgap.forecasting.last_layer import last_layer_passes
 from rewardgap.models.kinds.generative import Generative
 from rewardgap.models.kinds.reward_model import ResponseStates
@@ -80,29 +79,6 @@ def test_exact_features_have_the_kernels_of_the_dynamics(
     )
 
 
-@pytest.mark.parametrize("kind", READOUTS)
-@pytest.mark.parametrize("architecture", ["llama", "gpt-neox"])
-def test_gradients_in_the_last_layer_alone_are_the_first_level(
-    architecture: str, kind: str, folders: Callable[..., Path]
-) -> None:
-    readout = make_readout(kind, folders(architecture))
-    (over,) = gradient_passes({kind: readout}, EXACT, DATA)
-    second = read(over, kind)
-    first = read(last_layer_passes({kind: readout}, EXACT, DATA)[0], kind)
-    entries = readout.head.numel()  # a gradient ends with the last layer's entries
-    np.testing.assert_allclose(
-        *(kernel(some, some) for some in (second.values[:, -entries:], first.values)),
-        rtol=1e-4,
-        atol=1e-3,
-    )
-    np.testing.assert_allclose(
-        *(kernel(some, some) for some in (second.probes[:, -entries:], first.probes)),
-        rtol=1e-4,
-        atol=1e-3,
-    )
-    np.testing.assert_allclose(second.scores, first.scores, rtol=1e-5)
-
-
 def unsigned(head: Tensor) -> GradientProjector:
     """Gradients themselves."""
     return GradientProjector(*(torch.ones(size) for size in head.shape), 0)
@@ -153,14 +129,13 @@ def test_features_do_not_depend_on_how_many_are_read_at_once(
     folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readout = make_readout("implicit", folders("llama"))
-    for level in (last_layer_passes, gradient_passes):
-        (over,) = level({"implicit": readout}, SMALL, DATA)
-        many, few = (read(over, "implicit", budget) for budget in (200, 5000))
-        monkeypatch.setattr(type(over), "at_once", 1)
-        one = read(over, "implicit")
-        for name, value in vars(many).items():
-            torch.testing.assert_close(value, vars(few)[name], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(value, vars(one)[name], rtol=1e-4, atol=1e-4)
+    (over,) = last_layer_passes({"implicit": readout}, SMALL, DATA)
+    many, few = (read(over, "implicit", budget) for budget in (200, 5000))
+    monkeypatch.setattr(type(over), "at_once", 1)
+    single = read(over, "implicit")
+    for name, value in vars(many).items():
+        torch.testing.assert_close(value, vars(few)[name], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(value, vars(single)[name], rtol=1e-4, atol=1e-4)
 
 
 def test_kinds_that_write_records_alike_share_a_pass(folders: Callable[..., Path]) -> None:

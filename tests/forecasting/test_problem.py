@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from plain import RECORDS
-from test_gradients import DATA, EXACT, make_readout, read
+from readouts import DATA, EXACT, make_readout, read
 
 from rewardgap.forecasting.last_layer import LastLayer, last_layer_passes
 from rewardgap.forecasting.passes import Reader

@@ -1,14 +1,11 @@
 """What commands on learning dynamics can be told."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rewardgap.configs.bounds import at_least, positive
 from rewardgap.configs.compute import ComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
-
-Level = Literal["last-layer", "gradients"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +26,10 @@ class ForecastConfig(ComputeConfig):
     """factor of an implicit reward; by default 0.01, or 1 without a reference"""
     verification_prompt: str | None = None
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
-    level: Level = "last-layer"
-    """what learns: the last layer alone (one forward pass), or all parameters (a backward pass)"""
     loss: float = 0.3
     """training loss of a pair at which training is expected to stop"""
     memory: float = 1.0
     """GiB for the gradients of the training pairs; where they need more they are sketched"""
-    exact: bool = False
-    """keep gradients whole, which suits small data; refused where memory is too small"""
     seed: int = 0
     """seed of the sketches and of a new head"""
 

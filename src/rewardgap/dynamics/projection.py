@@ -38,12 +38,10 @@ class Limits:
     Attributes:
         memory: bytes that all features held at once may take.
         seed: of the random signs.
-        exact: whether gradients are kept whole, whatever time that takes.
     """
 
     memory: int
     seed: int
-    exact: bool = False
 
     def sketch(self, entries: int, bytes_per_value: int, pays: int | None = None) -> "Sketch":
         """The largest sketch within the limits.
@@ -54,23 +52,23 @@ class Limits:
             pays: a size beyond which more is not worth its time; None for no such size.
 
         Raises:
-            UserError: memory is too small for products to mean anything, or for exact ones.
+            UserError: memory is too small for products to mean anything.
         """
-        most = entries if self.exact or pays is None else pays
+        most = entries if pays is None else pays
         size = min(entries, self.memory // bytes_per_value, most)
         found = Sketch(entries if size == entries else _prime(size), entries, self.seed)
-        if found.error > (0 if self.exact else LARGEST_ERROR):
+        if found.error > LARGEST_ERROR:
             self._refuse(found, bytes_per_value)
         logger.info("a gradient is kept as %d of its %d numbers", found.size, entries)
         return found
 
     def _refuse(self, found: "Sketch", bytes_per_value: int) -> NoReturn:
-        least = found.entries if self.exact else 2 / (LARGEST_ERROR**2 + 2 / found.entries)
+        least = 2 / (LARGEST_ERROR**2 + 2 / found.entries)
         enough = 1.2 * least * bytes_per_value / GIB  # primes lie less far apart, and so do digits
         raise UserError(
             f"memory {self.memory / GIB:.2g} (GiB) holds {found.size} of the {found.entries} "
             f"numbers of a gradient, with which products err by {found.error:.0%} of the norms: "
-            f"raise --memory to {enough:.2g}{', or leave out --exact' if self.exact else ''}"
+            f"raise --memory to {enough:.2g}"
         )
 
 

@@ -7,18 +7,16 @@ like those of any reward model.
     features    what is read of responses, pack by pack (passes)
     readouts    how every kind's reward is read, and its gradient in the last layer
     last_layer  the level at which the last layer alone learns
-    gradients   the level at which all parameters learn
     sketch      random projections that make gradients fit into memory
     basis       what is held of the training data; kernels with all that is read
     problem     these kernels, kept on disk
     curve       gradient descent in a kernel
-    drift       how far each response drifts when all parameters learn
     outcome     accuracies along it (evaluation)
     verdict     what they mean, in a table and in words
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -33,15 +31,12 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.descent import Points
 from rewardgap.dynamics.projection import GIB, Limits, Sketch
 from rewardgap.dynamics.readouts import Readout, find_readout
 from rewardgap.evaluation.scores import RecordRewards
-from rewardgap.forecasting.drift import weigh_by_own_drift
-from rewardgap.forecasting.gradients import gradient_passes
 from rewardgap.forecasting.last_layer import last_layer_passes
 from rewardgap.forecasting.outcome import EvaluationSet, Trained, predict, token_overlap
-from rewardgap.forecasting.passes import Amount, Pass, Reader
+from rewardgap.forecasting.passes import Amount, Reader
 from rewardgap.forecasting.problem import Cache, Data, Problem, pose
 from rewardgap.forecasting.verdict import Outcomes, conclude, describe_sketches, format_table
 from rewardgap.io.cache import cache_folder
@@ -51,32 +46,6 @@ from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import load_model
-
-Passes = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
-Refinement = Callable[[Problem, Points, Readout, Reader, Data], Problem]
-
-
-def _as_posed(problem: Problem, *_: object) -> Problem:
-    return problem
-
-
-@dataclass(frozen=True)
-class Level:
-    """What learns.
-
-    Attributes:
-        passes: over the data, which give features.
-        refine: what else is measured of a problem at the point of the stated loss.
-    """
-
-    passes: Passes
-    refine: Refinement = _as_posed
-
-
-LEVELS: dict[str, Level] = {
-    "last-layer": Level(last_layer_passes),
-    "gradients": Level(gradient_passes, weigh_by_own_drift),
-}
 
 
 @dataclass(frozen=True)
@@ -116,15 +85,10 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     readouts, reader, kernels = _open(config, folder, template)
     model = next(iter(readouts.values())).model
     known = list(data.training(model))
-    level = LEVELS[config.level]
-    limits = Limits(int(config.memory * GIB), config.seed, config.exact)
-    problems = pose(level.passes(readouts, limits, Amount.of(known)), reader, kernels, data)
+    limits = Limits(int(config.memory * GIB), config.seed)
+    problems = pose(last_layer_passes(readouts, limits, Amount.of(known)), reader, kernels, data)
     trained = {
         kind: Trained.on(problem.training, problem.rows_per_pair, config.loss)
-        for kind, problem in problems.items()
-    }
-    refined = {
-        kind: level.refine(problem, trained[kind].at(config.loss), readouts[kind], reader, data)
         for kind, problem in problems.items()
     }
     # All kinds write the tokens of responses alike.
@@ -132,7 +96,7 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
         name: _evaluation_set(records, data.held_out_trees(model, name), known, blind)
         for name, records in data.held_out.items()
     }
-    outcomes = _predict(trained, refined, sets, config.loss)
+    outcomes = _predict(trained, problems, sets, config.loss)
     sketches = {kind: problem.sketch for kind, problem in problems.items()}
     table = f"{format_table(outcomes, config.loss)}\n\n{describe_sketches(sketches)}"
     found = Forecast(outcomes, table, conclude(outcomes, config.loss))
@@ -175,8 +139,8 @@ def _open(
         cls = find_kind(kind)
         assert issubclass(cls, TrainedRewardModel)
         untrained = cls(cls.adapt(model, config.seed), template, options)
-        readouts[kind] = find_readout(kind)(untrained, config.exact)
-    identity = f"{fingerprint(folder)} {dtype} {options} {config.seed} {config.exact}"
+        readouts[kind] = find_readout(kind)(untrained)
+    identity = f"{fingerprint(folder)} {dtype} {options} {config.seed}"
     cache = Cache(cache_folder(config.cache), identity)
     return readouts, Reader(device, config.token_budget), cache
 

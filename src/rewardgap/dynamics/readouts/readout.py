@@ -21,16 +21,14 @@ class Readout(ABC):
             of a pair against each other (eq. 3).
         is_narrow: whether gradients in the last layer lie in so few rows that `narrow` gives them.
         drifts: whether scores are log-probabilities, which have probes.
-        exact: whether nothing may be left out of gradients to save time.
     """
 
     judges_singly: ClassVar[bool] = False
     is_narrow: ClassVar[bool] = False
     drifts: ClassVar[bool] = False
 
-    def __init__(self, model: TrainedRewardModel, exact: bool = False):
+    def __init__(self, model: TrainedRewardModel):
         self.model = model
-        self.exact = exact
 
     @property
     @abstractmethod

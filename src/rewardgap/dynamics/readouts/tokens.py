@@ -103,8 +103,7 @@ class TokensReadout(VocabularyReadout):
             pack.response_tokens.split(lengths),
             strict=True,
         )
-        most = None if self.exact else self.most_places
-        return [_Places.of(*each, most, self.seed) for each in both]
+        return [_Places.of(*each, self.most_places, self.seed) for each in both]
 
     def _chunks(self, leaves: ResponseStates, some: "_Places") -> Iterator["_Chunk"]:
         """As many places at once as their logits can be held."""
