@@ -1,4 +1,4 @@
-"""What commands on learning dynamics can be told."""
+"""Settings of the commands on learning dynamics: forecast, explain, theory and ches."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ class ForecastConfig(ComputeConfig):
     train: str | list[str]
     """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
     out: str
-    """folder for forecast.json, the table and the verdict"""
+    """folder for forecast.json, score files, the table and the recommendation"""
     eval: dict[str, str] = field(default_factory=dict)
     """evaluation data by name, as --eval.NAME DATA"""
     kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
@@ -29,9 +29,9 @@ class ForecastConfig(ComputeConfig):
     loss: float = 0.3
     """training loss of a pair at which training is expected to stop"""
     memory: float = 1.0
-    """GiB for the gradients of the training pairs; where they need more they are sketched"""
+    """GiB for the gradients of the training pairs; where they need more they are projected"""
     seed: int = 0
-    """seed of the sketches and of a new head"""
+    """seed of the random projection and of a new head"""
 
     def __post_init__(self) -> None:
         """Refuse values that leave nothing to forecast."""
@@ -46,7 +46,7 @@ class ForecastConfig(ComputeConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainConfig(KindConfig, ComputeConfig):
-    """Say why a record's responses got their rewards: their tokens, and the training pairs."""
+    """Explain why responses got their rewards: by their tokens and by the training pairs."""
 
     model: str
     """a run's folder, a forecast's folder, a saved reward model, or a hub id"""
@@ -56,20 +56,20 @@ class ExplainConfig(KindConfig, ComputeConfig):
     """id of the record"""
     out: str
     """the .html page to write; all numbers go beside it as .json"""
-    twin: str | None = None
-    """id of a paraphrase of the record, whose loss of margin is split into tokens"""
-    twin_data: str | None = None
-    """where the paraphrase is, by default in the same data; alone: the same id there"""
+    counterpart: str | None = None
+    """id of the record in another wording, whose loss of margin is split into tokens"""
+    counterpart_data: str | None = None
+    """where the counterpart is, by default in the same data; alone: the same id there"""
     top: int = 3
-    """training pairs to show that raise, and as many that lower, each reward"""
+    """how many of the training pairs that raise each reward to show, and of those that lower it"""
     max_pairs: int | None = None
-    """look at a sample of so many training pairs; by default at all"""
+    """use a random sample of at most this many training pairs; by default all"""
     seed: int = 0
-    """of the sample"""
+    """seed of the sample"""
     train: str | None = None
     """training data; a run knows its own"""
     reference: str | None = None
-    """initial language model, where it has moved or the model was trained elsewhere"""
+    """initial language model, if it has moved or the model was trained elsewhere"""
     kind: str | None = None
     """kind of a model trained elsewhere, or one of a forecast's"""
 

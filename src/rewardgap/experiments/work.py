@@ -16,7 +16,6 @@ from tqdm import tqdm
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.prepared import PreparedData
-from rewardgap.dynamics.readouts import READOUTS
 from rewardgap.errors import UserError, first_line
 from rewardgap.experiments.cells import Cell
 from rewardgap.experiments.estimates import Estimate
@@ -88,7 +87,7 @@ class Work:
         """Forecast those of a language model's kinds that can be, unless it was done before."""
         out = self.grid.forecast(model)
         cells = [cell for cell in self.grid.cells if cell.model == model and not cell.variation]
-        kinds = list(dict.fromkeys(cell.kind for cell in cells if cell.kind in READOUTS))
+        kinds = list(dict.fromkeys(cell.kind for cell in cells if find_kind(cell.kind).equation))
         if kinds:
             with alone(out):
                 self._forecast(model, kinds, cells[0])
