@@ -27,8 +27,8 @@ from rewardgap.evaluation.robustness import Drop, drop_of_runs
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.evaluation.styles import StyleAccuracies, is_style_grid, style_accuracies
 from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.answers import Answers, compare_answers
-from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.results import Measured, Rows
 from rewardgap.reporting.verdicts import Pair, Place, adjusted, groups
 
@@ -54,7 +54,7 @@ class Analysis:
         subject_groups: By set and kind the subjects of which no two are separated.
         tested: By set and two kinds the win rates in which a tie is what a test does not separate.
         drops: By reworded set and kind what the rewording costs.
-        not_twins: By set that is planned as a rewording and is none, why.
+        not_shifts: By set that is planned as a rewording and is none, why.
         styles: By set of style grids and kind easy, normal and hard accuracy.
         answers: By set and kind what the models generate themselves, run by run.
     """
@@ -68,7 +68,7 @@ class Analysis:
     subject_groups: Mapping[SetAndKind, Sequence[tuple[str, ...]]]
     tested: Mapping[str, Mapping[Pair, WinRates]]
     drops: Mapping[str, Mapping[str, Drop]]
-    not_twins: Mapping[str, str]
+    not_shifts: Mapping[str, str]
     styles: Mapping[str, Mapping[str, StyleAccuracies]]
     answers: Mapping[SetAndKind, Sequence[Answers]]
 
@@ -86,7 +86,7 @@ def analyse(measured: Measured) -> Analysis:
     }
     kinds = _adjusted({name: _between_kinds(some) for name, some in main.items()})
     subjects = _adjusted(dict(_between_subjects(everything)))
-    drops, not_twins = _drops(measured)
+    drops, not_shifts = _drops(measured)
     return Analysis(
         overall={name: _overall(some) for name, some in main.items()},
         by_subject={name: _by_subject(measured.rows[name]) for name in main},
@@ -100,7 +100,7 @@ def analyse(measured: Measured) -> Analysis:
         },
         tested={name: _tested(some) for name, some in main.items()},
         drops=drops,
-        not_twins=not_twins,
+        not_shifts=not_shifts,
         styles={name: some for name in main if (some := _styles(main[name]))},
         answers=compare_answers(measured.generations),
     )
@@ -230,13 +230,13 @@ def _tested(rows: Mapping[Cell, Rows]) -> dict[Pair, WinRates]:
 def _drops(measured: Measured) -> tuple[dict[str, dict[str, Drop]], dict[str, str]]:
     """What rewording costs each kind, by set; and the sets that are no rewordings, with reasons."""
     found: dict[str, dict[str, Drop]] = {}
-    not_twins: dict[str, str] = {}
+    not_shifts: dict[str, str] = {}
     for each in measured.experiment.sets:
-        if each.name in measured.sets and each.twin_of in measured.sets:
+        if each.name in measured.sets and each.shift_of in measured.sets:
             try:
-                found[each.name] = _drops_of(measured, each.twin_of, each.name)
+                found[each.name] = _drops_of(measured, each.shift_of, each.name)
             except UserError as error:
-                not_twins[each.name] = str(error)
+                not_shifts[each.name] = str(error)
     losses = {
         (name, kind): each.loss for name, some in found.items() for kind, each in some.items()
     }
@@ -244,7 +244,7 @@ def _drops(measured: Measured) -> tuple[dict[str, dict[str, Drop]], dict[str, st
     return {
         name: {kind: replace(each, loss=family[name, kind]) for kind, each in some.items()}
         for name, some in found.items()
-    }, not_twins
+    }, not_shifts
 
 
 def _drops_of(measured: Measured, original: str, reworded: str) -> dict[str, Drop]:

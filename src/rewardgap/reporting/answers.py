@@ -7,8 +7,8 @@ import numpy as np
 
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.artifacts import Generated
-from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.verdicts import adjusted
 
 

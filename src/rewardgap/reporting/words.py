@@ -145,7 +145,7 @@ def _drops(analysis: Analysis) -> Iterator[Finding]:
             yield Finding(
                 "alike", f"Reworded as {name}, no kind loses accuracy that could be told from 0."
             )
-    for name, reason in analysis.not_twins.items():
+    for name, reason in analysis.not_shifts.items():
         yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
 
 
