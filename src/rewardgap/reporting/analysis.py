@@ -15,22 +15,28 @@ import numpy as np
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import (
-    Summary,
     baseline_rewards,
     prompt_clusters,
     record_accuracies,
-    summarise_seeds,
 )
 from rewardgap.evaluation.bootstrap import FloatArray
-from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.evaluation.comparisons import (
+    Comparison,
+    Pair,
+    Place,
+    adjust,
+    compare_gains,
+    indistinguishable,
+    is_difference,
+)
 from rewardgap.evaluation.robustness import Drop, drop_of_runs
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.evaluation.styles import StyleAccuracies, is_style_grid, style_accuracies
+from rewardgap.evaluation.summary import Summary, summarise_seeds
 from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
 from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.answers import Answers, compare_answers
 from rewardgap.reporting.results import Measured, Rows
-from rewardgap.reporting.verdicts import Pair, Place, adjusted, groups
 
 SetAndKind = tuple[str, str]
 RowsOf = Mapping[Cell, Rows]
@@ -92,10 +98,15 @@ def analyse(measured: Measured) -> Analysis:
         by_subject={name: _by_subject(measured.rows[name]) for name in main},
         kinds=kinds,
         blind=_adjusted({name: _against_rules(some) for name, some in main.items()}),
-        groups={name: groups(list(_by_kind(main[name])), some) for name, some in kinds.items()},
+        groups={
+            name: indistinguishable(list(_by_kind(main[name])), some, is_difference)
+            for name, some in kinds.items()
+        },
         subjects=subjects,
         subject_groups={
-            place: groups(list(dict.fromkeys(name for pair in some for name in pair)), some)
+            place: indistinguishable(
+                list(dict.fromkeys(name for pair in some for name in pair)), some, is_difference
+            )
             for place, some in subjects.items()
         },
         tested={name: _tested(some) for name, some in main.items()},
@@ -208,7 +219,7 @@ def _adjusted(
     found: Mapping[Place, Mapping[Pair, Comparison]],
 ) -> dict[Place, dict[Pair, Comparison]]:
     """The comparisons with p-values adjusted for all of them, on all sets."""
-    family = adjusted(
+    family = adjust(
         {(place, pair): each for place, some in found.items() for pair, each in some.items()}
     )
     return {place: {pair: family[place, pair] for pair in some} for place, some in found.items()}
@@ -240,7 +251,7 @@ def _drops(measured: Measured) -> tuple[dict[str, dict[str, Drop]], dict[str, st
     losses = {
         (name, kind): each.loss for name, some in found.items() for kind, each in some.items()
     }
-    family = adjusted(losses)
+    family = adjust(losses)
     return {
         name: {kind: replace(each, loss=family[name, kind]) for kind, each in some.items()}
         for name, some in found.items()

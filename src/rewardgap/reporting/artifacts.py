@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.errors import UserError, first_line
-from rewardgap.evaluation.accuracy import Interval
+from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.io.generations import read_answers, read_shares
 from rewardgap.io.grid_folder import Cell, ExperimentRecord, GridFolder
 

@@ -9,13 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import (
-    baseline_rewards,
-    margin_from_moments,
-    margin_moments,
-    record_accuracies,
-)
+from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.comparisons import count_unshared
+from rewardgap.evaluation.measures.margin import margin_from_moments, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
 from rewardgap.reporting.artifacts import (
