@@ -234,7 +234,10 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
     settings = _settings(command)
     keys = Keys(fields, settings, command.positional)
     parser = ArgumentParser(
-        prog=f"rewardgap {name}", description=command.summary, exit_on_error=False
+        prog=f"rewardgap {name}",
+        description=command.summary,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file of the keys below")
     parser.add_class_arguments(config_class)
