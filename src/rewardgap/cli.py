@@ -244,7 +244,7 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
     try:
         parsed = parser.parse_args(with_flags(words, keys))
     except ArgumentError as error:
-        raise UserError(explain_mismatch(str(error), fields | settings)) from error
+        raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
     values = parsed.as_dict()
     return config_class(**{key: values[key] for key in fields})
 

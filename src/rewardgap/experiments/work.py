@@ -4,14 +4,12 @@ import gc
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Never
 
 import torch
-from tqdm import tqdm
 
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
@@ -23,6 +21,7 @@ from rewardgap.experiments.grid import Grid
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder
+from rewardgap.io.progress import progress_of_work
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.added_tokens import extend_model
 from rewardgap.models.devices import choose_device
@@ -152,7 +151,9 @@ def do_all(work: Work, estimates: Mapping[Cell, Estimate]) -> None:
     """
     failures: dict[str, str] = {}
     left = [cell for cell in estimates if not work.is_done(cell)]
-    with _bar(estimates, left) as bar:
+    total = sum(estimate.cost for estimate in estimates.values())
+    done = total - sum(estimates[cell].cost for cell in left)
+    with progress_of_work(total, done) as bar:
         for model in work.grid.models:
             if work.grid.experiment.forecast:
                 _attempt(f"forecasts/{model}", partial(work.forecast, model), failures)
@@ -167,17 +168,6 @@ def do_all(work: Work, estimates: Mapping[Cell, Estimate]) -> None:
             f"failed: {', '.join(failures)}; all else of the {len(estimates)} cells is done, and "
             "the same command tries again what failed"
         )
-
-
-def _bar(estimates: Mapping[Cell, Estimate], left: Sequence[Cell]) -> "tqdm[Never]":
-    """Progress over the whole grid, with the time left; where no terminal is, line by line."""
-    total = sum(each.cost for each in estimates.values())
-    shape, end = ("|{bar}|", "") if sys.stderr.isatty() else ("", "\n")
-    return tqdm(
-        total=total,
-        initial=total - sum(estimates[cell].cost for cell in left),
-        bar_format=f"{{desc}}{{percentage:3.0f}}% {shape} {{elapsed}}, {{remaining}} left{end}",
-    )
 
 
 def _attempt(name: str, act: Callable[[], None], failures: dict[str, str]) -> None:
