@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import ComputeConfig
+from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastConfig(ComputeConfig):
+class ForecastConfig(CachedComputeConfig):
     """Forecast the accuracy of reward models that are not trained yet."""
 
     model: str
@@ -45,7 +45,7 @@ class ForecastConfig(ComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(KindConfig, ComputeConfig):
+class ExplainConfig(KindConfig, CachedComputeConfig):
     """Explain why responses got their rewards: by their tokens and by the training pairs."""
 
     model: str
@@ -57,9 +57,10 @@ class ExplainConfig(KindConfig, ComputeConfig):
     out: str
     """the .html page to write; all numbers go beside it as .json"""
     counterpart: str | None = None
-    """id of the record in another wording, whose loss of margin is split into tokens"""
+    """id of a paraphrase of the record; the margin that it loses is split into tokens"""
     counterpart_data: str | None = None
-    """where the counterpart is, by default in the same data; alone: the same id there"""
+    """data that hold the paraphrase, by default the same data; without `counterpart`, the record of
+    the same id there"""
     top: int = 3
     """how many of the training pairs that raise each reward to show, and of those that lower it"""
     max_pairs: int | None = None

@@ -21,7 +21,7 @@ from rewardgap.data.trees import Tree
 from rewardgap.dynamics.descent import KernelTraining, TrajectoryPoints, token_variance
 from rewardgap.dynamics.projection import RandomProjection
 from rewardgap.forecasting.features import FeatureReader, Features, tested_responses
-from rewardgap.io.cache import cache_key, kept
+from rewardgap.io.cache import cache_key, cached_arrays
 
 Array = NDArray[np.float64]
 
@@ -279,7 +279,7 @@ def _cached(
     path: Path, cls: type[Kernel], compute: Callable[[], Mapping[str, Kernel]]
 ) -> dict[str, Kernel]:
     """Return every kind's kernel of a training or of an evaluation set, cached as one file."""
-    arrays = kept(
+    arrays = cached_arrays(
         path.with_suffix(".safetensors"),
         lambda: {
             f"{kind}.{name}": value

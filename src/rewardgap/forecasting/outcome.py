@@ -18,15 +18,10 @@ from rewardgap.dynamics.descent import (
     converge,
     descend,
 )
-from rewardgap.evaluation.accuracy import (
-    Interval,
-    Summary,
-    prompt_clusters,
-    record_accuracies,
-    summarise,
-)
-from rewardgap.evaluation.bootstrap import mean_interval
+from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
+from rewardgap.evaluation.bootstrap import Interval, mean_interval
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, score_row
+from rewardgap.evaluation.summary import Summary, summarise
 from rewardgap.forecasting.kernels import EvaluationKernel
 
 Array = NDArray[np.float64]
@@ -166,9 +161,10 @@ def predict(
 
     resampled = np.stack([accuracies(rewards) for rewards in kernel.trained(training.resampled).T])
     summary = summarise(rows)
+    widened = {"accuracy": _widen(summary.accuracy, resampled.mean(1).std())}
     return ForecastOutcome(
         rows=rows,
-        at_loss=replace(summary, accuracy=_widen(summary.accuracy, resampled.mean(1).std())),
+        at_loss=replace(summary, figures={**summary.figures, **widened}),
         resampled=resampled,
         loss=losses[stop],
         one_step=mean_interval(accuracies(kernel.change(trajectory.first)), clusters),

@@ -9,7 +9,12 @@ import numpy as np
 from scipy.stats import norm
 
 from rewardgap.dynamics.projection import RandomProjection
-from rewardgap.evaluation.accuracy import baseline_rewards, prompt_clusters, record_accuracies
+from rewardgap.evaluation.accuracy import (
+    CHANCE,
+    baseline_rewards,
+    prompt_clusters,
+    record_accuracies,
+)
 from rewardgap.evaluation.bootstrap import Clusters
 from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains, holm
 from rewardgap.evaluation.text import align_columns, format_interval, join_names
@@ -18,7 +23,6 @@ from rewardgap.forecasting.outcome import Array, ForecastOutcome
 Outcomes: TypeAlias = Mapping[str, Mapping[str, ForecastOutcome]]
 """By evaluation set and kind."""
 
-CHANCE = 0.5
 CAVEAT = (
     "Intervals are over evaluation records and, at the stated loss, over training pairs; the error "
     "of the forecast itself is not in them."
