@@ -25,7 +25,7 @@ from rewardgap.forecasting.passes import Amount, Pass, Reader
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.generative import Generative
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.language_model import load_model
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import pack
 
 EXACT = Limits(2**40, 0)
@@ -39,7 +39,7 @@ DATA = Amount(
 def make_readout(kind: str, folder: Path) -> Readout:
     template = ChatTemplate.load(folder)
     options = KindConfig(beta=0.5)
-    model = load_model(folder, template).eval()
+    model = LanguageModel.load(folder, template)
     cls = find_kind(kind)
     assert issubclass(cls, TrainedRewardModel)
     return READOUTS[kind](cls(cls.adapt(model, 0), template, options))

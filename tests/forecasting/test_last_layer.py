@@ -20,7 +20,6 @@ from rewardgap.forecasting.gradients import gradient_passes
 from rewardgap.forecasting.last_layer import last_layer_passes
 from rewardgap.models.kinds.generative import Generative
 from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.language_model import hidden_states
 from rewardgap.models.packing import pack
 
 SMALL = Limits(2**21, 0)
@@ -32,7 +31,7 @@ def products(values: Tensor) -> Tensor:
 
 def states(readout: Readout) -> ResponseStates:
     batch = pack(readout.model.encode(RECORDS))
-    return ResponseStates(hidden_states(readout.model.model, batch), batch)
+    return ResponseStates(readout.model.language_model.hidden_states(batch), batch)
 
 
 def gradients_of(readout: Readout, states: Tensor, tokens: Tensor) -> TokenGradients:

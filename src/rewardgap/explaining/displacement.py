@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewardgap.configs.forecasting import ChesConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -23,7 +23,7 @@ from rewardgap.io.progress import progress
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.language_model import check_readable, hidden_states, load_model
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import micro_batches, pack
 
 
@@ -75,15 +75,15 @@ def ches(config: ChesConfig) -> list[Ches]:
     folder = locate_model(config.model)
     template = ChatTemplate.load(folder)
     device = choose_device(config.device)
-    model = load_model(folder, template, dtype=choose_dtype(config.dtype, device)).eval()
-    nn.Module.to(model, device)
+    dtype = choose_dtype(config.dtype, device)
+    model = LanguageModel.load(folder, template, dtype=dtype).to(device)
     trees = template.encode(records, config.max_length)
-    check_readable(model, trees)
+    model.check_readable(trees)
     found: dict[int, list[Ches]] = {}
     for group in progress(micro_batches(trees, config.token_budget, device), "CHES scores"):
         batch = pack([trees[i] for i in group]).to(device)
         with torch.no_grad():
-            leaves = ResponseStates(hidden_states(model, batch), batch)
+            leaves = ResponseStates(model.hidden_states(batch), batch)
         found |= zip(group, _by_tree(leaves, [trees[i] for i in group]), strict=True)
     scores = [score for i in range(len(trees)) for score in found[i]]
     write_text(Path(config.out), "".join(json.dumps(asdict(score)) + "\n" for score in scores))

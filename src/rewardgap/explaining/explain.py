@@ -29,7 +29,7 @@ from rewardgap.explaining.tokens import reward_tokens
 from rewardgap.models.devices import choose_device
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.saved import SavedRewardModel, check_initial_model
+from rewardgap.models.saved import SavedRewardModel
 
 
 def explain(config: ExplainConfig) -> Path:
@@ -94,7 +94,7 @@ def _obstacle(
         return "The language model that training began with is not known: name it with --reference."
     if config.reference is None:
         try:
-            check_initial_model(card)
+            card.find_initial_model()
         except UserError as error:
             return f"The language model that training began with cannot be read: {error}."
     return ""
@@ -105,7 +105,7 @@ def _measure(
 ) -> Influence | None:
     """Contributions of the training pairs, under the model that training began with."""
     where = config.reference or card.initial_model  # looked at already, see `_obstacle`
-    folder = check_initial_model(replace(card, initial_model=where, initial_fingerprint=None))
+    folder = replace(card, initial_model=where, initial_fingerprint=None).find_initial_model()
     model = find_kind(card.kind).initialise(
         folder, ChatTemplate.load(folder), card.options, torch.float32, run.get("seed", 0)
     )

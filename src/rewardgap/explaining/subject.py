@@ -15,8 +15,8 @@ from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.saved import SavedRewardModel, check_initial_model, find_saved, read_card
-from rewardgap.scoring.scorer import Scorer, load, open_reference
+from rewardgap.models.saved import SavedRewardModel, find_saved
+from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,9 @@ def open_subject(config: ExplainConfig) -> Subject:
 
 def _trained(config: ExplainConfig, settings: Mapping[str, Any]) -> Subject:
     options = KindConfig.of(config)
-    scorer = load(
-        config.model,
-        kind=config.kind,
-        reference=config.reference,
-        options=options,
-        max_length=config.max_length,
-        dtype=config.dtype,
-        device=config.device,
-        token_budget=config.token_budget,
-        cache=config.cache,
-    )
-    return Subject(scorer, read_card(find_saved(config.model), config.kind, options), settings)
+    scorer = open_scorer(config.model, config.kind, config.reference, options, config)
+    saved = SavedRewardModel.find(find_saved(config.model), config.kind, options)
+    return Subject(scorer, saved, settings)
 
 
 def _forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Subject:
@@ -74,16 +65,17 @@ def _forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Subject:
     beta, question = settings["beta"], settings["verification_prompt"]
     options = KindConfig(beta=beta, verification_prompt=question)
     card = SavedRewardModel(kind, options, config.reference or settings["model"])
-    folder = check_initial_model(card)
+    folder = card.find_initial_model()
     card = SavedRewardModel(kind, options, str(folder), fingerprint(folder), settings["max_length"])
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     model = find_kind(kind).initialise(
         folder, ChatTemplate.load(folder), options, torch.float32, settings["seed"]
     )
+    model.to(device).eval()
     scorer = Scorer(
-        model=model.to(device).eval(),
-        reference=open_reference(model, card, dtype, device, config.token_budget, config.cache),
+        model=model,
+        reference=open_reference(model, card, dtype, config),
         max_length=config.max_length or card.max_length,
         token_budget=config.token_budget,
         compute_dtype=dtype,

@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from torch import nn
 
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
@@ -50,7 +49,7 @@ from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.language_model import load_model
+from rewardgap.models.language_model import LanguageModel
 
 Passes = Callable[[Mapping[str, Readout], Limits, Amount], Iterable[Pass]]
 Refinement = Callable[[Problem, Points, Readout, Reader, Data], Problem]
@@ -168,8 +167,7 @@ def _open(
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     options = KindConfig.of(config)
-    model = load_model(folder, template, dtype=dtype).eval()
-    nn.Module.to(model, device)
+    model = LanguageModel.load(folder, template, dtype=dtype).to(device)
     readouts = {}
     for kind in config.kinds:
         cls = find_kind(kind)

@@ -78,7 +78,7 @@ def last_layer_passes(readouts: Readouts, limits: Limits, data: Amount) -> list[
     """
     groups: dict[object, dict[str, Readout]] = {}
     for kind, readout in readouts.items():
-        groups.setdefault(type(readout.model).encode, {})[kind] = readout
+        groups.setdefault(readout.model.encoding, {})[kind] = readout
     return [_pass(group, limits, data) for group in groups.values()]
 
 
