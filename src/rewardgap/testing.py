@@ -51,7 +51,9 @@ def check_kind(
         model.save(Path(saved))
         loaded = kind.load(Path(saved), ChatTemplate.load(Path(saved)), options, torch.float32)
         difference = _difference(_rewards(model, RECORDS), _rewards(loaded.eval(), RECORDS))
-        assert difference == 0, f"saving and loading changes rewards by {difference:.2g}"
+        assert difference < TOLERANCE / 10, (
+            f"saving and loading changes rewards by {difference:.2g}"
+        )
     if model.language_model is not None:
         _check_learning(model)
 

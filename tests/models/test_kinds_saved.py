@@ -90,9 +90,14 @@ def test_the_classification_pipeline_gives_raw_rewards(folders, tmp_path):
     assert [result["score"] for result in results] == pytest.approx(score(ours), abs=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_saved_as_safetensors_alone(kind, folders, tmp_path):
-    initialise(kind, folders("llama", "<|end|>", None)).save(tmp_path)
+def test_saved_models_score_as_before(kind, architecture, folders, tmp_path):
+    ours = initialise(kind, folders(architecture, "<|end|>", None))
+    rewards = score(ours)
+    ours.save(tmp_path)
+    saved = find_kind(kind).load(tmp_path, ChatTemplate.load(tmp_path), KindConfig(), torch.float32)
+    assert score(saved) == rewards
     assert not list(tmp_path.glob("*.bin"))
 
 
