@@ -84,7 +84,7 @@ def write_grid(
         "profile": "small",
         "train": {"name": grid.train, "data": "train.jsonl"},
         "eval": {
-            name: {"data": str(data[name]), "category": category, "twin_of": twin}
+            name: {"data": str(data[name]), "category": category, "shift_of": twin}
             for name, (category, twin) in grid.sets.items()
         },
         "cells": cells,

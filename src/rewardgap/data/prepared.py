@@ -5,24 +5,22 @@ their trees are in the cache folder, for the runs of all processes.
 """
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from rewardgap.configs.compute import Identical
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.encoding import ChatEncoding
-from rewardgap.data.load import fingerprint, load, stream
+from rewardgap.data.load import data_fingerprint, load, stream
 from rewardgap.data.records import Record
 from rewardgap.data.tree_store import FORMAT, StoredTrees, write_trees
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_folder, cache_key
+from rewardgap.io.progress import progress
 from rewardgap.io.ragged import is_intact
 
 logger = logging.getLogger(__name__)
@@ -108,7 +106,7 @@ class PreparedData:
             UserError: A record is wrong.
         """
         if not any(self._folder(config).glob("*.rows")):
-            for _ in _bar(stream(config.train, config.identical_pairs), "reading"):
+            for _ in _stream(config, "reading"):
                 pass
 
     def training_trees(self, model: Encodes, config: TrainingData) -> StoredTrees:
@@ -124,7 +122,7 @@ class PreparedData:
         encoder = model.encoder
         path = self._folder(config) / f"{encoder.key(config.max_length)}.rows"
         if not is_intact(path):
-            records = _bar(stream(config.train, config.identical_pairs), "tokenising")
+            records = _stream(config, "tokenising")
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
             encode = encoder.encode_for_training
             write_trees(
@@ -146,7 +144,7 @@ class PreparedData:
         key = _data(config.train, config.identical_pairs)
         if key not in self._folders:
             cache = cache_folder(config.cache)
-            content = fingerprint(config.train, cache / "hashes")
+            content = data_fingerprint(config.train, cache / "hashes")
             name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
             self._folders[key] = cache / "trees" / name
         return self._folders[key]
@@ -172,7 +170,6 @@ def _data(spec: str | Sequence[str], identical: Identical) -> Data:
     return (spec if isinstance(spec, str) else tuple(spec), identical)
 
 
-def _bar(records: Iterator[Record], label: str) -> Iterator[Record]:
-    """Yield the records and count them on a terminal."""
-    hidden = not sys.stderr.isatty()
-    return iter(tqdm(records, label, unit=" records", leave=False, disable=hidden))
+def _stream(config: TrainingData, label: str) -> Iterator[Record]:
+    """Yield the training records, counted on a terminal."""
+    yield from progress(stream(config.train, config.identical_pairs), label, unit=" records")

@@ -15,22 +15,28 @@ import numpy as np
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import (
-    Summary,
     baseline_rewards,
     prompt_clusters,
     record_accuracies,
-    summarise_seeds,
 )
 from rewardgap.evaluation.bootstrap import FloatArray
-from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.evaluation.comparisons import (
+    Comparison,
+    Pair,
+    Place,
+    adjust,
+    compare_gains,
+    indistinguishable,
+    is_difference,
+)
 from rewardgap.evaluation.robustness import Drop, drop_of_runs
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.evaluation.styles import StyleAccuracies, is_style_grid, style_accuracies
+from rewardgap.evaluation.summary import Summary, summarise_seeds
 from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.answers import Answers, compare_answers
-from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.results import Measured, Rows
-from rewardgap.reporting.verdicts import Pair, Place, adjusted, groups
 
 SetAndKind = tuple[str, str]
 RowsOf = Mapping[Cell, Rows]
@@ -54,7 +60,7 @@ class Analysis:
         subject_groups: By set and kind the subjects of which no two are separated.
         tested: By set and two kinds the win rates in which a tie is what a test does not separate.
         drops: By reworded set and kind what the rewording costs.
-        not_twins: By set that is planned as a rewording and is none, why.
+        not_shifts: By set that is planned as a rewording and is none, why.
         styles: By set of style grids and kind easy, normal and hard accuracy.
         answers: By set and kind what the models generate themselves, run by run.
     """
@@ -68,7 +74,7 @@ class Analysis:
     subject_groups: Mapping[SetAndKind, Sequence[tuple[str, ...]]]
     tested: Mapping[str, Mapping[Pair, WinRates]]
     drops: Mapping[str, Mapping[str, Drop]]
-    not_twins: Mapping[str, str]
+    not_shifts: Mapping[str, str]
     styles: Mapping[str, Mapping[str, StyleAccuracies]]
     answers: Mapping[SetAndKind, Sequence[Answers]]
 
@@ -86,21 +92,26 @@ def analyse(measured: Measured) -> Analysis:
     }
     kinds = _adjusted({name: _between_kinds(some) for name, some in main.items()})
     subjects = _adjusted(dict(_between_subjects(everything)))
-    drops, not_twins = _drops(measured)
+    drops, not_shifts = _drops(measured)
     return Analysis(
         overall={name: _overall(some) for name, some in main.items()},
         by_subject={name: _by_subject(measured.rows[name]) for name in main},
         kinds=kinds,
         blind=_adjusted({name: _against_rules(some) for name, some in main.items()}),
-        groups={name: groups(list(_by_kind(main[name])), some) for name, some in kinds.items()},
+        groups={
+            name: indistinguishable(list(_by_kind(main[name])), some, is_difference)
+            for name, some in kinds.items()
+        },
         subjects=subjects,
         subject_groups={
-            place: groups(list(dict.fromkeys(name for pair in some for name in pair)), some)
+            place: indistinguishable(
+                list(dict.fromkeys(name for pair in some for name in pair)), some, is_difference
+            )
             for place, some in subjects.items()
         },
         tested={name: _tested(some) for name, some in main.items()},
         drops=drops,
-        not_twins=not_twins,
+        not_shifts=not_shifts,
         styles={name: some for name in main if (some := _styles(main[name]))},
         answers=compare_answers(measured.generations),
     )
@@ -208,7 +219,7 @@ def _adjusted(
     found: Mapping[Place, Mapping[Pair, Comparison]],
 ) -> dict[Place, dict[Pair, Comparison]]:
     """The comparisons with p-values adjusted for all of them, on all sets."""
-    family = adjusted(
+    family = adjust(
         {(place, pair): each for place, some in found.items() for pair, each in some.items()}
     )
     return {place: {pair: family[place, pair] for pair in some} for place, some in found.items()}
@@ -230,21 +241,21 @@ def _tested(rows: Mapping[Cell, Rows]) -> dict[Pair, WinRates]:
 def _drops(measured: Measured) -> tuple[dict[str, dict[str, Drop]], dict[str, str]]:
     """What rewording costs each kind, by set; and the sets that are no rewordings, with reasons."""
     found: dict[str, dict[str, Drop]] = {}
-    not_twins: dict[str, str] = {}
+    not_shifts: dict[str, str] = {}
     for each in measured.experiment.sets:
-        if each.name in measured.sets and each.twin_of in measured.sets:
+        if each.name in measured.sets and each.shift_of in measured.sets:
             try:
-                found[each.name] = _drops_of(measured, each.twin_of, each.name)
+                found[each.name] = _drops_of(measured, each.shift_of, each.name)
             except UserError as error:
-                not_twins[each.name] = str(error)
+                not_shifts[each.name] = str(error)
     losses = {
         (name, kind): each.loss for name, some in found.items() for kind, each in some.items()
     }
-    family = adjusted(losses)
+    family = adjust(losses)
     return {
         name: {kind: replace(each, loss=family[name, kind]) for kind, each in some.items()}
         for name, some in found.items()
-    }, not_twins
+    }, not_shifts
 
 
 def _drops_of(measured: Measured, original: str, reworded: str) -> dict[str, Drop]:

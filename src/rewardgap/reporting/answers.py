@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewardgap.evaluation.bootstrap import TAIL, Interval
-from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.evaluation.comparisons import Comparison, adjust, compare_gains
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.artifacts import Generated
-from rewardgap.reporting.grid import Cell
-from rewardgap.reporting.verdicts import adjusted
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def compare_answers(
     found = [
         (name, cell, each) for cell, some in generations.items() for name, each in some.items()
     ]
-    changes = adjusted(
+    changes = adjust(
         {
             (name, cell): _change(each.n, *each.turned)
             for name, cell, each in found

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.errors import UserError, first_line
-from rewardgap.evaluation.accuracy import Interval
-from rewardgap.reporting.grid import Cell, Experiment
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.io.generations import read_answers, read_shares
+from rewardgap.io.grid_folder import Cell, ExperimentRecord, GridFolder
 
 CURVE_POINTS = 120
 """Steps of a training curve that are shown."""
@@ -54,7 +55,7 @@ class Forecast:
     separator_share: float | None = None
 
 
-def read_curves(experiment: Experiment) -> dict[Cell, Curve]:
+def read_curves(experiment: ExperimentRecord) -> dict[Cell, Curve]:
     """The training curves of the runs that have begun.
 
     Raises:
@@ -85,70 +86,52 @@ def _mean(group: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(float(row[name]) for row in group) / len(group)
 
 
-def read_generations(experiment: Experiment) -> dict[Cell, dict[str, Generated]]:
+def read_generations(experiment: ExperimentRecord) -> dict[Cell, dict[str, Generated]]:
     """By run and set the shares of correct generations, where a run has generated.
 
     Raises:
         UserError: A file is damaged.
     """
-    found = {}
-    for cell in experiment.cells:
-        path = cell.run.folder / "generations.json"
-        if path.exists():
-            try:
-                found[cell] = {
-                    name: Generated(
-                        float(each["correct"]),
-                        each.get("initial"),
-                        int(each["n"]),
-                        _count_turned(experiment, cell, name),
-                    )
-                    for name, each in _parse(_read_text(path), str(path)).items()
-                }
-            except (KeyError, TypeError, AttributeError) as error:
-                raise UserError(f"{path} is no file of generations: {first_line(error)}") from error
-    return found
+    return {
+        cell: {
+            name: Generated(
+                share.correct, share.initial, share.n, _count_turned(experiment, cell, name)
+            )
+            for name, share in read_shares(cell.shares).items()
+        }
+        for cell in experiment.cells
+        if cell.shares.exists()
+    }
 
 
-def _count_turned(experiment: Experiment, cell: Cell, name: str) -> tuple[int, int] | None:
+def _count_turned(experiment: ExperimentRecord, cell: Cell, name: str) -> tuple[int, int] | None:
     folders = [each for each in experiment.folders if cell.run.folder.is_relative_to(each)]
     if not folders:
         return None
-    own, initial = (
-        folder / "generations" / f"{name}.jsonl"
-        for folder in (cell.run.folder, folders[0] / "initial" / cell.model)
-    )
-    if not (own.exists() and initial.exists()):
+    trained, initial = cell.answers(name), GridFolder(folders[0]).initial_answers(cell.model, name)
+    if not (trained.exists() and initial.exists()):
         return None
-    after, before = _read_verdicts(own), _read_verdicts(initial)
+    after, before = (
+        {answer.id: answer.correct for answer in read_answers(path)} for path in (trained, initial)
+    )
     if after.keys() != before.keys():
-        raise UserError(f"{own} and {initial} answer different prompts: remove the older one")
+        raise UserError(f"{trained} and {initial} answer different prompts: remove the older one")
     return (
         sum(after[each] and not before[each] for each in after),
         sum(before[each] and not after[each] for each in after),
     )
 
 
-def _read_verdicts(path: Path) -> dict[str, bool]:
-    """By prompt whether it is answered rightly."""
-    lines = enumerate(_read_text(path).splitlines(), start=1)
-    answers = [_parse(line, f"{path}, line {number}") for number, line in lines]
-    try:
-        return {str(each["id"]): bool(each["correct"]) for each in answers}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of answers: {first_line(error)} is missing") from error
-
-
-def read_forecasts(experiment: Experiment) -> list[Forecast]:
+def read_forecasts(experiment: ExperimentRecord) -> list[Forecast]:
     """The forecasts of a grid.
 
     Raises:
         UserError: A file is damaged.
     """
     paths = [
-        path
+        path / "forecast.json"
         for folder in experiment.folders
-        for path in sorted(folder.glob("forecasts/*/forecast.json"))
+        for path in GridFolder(folder).forecasts()
     ]
     return [forecast for path in paths for forecast in _read_forecast(path)]
 

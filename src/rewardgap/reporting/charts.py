@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from rewardgap.evaluation.accuracy import Summary
+from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.robustness import Drop
+from rewardgap.evaluation.summary import Summary
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.artifacts import CURVES
 from rewardgap.reporting.colours import colour
@@ -26,7 +27,6 @@ from rewardgap.reporting.results import Measured, Spread
 from rewardgap.reporting.words import rule_name
 
 RULE_SYMBOLS = {"longer": "triangle-right-open", "shorter": "triangle-left-open"}
-CHANCE = 0.5
 TOGETHER = "all models together"
 
 

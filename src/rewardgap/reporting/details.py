@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.comparisons import SIGNIFICANCE, Comparison
+from rewardgap.evaluation.comparisons import SIGNIFICANCE, Comparison, is_difference
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.answers import Answers
 from rewardgap.reporting.paper import printed_separator_shares
 from rewardgap.reporting.results import Measured
-from rewardgap.reporting.verdicts import separated
 from rewardgap.reporting.words import interval, listed, number, rule_name
 
 
@@ -61,7 +60,7 @@ def _beside_rules(analysis: Analysis) -> TextTable:
             kind,
             interval(each.accuracy),
             *(_maybe(each.baselines.get(rule)) for rule in rules),
-            _maybe(each.where_longer_fails),
+            _maybe(each.figures.get("where_longer_fails")),
         ]
         for name, overall in analysis.overall.items()
         for kind, each in overall.items()
@@ -149,7 +148,7 @@ def _tested(comparison: Comparison) -> list[str]:
 
 
 def _verdict(first: str, second: str, comparison: Comparison) -> str:
-    if separated(comparison):
+    if is_difference(comparison):
         return f"{first if comparison.difference.value > 0 else second} is ahead"
     if comparison.holm_p < SIGNIFICANCE:
         return "these runs differ, others may not"

@@ -8,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.win_rates import WinRates
 from rewardgap.io.files import whole_file
 from rewardgap.reporting.colours import TIE, colour, markers
@@ -35,7 +36,6 @@ FORMATS: Mapping[str, Mapping[str, Any]] = {
     "pdf": {"CreationDate": None},
     "png": {},
 }
-CHANCE = 0.5
 PAPER = "the paper"
 
 Values = Mapping[str, Sequence[Spread | None]]

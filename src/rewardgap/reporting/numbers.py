@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from rewardgap.evaluation.summary import Summary
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.paper.figures import Drawn
 from rewardgap.reporting.paper.tables import Table, paired_win_rates
@@ -64,6 +65,8 @@ def _experiment(measured: Measured, analysis: Analysis, section: Section) -> dic
 
 def _plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as JSON has them."""
+    if isinstance(value, Summary):
+        return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):

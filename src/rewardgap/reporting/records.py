@@ -15,8 +15,8 @@ from rewardgap.data.load import load
 from rewardgap.data.records import Record, Response, prompt_id, responses_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.colours import colour
-from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.results import Measured, Rows
 
 logger = logging.getLogger(__name__)
@@ -75,11 +75,11 @@ def _collection(
     """An evaluation set of an experiment: ids, texts, lengths, and the rewards of every run."""
     rows = measured.rows[name]
     first = next(iter(rows.values()))
-    twin = next(each.twin_of for each in measured.experiment.sets if each.name == name)
+    twin = next(each.shift_of for each in measured.experiment.sets if each.name == name)
     collection: dict[str, Any] = {
         "experiment": measured.experiment.name,
         "set": name,
-        "twin_of": twin,
+        "shift_of": twin,
         "ids": [row.id for row in first],
         "cells": [
             {

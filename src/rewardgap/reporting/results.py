@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import (
-    baseline_rewards,
-    margin_from_moments,
-    margin_moments,
-    record_accuracies,
-)
+from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.comparisons import count_unshared
+from rewardgap.evaluation.measures.margin import margin_from_moments, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
+from rewardgap.io.grid_folder import Cell, ExperimentRecord
 from rewardgap.reporting.artifacts import (
     Curve,
     Forecast,
@@ -25,7 +22,6 @@ from rewardgap.reporting.artifacts import (
     read_forecasts,
     read_generations,
 )
-from rewardgap.reporting.grid import Cell, Experiment
 
 Rows = Sequence[ScoreRow]
 
@@ -83,7 +79,7 @@ class Measured:
         forecasts: Forecast accuracies.
     """
 
-    experiment: Experiment
+    experiment: ExperimentRecord
     rows: Mapping[str, Mapping[Cell, Rows]]
     curves: Mapping[Cell, Curve] = field(default_factory=dict)
     generations: Mapping[Cell, Mapping[str, Generated]] = field(default_factory=dict)
@@ -216,7 +212,7 @@ class Measured:
                     yield f"there is no forecast from {model} yet"
 
 
-def measure(experiment: Experiment) -> Measured:
+def measure(experiment: ExperimentRecord) -> Measured:
     """Read the score files that an experiment has so far.
 
     Raises:

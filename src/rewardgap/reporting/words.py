@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from rewardgap.evaluation.accuracy import Summary
+from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.comparisons import Comparison
+from rewardgap.evaluation.comparisons import Comparison, Pair, is_difference
+from rewardgap.evaluation.summary import Summary
 from rewardgap.reporting.analysis import Analysis
 from rewardgap.reporting.answers import Answers
 from rewardgap.reporting.paper.tables import Table
 from rewardgap.reporting.results import Measured
-from rewardgap.reporting.verdicts import Pair, separated
 
 Tone = Literal["difference", "alike", "caution", "paper"]
 MOST_NAMED = 3
@@ -77,7 +77,7 @@ def _ahead(found: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, list[st
     ahead: dict[Pair, list[str]] = {}
     for name, comparisons in found.items():
         for (first, second), comparison in comparisons.items():
-            if separated(comparison):
+            if is_difference(comparison):
                 gain = comparison.difference
                 pair = (first, second) if gain.value > 0 else (second, first)
                 gain = gain if gain.value > 0 else -gain
@@ -131,7 +131,7 @@ def _within_kinds(analysis: Analysis) -> Iterator[Finding]:
 def _drops(analysis: Analysis) -> Iterator[Finding]:
     """What rewording costs or gains, where a test separates the two sets, and where none does."""
     for name, drops in analysis.drops.items():
-        changed = {kind: each for kind, each in drops.items() if separated(each.loss)}
+        changed = {kind: each for kind, each in drops.items() if is_difference(each.loss)}
         kept = [kind for kind in drops if kind not in changed]
         if changed:
             parts = [
@@ -145,7 +145,7 @@ def _drops(analysis: Analysis) -> Iterator[Finding]:
             yield Finding(
                 "alike", f"Reworded as {name}, no kind loses accuracy that could be told from 0."
             )
-    for name, reason in analysis.not_twins.items():
+    for name, reason in analysis.not_shifts.items():
         yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
 
 
@@ -168,7 +168,7 @@ def _blind_rules(analysis: Analysis) -> Iterator[Finding]:
             found = {
                 kind: each
                 for kind, each in by_rule[rule].items()
-                if kind not in doubted and not (separated(each) and each.difference.value > 0)
+                if kind not in doubted and not (is_difference(each) and each.difference.value > 0)
             }
             if found:
                 said = "a content-blind rule" if place else "the best content-blind rule"
@@ -198,7 +198,7 @@ def _best_first(
 
 def _doubt(found: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
     """What a rule does to kinds that are not shown to beat it."""
-    level = [kind for kind, each in found.items() if not separated(each)]
+    level = [kind for kind, each in found.items() if not is_difference(each)]
     behind = [kind for kind in found if kind not in level]
     parts = [
         f"is more accurate than {_with_accuracy(behind, overall)} models" if behind else "",
@@ -215,9 +215,9 @@ def _long_answers(analysis: Analysis) -> Iterator[Finding]:
     """Kinds whose intervals lie below a half where the longer response is the wrong one."""
     for name, overall in analysis.overall.items():
         failing = {
-            kind: each.where_longer_fails
-            for kind, each in overall.items()
-            if each.where_longer_fails and each.where_longer_fails.high < 0.5
+            kind: accuracy
+            for kind, summary in overall.items()
+            if (accuracy := summary.figures.get("where_longer_fails")) and accuracy.high < CHANCE
         }
         if failing:
             parts = [f"{kind} models reach {interval(each)}" for kind, each in failing.items()]
@@ -255,8 +255,8 @@ def _change(answers: Sequence[Answers], initial: float) -> tuple[Tone, str]:
     changes = [each.change for each in answers if each.change]
     if len(changes) < len(answers):
         return "caution", f"before training {initial:.1%} were, which is not tested"
-    more = sum(separated(each) and each.difference.value > 0 for each in changes)
-    fewer = sum(separated(each) and each.difference.value < 0 for each in changes)
+    more = sum(is_difference(each) and each.difference.value > 0 for each in changes)
+    fewer = sum(is_difference(each) and each.difference.value < 0 for each in changes)
     if not more and not fewer:
         return "alike", f"no run's share can be told from the {initial:.1%} before training"
     counts = [

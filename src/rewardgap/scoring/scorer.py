@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from rewardgap.configs.compute import ComputeConfig, Device, Dtype
+from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.data.bag_of_words import BagOfWords
@@ -163,7 +163,7 @@ def load(
     Raises:
         UserError: The model, its kind or its reference cannot be found or read.
     """
-    compute = ComputeConfig(
+    compute = CachedComputeConfig(
         max_length=max_length,
         dtype=cast(Dtype, dtype),
         device=cast(Device, device),
@@ -174,7 +174,11 @@ def load(
 
 
 def open_scorer(
-    model: str, kind: str | None, reference: str | None, options: KindConfig, compute: ComputeConfig
+    model: str,
+    kind: str | None,
+    reference: str | None,
+    options: KindConfig,
+    compute: CachedComputeConfig,
 ) -> Scorer:
     """Open a reward model as a command's configuration says; see `load`."""
     folder = find_saved(model)
@@ -194,7 +198,10 @@ def open_scorer(
 
 
 def open_reference(
-    model: RewardModel, saved: SavedRewardModel, compute_dtype: torch.dtype, compute: ComputeConfig
+    model: RewardModel,
+    saved: SavedRewardModel,
+    compute_dtype: torch.dtype,
+    compute: CachedComputeConfig,
 ) -> Reference | None:
     """Return the reference of a reward model, on the model's device, if its kind needs one.
 

@@ -262,7 +262,7 @@
     const related = data.collections.filter((each) =>
       each !== collection && each.experiment === collection.experiment
       && each.ids.length === collection.ids.length
-      && (each.twin_of === collection.set || collection.twin_of === each.set));
+      && (each.shift_of === collection.set || collection.shift_of === each.set));
     if (!related.length) return [];
     const buttons = related.map((each) => {
       const button = make("button", { type: "button" }, each.set);
