@@ -18,7 +18,7 @@ MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOU
 # The rooms, bottom up: a room imports from those before it in this list alone.
 ROOMS = (
     *("errors", "configs", "io", "data", "evaluation", "models", "scoring", "dynamics", "training"),
-    *("forecasting", "explaining", "reporting", "experiments", "demonstration", "cli"),
+    *("testing", "forecasting", "explaining", "reporting", "experiments", "demonstration", "cli"),
 )
 RANKS = {room: rank for rank, room in enumerate(ROOMS)}
 LIGHT_ROOMS = ("errors", "configs", "io", "data", "evaluation", "reporting", "cli")

@@ -12,7 +12,7 @@ from rewardgap.data.records import Record
 from rewardgap.forecasting.features import FeatureReader, Features
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.language_model import load_model
+from rewardgap.models.language_model import LanguageModel
 
 PAIRS = RECORDS[1:]
 
@@ -21,7 +21,7 @@ def make_model(kind: str, folder: Path) -> TrainedRewardModel:
     template = ChatTemplate.load(folder)
     cls = find_kind(kind)
     assert issubclass(cls, TrainedRewardModel)
-    language_model = load_model(folder, template).eval()
+    language_model = LanguageModel.load(folder, template)
     return cls(cls.adapt(language_model, 0), template, KindConfig(beta=0.5))
 
 

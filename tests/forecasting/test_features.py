@@ -21,7 +21,6 @@ from rewardgap.forecasting.kernels import products
 from rewardgap.models.kinds.generative import Generative
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.language_model import hidden_states
 from rewardgap.models.packing import pack
 
 SMALL = 2**21
@@ -30,7 +29,7 @@ SMALL = 2**21
 def states_of(model: TrainedRewardModel) -> ResponseStates:
     batch = pack(model.encode(RECORDS))
     with torch.no_grad():
-        return ResponseStates(hidden_states(model.model, batch), batch)
+        return ResponseStates(model.language_model.hidden_states(batch), batch)
 
 
 def log_prob_gradients(model: TrainedRewardModel, states: Tensor, tokens: Tensor) -> Tensor:

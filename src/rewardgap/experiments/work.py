@@ -25,7 +25,6 @@ from rewardgap.io.run_folder import open_run
 from rewardgap.models.added_tokens import extend_model
 from rewardgap.models.devices import choose_device
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.implicit import ImplicitWithoutReference
 from rewardgap.scoring.generation import Sampling, answer, find_check, share_correct
 from rewardgap.training.train import train
 
@@ -110,9 +109,7 @@ class Work:
         return self.grid.folder.language_model(model)
 
     def _generates(self, cell: Cell) -> bool:
-        return bool(self.grid.experiment.generate) and issubclass(
-            find_kind(cell.kind), ImplicitWithoutReference
-        )
+        return bool(self.grid.experiment.generate) and find_kind(cell.kind).generates
 
     def _generate(self, cell: Cell, config: TrainConfig) -> None:
         """Compare the trained model's answers with those of the initial one."""

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewardgap.configs.forecasting import ChesConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -23,7 +23,7 @@ from rewardgap.io.files import write_text
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.language_model import check_readable, hidden_states, load_model
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
 
 
@@ -75,14 +75,14 @@ def ches(config: ChesConfig) -> list[Ches]:
     folder = locate_model(config.model)
     template = ChatTemplate.load(folder)
     device = choose_device(config.device)
-    model = load_model(folder, template, dtype=choose_dtype(config.dtype, device)).eval()
-    nn.Module.to(model, device)
+    dtype = choose_dtype(config.dtype, device)
+    model = LanguageModel.load(folder, template, dtype=dtype).to(device)
     trees = template.encode(records, config.max_length)
-    check_readable(model, trees)
+    model.check_readable(trees)
 
     def of_pack(batch: Pack, trees: Sequence[Tree]) -> list[list[Ches]]:
         with torch.no_grad():
-            states = ResponseStates(hidden_states(model, batch), batch)
+            states = ResponseStates(model.hidden_states(batch), batch)
         responses = iter(states.split(states.predicting_states))
         return [_of_record(tree, [next(responses) for _ in tree.leaves]) for tree in trees]
 

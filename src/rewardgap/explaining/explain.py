@@ -32,8 +32,8 @@ from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.saved import SavedRewardModel, check_initial_model, find_saved, read_card
-from rewardgap.scoring.scorer import Scorer, load, open_reference
+from rewardgap.models.saved import SavedRewardModel, find_saved
+from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 
 
 def explain(config: ExplainConfig) -> Path:
@@ -50,16 +50,16 @@ def explain(config: ExplainConfig) -> Path:
     record = _find_record(config.data, config.id, config)
     counterpart = _find_counterpart(config, record)
     explained = open_explained_model(config)
-    card, run = explained.card, explained.settings
+    saved, run = explained.saved, explained.settings
     rewards = reward_tokens(explained.scorer, record)
     counterpart_rewards = (
         None if counterpart is None else reward_tokens(explained.scorer, counterpart)
     )
     del explained  # the initial model takes its place in memory
-    obstacle = _obstacle(config, card, run)
-    influence = None if obstacle else _measure(config, card, run, record)
+    obstacle = _obstacle(config, saved, run)
+    influence = None if obstacle else _measure(config, saved, run, record)
     explanation = Explanation(
-        config.model, card.kind, rewards, influence, obstacle, counterpart=counterpart_rewards
+        config.model, saved.kind, rewards, influence, obstacle, counterpart=counterpart_rewards
     )
     return write_page(Path(config.out), explanation)
 
@@ -95,13 +95,13 @@ class ExplainedModel:
 
     Attributes:
         scorer: The model itself; for a forecast, the model before training.
-        card: Its kind and the model that training begins with.
+        saved: Its kind and the model that training begins with.
         settings: The configuration of its run or of its forecast; empty for a model trained
             elsewhere.
     """
 
     scorer: Scorer
-    card: SavedRewardModel
+    saved: SavedRewardModel
     settings: Mapping[str, Any]
 
 
@@ -116,19 +116,9 @@ def open_explained_model(config: ExplainConfig) -> ExplainedModel:
     if (run.folder / "forecast.json").exists():
         return _open_forecast(config, settings)
     options = KindConfig.of(config)
-    scorer = load(
-        config.model,
-        kind=config.kind,
-        reference=config.reference,
-        options=options,
-        max_length=config.max_length,
-        dtype=config.dtype,
-        device=config.device,
-        token_budget=config.token_budget,
-        cache=config.cache,
-    )
-    card = read_card(find_saved(config.model), config.kind, options)
-    return ExplainedModel(scorer, card, settings)
+    scorer = open_scorer(config.model, config.kind, config.reference, options, config)
+    saved = SavedRewardModel.find(find_saved(config.model), config.kind, options)
+    return ExplainedModel(scorer, saved, settings)
 
 
 def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> ExplainedModel:
@@ -139,58 +129,61 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
         )
     kind = config.kind or kinds[0]
     options = KindConfig(beta=settings["beta"], verification_prompt=settings["verification_prompt"])
-    card = SavedRewardModel(kind, options, config.reference or settings["model"])
-    folder = check_initial_model(card)
-    card = SavedRewardModel(kind, options, str(folder), fingerprint(folder), settings["max_length"])
+    saved = SavedRewardModel(kind, options, config.reference or settings["model"])
+    folder = saved.find_initial_model()
+    weights = fingerprint(folder)
+    saved = SavedRewardModel(kind, options, str(folder), weights, settings["max_length"])
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    model = _open_initial(folder, card, settings["seed"], device)
+    model = _open_initial(folder, saved, settings["seed"], device)
     scorer = Scorer(
         model=model,
-        reference=open_reference(model, card, dtype, device, config.token_budget, config.cache),
-        max_length=config.max_length or card.max_length,
+        reference=open_reference(model, saved, dtype, config),
+        max_length=config.max_length or saved.max_length,
         token_budget=config.token_budget,
         compute_dtype=dtype,
     )
-    return ExplainedModel(scorer, card, settings)
+    return ExplainedModel(scorer, saved, settings)
 
 
 def _open_initial(
-    folder: Path, card: SavedRewardModel, seed: int, device: torch.device
+    folder: Path, saved: SavedRewardModel, seed: int, device: torch.device
 ) -> RewardModel:
-    """Return a card's reward model before training."""
+    """Return a saved reward model as it was before training."""
     template = ChatTemplate.load(folder)
-    model = find_kind(card.kind).initialise(folder, template, card.options, torch.float32, seed)
+    model = find_kind(saved.kind).initialise(folder, template, saved.options, torch.float32, seed)
     return model.to(device).eval()
 
 
-def _obstacle(config: ExplainConfig, card: SavedRewardModel, run: Mapping[str, Any]) -> str:
+def _obstacle(config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any]) -> str:
     """Return why training pairs cannot be looked at, if they cannot."""
-    if find_kind(card.kind).equation is None:
-        return f"The kind {card.kind} learns nothing from training pairs, so none of them moved it."
+    if find_kind(saved.kind).equation is None:
+        return (
+            f"The kind {saved.kind} learns nothing from training pairs, so none of them moved it."
+        )
     if not (config.train or run.get("train")):
         return "The model is no run's, so its training pairs are not known: name them with --train."
-    if not (config.reference or card.initial_model):
+    if not (config.reference or saved.initial_model):
         return "The language model that training began with is not known: name it with --reference."
     if config.reference is None:
         try:
-            check_initial_model(card)
+            saved.find_initial_model()
         except UserError as error:
             return f"The language model that training began with cannot be read: {error}."
     return ""
 
 
 def _measure(
-    config: ExplainConfig, card: SavedRewardModel, run: Mapping[str, Any], record: Record
+    config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any], record: Record
 ) -> Influence:
     """Measure the contributions of the training pairs under the model that training began with."""
-    where = config.reference or card.initial_model  # looked at already, see `_obstacle`
-    folder = check_initial_model(replace(card, initial_model=where, initial_fingerprint=None))
+    where = config.reference or saved.initial_model  # looked at already, see `_obstacle`
+    folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
     device = choose_device(config.device)
     # A kind with an equation reads a language model.
-    model = cast(TrainedRewardModel, _open_initial(folder, card, run.get("seed", 0), device))
-    (tree,) = model.encode([record], config.max_length or card.max_length)
-    training = _read_training(config, run, model, card.max_length or config.max_length)
+    model = cast(TrainedRewardModel, _open_initial(folder, saved, run.get("seed", 0), device))
+    (tree,) = model.encode([record], config.max_length or saved.max_length)
+    training = _read_training(config, run, model, saved.max_length or config.max_length)
     explained = ExplainedRecord.read(model, tree)
     return measure_influence(explained, training, config.token_budget, config.top)
 

@@ -103,7 +103,9 @@ class FeatureReader:
         example = pack(training[:1])
         terms = {kind: model.score_terms(example) for kind, model in models.items()}
         projected = [kind for kind in models if terms[kind].targets is not None]
-        width = next(iter(models.values())).model.config.get_text_config().hidden_size
+        width = (
+            next(iter(models.values())).language_model.model.config.get_text_config().hidden_size
+        )
         projections = {
             kind: RandomProjection.whole(width * len(terms[kind].logits or (1,))) for kind in models
         }

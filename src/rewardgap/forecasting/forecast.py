@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
-from torch import nn
 
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import PreparedData
 from rewardgap.dynamics.projection import GIB
 from rewardgap.errors import UserError
@@ -36,7 +36,7 @@ from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.language_model import load_model
+from rewardgap.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
     folder = locate_model(config.model)
     template = ChatTemplate.load(folder)
     device = choose_device(config.device)
-    model = load_model(folder, template, dtype=choose_dtype(config.dtype, device)).eval()
-    nn.Module.to(model, device)
+    dtype = choose_dtype(config.dtype, device)
+    language_model = LanguageModel.load(folder, template, dtype=dtype).to(device)
     models = {}
     for kind in config.kinds:
         cls = find_kind(kind)
         assert issubclass(cls, TrainedRewardModel)
-        models[kind] = cls(cls.adapt(model, config.seed), template, KindConfig.of(config))
+        models[kind] = cls(cls.adapt(language_model, config.seed), template, KindConfig.of(config))
     return models
 
 
@@ -125,7 +125,7 @@ def _read_kernels(
     models: Mapping[str, TrainedRewardModel], config: ForecastConfig, shared: PreparedData
 ) -> dict[str, KindKernels]:
     """Return all kernels by kind; kinds that write records alike share a pass over the data."""
-    groups: dict[str, dict[str, TrainedRewardModel]] = {}
+    groups: dict[type[ChatEncoding], dict[str, TrainedRewardModel]] = {}
     for kind, model in models.items():
         groups.setdefault(model.encoding, {})[kind] = model
     weights = fingerprint(locate_model(config.model))
