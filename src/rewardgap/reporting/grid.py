@@ -24,12 +24,12 @@ class EvaluationSet:
     Attributes:
         name: Its name, as in the runs' score files.
         category: What has shifted since training, such as "token-level"; None where nobody says.
-        twin_of: The set whose responses this one rewords, record by record; None where it is none.
+        shift_of: The set whose responses this one rewords, record by record; None where it is none.
     """
 
     name: str
     category: str | None = None
-    twin_of: str | None = None
+    shift_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _read_experiment(folder: Path) -> Experiment:
             profile=fields.get("profile"),
             train=str(fields["train"]["name"]),
             sets=tuple(
-                EvaluationSet(str(name), each.get("category"), each.get("twin_of"))
+                EvaluationSet(str(name), each.get("category"), each.get("shift_of"))
                 for name, each in fields["eval"].items()
             ),
             cells=_distinct([_read_cell(folder, each) for each in fields["cells"]]),
