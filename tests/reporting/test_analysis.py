@@ -276,7 +276,7 @@ def test_a_set_that_is_no_rewording_is_said_to_be_none(tmp_path):
     analysis = analyse(measured)
     assert analysis.drops == {} and analysis.overall.keys() == set(GRID.sets)
     said = texts(findings(measured, analysis, []), "caution")
-    assert "costs is not known: ultrafeedback and ultrafeedback-french are not twins" in said
+    assert "costs is not known: ultrafeedback and ultrafeedback-french are not counterparts" in said
 
 
 def models_of(tmp_path: Path, right: Mapping[str, int]) -> Measured:

@@ -8,6 +8,7 @@ import pytest
 from grids import Grid, measured_of, texts, write_grid
 from scipy.stats import beta, binomtest
 
+from rewardgap.io.generations import Answer, write_answers
 from rewardgap.reporting.analysis import analyse
 from rewardgap.reporting.results import Measured
 from rewardgap.reporting.words import findings
@@ -21,10 +22,8 @@ def generated(tmp_path: Path, after: Sequence[int], before: Sequence[int]) -> Me
     folder = write_grid(tmp_path, grid, lambda *_: [(1.0, 0.0)] * 12)
     run = folder / "m/implicit/seed-0"
     for place, right in ((run, after), (folder / "initial/m", before)):
-        (place / "generations").mkdir(parents=True)
-        (place / "generations/test.jsonl").write_text(
-            "".join(json.dumps({"id": str(i), "correct": i in right}) + "\n" for i in range(100))
-        )
+        answers = [Answer(str(number), "", number in right) for number in range(100)]
+        write_answers(place / "generations" / "test.jsonl", answers)
     share = {"correct": len(after) / 100, "initial": len(before) / 100, "n": 100}
     (run / "generations.json").write_text(json.dumps({"test": share}))
     return measured_of(folder)

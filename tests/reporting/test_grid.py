@@ -11,8 +11,9 @@ from grids import Grid, score_rows, write_grid, write_run
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
+from rewardgap.io.grid_folder import ExperimentRecord
 from rewardgap.reporting.artifacts import CURVE_POINTS, read_curves
-from rewardgap.reporting.grid import Experiment, read_grids
+from rewardgap.reporting.grid import read_grids
 from rewardgap.reporting.results import Measured, measure
 
 SMALL = Grid(
@@ -23,7 +24,7 @@ SMALL = Grid(
 )
 
 
-def read_one(*folders: Path) -> Experiment:
+def read_one(*folders: Path) -> ExperimentRecord:
     (experiment,) = read_grids([str(folder) for folder in folders])
     return experiment
 
@@ -38,7 +39,7 @@ def test_a_grid_is_read_as_it_is_planned(tmp_path):
         "ultrafeedback",
         "small",
     )
-    assert [(each.name, each.category, each.twin_of) for each in experiment.sets] == [
+    assert [(each.name, each.category, each.shift_of) for each in experiment.sets] == [
         ("a", "domain", None),
         ("b", "x", "a"),
     ]

@@ -116,7 +116,7 @@ def test_records_travel_with_texts_and_rewards(page):
     assert (first["set"], len(first["ids"]), len(first["cells"])) == ("ultrafeedback", RECORDS, 12)
     assert data["texts"][first["rejected"][0][0]] == SCRIPT
     assert data["texts"][first["prompts"][1]].startswith("Question 1")
-    assert data["collections"][1]["twin_of"] == "ultrafeedback"
+    assert data["collections"][1]["shift_of"] == "ultrafeedback"
     scores = next(read for read in (page.parent.parent / "grid").rglob("ultrafeedback.jsonl"))
     row = json.loads(scores.read_text().splitlines()[0])
     rewards = {tuple(cell["rewards"][:2]) for cell in first["cells"]}

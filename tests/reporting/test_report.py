@@ -144,9 +144,9 @@ def test_a_rewording_of_other_records_is_named_and_the_rest_shown(tmp_path):
         path.write_text("\n".join(path.read_text().splitlines()[:3]))
     out = report(ReportConfig(folders=[str(folder)], out=str(tmp_path / "out"))).parent
     experiment = json.loads((out / "report.json").read_text())["experiments"]["chat"]
-    assert "a and b are not twins: they have 4 and 3 rows" in experiment["not_twins"]["b"]
+    assert "a and b are not counterparts: they have 4 and 3 rows" in experiment["not_shifts"]["b"]
     assert experiment["drops"] == {} and experiment["overall"].keys() == {"a", "b"}
-    assert "not twins" in (out / "index.html").read_text()
+    assert "not counterparts" in (out / "index.html").read_text()
 
 
 def test_the_command(tmp_path, capsys):

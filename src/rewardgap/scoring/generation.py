@@ -3,9 +3,8 @@
 One response to a prompt, at temperature 1 and from the whole vocabulary, by plain transformers.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.load import named_source
 from rewardgap.data.records import Record
-from rewardgap.data.sources import SOURCES
-from rewardgap.data.spec import parse_spec
 from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
-from rewardgap.io.files import write_text
+from rewardgap.io.generations import Answer, read_answers, write_answers
 from rewardgap.io.progress import progress
 from rewardgap.models.language_model import quiet
 
@@ -32,36 +28,12 @@ Check = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A sampled response to the prompt of the record `id`."""
-
-    id: str
-    response: str
-    correct: bool
-
-
-@dataclass(frozen=True)
 class Sampling:
     """How responses are sampled: from which seed, where, and how many tokens at once."""
 
     seed: int
     device: torch.device
     token_budget: int | None
-
-
-def find_check(spec: str) -> Check:
-    """What tells correct responses to the prompts of some data.
-
-    Raises:
-        UserError: nothing does.
-    """
-    source = named_source(parse_spec(spec))
-    if source is None or source.is_correct is None:
-        can = ", ".join(name for name, each in SOURCES.items() if each.is_correct)
-        raise UserError(
-            f"generate: answers to {spec} cannot be checked; those of the sources {can} can"
-        )
-    return source.is_correct
 
 
 def answer(
@@ -80,30 +52,22 @@ def answer(
         UserError: `out` holds other answers.
     """
     if out.exists():
-        return _read(out, records)
+        answers = read_answers(out)
+        if [known.id for known in answers] != [record.id for record in records]:
+            raise UserError(f"{out} holds answers to other prompts; remove it")
+        return answers
     responses = _sample(folder, records, sampling)
     answers = [
         Answer(record.id, response, check(record.prompt[-1].content, response))
         for record, response in zip(records, responses, strict=True)
     ]
-    write_text(out, "".join(json.dumps(asdict(each)) + "\n" for each in answers))
+    write_answers(out, answers)
     return answers
 
 
 def share_correct(answers: Sequence[Answer]) -> float:
     """Share of the answers that are correct."""
     return sum(each.correct for each in answers) / len(answers)
-
-
-def _read(path: Path, records: Sequence[Record]) -> list[Answer]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        answers = [Answer(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged; remove it") from error
-    if [each.id for each in answers] != [record.id for record in records]:
-        raise UserError(f"{path} holds answers to other prompts; remove it")
-    return answers
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:

@@ -220,7 +220,7 @@
     content.replaceChildren(make("p", { className: "muted" }, `id ${row.id}`));
     if (collection.prompts) content.append(...textBlocks(collection, row));
     else content.append(make("p", {}, collection.without_texts));
-    content.append(rewardTable(collection, row), ...twinLinks(collection, row));
+    content.append(rewardTable(collection, row), ...counterpartLinks(collection, row));
     if (!dialog.open) dialog.showModal();
     content.scrollTop = 0;
   }
@@ -258,11 +258,11 @@
     return make("div", { className: "scroll", tabIndex: 0 }, table);
   }
 
-  function twinLinks(collection, row) {
+  function counterpartLinks(collection, row) {
     const related = data.collections.filter((each) =>
       each !== collection && each.experiment === collection.experiment
       && each.ids.length === collection.ids.length
-      && (each.twin_of === collection.set || collection.twin_of === each.set));
+      && (each.shift_of === collection.set || collection.shift_of === each.set));
     if (!related.length) return [];
     const buttons = related.map((each) => {
       const button = make("button", { type: "button" }, each.set);
