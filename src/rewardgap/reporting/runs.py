@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,26 @@ CURVE_POINTS = 120
 CURVES = ("loss", "accuracy", "margin")
 
 
+EVALUATION = "eval_accuracy/"
+"""What the key of an evaluation set's accuracy begins with in a log."""
+
+Line = Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Curve:
-    """A training run, step by step, thinned."""
+    """A training run.
+
+    Attributes:
+        steps: Numbers of the steps that are shown.
+        values: Mean loss, accuracy and margin of the training pairs since the step before.
+        evaluations: By evaluation set its accuracy along training, as (training loss, accuracy);
+            the loss is the mean over the steps since the evaluation before.
+    """
 
     steps: tuple[int, ...]
     values: Mapping[str, tuple[float, ...]]
+    evaluations: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Generated:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class ForecastAccuracy:
     """The accuracy that was forecast for a kind on a set, from an initial model.
 
     `loss` is the training loss at which it holds, and `separator_share` the share of the pairs with
@@ -77,13 +91,26 @@ def _read_curve(path: Path) -> Curve:
         steps = tuple(int(group[-1]["step"]) for group in groups)
         present = [name for name in CURVES if rows and name in rows[0]]
         values = {name: tuple(_mean(group, name) for group in groups) for name in present}
+        return Curve(steps, values, _evaluations(rows))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no training log: {first_line(error)} is missing") from error
-    return Curve(steps, values)
 
 
-def _mean(group: Sequence[Mapping[str, Any]], name: str) -> float:
+def _mean(group: Sequence[Line], name: str) -> float:
     return sum(float(row[name]) for row in group) / len(group)
+
+
+def _evaluations(rows: Sequence[Line]) -> dict[str, tuple[tuple[float, float], ...]]:
+    points: dict[str, list[tuple[float, float]]] = {}
+    start = 0
+    for end, row in enumerate(rows, start=1):
+        accuracies = {key: row[key] for key in row if key.startswith(EVALUATION)}
+        if accuracies:
+            loss = _mean(rows[start:end], "loss")
+            for key, accuracy in accuracies.items():
+                points.setdefault(key.removeprefix(EVALUATION), []).append((loss, float(accuracy)))
+            start = end
+    return {name: tuple(values) for name, values in points.items()}
 
 
 def read_generations(experiment: ExperimentRecord) -> dict[Cell, dict[str, Generated]]:
@@ -122,7 +149,7 @@ def _count_turned(experiment: ExperimentRecord, cell: Cell, name: str) -> tuple[
     )
 
 
-def read_forecasts(experiment: ExperimentRecord) -> list[Forecast]:
+def read_forecasts(experiment: ExperimentRecord) -> list[ForecastAccuracy]:
     """The forecasts of a grid.
 
     Raises:
@@ -136,10 +163,10 @@ def read_forecasts(experiment: ExperimentRecord) -> list[Forecast]:
     return [forecast for path in paths for forecast in _read_forecast(path)]
 
 
-def _read_forecast(path: Path) -> list[Forecast]:
+def _read_forecast(path: Path) -> list[ForecastAccuracy]:
     try:
         return [
-            Forecast(
+            ForecastAccuracy(
                 path.parent.name,
                 name,
                 kind,
