@@ -12,10 +12,9 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData
 from rewardgap.evaluation.text import align_columns
-from rewardgap.models.added_tokens import weightless
 from rewardgap.models.devices import choose_device, tokens_at_once
+from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.kinds.trained import TrainedRewardModel
 
 BYTES_PER_PARAMETER = 16
 """Float32 weights and gradients, and Adam's two moments of the gradients."""
@@ -68,7 +67,7 @@ def estimate(
         UserError: The data or the model does not allow the run.
     """
     options = KindConfig.of(config)
-    model = weightless(config.kind, folder, template, options)
+    model = find_kind(config.kind).on_meta(folder, template, options)
     training = shared.training_trees(model, config)
     scored = 0
     for spec in config.eval.values():
@@ -87,9 +86,9 @@ def estimate(
 
 def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
     """Return the bytes that the largest micro-batch keeps for the backward pass."""
-    if not isinstance(model, TrainedRewardModel):
+    if model.language_model is None:
         return 0
-    shape = model.model.config.get_text_config()
+    shape = model.language_model.model.config.get_text_config()
     values = VALUES_KEPT_BY_CHECKPOINTING if config.gradient_checkpointing else VALUES_KEPT
     longest = np.sort(sizes)[-config.batch_size :]
     at_once = tokens_at_once(config.token_budget, choose_device(config.device))

@@ -23,7 +23,6 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
-from rewardgap.dynamics.readouts import READOUTS
 from rewardgap.errors import UserError, first_line
 from rewardgap.experiments.data import (
     check_shifts,
@@ -217,7 +216,7 @@ class Runner:
     def forecast(self, model: str) -> None:
         """Forecast the accuracies of a model's kinds, unless that was done before."""
         cells = [cell for cell in self.grid.cells if cell.model == model and not cell.variation]
-        kinds = list(dict.fromkeys(cell.kind for cell in cells if cell.kind in READOUTS))
+        kinds = list(dict.fromkeys(cell.kind for cell in cells if find_kind(cell.kind).equation))
         folder = GridFolder(self.grid.folder.forecast(model))
         if not kinds:
             return

@@ -37,6 +37,9 @@ COLUMN, PAGE = 3.25, 5.5
 SLOT, GAP = 14, 12
 """Pixels that a mark takes in a line of a chart, and that separate two lines."""
 
+ENDS = ("value", "low", "high", "paper")
+"""The numbers of a mark."""
+
 Chart = alt.LayerChart | alt.ConcatChart
 
 STYLE: Mapping[str, Any] = {
@@ -52,6 +55,7 @@ STYLE: Mapping[str, Any] = {
     "axis": {
         "labelFontSize": TYPE, "titleFontSize": TYPE, "titleFontWeight": "normal",
         "labelLimit": 220, "titleLimit": 500, "gridOpacity": 0.6,
+        "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
     },
     "title": {"fontSize": TYPE, "anchor": "start", "frame": "bounds", "offset": 6},
 }  # fmt: skip
@@ -80,7 +84,11 @@ def kind_style(kind: str) -> Style:
 
 
 def dots(
-    frame: pd.DataFrame, axis: str, reference: float | None = None, labels: bool = True
+    frame: pd.DataFrame,
+    axis: str,
+    reference: float | None = None,
+    labels: bool = True,
+    with_tie: bool = False,
 ) -> alt.LayerChart:
     """Draw a line per name, from the top down, with a mark and its interval for every series.
 
@@ -90,11 +98,14 @@ def dots(
         axis: Title of the axis.
         reference: Value of a dotted line, such as that of chance.
         labels: Whether lines are named; not where a chart to the left names them.
+        with_tie: Whether the legend is that of bars of shares too.
     """
     frame = _completed(frame)
     series = list(dict.fromkeys(frame["series"]))
     is_baseline = dict(zip(frame["series"], frame["baseline"], strict=True))
     styles = _styles(series, is_baseline, frame["paper"].notna().any())
+    if with_tie:
+        styles["tie"] = Style(TIE, "square")
     lines = list(dict.fromkeys(frame["line"]))
     slots = list(dict.fromkeys(frame["slot"]))
     base = alt.Chart(frame).encode(
@@ -105,16 +116,16 @@ def dots(
         color=_colour("series", styles),
         tooltip=_tooltip(frame, axis),
     )
-    size = alt.Scale(zero=False, nice=True)
-    layers: list[alt.Chart] = [
-        base.mark_rule(strokeWidth=1.6).encode(alt.X("low:Q", title=axis, scale=size), x2="high:Q"),
-        base.mark_point(filled=True, size=70, opacity=1).encode(
-            alt.X("value:Q", title=axis, scale=size), shape=_shape("series", styles)
-        ),
-        base.mark_point(filled=False, size=80, strokeWidth=1.4, opacity=1, shape="diamond")
-        .transform_filter("isValid(datum.paper)")
-        .encode(alt.X("paper:Q", title=axis, scale=size)),
-    ]
+    scale = alt.Scale(zero=False, nice=True)
+    x = {column: alt.X(f"{column}:Q", title=axis, scale=scale) for column in ENDS}
+    mark = base.mark_point(filled=True, size=70, opacity=1)
+    layers = [mark.encode(x["value"], shape=_shape("series", styles))]
+    if frame["low"].notna().any():
+        layers.insert(0, base.mark_rule(strokeWidth=1.6).encode(x["low"], x2="high:Q"))
+    if frame["paper"].notna().any():
+        diamond = base.mark_point(filled=False, size=80, strokeWidth=1.4, opacity=1)
+        printed = diamond.transform_filter("isValid(datum.paper)")
+        layers.append(printed.encode(x["paper"], shape=alt.value("diamond")))
     if reference is not None:
         layers.insert(0, _reference(reference))
     height = len(lines) * (max(len(slots), 2) * SLOT + GAP)
@@ -131,11 +142,9 @@ def _layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
 def _completed(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with every column that a chart of dots reads, short numbers, and slots of lines."""
     frame = frame.copy()
-    for column in ("low", "high", "paper"):
-        frame[column] = frame.get(column)
     frame["baseline"] = frame["baseline"].astype(bool) if "baseline" in frame else False
-    for column in ("value", "low", "high", "paper"):
-        frame[column] = frame[column].astype(float).map(short)
+    for column in ENDS:
+        frame[column] = frame[column].astype(float).map(short) if column in frame else None
     frame["slot"] = frame["series"].where(~frame["baseline"], BASELINES)
     return frame.sort_values("baseline", kind="stable")
 
@@ -197,7 +206,7 @@ def _reference(value: float) -> alt.Chart:
 
 
 def stacked_shares(
-    frame: pd.DataFrame, kinds: tuple[str, str], labels: bool = True
+    frame: pd.DataFrame, kinds: tuple[str, str], legend: bool = True
 ) -> alt.LayerChart:
     """Draw a bar per line of wins of the first kind, ties and wins of the second, in percent.
 
@@ -205,7 +214,7 @@ def stacked_shares(
         frame: The columns `line`, `first`, `tie`, `second`, and where the paper prints its own,
             `paper_first`, `paper_tie`, `paper_second`: a thin bar below.
         kinds: Names of the first and the second kind.
-        labels: Whether lines are named.
+        legend: Whether there is a legend; not beside a chart of dots that has the tie in its own.
     """
     styles = {
         kinds[0]: kind_style(kinds[0]),
@@ -213,10 +222,10 @@ def stacked_shares(
         kinds[1]: kind_style(kinds[1]),
     }
     lines = list(frame["line"])
-    bars = alt.Chart(_segments(frame, "", list(styles)))
-    thin = alt.Chart(_segments(frame, "paper_", list(styles)))
+    bars = alt.Chart(_segments(frame, "", styles))
+    thin = alt.Chart(_segments(frame, "paper_", styles))
     places = {
-        "y": _lines(lines, labels),
+        "y": _lines(lines),
         "x2": "end:Q",
         "tooltip": [
             alt.Tooltip("line:N", title="of"),
@@ -225,7 +234,7 @@ def stacked_shares(
         ],
     }
     at = alt.X("start:Q", title="share (%)", scale=alt.Scale(domain=[0, 100], nice=False))
-    colour = _colour("who", styles)
+    colour = _colour("who", styles) if legend else alt.Color("colour:N", scale=None)
     number = bars.transform_filter("datum.share >= 7").mark_text(fontSize=TYPE - 1, yOffset=-3)
     ink = alt.condition("datum.who == 'tie'", alt.value("#1b1f24"), alt.value("white"))
     layers = [
@@ -238,22 +247,22 @@ def stacked_shares(
     return _layered(layers, len(lines) * 40)
 
 
-def _segments(frame: pd.DataFrame, prefix: str, names: Sequence[str]) -> pd.DataFrame:
+def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> pd.DataFrame:
     """Where the segments of every line's bar begin and end; nothing of lines without numbers."""
     columns = [f"{prefix}{part}" for part in ("first", "tie", "second")]
     rows = []
     for entry in frame.to_dict("records"):
         start = 0.0
-        for name, column in zip(names, columns, strict=True):
+        for (name, style), column in zip(styles.items(), columns, strict=True):
             share = entry.get(column)
             if share is not None and share == share:
                 end = start + share
                 middle, text = (start + end) / 2, f"{share:.0f}"
-                values = (entry["line"], name, short(share), short(start), short(end))
+                values = (entry["line"], name, style.colour, short(share), short(start), short(end))
                 rows.append((*values, short(middle), text))
                 start = end
     return pd.DataFrame(
-        rows, columns=["line", "who", "share", "start", "end", "middle", "text"]
+        rows, columns=["line", "who", "colour", "share", "start", "end", "middle", "text"]
     )  # fmt: skip
 
 
@@ -342,10 +351,11 @@ def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
     from vl_convert import svg_to_pdf, svg_to_png
 
     svg = shrunk_svg(chart, inches)
+    points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
     content: dict[str, Callable[[], bytes]] = {
         "svg": svg.encode,
-        "pdf": partial(svg_to_pdf, svg),
-        "png": partial(svg_to_png, svg, ppi=PPI),
+        "pdf": partial(svg_to_pdf, points),
+        "png": partial(svg_to_png, points, ppi=PPI),
     }
     for ending in FORMATS:
         with whole_file(folder / f"{name}.{ending}") as unfinished:
@@ -360,9 +370,10 @@ def shrunk_svg(chart: Chart, inches: float) -> str:
         spec |= {"width": wide, "autosize": {"type": "fit-x", "contains": "padding"}}
         return _shrink(spec)[0]
     columns = min(spec["columns"], len(spec["concat"]))
-    guess = 0.6 * wide / columns
-    measured = _shrink(_with_width(spec, guess))[1]
-    return _shrink(_with_width(spec, guess + (wide - measured) / columns))[0]
+    width = 0.7 * wide / columns
+    for _ in range(2):  # labels and legends that wrap may change what is left
+        width += (wide - _shrink(_with_width(spec, width))[1]) / columns
+    return _shrink(_with_width(spec, width))[0]
 
 
 def _with_width(spec: Mapping[str, Any], width: float) -> dict[str, Any]:

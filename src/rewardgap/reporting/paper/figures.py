@@ -82,8 +82,10 @@ def _compare(kind: str) -> Draw:
                 {"line": place} | (vars(found) if (found := results.win_rates(names, pair)) else {})
                 for place, names in results.categories.items()
             ]
-            charts.append((_trained_on(results), stacked_shares(pd.DataFrame(rates), pair)))
-            charts.append(("", _by_category(results, pair, "accuracy", labels=False)))
+            charts.append(
+                (_trained_on(results), stacked_shares(pd.DataFrame(rates), pair, legend=False))
+            )
+            charts.append(("", _by_category(results, pair, "accuracy", False, with_tie=True)))
         return panels(charts, 2) if charts else None
 
     return draw
@@ -114,14 +116,18 @@ def _trained_on(results: Results) -> str:
 
 
 def _by_category(
-    results: Results, kinds: Sequence[str], metric: str, labels: bool = True
+    results: Results,
+    kinds: Sequence[str],
+    metric: str,
+    labels: bool = True,
+    with_tie: bool = False,
 ) -> alt.LayerChart:
     spreads = {
         (place, kind): results.spread(metric, names, kind)
         for place, names in results.categories.items()
         for kind in kinds
     }
-    return _dots(results, spreads, metric, "by_category", labels)
+    return _dots(results, spreads, metric, "by_category", labels, with_tie=with_tie)
 
 
 def _by_set(results: Results, metric: str, label: str = "accuracy") -> alt.LayerChart:
@@ -141,6 +147,7 @@ def _dots(
     level: Level | None,
     labels: bool = True,
     label: str = "",
+    with_tie: bool = False,
 ) -> alt.LayerChart:
     """A mark per (place, kind), ± the deviation over seeds, with the paper's of a level, if any."""
     rows = []
@@ -152,7 +159,7 @@ def _dots(
             rows.append((*mark, paper.mean if paper else None))
     columns = ["line", "series", "value", "low", "high", "paper"]
     reference = CHANCE if metric == "accuracy" else None
-    return dots(pd.DataFrame(rows, columns=columns), label or metric, reference, labels)
+    return dots(pd.DataFrame(rows, columns=columns), label or metric, reference, labels, with_tie)
 
 
 def _hamiltonian(experiments: Experiments) -> Chart | None:
