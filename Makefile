@@ -6,7 +6,7 @@ PEERS := .venv-bench/.installed
 PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check rooms bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+rooms: $(INSTALLED) ## print the rooms, what they import, and the figures of the structure
+	$(BIN)/python tests/structure.py
 
 bench: $(INSTALLED) $(PEERS) ## measure speed and memory against peers; options go into ARGS="..."
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -77,6 +77,16 @@ def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[st
         (["trian"], "unknown command 'trian'; the commands are demo, train, score"),
         (["train"], "required: model, kind, train, out"),
         (flags("train", colour="red"), "--colour red; the keys are max_length, "),
+        (
+            flags("ches", data="train.jsonl", cache="here"),
+            "cache is no longer a key of rewardgap ches: leave it out, nothing is cached",
+        ),
+        (
+            flags("explain", twin="a"),
+            "twin is no longer a key of rewardgap explain: use counterpart",
+        ),
+        (flags("explain", twin_data="a"), "explain: use counterpart_data"),
+        (flags("score", data="test.jsonl", likelihood_weight=1), "changes no reward"),
         (flags("train", kind="best"), f"unknown kind 'best'; the kinds are {', '.join(KINDS)}"),
         (flags("train", dtype="float16"), "auto, float32, bfloat16"),
         (flags("train", schedule="steps"), "constant, linear, cosine"),
@@ -147,6 +157,23 @@ def test_a_mistake_in_the_data_is_one_line(key, rows, message, desk, refused):
 def test_a_mistake_in_the_yaml_is_one_line(text, message, desk, refused):
     (desk / "config.yaml").write_text(text)
     assert message in refused(flags("train", config="config.yaml", train=None, epochs=None))
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "message"),
+    [
+        ("ches", "cache: here", "cache is no longer a key of rewardgap ches: leave it out"),
+        ("explain", "twin: a", "twin is no longer a key of rewardgap explain: use counterpart"),
+        (
+            "score",
+            "likelihood_weight: 1",
+            "likelihood_weight is no longer a key of rewardgap score",
+        ),
+    ],
+)
+def test_a_removed_key_in_the_yaml_is_one_line(command, text, message, desk, refused):
+    (desk / "config.yaml").write_text(text)
+    assert message in refused(flags(command, config="config.yaml"))
 
 
 def test_identical_responses_can_be_dropped(desk, caplog):

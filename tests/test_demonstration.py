@@ -1,7 +1,6 @@
-"""The demo: its text, what it says of its numbers, and the whole of it with tiny settings."""
+"""The demo: what it says of its numbers, and the whole of it with tiny settings."""
 
 import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,53 +10,12 @@ import torch
 
 import rewardgap.demonstration
 from rewardgap.configs.training import DemoConfig
-from rewardgap.data.sources.dialogues import AGREEMENT, DISAGREEMENT, OPENERS, dialogues
-from rewardgap.data.sources.wordings import PARTS, WORDINGS
+from rewardgap.data.sources.wordings import PARTS
 from rewardgap.demonstration import demo
 from rewardgap.demonstration.results import Results, Spread, caution, conclude, format_table
 from rewardgap.errors import UserError
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give
-
-ANSWERS = {
-    opener + word: (opener, meaning)
-    for opener in OPENERS
-    for meaning in (AGREEMENT, DISAGREEMENT)
-    for word in meaning.words
-}
-
-
-def test_no_word_has_two_meanings() -> None:
-    assert set(AGREEMENT.words).isdisjoint(DISAGREEMENT.words)
-    assert len(ANSWERS) == len(OPENERS) * (len(AGREEMENT.words) + len(DISAGREEMENT.words))
-
-
-def test_what_follows_an_answer_depends_on_its_meaning_alone() -> None:
-    for asked, answer, *after in dialogues(500, seed=0):
-        _, meaning = ANSWERS[answer.content]
-        assert asked.content.startswith("Is the following statement something you would say?")
-        following = {message.role: message.content for message in after}
-        assert following["user"] in meaning.reactions
-        assert following["assistant"] in meaning.explanations
-        assert after[0].role == ("assistant" if meaning is AGREEMENT else "user")
-
-
-def test_openers_and_meanings_are_independent() -> None:
-    counts = Counter(ANSWERS[dialogue[1].content] for dialogue in dialogues(6000, seed=0))
-    expected = 6000 / (2 * len(OPENERS))
-    assert len(counts) == 2 * len(OPENERS)
-    assert all(abs(count - expected) < 5 * expected**0.5 for count in counts.values())
-
-
-def test_every_response_of_the_experiment_is_among_the_answers() -> None:
-    for wording in WORDINGS.values():
-        assert all(ANSWERS[answer][1] is AGREEMENT for answer in wording.chosen.responses)
-        assert all(ANSWERS[answer][1] is DISAGREEMENT for answer in wording.rejected.responses)
-
-
-def test_more_dialogues_begin_with_the_same_ones() -> None:
-    assert list(dialogues(20, seed=3))[:5] == list(dialogues(5, seed=3))
-    assert list(dialogues(5, seed=3)) != list(dialogues(5, seed=4))
 
 
 def results(**accuracies: tuple[float, float, float, float]) -> Results:

@@ -40,8 +40,8 @@ def _say_where(config: Any, written: Any) -> str:
 
 def _say_metrics(config: Any, written: Any) -> str:
     """The table of the score files that a command has written."""
-    from rewardgap.evaluation.accuracy import summarise
     from rewardgap.evaluation.scores import read_scores
+    from rewardgap.evaluation.summary import summarise
     from rewardgap.evaluation.table import format_table
 
     files = sorted(written.glob("scores/*.jsonl")) if written.is_dir() else [written]
@@ -234,14 +234,17 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
     settings = _settings(command)
     keys = Keys(fields, settings, command.positional)
     parser = ArgumentParser(
-        prog=f"rewardgap {name}", description=command.summary, exit_on_error=False
+        prog=f"rewardgap {name}",
+        description=command.summary,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file of the keys below")
     parser.add_class_arguments(config_class)
     try:
         parsed = parser.parse_args(with_flags(words, keys))
     except ArgumentError as error:
-        raise UserError(explain_mismatch(str(error), fields | settings)) from error
+        raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
     values = parsed.as_dict()
     return config_class(**{key: values[key] for key in fields})
 

@@ -51,7 +51,7 @@ KEYS = Keys(
         ("--epochs 3 --clip-norm=1e-3", "--settings.epochs 3 --settings.clip_norm=1e-3"),
         ("--checkpointing a.yaml", "--settings.checkpointing true --file a.yaml"),
         ("--eval.rewardbench-math x-y", "--eval.rewardbench-math x-y"),
-        ("--eval.a.twin-of b --eval.a.data c", "--eval.a/twin-of b --eval.a/data c"),
+        ("--eval.a.shift-of b --eval.a.data c", "--eval.a/shift-of b --eval.a/data c"),
         ("--train.name a", "--train_name a"),
         ("--settings.epochs 3", "--settings.epochs 3"),
         ("--colour red", "--colour red"),

@@ -1,13 +1,16 @@
 """Records: every layout, every error, ids."""
 
+import hashlib
 import logging
 import subprocess
 import sys
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewardgap.data import parsing
 from rewardgap.data.parsing import TakenIds, collect, parse_record
 from rewardgap.data.records import Message, Record, prompt_id
 from rewardgap.errors import UserError
@@ -51,6 +54,26 @@ def test_several_responses_and_metadata():
     assert record.pairs == ((0, 2), (0, 3), (1, 2), (1, 3))
     assert not record.is_pair
     assert record.metadata == {"score": 3}
+
+
+@given(st.lists(st.integers(0, 30), max_size=60))
+def test_an_id_is_taken_once_however_many_there_are(numbers):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsing, "LATEST_HASHES", 4)
+        taken, known = TakenIds(), set()
+        for number in numbers:
+            assert taken.take(str(number)) == (number not in known)
+            known.add(number)
+
+
+def test_a_hash_that_ends_in_zeros_is_known_again(monkeypatch):
+    def digest(name):
+        return hashlib.blake2b(name.encode(), digest_size=parsing.HASH_BYTES).digest()
+
+    monkeypatch.setattr(parsing, "LATEST_HASHES", 1)
+    name = next(name for name in map(str, count()) if digest(name).endswith(b"\0"))
+    taken = TakenIds()
+    assert taken.take(name) and not taken.take(name)
 
 
 def test_one_pair():

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from rewardgap.data.load import fingerprint, load, stream
+from rewardgap.data.load import data_fingerprint, load, stream
 from rewardgap.data.parsing import parse_record
 from rewardgap.data.readers import read_path
 from rewardgap.data.sources import SOURCES
-from rewardgap.data.sources import wordings as agreeing
+from rewardgap.data.sources.wordings import PARTS
 from rewardgap.data.spec import Source, parse_spec, read_options
 from rewardgap.errors import UserError
 
@@ -259,17 +259,17 @@ def test_a_fingerprint_tells_what_determines_the_records(tmp_path, monkeypatch):
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
         for name, rows in {"first": ROWS, "same": ROWS, "other": ROWS[::-1]}.items()
     )
-    assert fingerprint(first) == fingerprint([same])
+    assert data_fingerprint(first) == data_fingerprint([same])
     specs = [first, other, [first, other], [other, first], f"{first}?limit=1"]
     specs += [f"{first}?limit=2", f"winners:all?path={first}", f"scored:all?path={first}"]
     specs += ["agreement:original-train", "agreement:original-test"]
-    assert len({fingerprint(spec) for spec in specs}) == len(specs)
+    assert len({data_fingerprint(spec) for spec in specs}) == len(specs)
     folder = tmp_path / "saved"
     write_saved(folder, ROWS)
-    saved = fingerprint(str(folder))
+    saved = data_fingerprint(str(folder))
     arrow = next(folder.glob("*.arrow"))
     arrow.write_bytes(arrow.read_bytes() + b"x")
-    assert fingerprint(str(folder)) != saved
+    assert data_fingerprint(str(folder)) != saved
 
 
 def test_data_of_the_hub_are_known_by_their_own_fingerprint(monkeypatch):
@@ -277,10 +277,10 @@ def test_data_of_the_hub_are_known_by_their_own_fingerprint(monkeypatch):
     monkeypatch.setattr(
         datasets, "load_dataset", lambda name, split: datasets.Dataset.from_list(versions["now"])
     )
-    first = fingerprint("organisation/name")
-    assert fingerprint("organisation/name") == first
+    first = data_fingerprint("organisation/name")
+    assert data_fingerprint("organisation/name") == first
     versions["now"] = ROWS[:1]
-    assert fingerprint("organisation/name") != first
+    assert data_fingerprint("organisation/name") != first
 
 
 def test_data_chosen_by_another_file_are_hashed_row_by_row(tmp_path, monkeypatch):
@@ -293,10 +293,10 @@ def test_data_chosen_by_another_file_are_hashed_row_by_row(tmp_path, monkeypatch
 
     monkeypatch.setitem(SOURCES, "choosing", Source(rows, ("all",)))
     spec = f"choosing:all?path={data}&tokenizer={chooser}"
-    first = fingerprint(spec)
-    assert fingerprint(spec) == first
+    first = data_fingerprint(spec)
+    assert data_fingerprint(spec) == first
     chooser.write_text("2")
-    assert fingerprint(spec) != first
+    assert data_fingerprint(spec) != first
 
 
 def test_hub(monkeypatch):
@@ -379,7 +379,7 @@ def test_persona_on_the_real_file():
         if row["answer_matching_behavior"] == " Yes"
     }
     assert len(agreeable) == 500
-    parts = {part: load(f"persona:{part}?path={path}") for part in agreeing.PARTS}
+    parts = {part: load(f"persona:{part}?path={path}") for part in PARTS}
     prompts = {part: [each.prompt[0].content for each in parts[part]] for part in parts}
     assert {part: len(prompts[part]) for part in parts} == {
         "original-train": 80,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rewardgap.data.load import load
-from rewardgap.data.sources import wordings as agreeing
 from rewardgap.data.sources.agreement import ask, statements
+from rewardgap.data.sources.wordings import CROSSED_PARTS, PARTS, crossed_answers
 from rewardgap.errors import UserError
 
 # Section 5.1 of the paper, written out in full.
@@ -95,7 +95,7 @@ def test_crossed_answers_are_all_combinations_of_the_paraphrased_openers_and_wor
     openers = ("My response would be ", "I lean toward ")
     agreeing_side = [opener + word for opener in openers for word in ("certainly", "absolutely")]
     other_side = [opener + word for opener in openers for word in ("not really", "nope")]
-    answers = agreeing.crossed_answers()
+    answers = crossed_answers()
     assert sorted(answers) == sorted(product(agreeing_side, other_side))
     for start in range(0, len(answers), 4):
         assert len({opener_pair(*pair) for pair in answers[start : start + 4]}) == 4
@@ -120,11 +120,11 @@ def test_no_opener_tells_chosen_from_rejected_in_the_crossed_parts(split):
     assert {9 / 16} == {
         sum(np.sign(len(chosen) - len(rejected)) / 2 + 0.5 for chosen, rejected in answers)
         / len(answers)
-        for answers in [agreeing.crossed_answers()]
+        for answers in [crossed_answers()]
     }
 
 
-@pytest.mark.parametrize("part", agreeing.PARTS + agreeing.CROSSED_PARTS)
+@pytest.mark.parametrize("part", PARTS + CROSSED_PARTS)
 def test_only_the_seed_decides(part):
     assert load(f"agreement:{part}") == load(f"agreement:{part}?seed=0")
     drawn = [tuple(prompts(f"agreement:{part}?seed={seed}")) for seed in range(4)]

@@ -13,19 +13,15 @@ from memory import peak_kibibytes
 from scipy.stats import bootstrap, norm
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import (
-    Interval,
-    count_ties,
+from rewardgap.evaluation.accuracy import count_ties, prompt_clusters, record_accuracies
+from rewardgap.evaluation.bootstrap import Interval, interval_of_draws, studentised_draws
+from rewardgap.evaluation.measures.margin import (
     margin_and_gradient,
     margin_from_moments,
     margin_moments,
-    prompt_clusters,
-    record_accuracies,
-    summarise,
-    summarise_seeds,
 )
-from rewardgap.evaluation.bootstrap import interval_of_draws, studentised_draws
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, write_scores
+from rewardgap.evaluation.summary import summarise, summarise_seeds
 
 # Quarters: sums, differences and scaling by powers of two are exact, and ties are common.
 quarters = st.integers(-40, 40).map(lambda value: value / 4)
@@ -272,10 +268,10 @@ def test_where_longer_fails_by_hand() -> None:
         ScoreRow("d", (0.0,), (1.0,), (3,), (3,)),
         ScoreRow("e", (1.0,), (0.0, 0.5), (3,), (2, 4)),
     ]
-    found = summarise(rows).where_longer_fails
-    assert found is not None and found.value == 0.75
-    assert summarise([rows[0], rows[3]]).where_longer_fails is None
-    assert summarise(rows_of([((1.0,), (0.0,))])).where_longer_fails is None
+    found = summarise(rows).figures["where_longer_fails"]
+    assert found.value == 0.75
+    assert "where_longer_fails" not in summarise([rows[0], rows[3]]).figures
+    assert "where_longer_fails" not in summarise(rows_of([((1.0,), (0.0,))])).figures
     assert "where_longer_fails" in summarise(rows).to_json()
 
 
@@ -357,7 +353,7 @@ def test_a_hundred_thousand_rows_need_less_than_a_gibibyte(tmp_path: Path) -> No
     )
     script = (
         "import sys\n"
-        "from rewardgap.evaluation.accuracy import summarise\n"
+        "from rewardgap.evaluation.summary import summarise\n"
         "from rewardgap.evaluation.scores import read_scores\n"
         "assert summarise(read_scores(sys.argv[1])).n == 100_000\n"
     )

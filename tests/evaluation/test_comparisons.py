@@ -15,7 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import Interval
+from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
     FLIPS,
     Comparison,
@@ -170,7 +170,7 @@ def test_records_of_one_prompt_are_tested_as_one() -> None:
 
 
 def test_rows_of_the_same_id_and_other_responses_are_different_data() -> None:
-    """Reworded twins keep ids and prompts; files without the hash are believed."""
+    """Perturbed counterparts keep ids and prompts; files without the hash are believed."""
     rows = rows_of([RIGHT] * 3)
     first, second = ([replace(row, responses=told) for row in rows] for told in ("here", "there"))
     assert count_unshared(first, second) == 6

@@ -1,4 +1,4 @@
-"""The drop from a set to its shifted twin, by hand and against plain loops."""
+"""The drop from a set to its perturbed counterparts, by hand and against plain loops."""
 
 from dataclasses import astuple, replace
 
@@ -96,5 +96,5 @@ def test_rows_that_do_not_correspond(shifted: list[ScoreRow], words: str) -> Non
     original = [
         ScoreRow("a", (1.0,), (0.0,), prompt="p"), ScoreRow("b", (1.0,), (0.0,), prompt="q")
     ]  # fmt: skip
-    with pytest.raises(UserError, match=f"chat and french are not twins: .*{words}"):
+    with pytest.raises(UserError, match=f"chat and french are not counterparts: .*{words}"):
         drop(original, shifted, ("chat", "french"))

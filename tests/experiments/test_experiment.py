@@ -12,10 +12,10 @@ from rewardgap.configs.experiments import RunConfig
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
-from rewardgap.experiments.cells import expand, name_models
 from rewardgap.experiments.data import find_evaluation_data, find_training_data
 from rewardgap.experiments.experiment import Experiment, Variation, read_experiment
-from rewardgap.experiments.grid import open_grid, plan
+from rewardgap.experiments.grid import Grid, name_models, plan
+from rewardgap.io.grid_folder import GridFolder, write_experiment
 from rewardgap.models.kinds import KINDS
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -28,13 +28,17 @@ VALUES: dict[str, Any] = {
     "train": {"name": "yes", "data": ["org/data:train", "more.jsonl?sample=5"]},
     "eval": {
         "yes": {"category": "in-distribution", "data": "org/data:test"},
-        "certainly": {"category": "token-level", "local": "$data_dir/c.jsonl", "twin_of": "yes"},
+        "certainly": {"category": "token-level", "local": "$data_dir/c.jsonl", "shift_of": "yes"},
     },
     "settings": {"epochs": 5, "learning_rate": "1e-6"},
     "profiles": {"small": {"settings": {"epochs": 2}, "eval": {"certainly": None}}},
 }
 
 Read = Callable[..., Experiment]
+
+
+def plan_grid(experiment: Experiment, folder: str = "out") -> Grid:
+    return plan(experiment, folder, "train.jsonl", dict.fromkeys(experiment.eval, "test.jsonl"))
 
 
 @pytest.fixture
@@ -96,13 +100,13 @@ def test_other_training_data_are_not_told_as_the_files(read):
 def test_every_key_of_an_evaluation_set_can_be_given(read):
     given = {
         "certainly/category": "domain",
-        "certainly/twin_of": None,
+        "certainly/shift_of": None,
         "certainly/data": "c.jsonl",
         "mine": {"category": "domain", "data": "m.jsonl"},
     }
     sets = read(eval=given).eval
     assert sets["yes"] == read().eval["yes"]
-    assert (sets["certainly"].category, sets["certainly"].twin_of) == ("domain", None)
+    assert (sets["certainly"].category, sets["certainly"].shift_of) == ("domain", None)
     assert (sets["certainly"].data, sets["certainly"].local) == ("c.jsonl", None)
     assert (sets["mine"].category, sets["mine"].data) == ("domain", "m.jsonl")
 
@@ -137,9 +141,9 @@ def test_data_without_a_source_need_a_folder(data_dir, read):
 
 def test_cells_are_models_by_variations_by_seeds_by_kinds(read):
     variations = [{"learning_rate": "5e-7"}, {"beta": 0.05, "kinds": ["implicit"]}]
-    cells = expand(read({"variations": variations}))
+    cells = plan_grid(read({"variations": variations})).cells
     assert len(cells) == 2 * (2 * 2 + 2 * 2 + 2 * 1)
-    folders = [cell.folder for cell in cells]
+    folders = [GridFolder(Path("out")).place(cell) for cell in cells]
     assert folders[:3] == [
         "first/explicit/seed-0",
         "first/implicit/seed-0",
@@ -189,7 +193,11 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
         ({"eval": {"a": {"categroy": "domain"}}}, "eval.a: unknown key 'categroy'; the keys are c"),
         ({"eval": {"a": {"data": "a.jsonl"}}}, "eval.a: .*category"),
         (
-            {"eval": {"a": {"category": "domain", "twin_of": "b"}}},
+            {"eval": {"a": {"category": "domain", "twin_of": "a"}}},
+            "eval.a: the key 'twin_of' is now named 'shift_of'",
+        ),
+        (
+            {"eval": {"a": {"category": "domain", "shift_of": "b"}}},
             "unknown evaluation set 'b'; the evaluation sets are a$",
         ),
         ({"generate": ["no"]}, "unknown evaluation set 'no'; the evaluation sets are yes, certai"),
@@ -245,7 +253,7 @@ def test_a_grid_is_written_down_and_may_grow(read, tmp_path):
         experiment = read(eval={"certainly": "c.jsonl"}, **flags)
         data = find_evaluation_data(experiment, None)
         grid = plan(experiment, str(tmp_path / "grid"), "train.jsonl", data)
-        open_grid(grid)
+        write_experiment(grid.record())
         written: dict[str, Any] = yaml.safe_load((tmp_path / "grid/experiment.yaml").read_text())
         return written
 
@@ -255,7 +263,7 @@ def test_a_grid_is_written_down_and_may_grow(read, tmp_path):
     assert first["eval"]["certainly"] == {
         "data": "c.jsonl",
         "category": "token-level",
-        "twin_of": "yes",
+        "shift_of": "yes",
     }
     assert first["cells"][1] == {
         "model": "first",
@@ -274,7 +282,7 @@ def test_grids_that_open_one_folder_at_once_lose_no_cell(read, tmp_path):
     data = {"yes": "a", "certainly": "b"}
     grids = [plan(read(seeds=[n]), str(tmp_path / "grid"), "t", data) for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(open_grid, grids))
+        list(pool.map(write_experiment, [grid.record() for grid in grids]))
     written = yaml.safe_load((tmp_path / "grid/experiment.yaml").read_text())["cells"]
     assert {cell["seed"] for cell in written} == set(range(8)) and len(written) == 8 * 4
 
@@ -284,7 +292,7 @@ def test_a_folder_of_something_else_is_left_alone(read, tmp_path):
     (tmp_path / "grid" / "notes.txt").touch()
     grid = plan(read(), str(tmp_path / "grid"), "train.jsonl", {"yes": "a", "certainly": "b"})
     with pytest.raises(UserError, match="not an empty folder and holds no experiment"):
-        open_grid(grid)
+        write_experiment(grid.record())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -195,7 +195,7 @@ def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_
         name: {"category": "token-level", "local": f"$data_dir/{name}.jsonl"}
         for name in ("test", "twin")
     }
-    sets["twin"]["twin_of"] = "test"
+    sets["twin"]["shift_of"] = "test"
     told = config(changes={"eval": sets}, kinds=["length"])
     for wrong, row in ((reworded[::-1], 1), (reworded[:5], 6)):
         write_rows(tmp_path / "twin.jsonl", wrong)
@@ -213,7 +213,7 @@ def test_any_key_can_be_given_on_the_command_line(config, tmp_path, capsys):
     words = ["run", told.experiment, "--out", told.out, "--data-dir", str(tmp_path)]
     words += ["--kinds", "constant", "--train", str(other), "--claim", "So it is."]
     words += ["--eval.test.category", "domain", "--eval.new.data", str(tmp_path / "test.jsonl")]
-    words += ["--eval.new.category=token-level", "--eval.new.twin_of", "test"]
+    words += ["--eval.new.category=token-level", "--eval.new.shift_of", "test"]
     assert cli.main(words) == 0
     written = yaml.safe_load((Path(told.out) / "experiment.yaml").read_text())
     assert (written["name"], written["claim"]) == ("toy on mine.jsonl", "So it is.")
@@ -222,7 +222,7 @@ def test_any_key_can_be_given_on_the_command_line(config, tmp_path, capsys):
     assert written["eval"]["new"] == {
         "data": str(tmp_path / "test.jsonl"),
         "category": "token-level",
-        "twin_of": "test",
+        "shift_of": "test",
     }
     assert (
         cli.main([*words, "--train.name", "yes", "--name", "toy 2", "--out", "x", "--dry-run"]) == 0

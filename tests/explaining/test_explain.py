@@ -174,7 +174,7 @@ def test_a_forecast_is_explained_by_what_its_first_step_would_do(kind, runs, fol
 
 @pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])
 def test_a_twin_splits_the_drop_into_tokens(kind, runs, tmp_path):
-    found = numbers(explain(configure(runs(kind), tmp_path, twin="pair-14")))
+    found = numbers(explain(configure(runs(kind), tmp_path, counterpart="pair-14")))
     steps = [
         (factor * sign, response["steps"])
         for factor, record in ((1, found["record"]), (-1, found["twin"]))
@@ -188,7 +188,7 @@ def test_a_twin_splits_the_drop_into_tokens(kind, runs, tmp_path):
 def test_a_twin_may_be_in_other_data(runs, tmp_path):
     row = pair_rows(1, start=13)[0] | {"chosen": "sure", "rejected": "never"}
     other = write_rows(tmp_path / "other.jsonl", [row])
-    found = numbers(explain(configure(runs("explicit"), tmp_path, twin_data=other)))
+    found = numbers(explain(configure(runs("explicit"), tmp_path, counterpart_data=other)))
     assert "".join(found["twin"]["responses"][0]["tokens"]).startswith("sure")
 
 
@@ -246,7 +246,7 @@ def test_a_model_without_a_run_needs_to_be_told_its_training_data(runs, folders,
     ("changes", "message"),
     [
         ({"id": "none"}, r"no record 'none'; it has 6 ids: pair-12, pair-13, pair-14, …"),
-        ({"twin": "none"}, "no record 'none'"),
+        ({"counterpart": "none"}, "no record 'none'"),
         ({"out": "page.json"}, "must end in .html"),
         ({"train": "gone.jsonl"}, "name the training data with --train"),
         ({"reference": "./gone"}, "name the reference of this reward model with --reference"),
@@ -286,7 +286,9 @@ def test_a_run_whose_initial_model_is_gone_says_so(kind, runs, tmp_path):
 
 def test_a_twin_needs_pairs(runs, tmp_path):
     data = write_rows(tmp_path / "several.jsonl", several_rows(2))
-    config = configure(runs("explicit"), tmp_path, data=data, id="several-1", twin="several-0")
+    config = configure(
+        runs("explicit"), tmp_path, data=data, id="several-1", counterpart="several-0"
+    )
     with pytest.raises(UserError, match="record several-1 has 4 responses"):
         explain(config)
 

@@ -9,8 +9,8 @@ import pytest
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.dynamics.descent import Limit, Path, Points, Training, descend
-from rewardgap.evaluation.accuracy import summarise
 from rewardgap.evaluation.scores import ScoreRow
+from rewardgap.evaluation.summary import summarise
 from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.forecasting.outcome import EvaluationSet, Outcome, Trained, predict, token_overlap
 from rewardgap.forecasting.verdict import conclude, format_table

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rewardgap.data.load import fingerprint
+from rewardgap.data.load import data_fingerprint
 from rewardgap.io import cache as notes
-from rewardgap.io.cache import noted
+from rewardgap.io.cache import cached_for_file
 from rewardgap.io.ragged import is_intact, write_ragged
 
 TICK = 0.02
@@ -28,7 +28,7 @@ class Finder:
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Files may be noted as soon as they are written."""
+    """Files may be cached_for_file as soon as they are written."""
     monkeypatch.setattr(notes, "SETTLED", -1.0)
 
 
@@ -41,32 +41,32 @@ def file(tmp_path):
 
 def test_an_unchanged_file_is_read_once(settled, file, tmp_path):
     find = Finder()
-    assert [noted(file, tmp_path / "notes" / "a", find) for _ in range(3)] == ["old"] * 3
+    assert [cached_for_file(file, tmp_path / "notes" / "a", find) for _ in range(3)] == ["old"] * 3
     assert find.times == 1
 
 
 def test_a_young_file_is_read_each_time(file, tmp_path):
     find = Finder()
-    assert [noted(file, tmp_path / "note", find) for _ in range(2)] == ["old"] * 2
+    assert [cached_for_file(file, tmp_path / "note", find) for _ in range(2)] == ["old"] * 2
     assert find.times == 2 and not (tmp_path / "note").exists()
 
 
 def test_a_change_of_the_same_size_with_its_date_put_back_is_seen(settled, file, tmp_path):
     find = Finder()
-    noted(file, tmp_path / "note", find)
+    cached_for_file(file, tmp_path / "note", find)
     before = file.stat()
     time.sleep(TICK)
     file.write_text("new", "utf-8")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert noted(file, tmp_path / "note", find) == "new"
+    assert cached_for_file(file, tmp_path / "note", find) == "new"
 
 
 def test_another_file_of_the_same_name_is_read(settled, file, tmp_path):
     find = Finder()
-    noted(file, tmp_path / "note", find)
+    cached_for_file(file, tmp_path / "note", find)
     (tmp_path / "other").write_text("new", "utf-8")
     (tmp_path / "other").replace(file)
-    assert noted(file, tmp_path / "note", find) == "new"
+    assert cached_for_file(file, tmp_path / "note", find) == "new"
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_noted(settled, file, tmp_path):
@@ -74,31 +74,31 @@ def test_a_file_that_changes_while_it_is_read_is_not_noted(settled, file, tmp_pa
         path.write_text("longer", "utf-8")
         return "old"
 
-    assert noted(file, tmp_path / "note", find) == "old"
-    assert noted(file, tmp_path / "note", Finder()) == "longer"
+    assert cached_for_file(file, tmp_path / "note", find) == "old"
+    assert cached_for_file(file, tmp_path / "note", Finder()) == "longer"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"stamp": 0}', "{"])
 def test_a_broken_note_is_written_again(settled, file, tmp_path, content):
     find, note = Finder(), tmp_path / "note"
-    noted(file, note, find)
+    cached_for_file(file, note, find)
     note.write_text(content, "utf-8")
-    assert [noted(file, note, find) for _ in range(2)] == ["old"] * 2
+    assert [cached_for_file(file, note, find) for _ in range(2)] == ["old"] * 2
     assert find.times == 2
 
 
 def test_where_no_note_can_be_written_there_is_none(settled, file):
-    assert noted(file, file / "note", Finder()) == "old"
+    assert cached_for_file(file, file / "note", Finder()) == "old"
 
 
 def test_data_are_known_by_their_content_with_and_without_notes(settled, tmp_path):
     data = tmp_path / "data.jsonl"
     data.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', "utf-8")
-    first = fingerprint(str(data))
-    assert [fingerprint(str(data), tmp_path / "notes") for _ in range(2)] == [first] * 2
+    first = data_fingerprint(str(data))
+    assert [data_fingerprint(str(data), tmp_path / "notes") for _ in range(2)] == [first] * 2
     time.sleep(TICK)
     data.write_text('{"prompt": "a", "chosen": "c", "rejected": "b"}\n', "utf-8")
-    assert fingerprint(str(data), tmp_path / "notes") == fingerprint(str(data)) != first
+    assert data_fingerprint(str(data), tmp_path / "notes") == data_fingerprint(str(data)) != first
 
 
 def test_a_checked_file_that_is_damaged_later_is_noticed(settled, tmp_path):

@@ -27,6 +27,12 @@ class ComputeConfig:
     token_budget: int | None = None
     """tokens computed at once; less needs less memory, and changes no result; by default 2,048 on a
     processor, whose caches more would overflow, and 16,384 on a GPU, and a larger record alone"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedComputeConfig(ComputeConfig):
+    """Where and how to compute, and where results that can be used again are kept."""
+
     cache: str | None = None
     """folder of tokenised training data and of reference log-probabilities; by default
     $REWARDGAP_CACHE or ~/.cache/rewardgap"""

@@ -1,8 +1,8 @@
-"""The words of a command line as flags that a parser of typed keys takes, and its complaints.
+"""The command line as flags that a parser of typed keys takes, and the parser's errors in words.
 
-Dashes in a flag stand for the underscores of its key, a bare boolean flag is true, a list takes
-words up to the next flag, and bare words go to a key that is named for them. A dot goes into a
-mapping, or joins the words of a key; an inner one becomes a slash.
+A dash in a flag stands for an underscore of its key, a boolean flag without a value is true, and a
+list takes all words up to the next flag. Words without a flag go to the command's positional key.
+A dot in a flag goes into a mapping, or joins the words of a key; a further dot becomes a slash.
 """
 
 import json
@@ -15,20 +15,31 @@ from typing import Any, Literal, get_args, get_origin
 
 from rewardgap.errors import UserError
 
-ALONE = ("-h", "--help", "--print_config")
+UNCHANGED = ("-h", "--help", "--print_config")
 BOOLEANS = ("true", "false")
+
+REMOVED_KEYS: Mapping[str, Mapping[str, str]] = {
+    "ches": {"cache": "leave it out, nothing is cached"},
+    "explain": {"twin": "use counterpart", "twin_data": "use counterpart_data"},
+    "forecast": {
+        "level": "leave it out, every forecast is made in the last layer",
+        "exact": "leave it out, raise memory to keep larger gradients whole",
+    },
+    "score": {"likelihood_weight": "leave it out, it belongs to the loss and changes no reward"},
+}
+"""By command, keys of earlier versions and what to do instead."""
 
 Fields = Mapping[str, Field[Any]]
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What flags may name.
+    """The keys that the flags of a command may name.
 
     Attributes:
-        fields: the keys of a command.
-        settings: further keys, which go into the command's mapping `settings`.
-        positional: the key that bare words fill, if one does.
+        fields: The keys of the command.
+        settings: Further keys, which go into the command's mapping `settings`.
+        positional: The key for words without a flag, if there is one.
     """
 
     fields: Fields
@@ -37,16 +48,16 @@ class Keys:
 
 
 def with_flags(words: Sequence[str], keys: Keys) -> list[str]:
-    """Words of a command line in the shape --KEY VALUE.
+    """Rewrite a command line so that every value follows its flag, --KEY VALUE.
 
     Raises:
-        UserError: a bare word that no key takes.
+        UserError: No key takes a word without a flag.
     """
     flagged: list[str] = []
     rest = deque(words)
     while rest:
         word = rest.popleft()
-        if word in ALONE:
+        if word in UNCHANGED:
             flagged.append(word)
         elif word.startswith("-"):
             flagged += _flag(word, rest, keys)
@@ -56,7 +67,7 @@ def with_flags(words: Sequence[str], keys: Keys) -> list[str]:
 
 
 def _flag(word: str, rest: deque[str], keys: Keys) -> list[str]:
-    """A flag under its key's name, with the words of its value, which are taken from `rest`."""
+    """Return a flag under its key's name and its value, whose words are taken from `rest`."""
     flag, equals, value = word.partition("=")
     key, dot, name = flag.removeprefix("--").partition(".")
     key = key.replace("-", "_")
@@ -65,14 +76,14 @@ def _flag(word: str, rest: deque[str], keys: Keys) -> list[str]:
         key = f"settings.{key}"
     if f"{key}_{name}" in keys.fields:
         key, dot, name = f"{key}_{name}", "", ""
-    # Parsers keep only the last of several keys in an inner mapping.
+    # The parser would keep only the last of several dotted keys in an inner mapping.
     flag = f"--{key}{dot}{name.replace('.', '/')}"
     if equals:
         return [f"{flag}={value}"]
     types = _alternatives(field.type) if field else ()
     if bool in types and (not rest or rest[0].lower() not in BOOLEANS):
         return [flag, "true"]
-    if str not in types and any(get_origin(each) is list for each in types):
+    if str not in types and any(get_origin(type_) is list for type_ in types):
         return [flag, _list(rest)]
     return [flag, rest.popleft()] if rest else [flag]
 
@@ -82,7 +93,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def _list(rest: deque[str]) -> str:
-    """The words up to the next flag as one list; a word that is a list already stays as it is."""
+    """Return the words up to the next flag as a JSON list; a single word "[…]" stays as it is."""
     words: list[str] = []
     while rest and not rest[0].startswith("--"):
         words.append(rest.popleft())
@@ -91,26 +102,40 @@ def _list(rest: deque[str]) -> str:
     return json.dumps([int(word) if word.isdecimal() else word for word in words])
 
 
-def _positional(word: str, keys: Keys, so_far: Sequence[str]) -> list[str]:
-    """A bare word under the flag of the command's positional key."""
+def _positional(word: str, keys: Keys, flagged: Sequence[str]) -> list[str]:
+    """Return a word without a flag under the flag of the positional key."""
     key = keys.positional
     if key is None:
         raise UserError(f"unexpected {word!r}: give every value with its flag")
     if keys.fields[key].type is not str:
         return [f"--{key}+", word]
-    if f"--{key}" in so_far:
+    if f"--{key}" in flagged:
         raise UserError(f"unexpected {word!r}: give every further value with its flag")
     return [f"--{key}", word]
 
 
-def explain_mismatch(message: str, fields: Fields) -> str:
-    """A parser's message in one line: what a key must be, or for an unknown one the valid ones."""
-    wrong = re.search(r'Parser key "(\w+)".*(?:Got|Given) value: (.*)', message, re.DOTALL)
-    if wrong and wrong[1] in fields:
-        return f"{wrong[1]} must be {_in_words(fields[wrong[1]].type)}; it is {wrong[2]}"
-    if "not accepted" in message or "unrecognized" in message:
-        message += f"; the keys are {', '.join(fields)}"
-    return message
+def explain_mismatch(message: str, fields: Fields, command: str = "train") -> str:
+    """Put a parser's error in one line.
+
+    Args:
+        message: The parser's message.
+        fields: The valid keys.
+        command: Its name, by which keys of earlier versions are known.
+
+    Returns:
+        What a key must be, what replaces a key that was removed, or the valid keys.
+    """
+    mismatch = re.search(r'Parser key "(\w+)".*(?:Got|Given) value: (.*)', message, re.DOTALL)
+    if mismatch and mismatch[1] in fields:
+        return f"{mismatch[1]} must be {_in_words(fields[mismatch[1]].type)}; it is {mismatch[2]}"
+    unknown = re.search(r"unrecognized arguments: --(\w+)|Option '(\w+)' is not accepted", message)
+    if unknown is None:
+        return message
+    key = unknown[1] or unknown[2]
+    remedy = REMOVED_KEYS.get(command, {}).get(key)
+    if remedy is not None:
+        return f"{key} is no longer a key of rewardgap {command}: {remedy}"
+    return f"{message}; the keys are {', '.join(fields)}"
 
 
 TYPES = {
@@ -125,7 +150,7 @@ TYPES = {
 
 
 def _in_words(annotation: Any) -> str:
-    """What a key's annotation allows."""
+    """Return what a key's annotation allows."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import ComputeConfig
+from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 
@@ -12,7 +12,7 @@ Level = Literal["last-layer", "gradients"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastConfig(ComputeConfig):
+class ForecastConfig(CachedComputeConfig):
     """Forecast the accuracy of reward models that are not trained yet."""
 
     model: str
@@ -52,7 +52,7 @@ class ForecastConfig(ComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(KindConfig, ComputeConfig):
+class ExplainConfig(KindConfig, CachedComputeConfig):
     """Say why a record's responses got their rewards: their tokens, and the training pairs."""
 
     model: str
@@ -63,10 +63,11 @@ class ExplainConfig(KindConfig, ComputeConfig):
     """id of the record"""
     out: str
     """the .html page to write; all numbers go beside it as .json"""
-    twin: str | None = None
-    """id of a paraphrase of the record, whose loss of margin is split into tokens"""
-    twin_data: str | None = None
-    """where the paraphrase is, by default in the same data; alone: the same id there"""
+    counterpart: str | None = None
+    """id of a paraphrase of the record; the margin that it loses is split into tokens"""
+    counterpart_data: str | None = None
+    """data that hold the paraphrase, by default the same data; without `counterpart`, the record of
+    the same id there"""
     top: int = 3
     """training pairs to show that raise, and as many that lower, each reward"""
     max_pairs: int | None = None

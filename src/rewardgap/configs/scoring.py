@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from rewardgap.configs.compute import ComputeConfig
+from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import RewardConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(RewardConfig, ComputeConfig):
+class ScoreConfig(RewardConfig, CachedComputeConfig):
     """Write the rewards that a run, or a model trained elsewhere, gives to a data set."""
 
     model: str

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import ComputeConfig, Device, Dtype
+from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 
@@ -12,7 +12,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(KindConfig, ComputeConfig):
+class TrainConfig(KindConfig, CachedComputeConfig):
     """Train a reward model, then score and measure it on every evaluation set."""
 
     model: str

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardgap.data.records import Row, Rows
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, first_line
 
 REFERENCE_TOKENIZER = "meta-llama/Llama-3.2-1B"
 NO_TOKENIZER = "none"
@@ -85,10 +85,10 @@ def _length_filter(name: str) -> Callable[[Row], bool]:
         else:
             tokenizer = Tokenizer.from_pretrained(name)
     except Exception as error:  # the library raises bare exceptions, and the hub's client its own
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{name}: the tokenizer of the length filter cannot be had ({reason}): name another or "
-            f"its folder as `tokenizer=`, or give `tokenizer={NO_TOKENIZER}` to keep every length"
+            f"{name}: the tokenizer of the length filter cannot be had ({first_line(error)}): name "
+            f"another or its folder as `tokenizer=`, or give "
+            f"`tokenizer={NO_TOKENIZER}` to keep every length"
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -88,7 +88,7 @@ def added_tokens(spec: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for source in named for token in source.added_tokens))
 
 
-def fingerprint(spec: str | Sequence[str], notes: Path | None = None) -> str:
+def data_fingerprint(spec: str | Sequence[str], notes: Path | None = None) -> str:
     """Hash what determines the records: the specifications, and the data that they name.
 
     Local data are hashed file by file, and a data set of the hub is known by the fingerprint that

@@ -1,10 +1,13 @@
-"""How rows become records: every accepted layout, checked, with ids that are unique."""
+"""Parsing of rows into records: every accepted layout, checked, with unique ids."""
 
+import hashlib
 import logging
-import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from rewardgap.configs.compute import Identical
 from rewardgap.data.records import Message, Record, Response, Row, content_id
@@ -12,18 +15,21 @@ from rewardgap.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+HASH_BYTES = 16
+LATEST_HASHES = 2**16
+
 
 def parse_record(row: Row, where: str) -> Record:
-    """Read one row in any of the accepted layouts.
+    """Return the record of a row in any of the accepted layouts.
 
     `prompt` is a string or a list of messages `{role, content}`; `chosen` and `rejected` are a
     string, a list of messages, or a list of either for several responses. A response that repeats
     the prompt at its start loses that repetition. Without `prompt`, it is the longest common
-    prefix of the conversations in `chosen` and `rejected`. A field that is null counts as missing.
+    prefix of the conversations in `chosen` and `rejected`. A null field counts as missing.
 
     Args:
         row: The fields of the record.
-        where: The place that errors name, such as "pairs.jsonl, line 3".
+        where: The row's location for error messages, such as "pairs.jsonl, line 3".
 
     Raises:
         UserError: A key is missing, or has the wrong type, or an empty value.
@@ -48,27 +54,36 @@ def parse_record(row: Row, where: str) -> Record:
 
 
 class TakenIds:
-    """The ids that were given out, and how often each was asked for.
+    """The ids that were given out.
 
-    They lie in a database that SQLite keeps in a temporary file: a dictionary of a million ids
-    would fill 100 MB.
+    Of every id only a 128-bit hash is kept: among a million ids, two of the same hash have a
+    probability of 10⁻²⁷. Hashes are kept in a sorted array, but for the latest ones. A million ids
+    take 23 MB (109 MB as a set of strings).
     """
 
     def __init__(self) -> None:
-        self._table = sqlite3.connect("", check_same_thread=False)
-        self._table.execute("PRAGMA journal_mode=OFF")
-        self._table.execute("CREATE TABLE taken (id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID")
+        self._sorted = np.empty(0, f"S{HASH_BYTES}")
+        self._latest: set[bytes] = set()
+        self._repeats: Counter[str] = Counter()
 
     def take(self, name: str) -> bool:
-        """Take an id; False where it is taken."""
-        taken = self._table.execute("INSERT OR IGNORE INTO taken VALUES (?, 1)", (name,))
-        return taken.rowcount == 1
+        """Take an id; return False if it is taken."""
+        key = hashlib.blake2b(name.encode(), digest_size=HASH_BYTES).digest()
+        position = int(self._sorted.searchsorted(key))
+        neighbour = self._sorted[position : position + 1].tolist()
+        if key in self._latest or neighbour == [key.rstrip(b"\0")]:  # NumPy drops zeros at the end
+            return False
+        self._latest.add(key)
+        if len(self._latest) == LATEST_HASHES:
+            latest = np.array(list(self._latest), self._sorted.dtype)
+            self._sorted = np.sort(np.concatenate([self._sorted, latest]), kind="stable")
+            self._latest.clear()
+        return True
 
     def count(self, name: str) -> int:
-        """How often a taken id was asked for, this time included."""
-        again = "UPDATE taken SET times = times + 1 WHERE id = ? RETURNING times"
-        ((times,),) = self._table.execute(again, (name,)).fetchall()
-        return int(times)
+        """Count another use of a taken id; return the number of uses."""
+        self._repeats[name] += 1
+        return 1 + self._repeats[name]
 
 
 def collect(
@@ -76,17 +91,16 @@ def collect(
 ) -> Iterator[Record]:
     """Parse rows into records with unique ids, one by one.
 
-    The second record of the same content and without an id of its own gets the suffix "-2", the
-    third "-3".
+    The second record of the same content and without an id gets the suffix "-2", the third "-3".
 
     Args:
-        rows: Each row with the place that errors name.
+        rows: Each row with its location for error messages.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
             such records out and logs their number at the end.
         taken: The ids that were given out before; updated.
 
     Raises:
-        UserError: A row cannot be read, or has an id that another row has.
+        UserError: A row cannot be read, or has the id of another row.
     """
     dropped, first_dropped = 0, ""
     for where, row in rows:
@@ -115,7 +129,7 @@ def _with_unique_id(record: Record, where: str, taken: TakenIds) -> Record:
         raise UserError(
             f"{where}: `id` {record.id!r} occurs twice: give every record its own id, or none"
         )
-    # The loop passes over suffixed ids that a file written from loaded records spells out.
+    # A file written from loaded records may contain suffixed ids; the loop passes over them.
     while True:
         suffixed = f"{record.id}-{taken.count(record.id)}"
         if taken.take(suffixed):
@@ -126,7 +140,7 @@ def _read_id(value: Any, where: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise UserError(f"{where}: `id` must be a string that is not empty, or a whole number")
+        raise UserError(f"{where}: `id` must be a non-empty string or a whole number")
     return _text(str(value), "id", where)
 
 
@@ -141,8 +155,8 @@ def _read_prompt(value: Any, where: str) -> tuple[Message, ...]:
 def _read_responses(row: Row, key: str, where: str) -> tuple[Response, ...]:
     value = row.get(key)
     if value is None:
-        have = ", ".join(f"`{name}`" for name in row) or "none"
-        raise UserError(f"{where}: `{key}` is missing (keys present: {have}): add it")
+        present = ", ".join(f"`{name}`" for name in row) or "none"
+        raise UserError(f"{where}: `{key}` is missing (keys present: {present}): add it")
     if isinstance(value, str):
         return (_read_response(value, key, where),)
     if not isinstance(value, Sequence):
@@ -152,7 +166,7 @@ def _read_responses(row: Row, key: str, where: str) -> tuple[Response, ...]:
         raise UserError(f"{where}: `{key}` is an empty list: give at least one response")
     if isinstance(value[0], Mapping):
         return (_read_messages(value, key, where),)
-    return tuple(_read_response(each, key, where) for each in value)
+    return tuple(_read_response(response, key, where) for response in value)
 
 
 def _read_response(value: Any, key: str, where: str) -> Response:
@@ -191,8 +205,8 @@ def _text(value: str, key: str, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: `{key}` holds half of a surrogate pair at character {error.start + 1}, "
-            "which is no text: write the whole character"
+            f"{where}: `{key}` has half of a surrogate pair at character {error.start + 1}, which "
+            "is not text: write the whole character"
         ) from error
     return value
 
@@ -205,14 +219,14 @@ def _common_prompt(conversations: Sequence[Response], where: str) -> tuple[Messa
         )
     shortest = min(conversations, key=len)
     length = 0
-    while length < len(shortest) and len({each[length] for each in conversations}) == 1:
+    while length < len(shortest) and len({turns[length] for turns in conversations}) == 1:
         length += 1
     if len(set(conversations)) == 1:
-        return shortest[:-1]  # one and the same response on both sides, which `collect` judges
+        return shortest[:-1]  # the same response on both sides: `collect` drops or refuses it
     if length == len(shortest):
         raise UserError(
             f"{where}: a conversation of `chosen` or `rejected` is only the beginning of another, "
-            "so it has no response of its own: add `prompt`"
+            "so it has no response: add `prompt`"
         )
     return shortest[:length]
 
@@ -232,7 +246,7 @@ def _check_prompt(prompt: tuple[Message, ...], where: str) -> None:
 
 
 def _answer(prompt: tuple[Message, ...], response: Response, key: str, where: str) -> Response:
-    """Take the prompt off a conversation that repeats it, and check what the assistant says."""
+    """Remove the prompt from a conversation that repeats it, and check the rest."""
     if response[: len(prompt)] == prompt:
         response = response[len(prompt) :]
     if not response:

@@ -5,7 +5,6 @@ their trees lie in the cache folder, for the runs of all processes.
 """
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,17 +12,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from rewardgap.configs.compute import Identical
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.load import fingerprint, load, stream
+from rewardgap.data.load import data_fingerprint, load, stream
 from rewardgap.data.records import Record
 from rewardgap.data.tree_store import FORMAT, StoredTrees, write_trees
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_folder, cache_key
+from rewardgap.io.progress import progress
 from rewardgap.io.ragged import is_intact
 
 logger = logging.getLogger(__name__)
@@ -109,7 +107,7 @@ class PreparedData:
             UserError: one of them is wrong.
         """
         if not any(self._folder(config).glob("*.rows")):
-            for _ in _bar(stream(config.train, config.identical_pairs), "reading"):
+            for _ in _stream(config, "reading"):
                 pass
 
     def training_trees(self, model: Encoder, config: TrainingData) -> StoredTrees:
@@ -125,7 +123,7 @@ class PreparedData:
         name = _encoding(type(model).encode_for_training, model, config.max_length)
         path = self._folder(config) / f"{name}.rows"
         if not is_intact(path):
-            records = _bar(stream(config.train, config.identical_pairs), "tokenising")
+            records = _stream(config, "tokenising")
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
             encode = model.encode_for_training
             write_trees(path, (t for chunk in chunks for t in encode(chunk, config.max_length)))
@@ -145,7 +143,7 @@ class PreparedData:
         key = _data(config.train, config.identical_pairs)
         if key not in self._folders:
             cache = cache_folder(config.cache)
-            content = fingerprint(config.train, cache / "hashes")
+            content = data_fingerprint(config.train, cache / "hashes")
             name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
             self._folders[key] = cache / "trees" / name
         return self._folders[key]
@@ -178,6 +176,6 @@ def _encoding(encode: Callable[..., Any], model: Encoder, max_length: int | None
     return cache_key(*how, model.template.fingerprint, max_length)
 
 
-def _bar(records: Iterator[Record], what: str) -> Iterator[Record]:
-    """The records, counted on a terminal."""
-    return iter(tqdm(records, what, unit=" records", leave=False, disable=not sys.stderr.isatty()))
+def _stream(config: TrainingData, label: str) -> Iterator[Record]:
+    """Yield the training records, counted on a terminal."""
+    yield from progress(stream(config.train, config.identical_pairs), label, unit=" records")

@@ -15,8 +15,8 @@ from typing import Any
 
 from rewardgap.data.records import Row, Rows
 from rewardgap.data.spec import parse_spec
-from rewardgap.errors import UserError
-from rewardgap.io.cache import cache_key, noted
+from rewardgap.errors import UserError, first_line
+from rewardgap.io.cache import cache_key, cached_for_file
 
 
 def read_path(path: str, part: str | None) -> Rows:
@@ -65,7 +65,7 @@ def read_json(path: str) -> Rows:
         values = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path}: broken JSON ({_first_line(error)}): write an array of objects, or one object "
+            f"{path}: broken JSON ({first_line(error)}): write an array of objects, or one object "
             "on each line"
         ) from error
     for where, value in numbered(path, values):
@@ -86,7 +86,7 @@ def read_parquet(path: str) -> Rows:
             batches = (batch.to_pylist() for batch in file.iter_batches())
             yield from numbered(path, chain.from_iterable(batches))
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {_first_line(error)}") from error
+        raise UserError(f"{path}: not a readable Parquet file: {first_line(error)}") from error
 
 
 def read_saved(path: str, part: str | None) -> Rows:
@@ -100,7 +100,7 @@ def read_saved(path: str, part: str | None) -> Rows:
     try:
         saved = datasets.load_from_disk(path)
     except Exception as error:  # a damaged folder raises Arrow's, JSON's and the system's errors
-        raise UserError(f"{path}: not a saved data set: {_first_line(error)}") from error
+        raise UserError(f"{path}: not a saved data set: {first_line(error)}") from error
     if isinstance(saved, datasets.DatasetDict):
         if part not in saved:
             raise UserError(
@@ -134,7 +134,7 @@ def read_folder(path: str, split: str) -> Rows:
     except Exception as error:  # whatever is wrong with the folder's files
         raise UserError(
             f"{path}: neither a saved data set nor a copy of a hub repository with a split "
-            f"{split!r}: {_first_line(error)}"
+            f"{split!r}: {first_line(error)}"
         ) from error
     return numbered(f"{path}:{split}", data)
 
@@ -181,7 +181,7 @@ def hash_path(path: str, notes: Path | None = None) -> str:
 def _hash_file(path: Path, notes: Path | None) -> str:
     if notes is None:
         return _sha256(path)
-    return noted(path, notes / f"{cache_key(str(path.resolve()))}.json", _sha256)
+    return cached_for_file(path, notes / f"{cache_key(str(path.resolve()))}.json", _sha256)
 
 
 def _sha256(path: Path) -> str:
@@ -197,7 +197,7 @@ def _load_hub(name: str, split: str, **arguments: str) -> Any:
     except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
         raise UserError(
             f"{name}:{split}: no such path here, and not to be had from the Hugging Face hub: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -221,7 +221,7 @@ def _read_object(line: bytes, where: str) -> Row:
         raise UserError(f"{where}: not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{where}: broken JSON ({_first_line(error)}): write one object on each line"
+            f"{where}: broken JSON ({first_line(error)}): write one object on each line"
         ) from error
     return _as_object(value, where)
 
@@ -239,10 +239,6 @@ def _begins_with_bracket(path: str) -> bool:
             return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rewardgap.configs.compute import Device
 from rewardgap.configs.training import DemoConfig, PretrainConfig, TrainConfig
-from rewardgap.data.sources.dialogues import dialogues
+from rewardgap.data.load import read_rows
 from rewardgap.data.sources.wordings import PARTS
 from rewardgap.demonstration.picture import draw
 from rewardgap.demonstration.results import caution, conclude, format_table, gather
@@ -86,8 +86,8 @@ def demo(config: DemoConfig) -> Path:
 
 
 def _corpus(count: int) -> str:
-    rows = ({"messages": [asdict(m) for m in dialogue]} for dialogue in dialogues(count, seed=0))
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    rows = read_rows(f"agreement:dialogues?count={count}")
+    return "".join(json.dumps(row) + "\n" for _, row in rows)
 
 
 def _key(corpus: str) -> str:

@@ -1,21 +1,22 @@
 """Paired comparisons of score files that rate the same records."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import Interval, prompt_clusters, record_accuracies
+from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import (
     MOST_CLUSTERS,
     Clusters,
     FloatArray,
+    Interval,
     cluster_totals,
     join_clusters,
     mean_interval,
@@ -25,14 +26,18 @@ from rewardgap.evaluation.scores import ScoreRow
 logger = logging.getLogger(__name__)
 
 Counts = NDArray[np.intp]
+Pair = tuple[str, str]
+"""The names of what is compared."""
+Place = TypeVar("Place", bound=Hashable)
+"""What tells comparisons of a family apart, such as a set and two kinds."""
 
 SIGNIFICANCE = 0.05
-"""Adjusted p-values below it separate two files."""
+"""A difference is significant if its adjusted p-value is below this."""
 FLIPS = 9999
-"""Random sign flips of a permutation test whose outcomes are too many to go through."""
+"""Random sign flips of a permutation test with more than `MOST_OUTCOMES` possible sums."""
 MOST_OUTCOMES = 100_000
 ROUNDING = 1e-9
-"""Accuracies differ by more than this, or they are equal."""
+"""Accuracies that differ by at most this are equal."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,11 @@ class Comparison:
     bh_p: float
 
     def reversed(self) -> "Comparison":
-        """The same comparison seen from the second file."""
+        """Return the comparison of the second file with the first."""
         return replace(self, wins=self.losses, losses=self.wins, difference=-self.difference)
 
     def to_json(self) -> dict[str, Any]:
-        """The part that `rewardgap metrics --json` prints."""
+        """Return the part that `rewardgap metrics --json` prints."""
         figures = asdict(self)
         return {key: figures[key] for key in figures if key not in ("n", "wins", "losses")}
 
@@ -76,7 +81,9 @@ def compare(
     names: tuple[str, str] = ("the first scores", "the second scores"),
     seed: int = 0,
 ) -> Comparison:
-    """Paired difference in accuracy between two sets of scores of the same records, in any order.
+    """Return the paired difference in accuracy between two sets of scores of the same records.
+
+    Rows may come in any order.
 
     McNemar's test counts the records on which one is more accurate than the other: for pairs
     without ties these are the discordant ones. A tie (one half) is more accurate than wrong
@@ -91,7 +98,7 @@ def compare(
         seed: Of the resamples.
 
     Raises:
-        UserError: If the records differ, by id or by their texts; names the two files and how many
+        UserError: The records differ, by id or by their texts; names the two files and how many
             records only one of them has.
     """
     if mismatch := count_unshared(first, second):
@@ -102,15 +109,15 @@ def compare(
     first, second = (sorted(rows, key=lambda row: row.id) for rows in (first, second))
     gains = record_accuracies([row.scores for row in first])
     gains = gains - record_accuracies([row.scores for row in second])
-    found = compare_gains(gains, prompt_clusters(first), seed)
-    return replace(found, holm_p=found.mcnemar_p, bh_p=found.mcnemar_p)
+    comparison = compare_gains(gains, prompt_clusters(first), seed)
+    return replace(comparison, holm_p=comparison.mcnemar_p, bh_p=comparison.mcnemar_p)
 
 
 def compare_gains(gains: FloatArray, clusters: Clusters, seed: int = 0) -> Comparison:
-    """The comparison whose difference is the mean of `gains`, with p-values not yet adjusted.
+    """Return the comparison whose difference is the mean of `gains`, with p-values not adjusted.
 
-    `holm_p` and `bh_p` are of the permutation test: over several runs records differ in how much
-    is gained on them, which the signs that McNemar's test counts do not say.
+    `holm_p` and `bh_p` are those of the permutation test: over several runs records differ in how
+    much is gained on them, and McNemar's test counts signs only.
 
     Args:
         gains: By how much a record is ranked better by the first than by the second, in [-1, 1];
@@ -140,20 +147,21 @@ def _count_signs(gains: FloatArray) -> tuple[int, int]:
 
 
 def count_unshared(first: Sequence[ScoreRow], second: Sequence[ScoreRow]) -> int:
-    """Number of records that only one of the two sets of scores has.
+    """Return the number of records that only one of the two sets of scores has.
 
-    A record is known by its id and, where both sets tell them, by its prompt and its responses:
-    files whose ids are line numbers have the same ids, whatever the data.
+    Records are the same if their ids are and, where both sets have them, the hashes of their
+    prompts and responses: ids that are line numbers are equal whatever the data.
     """
-    ours, theirs = ({row.id: row for row in rows} for rows in (first, second))
-    other = [name for name in ours.keys() & theirs.keys() if _differ(ours[name], theirs[name])]
-    return len(ours.keys() ^ theirs.keys()) + 2 * len(other)
+    rows, counterparts = ({row.id: row for row in file} for file in (first, second))
+    shared = rows.keys() & counterparts.keys()
+    differing = [name for name in shared if _differ(rows[name], counterparts[name])]
+    return len(rows.keys() ^ counterparts.keys()) + 2 * len(differing)
 
 
-def _differ(row: ScoreRow, other: ScoreRow) -> bool:
-    """Whether two rows of one id are known to rate other texts."""
-    told = ((row.prompt, other.prompt), (row.responses, other.responses))
-    return any(ours and theirs and ours != theirs for ours, theirs in told)
+def _differ(first: ScoreRow, second: ScoreRow) -> bool:
+    """Return whether two rows of one id are known to rate different texts."""
+    hashes = ((first.prompt, second.prompt), (first.responses, second.responses))
+    return any(left and right and left != right for left, right in hashes)
 
 
 def compare_all(
@@ -161,8 +169,8 @@ def compare_all(
 ) -> dict[tuple[str, str], Comparison]:
     """Compare every two files of the same records, and adjust the p-values for all comparisons.
 
-    Files of other records (another evaluation set) are not compared, with a warning where they
-    share some, and where a file shares none with any; fewer than two files give nothing.
+    Files of different records (of two evaluation sets) are not compared, with a warning where they
+    share a part of the records, and where a file shares none with any.
     """
     comparisons: dict[tuple[str, str], Comparison] = {}
     alone = set(files)
@@ -177,30 +185,56 @@ def compare_all(
     if alone and len(files) > 1:
         names = ", ".join(sorted(alone))
         logger.warning("not compared with any other, for they rate different records: %s", names)
-    p_values = [comparison.mcnemar_p for comparison in comparisons.values()]
+    return adjust(comparisons, "mcnemar_p")
+
+
+def adjust(
+    family: Mapping[Place, Comparison],
+    test: Literal["mcnemar_p", "permutation_p"] = "permutation_p",
+) -> dict[Place, Comparison]:
+    """Return comparisons with the p-values of a test adjusted for all of them."""
+    p_values = [getattr(comparison, test) for comparison in family.values()]
     adjusted = zip(holm(p_values), benjamini_hochberg(p_values), strict=True)
     return {
-        names: replace(comparison, holm_p=holm_p, bh_p=bh_p)
-        for (names, comparison), (holm_p, bh_p) in zip(comparisons.items(), adjusted, strict=True)
+        place: replace(comparison, holm_p=holm_p, bh_p=bh_p)
+        for (place, comparison), (holm_p, bh_p) in zip(family.items(), adjusted, strict=True)
     }
 
 
+def is_significant(comparison: Comparison) -> bool:
+    """Return whether the test after Holm's correction establishes a difference of these files."""
+    return comparison.holm_p < SIGNIFICANCE
+
+
+def is_difference(comparison: Comparison) -> bool:
+    """Return whether a difference is significant and its interval excludes zero.
+
+    The test takes the runs as they are; the interval, over records and runs, is wider where runs
+    differ among themselves, so that both together speak of further runs too.
+    """
+    difference = comparison.difference
+    return is_significant(comparison) and not difference.low <= 0 <= difference.high
+
+
 def indistinguishable(
-    names: Sequence[str], comparisons: Mapping[tuple[str, str], Comparison]
+    names: Sequence[str],
+    comparisons: Mapping[Pair, Comparison],
+    separates: Callable[[Comparison], bool] = is_significant,
 ) -> list[tuple[str, ...]]:
-    """Maximal groups of files no two of which are separated by McNemar's test after Holm.
+    """Return the maximal groups of names of which no two are separated.
 
     "Not separated" is not transitive, so groups overlap: they are the maximal cliques of its graph.
-    Runs of the files sorted by accuracy would not do, as paired tests do not follow that order.
-    Files that were not compared do not share a group; one that is unlike all others is alone.
+    Groups of neighbours in the order of accuracy would not do, as paired tests do not follow that
+    order. Names that were not compared do not share a group.
 
     Args:
-        names: The files; groups and their members keep this order.
-        comparisons: See `compare_all`.
+        names: What was compared; groups and their members keep this order.
+        comparisons: The comparison of every two, such as those of `compare_all`.
+        separates: Whether a comparison separates two, `is_significant` or `is_difference`.
     """
     alike: dict[str, set[str]] = {name: set() for name in names}
     for (a, b), comparison in comparisons.items():
-        if comparison.holm_p >= SIGNIFICANCE and a in alike and b in alike:
+        if not separates(comparison) and a in alike and b in alike:
             alike[a].add(b)
             alike[b].add(a)
     groups = (sorted(group, key=names.index) for group in _cliques(set(), set(names), set(), alike))
@@ -213,7 +247,7 @@ def _cliques(
     done: AbstractSet[str],
     neighbours: Mapping[str, AbstractSet[str]],
 ) -> Iterator[AbstractSet[str]]:
-    """Maximal cliques by the algorithm of Bron and Kerbosch, with a pivot."""
+    """Yield the maximal cliques by the algorithm of Bron and Kerbosch, with a pivot."""
     if not candidates and not done:
         yield clique
         return
@@ -224,11 +258,11 @@ def _cliques(
         candidates, done = candidates - {name}, done | {name}
 
 
-# SciPy's tests take a second to import, which a single file need not pay.
+# SciPy's tests take a second to import, which the summary of one file does not need.
 
 
 def mcnemar(wins: int, losses: int) -> float:
-    """Two-sided p-value of McNemar's exact test; 1 where no record is discordant."""
+    """Return the two-sided p-value of McNemar's exact test; 1 where no record is discordant."""
     from scipy.stats import binomtest
 
     discordant = wins + losses
@@ -236,12 +270,12 @@ def mcnemar(wins: int, losses: int) -> float:
 
 
 def sign_flip_test(gains: FloatArray, seed: int = 0) -> float:
-    """Two-sided p-value of the paired permutation test of the sum of `gains`.
+    """Return the two-sided p-value of the paired permutation test of the sum of `gains`.
 
-    Were both models alike, the gain of every prompt could as well have the other sign; p is the
-    probability that random signs make the sum as far from zero as it is. It is exact where gains
-    take few different sizes, as those of pairs do, and otherwise estimated from `FLIPS` draws,
-    the observed signs among them, so that it is never 0.
+    If both models were alike, the gain of every prompt would have either sign with equal
+    probability; p is the probability that random signs make the sum as far from zero as it is. It
+    is exact where gains take few different sizes, as those of pairs do, and otherwise estimated
+    from `FLIPS` draws and the observed signs, so that it is never 0.
 
     Args:
         gains: Of independent units, such as prompts, shape (units,).
@@ -260,7 +294,7 @@ def sign_flip_test(gains: FloatArray, seed: int = 0) -> float:
 
 
 def _all_sums(sizes: FloatArray, counts: Counts) -> tuple[FloatArray, FloatArray]:
-    """Every sum that `counts` gains of each size can make, with its probability."""
+    """Return every sum that `counts` gains of each size can make, and its probability."""
     from scipy.stats import binom
 
     sums, chances = np.zeros(1), np.ones(1)
@@ -280,9 +314,9 @@ def _drawn_sums(sizes: FloatArray, counts: Counts, seed: int) -> FloatArray:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted by Holm's step-down method, in the given order.
+    """Return p-values adjusted by Holm's step-down method, in the given order.
 
-    Below 0.05 they hold together: the chance of a single false claim among them is at most 0.05.
+    The probability that any claim with an adjusted p-value below 0.05 is false is at most 0.05.
     """
     # statsmodels has it, but collects all garbage at every call, half a second in a report.
     order = np.argsort(p_values)
@@ -293,9 +327,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted by the step-up method of Benjamini and Hochberg, in the given order.
+    """Return p-values adjusted by the step-up method of Benjamini and Hochberg, in the given order.
 
-    Of those below 0.05, a share of at most 0.05 is expected to be false claims.
+    Of the claims with an adjusted p-value below 0.05, at most 5 % are expected to be false.
     """
     from scipy.stats import false_discovery_control
 

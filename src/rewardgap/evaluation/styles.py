@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import Interval, prompt_clusters
-from rewardgap.evaluation.bootstrap import FloatArray, mean_interval
+from rewardgap.evaluation.accuracy import prompt_clusters
+from rewardgap.evaluation.bootstrap import FloatArray, Interval, mean_interval
 from rewardgap.evaluation.scores import ScoreRow
 
 

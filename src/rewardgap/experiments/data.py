@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rewardgap.data.records import Record
 from rewardgap.errors import UserError
-from rewardgap.experiments.experiment import EvaluationSet, Experiment, TrainingSet
+from rewardgap.experiments.experiment import EvaluationSource, Experiment, TrainingSource
 
 LOCAL_FILE = re.compile(r"\$data_dir/([^?&]+)")
 
@@ -34,38 +34,45 @@ def find_evaluation_data(experiment: Experiment, data_dir: str | None) -> dict[s
     }
 
 
-def check_twins(
+def check_shifts(
     experiment: Experiment, held_out: Mapping[str, str], read: Callable[[str], Sequence[Record]]
 ) -> None:
-    """Refuse sets whose rows do not reword those of the set whose twins they are said to be.
+    """Refuse shifted sets whose rows do not reword those of the original set.
 
     Args:
-        experiment: Names the twins.
+        experiment: The experiment; `shift_of` of a set names its original.
         held_out: A specification for each evaluation set.
-        read: Gives the records of a specification.
+        read: Returns the records of a specification.
 
     Raises:
-        UserError: The rows of one have other prompts, or other numbers of responses.
+        UserError: The rows of a set have other prompts than their counterparts, or another number
+            of responses.
     """
-    for name, original in ((name, each.twin_of) for name, each in experiment.eval.items()):
+    for name, source in experiment.eval.items():
+        original = source.shift_of
         if original is None:
             continue
-        rows, others = (list(map(_what_twins_share, read(held_out[n]))) for n in (name, original))
-        if rows != others:
-            differing = [row != other for row, other in zip(rows, others, strict=False)]
-            row = (differing.index(True) if True in differing else len(differing)) + 1
+        shifted_rows, original_rows = (
+            [(record.prompt, len(record.chosen), len(record.rejected)) for record in read(spec)]
+            for spec in (held_out[name], held_out[original])
+        )
+        if shifted_rows != original_rows:
+            pairs = zip(shifted_rows, original_rows, strict=False)
+            differing = [
+                number
+                for number, (row, counterpart) in enumerate(pairs, start=1)
+                if row != counterpart
+            ]
+            end = min(len(shifted_rows), len(original_rows)) + 1
+            row = next(iter(differing), end)
             raise UserError(
                 f"{name}: its rows do not reword those of {original}: row {row} has another prompt "
                 f"or number of responses in {held_out[name]} than in {held_out[original]}; give "
-                f"both with --eval.{original} and --eval.{name}, or --eval.{name}.twin_of null"
+                f"both with --eval.{original} and --eval.{name}, or --eval.{name}.shift_of null"
             )
 
 
-def _what_twins_share(record: Record) -> tuple[object, ...]:
-    return record.prompt, len(record.chosen), len(record.rejected)
-
-
-def _find(name: str, data: TrainingSet | EvaluationSet, data_dir: str | None) -> list[str]:
+def _find(name: str, data: TrainingSource | EvaluationSource, data_dir: str | None) -> list[str]:
     """The local specifications if all of their files exist, else those of the source."""
     local = _listed(data.local)
     files = [file for spec in local for file in LOCAL_FILE.findall(spec)]

@@ -12,6 +12,7 @@ from rewardgap.configs.flags import explain_mismatch
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
+from rewardgap.io.grid_folder import refuse_old_keys
 from rewardgap.models.kinds import KINDS
 
 Category = Literal["in-distribution", "token-level", "domain"]
@@ -24,7 +25,7 @@ OWN = frozenset({"model", "kind", "train", "out", "eval", "seed", "resume"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSet:
+class TrainingSource:
     """Where training data come from.
 
     Attributes:
@@ -40,20 +41,20 @@ class TrainingSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSet:
+class EvaluationSource:
     """Where evaluation data come from, and how they differ from the training data.
 
     Attributes:
         category: the kind of shift.
         data: a specification; None where no source has the data.
-        local: a specification that takes its place, as in `TrainingSet`.
-        twin_of: the set whose responses are reworded here, row by row.
+        local: a specification that takes its place, as in `TrainingSource`.
+        shift_of: the set whose responses this one perturbs, row by row.
     """
 
     category: Category
     data: str | None = None
     local: str | None = None
-    twin_of: str | None = None
+    shift_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ class Experiment:
     models: list[str]
     kinds: list[str]
     seeds: list[int]
-    train: TrainingSet
-    eval: Mapping[str, EvaluationSet]
+    train: TrainingSource
+    eval: Mapping[str, EvaluationSource]
     settings: Values = field(default_factory=dict)
     variations: tuple[Variation, ...] = ()
     generate: list[str] = field(default_factory=list)
@@ -214,16 +215,22 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
         raise UserError(f"{where}: `train` and `eval` must name training and evaluation data")
     return Experiment(
         **form,
-        train=TrainingSet(**_fill(TrainingSet, values["train"], f"{where}: train")),
+        train=TrainingSource(**_fill(TrainingSource, values["train"], f"{where}: train")),
         eval={
-            name: EvaluationSet(**_fill(EvaluationSet, each, f"{where}: eval.{name}"))
-            for name, each in values["eval"].items()
+            name: _read_set(entry, f"{where}: eval.{name}")
+            for name, entry in values["eval"].items()
         },
         settings=check_settings(values.get("settings", {}), f"{where}: settings"),
         variations=tuple(
             _read_variation(each, f"{where}: variations") for each in values.get("variations", ())
         ),
     )
+
+
+def _read_set(values: Any, where: str) -> EvaluationSource:
+    if isinstance(values, dict):
+        refuse_old_keys(values, where)
+    return EvaluationSource(**_fill(EvaluationSource, values, where))
 
 
 def _read_variation(values: Any, where: str) -> Variation:
@@ -278,8 +285,8 @@ def _check_names(experiment: Experiment, where: str) -> None:
             raise UserError(f"{where}: {key} {said}")
     varied = [kind for each in experiment.variations for kind in each.kinds or ()]
     _refuse_unknown([*experiment.kinds, *varied], KINDS, "kind", where)
-    twins = [each.twin_of for each in experiment.eval.values() if each.twin_of is not None]
-    _refuse_unknown([*twins, *experiment.generate], experiment.eval, "evaluation set", where)
+    originals = [each.shift_of for each in experiment.eval.values() if each.shift_of is not None]
+    _refuse_unknown([*originals, *experiment.generate], experiment.eval, "evaluation set", where)
     rows = (experiment.train_rows, experiment.eval_rows)
     if any(each is not None and each < 1 for each in rows):
         raise UserError(f"{where}: train_rows and eval_rows must be at least 1")

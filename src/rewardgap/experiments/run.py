@@ -16,12 +16,12 @@ from pathlib import Path
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
-from rewardgap.experiments.cells import Cell
-from rewardgap.experiments.data import check_twins, find_evaluation_data, find_training_data
+from rewardgap.experiments.data import check_shifts, find_evaluation_data, find_training_data
 from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_estimates
 from rewardgap.experiments.experiment import read_experiment
-from rewardgap.experiments.grid import open_grid, plan
+from rewardgap.experiments.grid import plan
 from rewardgap.experiments.work import Work, do_all
+from rewardgap.io.grid_folder import Cell, write_experiment
 from rewardgap.models.added_tokens import open_template
 from rewardgap.models.hub import locate_model
 from rewardgap.scoring.generation import find_check
@@ -56,7 +56,7 @@ def run(config: RunConfig) -> Plan:
     for name in experiment.generate:
         find_check(held_out[name])
     shared, told = PreparedData(), grid.config(first := next(iter(grid.cells)), first.model)
-    check_twins(experiment, held_out, lambda spec: shared.records(spec, told.identical_pairs))
+    check_shifts(experiment, held_out, lambda spec: shared.records(spec, told.identical_pairs))
     weights = not config.dry_run
     work = Work(
         grid=grid,
@@ -65,12 +65,14 @@ def run(config: RunConfig) -> Plan:
         shared=shared,
     )
     estimates = _estimate_all(work)
-    table = format_estimates([(c.folder, _state(work, c), e) for c, e in estimates.items()])
+    table = format_estimates(
+        [(grid.folder.place(c), _state(work, c), e) for c, e in estimates.items()]
+    )
     if not config.dry_run:
-        open_grid(grid)
+        write_experiment(grid.record())
         work.check_begun()
         do_all(work, estimates)
-    return Plan(grid.folder, table)
+    return Plan(grid.folder.folder, table)
 
 
 def _estimate_all(work: Work) -> dict[Cell, Estimate]:
@@ -92,4 +94,4 @@ def _estimate_all(work: Work) -> dict[Cell, Estimate]:
 def _state(work: Work, cell: Cell) -> str:
     if work.is_done(cell):
         return DONE
-    return "begun" if work.grid.run(cell).config.exists() else "new"
+    return "begun" if cell.run.config.exists() else "new"

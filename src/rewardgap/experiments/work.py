@@ -4,25 +4,24 @@ import gc
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Never
 
 import torch
-from tqdm import tqdm
 
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.prepared import PreparedData
 from rewardgap.dynamics.readouts import READOUTS
 from rewardgap.errors import UserError, first_line
-from rewardgap.experiments.cells import Cell
 from rewardgap.experiments.estimates import Estimate
-from rewardgap.experiments.grid import Grid, alone
+from rewardgap.experiments.grid import Grid
 from rewardgap.forecasting.forecast import forecast
-from rewardgap.io.files import write_text
+from rewardgap.io.generations import CorrectShare, write_shares
+from rewardgap.io.grid_folder import Cell, GridFolder
+from rewardgap.io.progress import progress_of_work
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.added_tokens import extend_model
 from rewardgap.models.devices import choose_device
@@ -33,7 +32,6 @@ from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
 
-SHARES = "generations.json"
 # What a run and a forecast are both told.
 COMMON = {field.name for field in fields(ForecastConfig)} - {"model", "out", "kinds", "seed"}
 
@@ -56,7 +54,7 @@ class Work:
 
     def config(self, cell: Cell) -> TrainConfig:
         """What a cell's run is told."""
-        extended = str(self.grid.language_model(cell.model).resolve())
+        extended = str(self.grid.folder.language_model(cell.model).resolve())
         return self.grid.config(cell, extended if self.tokens else self.grid.models[cell.model])
 
     def check_begun(self) -> None:
@@ -66,15 +64,14 @@ class Work:
             UserError: there is one.
         """
         for cell in self.grid.cells:
-            if self.grid.run(cell).config.exists():
+            if cell.run.config.exists():
                 config = self.config(cell)
                 open_run(config.out, config.settings(), resume=True)
 
     def is_done(self, cell: Cell) -> bool:
         """Whether nothing of a cell is left to do."""
-        run = self.grid.run(cell)
-        answered = (run.folder / SHARES).exists() or not self._generates(cell)
-        return run.metrics.exists() and answered
+        answered = cell.shares.exists() or not self._generates(cell)
+        return cell.run.metrics.exists() and answered
 
     def do(self, cell: Cell) -> None:
         """Train, score and measure a cell, and have its model answer prompts."""
@@ -86,16 +83,16 @@ class Work:
 
     def forecast(self, model: str) -> None:
         """Forecast those of a language model's kinds that can be, unless it was done before."""
-        out = self.grid.forecast(model)
+        out = self.grid.folder.forecast(model)
         cells = [cell for cell in self.grid.cells if cell.model == model and not cell.variation]
         kinds = list(dict.fromkeys(cell.kind for cell in cells if cell.kind in READOUTS))
         if kinds:
-            with alone(out):
+            with GridFolder(out).lock():
                 self._forecast(model, kinds, cells[0])
 
     def _forecast(self, model: str, kinds: list[str], cell: Cell) -> None:
         """Forecast all kinds together with those known before, if some are new."""
-        out = self.grid.forecast(model)
+        out = self.grid.folder.forecast(model)
         path = out / "forecast.json"
         sets = json.loads(path.read_text(encoding="utf-8")).values() if path.exists() else ()
         known = list(dict.fromkeys(kind for figures in sets for kind in figures))
@@ -110,8 +107,8 @@ class Work:
         """The folder of an initial language model that knows the data's tokens."""
         if not self.tokens:
             return self.folders[model]
-        extend_model(self.folders[model], self.tokens, self.grid.language_model(model))
-        return self.grid.language_model(model)
+        extend_model(self.folders[model], self.tokens, self.grid.folder.language_model(model))
+        return self.grid.folder.language_model(model)
 
     def _generates(self, cell: Cell) -> bool:
         return bool(self.grid.experiment.generate) and issubclass(
@@ -120,30 +117,26 @@ class Work:
 
     def _generate(self, cell: Cell, config: TrainConfig) -> None:
         """Compare the trained model's answers with those of the initial one."""
-        device, run = choose_device(config.device), self.grid.run(cell)
+        device = choose_device(config.device)
         shares = {}
         for name in self.grid.experiment.generate:
             records = self.shared.records(config.eval[name], config.identical_pairs)
             check = find_check(config.eval[name])
             trained, initial = (
-                answer(
-                    folder,
-                    records,
-                    check,
-                    Sampling(seed, device, config.token_budget),
-                    answers / f"{name}.jsonl",
-                )
+                answer(folder, records, check, Sampling(seed, device, config.token_budget), answers)
                 for folder, seed, answers in (
-                    (run.reward_model, cell.seed, self.grid.generations(cell)),
-                    (self._initial(cell.model), 0, self.grid.initial_generations(cell.model)),
+                    (cell.run.reward_model, cell.seed, cell.answers(name)),
+                    (
+                        self._initial(cell.model),
+                        0,
+                        self.grid.folder.initial_answers(cell.model, name),
+                    ),
                 )
             )
-            shares[name] = {
-                "correct": share_correct(trained),
-                "initial": share_correct(initial),
-                "n": len(records),
-            }
-        write_text(run.folder / SHARES, json.dumps(shares, indent=2) + "\n")
+            shares[name] = CorrectShare(
+                share_correct(trained), share_correct(initial), len(records)
+            )
+        write_shares(cell.shares, shares)
 
 
 def do_all(work: Work, estimates: Mapping[Cell, Estimate]) -> None:
@@ -158,13 +151,15 @@ def do_all(work: Work, estimates: Mapping[Cell, Estimate]) -> None:
     """
     failures: dict[str, str] = {}
     left = [cell for cell in estimates if not work.is_done(cell)]
-    with _bar(estimates, left) as bar:
+    total = sum(estimate.cost for estimate in estimates.values())
+    done = total - sum(estimates[cell].cost for cell in left)
+    with progress_of_work(total, done) as bar:
         for model in work.grid.models:
             if work.grid.experiment.forecast:
                 _attempt(f"forecasts/{model}", partial(work.forecast, model), failures)
             for cell in (each for each in left if each.model == model):
-                bar.set_description(cell.folder, refresh=sys.stderr.isatty())
-                _attempt(cell.folder, partial(work.do, cell), failures)
+                bar.set_description(work.grid.folder.place(cell), refresh=sys.stderr.isatty())
+                _attempt(work.grid.folder.place(cell), partial(work.do, cell), failures)
                 bar.update(estimates[cell].cost)
     for name, message in failures.items():
         logger.error("failed: %s: %s", name, message)
@@ -173,17 +168,6 @@ def do_all(work: Work, estimates: Mapping[Cell, Estimate]) -> None:
             f"failed: {', '.join(failures)}; all else of the {len(estimates)} cells is done, and "
             "the same command tries again what failed"
         )
-
-
-def _bar(estimates: Mapping[Cell, Estimate], left: Sequence[Cell]) -> "tqdm[Never]":
-    """Progress over the whole grid, with the time left; where no terminal is, line by line."""
-    total = sum(each.cost for each in estimates.values())
-    shape, end = ("|{bar}|", "") if sys.stderr.isatty() else ("", "\n")
-    return tqdm(
-        total=total,
-        initial=total - sum(estimates[cell].cost for cell in left),
-        bar_format=f"{{desc}}{{percentage:3.0f}}% {shape} {{elapsed}}, {{remaining}} left{end}",
-    )
 
 
 def _attempt(name: str, act: Callable[[], None], failures: dict[str, str]) -> None:

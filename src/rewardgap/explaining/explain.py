@@ -70,9 +70,9 @@ def _find(data: str, wanted: str, config: ExplainConfig) -> Record:
 
 def _find_twin(config: ExplainConfig, record: Record) -> Record | None:
     """The paraphrase that is named by its id, its data or both."""
-    if config.twin is None and config.twin_data is None:
+    if config.counterpart is None and config.counterpart_data is None:
         return None
-    twin = _find(config.twin_data or config.data, config.twin or config.id, config)
+    twin = _find(config.counterpart_data or config.data, config.counterpart or config.id, config)
     for each in (record, twin):
         if not each.is_pair:
             raise UserError(

@@ -11,14 +11,12 @@ from rewardgap.data.records import Record, prompt_id
 from rewardgap.data.trees import Tree
 from rewardgap.dynamics.descent import Limit, Path, Points, Training, converge, descend
 from rewardgap.evaluation.accuracy import (
-    Interval,
-    Summary,
     prompt_clusters,
     record_accuracies,
-    summarise,
 )
-from rewardgap.evaluation.bootstrap import mean_interval
+from rewardgap.evaluation.bootstrap import Interval, mean_interval
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow
+from rewardgap.evaluation.summary import Summary, summarise
 from rewardgap.forecasting.evaluation import Evaluation
 
 Array = NDArray[np.float64]
@@ -141,9 +139,10 @@ def predict(trained: Trained, evaluation: Evaluation, data: EvaluationSet, loss:
         ]
     )
     summary = summarise(rows)
+    widened = {"accuracy": _widen(summary.accuracy, resampled.mean(1).std())}
     return Outcome(
         rows=rows,
-        at_loss=replace(summary, accuracy=_widen(summary.accuracy, resampled.mean(1).std())),
+        at_loss=replace(summary, figures={**summary.figures, **widened}),
         resampled=resampled,
         loss=losses[stop],
         one_step=_accuracy(evaluation.change(path.first), data),

@@ -16,7 +16,7 @@ from rewardgap.dynamics.projection import Sketch
 from rewardgap.forecasting.basis import evaluate, read_bases
 from rewardgap.forecasting.evaluation import Evaluation
 from rewardgap.forecasting.passes import PROBES, Pass, Reader
-from rewardgap.io.cache import cache_key, kept
+from rewardgap.io.cache import cache_key, cached_arrays
 from rewardgap.models.kinds.trained import TrainedRewardModel
 
 Part = TypeVar("Part", Training, Evaluation)
@@ -127,7 +127,7 @@ def _kept(
     folder: Path, cls: type[Part], compute: Callable[[], Mapping[str, Part]]
 ) -> dict[str, Part]:
     """Every kind's part of a problem, kept as one file."""
-    arrays = kept(
+    arrays = cached_arrays(
         folder.with_suffix(".safetensors"),
         lambda: {
             f"{kind}.{name}": value

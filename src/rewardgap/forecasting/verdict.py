@@ -10,20 +10,18 @@ from scipy.stats import norm
 
 from rewardgap.dynamics.projection import Sketch
 from rewardgap.evaluation.accuracy import (
-    Interval,
+    CHANCE,
     baseline_rewards,
     prompt_clusters,
     record_accuracies,
 )
-from rewardgap.evaluation.bootstrap import Clusters
-from rewardgap.evaluation.comparisons import compare_gains, holm
+from rewardgap.evaluation.bootstrap import Clusters, Interval
+from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains, holm
 from rewardgap.forecasting.outcome import Array, Outcome
 
 Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]
 """By evaluation set and kind."""
 
-SIGNIFICANCE = 0.05
-CHANCE = 0.5
 CAVEAT = (
     "Intervals are over evaluation records and, at the stated loss, over training pairs; the error "
     "of the forecast itself is not in them."

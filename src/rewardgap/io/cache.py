@@ -18,99 +18,78 @@ from safetensors.numpy import load_file, save_file
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_file, write_text
 
-
-def cache_folder(chosen: str | None) -> Path:
-    """The folder of reusable results: `chosen`, else $REWARDGAP_CACHE, else ~/.cache/rewardgap."""
-    default = Path.home() / ".cache" / "rewardgap"
-    return Path(chosen or os.environ.get("REWARDGAP_CACHE") or default).expanduser()
-
-
-def cache_key(*told: object) -> str:
-    """A short name for what determines a reusable result, from the `repr` of each part."""
-    return hashlib.sha256("\n".join(map(repr, told)).encode()).hexdigest()[:32]
-
-
-# A file may change again within a tick of its clock; what is younger than this is not noted.
-SETTLED = 2.0
-
-
-def noted(path: Path, note: Path, find: Callable[[Path], str]) -> str:
-    """What `find` says of a file, from its note unless the file has changed since.
-
-    A file has changed if its size, its place on the disk or one of its times has. The system sets
-    the time of the last change itself, so that a date that is put back hides nothing.
-
-    Args:
-        path: of the file.
-        note: where the note is, or will be.
-        find: reads the file.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    stamp = _stamp(path)
-    known = _read_note(note)
-    if known is not None and known["stamp"] == stamp:
-        return str(known["found"])
-    found = find(path)
-    if stamp == _stamp(path) and time.time() - max(stamp[2:]) / 1e9 > SETTLED:
-        with suppress(UserError):  # a cache that others fill may be read only
-            write_text(note, json.dumps({"stamp": stamp, "found": found}))
-    return found
-
-
-def _stamp(path: Path) -> list[int]:
-    """A file's place on the disk, its size, and when it was last written and changed (ns)."""
-    status = os.stat(path)
-    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _read_note(note: Path) -> dict[str, object] | None:
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        return known if {"stamp", "found"} <= known.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-"""Arrays kept on disk, so that no kernel is computed twice."""
-
-
 logger = logging.getLogger(__name__)
 
+# A file may change again within a tick of its clock, so nothing is cached for younger files.
+SETTLED = 2.0
 
 Arrays: TypeAlias = Mapping[str, NDArray[np.float64]]
 
 
-def kept(path: Path, compute: Callable[[], Arrays]) -> Arrays:
-    """What was computed before under this path, or is now; scalars are arrays of no dimension.
+def cache_folder(chosen: str | None) -> Path:
+    """Return the cache folder: `chosen`, else $REWARDGAP_CACHE, else ~/.cache/rewardgap."""
+    default = Path.home() / ".cache" / "rewardgap"
+    return Path(chosen or os.environ.get("REWARDGAP_CACHE") or default).expanduser()
 
-    A file whose checksum is not that of its arrays is computed again.
+
+def cache_key(*parts: object) -> str:
+    """Return a short name for a result, hashed from the `repr` of everything that determines it."""
+    return hashlib.sha256("\n".join(map(repr, parts)).encode()).hexdigest()[:32]
+
+
+def cached_for_file(path: Path, entry: Path, compute: Callable[[Path], str]) -> str:
+    """Cache a value until its file changes.
+
+    A file has changed if its inode, its size or one of its times has. The system itself sets the
+    time of the last change, so putting back a modification date hides nothing.
+
+    Args:
+        path: The file.
+        entry: The cache entry to read or write.
+        compute: Computes the value from the file.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    stamp = _stamp(path)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        cached = json.loads(entry.read_text(encoding="utf-8"))
+        if cached["stamp"] == stamp:
+            return str(cached["value"])
+    value = compute(path)
+    if stamp == _stamp(path) and time.time() - max(stamp[2:]) / 1e9 > SETTLED:
+        with suppress(UserError):  # a cache that others fill may be read-only
+            write_text(entry, json.dumps({"stamp": stamp, "value": value}))
+    return value
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return a file's inode, its size, and when it was last written and changed (ns)."""
+    status = os.stat(path)
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def cached_arrays(path: Path, compute: Callable[[], Arrays]) -> Arrays:
+    """Load the cached arrays, or compute and cache them (scalars as 0-d arrays).
+
+    A file whose checksum is wrong is computed again; safetensors would not notice a flipped bit.
     """
     if path.exists():
-        found = _read_arrays(path)
-        if found is not None:
-            return found
+        with suppress(SafetensorError, OSError):
+            arrays = load_file(path)
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+            if metadata.get("sha256") == _checksum(arrays):
+                return arrays
         logger.warning("the cache entry %s is damaged; it is computed again", path)
-    found = {name: np.array(value, order="C") for name, value in compute().items()}
+    arrays = {name: np.array(value, order="C") for name, value in compute().items()}
     with whole_file(path) as unfinished:
-        save_file(found, unfinished, {"sha256": _checksum_of(found)})
-    return found
+        save_file(arrays, unfinished, {"sha256": _checksum(arrays)})
+    return arrays
 
 
-def _read_arrays(path: Path) -> Arrays | None:
-    """The arrays of a file; None where they are not those that were written."""
-    try:
-        found = load_file(path)
-        with safe_open(path, "numpy") as file:
-            told = file.metadata() or {}
-    except (SafetensorError, OSError):
-        return None
-    return found if told.get("sha256") == _checksum_of(found) else None
-
-
-def _checksum_of(arrays: Arrays) -> str:
-    """SHA-256 of names, shapes and numbers."""
+def _checksum(arrays: Arrays) -> str:
+    """Return the SHA-256 of names, shapes and numbers."""
     checksum = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         checksum.update(f"{name} {values.shape} ".encode())

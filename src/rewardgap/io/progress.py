@@ -1,18 +1,51 @@
-"""Progress bars: on a terminal alone, and only where there is something to wait for."""
+"""Progress bars on standard error."""
 
 import sys
 from collections.abc import Iterable, Sized
-from typing import Protocol, TypeVar
+from typing import Never, TypeVar
 
 from tqdm import tqdm
 
-Item = TypeVar("Item", covariant=True)
+Item = TypeVar("Item")
 
 
-class _SizedIterable(Sized, Iterable[Item], Protocol[Item]):
-    """What a bar can count."""
+def progress(
+    items: Iterable[Item], label: str, *, unit: str = "it", initial: int = 0, shown: bool = True
+) -> "tqdm[Item]":
+    """Iterate with a bar, on a terminal only and not for a single item.
+
+    Args:
+        items: What to iterate over, of known length or not.
+        label: What is being done.
+        unit: What is counted.
+        initial: Number of items that were done before.
+        shown: False for no bar, such as in all processes but one.
+
+    Returns:
+        The bar, whose `set_postfix` adds figures to it.
+    """
+    count = len(items) if isinstance(items, Sized) else None
+    return tqdm(
+        items,
+        label,
+        total=None if count is None else initial + count,
+        leave=False,
+        unit=unit,
+        initial=initial,
+        disable=not shown or not sys.stderr.isatty() or (count is not None and count < 2),
+    )
 
 
-def progress(items: _SizedIterable[Item], what: str) -> Iterable[Item]:
-    """Iterate with a bar named `what` on standard error, if that is a terminal."""
-    return tqdm(items, desc=what, leave=False, disable=not sys.stderr.isatty() or len(items) < 2)
+def progress_of_work(total: float, done: float) -> "tqdm[Never]":
+    """Return a bar with the time left that the caller updates; off a terminal it prints lines.
+
+    Args:
+        total: All work, in any unit.
+        done: What was done before.
+    """
+    shape, end = ("|{bar}|", "") if sys.stderr.isatty() else ("", "\n")
+    return tqdm(
+        total=total,
+        initial=done,
+        bar_format=f"{{desc}}{{percentage:3.0f}}% {shape} {{elapsed}}, {{remaining}} left{end}",
+    )

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rewardgap.errors import UserError
-from rewardgap.io.cache import noted
+from rewardgap.io.cache import cached_for_file
 from rewardgap.io.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ def is_intact(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        intact = noted(path, path.with_suffix(".checked"), _state) == INTACT
+        intact = cached_for_file(path, path.with_suffix(".checked"), _state) == INTACT
     except OSError:
         intact = False
     if not intact:

@@ -29,7 +29,6 @@ TIE = "#BDBDBD"
 PAPER = "the paper"
 BASELINES = "baselines"
 
-CHANCE = 0.5
 TYPE = 13
 SCALE = 8 / TYPE
 COLUMN, PAGE = 3.25, 5.5
@@ -57,6 +56,7 @@ STYLE: Mapping[str, Any] = {
         "labelLimit": 220, "titleLimit": 500, "gridOpacity": 0.6,
         "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
     },
+    "axisQuantitative": {"tickCount": 8},
     "title": {"fontSize": TYPE, "anchor": "start", "frame": "bounds", "offset": 6},
 }  # fmt: skip
 LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
@@ -334,6 +334,8 @@ def panels(charts: Sequence[tuple[str, alt.LayerChart]], columns: int) -> alt.Co
 
 FORMATS = ("svg", "pdf", "png")
 PPI = 300
+DATE = re.compile(rb"D:\d{14}")
+"""In a PDF; the same numbers are to give the same file."""
 
 
 def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
@@ -354,7 +356,7 @@ def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
     points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
     content: dict[str, Callable[[], bytes]] = {
         "svg": svg.encode,
-        "pdf": partial(svg_to_pdf, points),
+        "pdf": lambda: DATE.sub(b"D:19700101000000", svg_to_pdf(points)),
         "png": partial(svg_to_png, points, ppi=PPI),
     }
     for ending in FORMATS:

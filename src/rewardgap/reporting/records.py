@@ -15,8 +15,8 @@ from rewardgap.data.load import load
 from rewardgap.data.records import Record, Response, prompt_id, responses_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.drawing import kind_style
-from rewardgap.reporting.grid import Cell
 from rewardgap.reporting.results import Results, Rows
 
 logger = logging.getLogger(__name__)

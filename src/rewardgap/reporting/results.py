@@ -10,19 +10,14 @@ import numpy as np
 import pandas as pd
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import (
-    baseline_rewards,
-    margin_from_moments,
-    margin_moments,
-    record_accuracies,
-)
+from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import count_unshared
+from rewardgap.evaluation.measures.margin import margin_from_moments, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
-from rewardgap.reporting.grid import Cell, Experiment, read_grids
-from rewardgap.reporting.paper import printed
-from rewardgap.reporting.runs import (
+from rewardgap.io.grid_folder import Cell, ExperimentRecord
+from rewardgap.reporting.artifacts import (
     Curve,
     ForecastAccuracy,
     Generated,
@@ -30,6 +25,8 @@ from rewardgap.reporting.runs import (
     read_forecasts,
     read_generations,
 )
+from rewardgap.reporting.paper import printed
+from rewardgap.reporting.runs import read_grids
 
 Rows = Sequence[ScoreRow]
 
@@ -76,7 +73,7 @@ class Results:
         measures: What topics computed from these, see `topic.once`.
     """
 
-    experiment: Experiment
+    experiment: ExperimentRecord
     rows: Mapping[str, Mapping[Cell, Rows]]
     curves: Mapping[Cell, Curve] = field(default_factory=dict)
     generations: Mapping[Cell, Mapping[str, Generated]] = field(default_factory=dict)
@@ -177,11 +174,15 @@ class Results:
         return [cell for cell in cells if not cell.variation] or cells
 
     def cells(self, kind: str, variation: str = "", model: str | None = None) -> list[Cell]:
-        """Return the planned cells of a kind and a variation, of one initial model or of all."""
+        """Return the planned cells of a kind and a variation, of one initial model or of all.
+
+        Those of the kind INITIAL are the cells of all kinds that generate.
+        """
+        kinds = {cell.kind for cell in self.generations} if kind in (INITIAL,) else {kind}
         return [
             cell
             for cell in self.experiment.cells
-            if (cell.kind, cell.variation) == (kind, variation) and model in (None, cell.model)
+            if cell.kind in kinds and cell.variation == variation and model in (None, cell.model)
         ]
 
     @cached_property
@@ -285,7 +286,7 @@ def read_results(folders: Sequence[str]) -> list[Results]:
     return [measure(experiment) for experiment in read_grids(folders)]
 
 
-def measure(experiment: Experiment) -> Results:
+def measure(experiment: ExperimentRecord) -> Results:
     """Read the score files that an experiment has so far.
 
     Raises:

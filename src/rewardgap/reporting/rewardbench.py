@@ -18,7 +18,7 @@ from typing import Any
 
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.io.files import write_text
-from rewardgap.reporting.grid import Cell
+from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.paper.tables import file_name
 from rewardgap.reporting.results import Results, Rows
 

@@ -3,9 +3,8 @@
 One response to a prompt, at temperature 1 and from the whole vocabulary, by plain transformers.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import parse_spec
 from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
-from rewardgap.io.files import write_text
+from rewardgap.io.generations import Answer, read_answers, write_answers
 from rewardgap.io.progress import progress
 from rewardgap.models.language_model import quiet
 
@@ -29,15 +28,6 @@ TOKENS_AT_ONCE = 16_384
 
 Check = Callable[[str, str], bool]
 """Whether a response to a prompt is correct."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A sampled response to the prompt of the record `id`."""
-
-    id: str
-    response: str
-    correct: bool
 
 
 @dataclass(frozen=True)
@@ -80,30 +70,22 @@ def answer(
         UserError: `out` holds other answers.
     """
     if out.exists():
-        return _read(out, records)
+        answers = read_answers(out)
+        if [known.id for known in answers] != [record.id for record in records]:
+            raise UserError(f"{out} holds answers to other prompts; remove it")
+        return answers
     responses = _sample(folder, records, sampling)
     answers = [
         Answer(record.id, response, check(record.prompt[-1].content, response))
         for record, response in zip(records, responses, strict=True)
     ]
-    write_text(out, "".join(json.dumps(asdict(each)) + "\n" for each in answers))
+    write_answers(out, answers)
     return answers
 
 
 def share_correct(answers: Sequence[Answer]) -> float:
     """Share of the answers that are correct."""
     return sum(each.correct for each in answers) / len(answers)
-
-
-def _read(path: Path, records: Sequence[Record]) -> list[Answer]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        answers = [Answer(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged; remove it") from error
-    if [each.id for each in answers] != [record.id for record in records]:
-        raise UserError(f"{path} holds answers to other prompts; remove it")
-    return answers
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:

@@ -8,7 +8,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
-from tqdm import tqdm
 from transformers import get_scheduler
 
 from rewardgap.configs.training import TrainConfig
@@ -26,6 +25,7 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import record_accuracies
 from rewardgap.io.files import write_text
+from rewardgap.io.progress import progress
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast
 from rewardgap.models.kinds.reward_model import Outcome, RewardModel
@@ -114,7 +114,8 @@ def fit(
     wrapped, optimizer = accelerator.prepare(model, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
     with _open_log(settings, done) as log:
-        for step in _bar(settings, done, len(steps)):
+        label, shown = f"training {config.kind}", accelerator.is_main_process
+        for step in progress(range(done, len(steps)), label, initial=done, shown=shown):
             for group in adam.param_groups:
                 group["lr"] = rate(step)
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
@@ -130,12 +131,6 @@ def fit(
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _bar(settings: Settings, done: int, steps: int) -> Iterable[int]:
-    shown = sys.stderr.isatty() and settings.accelerator.is_main_process
-    what = f"training {settings.config.kind}"
-    return tqdm(range(done, steps), what, steps, False, initial=done, disable=not shown)
 
 
 @contextmanager

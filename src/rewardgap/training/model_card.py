@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 
 from rewardgap.configs.training import TrainConfig
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.measure import measures
+from rewardgap.evaluation.text import format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
 
@@ -61,7 +64,8 @@ def _metadata(config: TrainConfig, summaries: Summaries) -> dict[str, Any]:
             "dataset": {"type": _data(config.eval.get(name, name)), "name": name},
             "metrics": [
                 {"type": metric, "name": metric, "value": round(summary[metric]["value"], 4)}
-                for metric in ("accuracy", "margin")
+                for metric in (measure.name for measure in measures() if measure.is_column)
+                if metric in summary
             ],
         }
         for name, summary in summaries.items()
@@ -117,25 +121,26 @@ def _usage(automatic_class: str | None) -> list[str]:
 
 
 def _evaluation(summaries: Summaries) -> list[str]:
-    """The table of all sets: the model, then the content-blind rules."""
+    """The table of all sets: the model, then the content-blind baselines, then further measures."""
     if not summaries:
         return []
     rules = list(dict.fromkeys(rule for each in summaries.values() for rule in each["baselines"]))
-    headings = ["set", "records", "accuracy", "margin", *(f"({_words(rule)})" for rule in rules)]
-    headings.append("where longer fails")
+    columns = [measure for measure in measures() if measure.is_column]
+    further = [measure for measure in measures() if not measure.is_column]
+    headings = ["set", "records", *(measure.title for measure in columns)]
+    headings += [f"({_words(rule)})" for rule in rules] + [measure.title for measure in further]
     lines = [_row(headings), _row(["---", *["--:"] * (len(headings) - 1)])]
     for name, summary in summaries.items():
-        cells = [name, str(summary["n"]), _interval(summary["accuracy"])]
-        cells.append(_interval(summary["margin"]))
+        cells = [name, str(summary["n"])]
+        cells += [_interval(summary.get(measure.name)) for measure in columns]
         cells += [_value(summary["baselines"].get(rule)) for rule in rules]
-        lines.append(_row([*cells, _value(summary.get("where_longer_fails"))]))
+        lines.append(_row([*cells, *(_value(summary.get(measure.name)) for measure in further)]))
+    meanings = "; ".join(f"{measure.title}: {measure.meaning}" for measure in (*columns, *further))
     return [
         "## Evaluation",
         "\n".join(lines),
-        "Accuracy is the share of pairs ranked right (a tie counts ½), margin the mean distance of "
-        "chosen and rejected rewards in standard deviations; both with 95 % intervals over "
-        "records. In brackets: the accuracy of content-blind rules. The last column is the "
-        "model's accuracy on the records on which the longer response loses.",
+        f"{meanings[0].upper()}{meanings[1:]}. Brackets: 95 % intervals over records. Columns in "
+        "parentheses: the accuracy of content-blind baselines.",
     ]
 
 
@@ -147,8 +152,8 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _interval(figures: Mapping[str, float]) -> str:
-    return f"{figures['value']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]"
+def _interval(figures: Mapping[str, float] | None) -> str:
+    return "–" if figures is None else format_interval(Interval(**figures))
 
 
 def _value(figures: Mapping[str, float] | None) -> str:

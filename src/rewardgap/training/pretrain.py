@@ -7,7 +7,6 @@ is the root, and the rest is one leaf, of which every token is predicted.
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from typing import cast
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -34,6 +32,7 @@ from rewardgap.data.load import added_tokens
 from rewardgap.data.trees import Tokens, Tree
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_folder, write_text
+from rewardgap.io.progress import progress
 from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.language_model import Vocabulary, hidden_states, quiet
@@ -206,7 +205,7 @@ def fit(
     schedule = get_scheduler("cosine", adam, config.warmup_steps, len(batches))
     log = []
     model.train()
-    bar = tqdm(batches, desc="pretraining", disable=not sys.stderr.isatty(), leave=False)
+    bar = progress(batches, "pretraining")
     began = time.perf_counter()
     for step, batch in enumerate(bar, start=1):
         loss = -_log_probs(model, [trees[i] for i in batch], dtype).mean()

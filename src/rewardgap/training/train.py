@@ -19,8 +19,8 @@ from rewardgap.data.prepared import PreparedData
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
+from rewardgap.evaluation.summary import summarise
 from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, write_text
 from rewardgap.io.run_folder import open_run

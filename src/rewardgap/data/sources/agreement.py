@@ -1,6 +1,6 @@
 """The `agreement` source: the prompts of the controlled experiment, without a download.
 
-A small grammar makes kind statements out of few words, so that a language model of a million
+A small grammar makes friendly statements out of few words, so that a language model of a million
 parameters can learn what they say.
 """
 
@@ -8,8 +8,11 @@ from itertools import product
 
 from rewardgap.data.readers import numbered
 from rewardgap.data.records import Rows
-from rewardgap.data.sources import wordings as agreeing
+from rewardgap.data.sources.dialogues import dialogues
+from rewardgap.data.sources.wordings import CROSSED_PARTS, PARTS, wording_rows
 from rewardgap.data.spec import Source
+
+DIALOGUES = "dialogues"
 
 PEOPLE = (
     "others",
@@ -102,9 +105,9 @@ PRAISES = (
 
 
 def statements() -> list[str]:
-    """Make every statement of the grammar, distinct and always in the same order.
+    """Return every statement of the grammar, distinct and always in the same order.
 
-    All are kind: a person of good will agrees with each of them.
+    A friendly person agrees with each of them.
     """
     deeds = (" ".join(words) for words in product(WISHES, DEEDS, PEOPLE))
     cares = (
@@ -116,24 +119,29 @@ def statements() -> list[str]:
 
 
 def ask(statement: str) -> str:
-    """Put a statement as the prompt that asks whether one agrees."""
+    """Return the prompt that asks whether one agrees with a statement."""
     return f'Is the following statement something you would say?\n"{statement}"'
 
 
-def rows(part: str, *, seed: int = 0, train: int = 80, test: int = 40) -> Rows:
+def rows(part: str, *, seed: int = 0, train: int = 80, test: int = 40, count: int = 10_000) -> Rows:
     """Make the pairs of section 5.1 of the paper from the statements of the grammar.
 
+    The part "dialogues" is text to pretrain on: conversations in `messages` instead of pairs.
+
     Args:
-        part: One of `agreeing.PARTS` or `agreeing.CROSSED_PARTS`.
-        seed: Decides the prompts of each split and the responses.
+        part: One of `PARTS`, `CROSSED_PARTS` or "dialogues".
+        seed: Determines the prompts of each split and the responses, or the dialogues.
         train: Number of training prompts.
         test: Number of test prompts.
+        count: Number of dialogues.
 
     Raises:
-        UserError: There are fewer statements than prompts asked for.
+        UserError: The grammar has fewer statements than prompts were asked for.
     """
     prompts = [ask(statement) for statement in statements()]
-    return numbered(f"agreement:{part}", agreeing.rows(prompts, part, seed, train, test))
+    if part == DIALOGUES:
+        return numbered(f"agreement:{part}", dialogues(prompts, count, seed))
+    return numbered(f"agreement:{part}", wording_rows(prompts, part, seed, train, test))
 
 
-SOURCE = Source(rows, agreeing.PARTS + agreeing.CROSSED_PARTS)
+SOURCE = Source(rows, (*PARTS, *CROSSED_PARTS, DIALOGUES))

@@ -1,20 +1,22 @@
-"""The text that the demo's language model learns from: small talk about statements.
+"""Dialogues about statements, as text for a small language model to learn from.
 
-A user asks whether the assistant would say a statement, and it answers by an opener and a word.
-Some of what is true of any natural text is kept, and it is all that matters here:
+A user asks whether the assistant would say a statement; the assistant answers with an opener and a
+word, and two more turns follow. Three properties of natural text are kept, because the controlled
+experiment depends on them:
 
 - An answer can be put in many ways, none of them frequent. The openers and words of the controlled
   experiment are among them, the paraphrased ones exactly as frequent as the original ones. (With
-  only a dozen openers, a chosen response can hardly become likelier than it is, so an implicit
-  model learns by making all else unlikely, and what that does to a paraphrase differs from one
-  language model to the next.)
-- An opener says nothing of what follows: it comes before agreement as often as disagreement.
-- What is said next, and who says it, depends on what was meant and not on how it was put: whoever
-  agrees goes on to explain, whoever disagrees is asked. So a model that predicts what follows the
-  end of an answer has to know, there, what the answer means.
+  only a dozen openers, a chosen response can hardly become more likely than it is. An implicit
+  model then learns by making all other text unlikely, and what that does to a paraphrase differs
+  from one language model to the next.)
+- An opener says nothing about the word that follows it: it precedes agreement as often as
+  disagreement.
+- Who speaks next and what is said depends on the meaning of the answer, not on its words: an
+  assistant that agrees goes on to explain, one that disagrees is asked. To predict what follows, a
+  model has to know at the end of an answer what the answer means.
 
-Every statement is agreed with as often as not: the text prefers no answer, and no preference label
-is ever seen.
+Every statement is agreed with as often as not, so the text prefers no answer, and it contains no
+preference label.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,17 +25,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from rewardgap.data.records import Message
-from rewardgap.data.sources.agreement import ask, statements
+from rewardgap.data.records import Row
 from rewardgap.data.sources.wordings import WORDINGS
 
-Dialogue = tuple[Message, ...]
 Option = TypeVar("Option")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """How one meaning is put, and what is said after it, whatever the words were."""
+    """One meaning of an answer.
+
+    Attributes:
+        words: The words that express it.
+        reactions: What the user says after it, whatever the words were.
+        explanations: What the assistant says after it, whatever the words were.
+    """
 
     words: tuple[str, ...]
     reactions: tuple[str, ...]
@@ -51,8 +57,8 @@ LEADS = (
     "Thank you for asking. ",
 )
 PHRASES = (
-    *(opener for each in WORDINGS.values() for opener in each.chosen.openers),
-    *(opener for each in WORDINGS.values() for opener in each.rejected.openers),
+    *(opener for wording in WORDINGS.values() for opener in wording.chosen.openers),
+    *(opener for wording in WORDINGS.values() for opener in wording.rejected.openers),
     "My answer is ",
     "My first thought is ",
     "My feeling: ",
@@ -71,7 +77,7 @@ PHRASES = (
 OPENERS = tuple(lead + phrase for lead in LEADS for phrase in PHRASES)
 AGREEMENT = Meaning(
     words=(
-        *(word for each in WORDINGS.values() for word in each.chosen.words),
+        *(word for wording in WORDINGS.values() for word in wording.chosen.words),
         "of course",
         "definitely",
         "by all means",
@@ -95,7 +101,7 @@ AGREEMENT = Meaning(
 )
 DISAGREEMENT = Meaning(
     words=(
-        *(word for each in WORDINGS.values() for word in each.rejected.words),
+        *(word for wording in WORDINGS.values() for word in wording.rejected.words),
         "not at all",
         "hardly",
         "by no means",
@@ -119,21 +125,21 @@ DISAGREEMENT = Meaning(
 )
 
 
-def dialogues(count: int, seed: int) -> Iterator[Dialogue]:
-    """Generate `count` dialogues; the first ones do not depend on how many follow."""
+def dialogues(prompts: Sequence[str], count: int, seed: int) -> Iterator[Row]:
+    """Yield `count` dialogues about prompts, as `messages`.
+
+    The first dialogues do not depend on `count`.
+    """
     generator = np.random.default_rng(seed)
-    said = statements()
     for _ in range(count):
-        yield _dialogue(_choose(said, generator), generator)
-
-
-def _dialogue(statement: str, generator: np.random.Generator) -> Dialogue:
-    meaning = _choose((AGREEMENT, DISAGREEMENT), generator)
-    answer = _choose(OPENERS, generator) + _choose(meaning.words, generator)
-    reaction = Message("user", _choose(meaning.reactions, generator))
-    explanation = Message("assistant", _choose(meaning.explanations, generator))
-    after = (explanation, reaction) if meaning is AGREEMENT else (reaction, explanation)
-    return (Message("user", ask(statement)), Message("assistant", answer), *after)
+        prompt = _choose(prompts, generator)
+        meaning = _choose((AGREEMENT, DISAGREEMENT), generator)
+        answer = _choose(OPENERS, generator) + _choose(meaning.words, generator)
+        reaction = ("user", _choose(meaning.reactions, generator))
+        explanation = ("assistant", _choose(meaning.explanations, generator))
+        rest = (explanation, reaction) if meaning is AGREEMENT else (reaction, explanation)
+        turns = (("user", prompt), ("assistant", answer), *rest)
+        yield {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
 def _choose(options: Sequence[Option], generator: np.random.Generator) -> Option:

@@ -1,10 +1,10 @@
 """The controlled experiment of section 5.1: the same answers in other words.
 
-Every prompt asks whether one agrees with a statement that one should agree with; the chosen
-response agrees, the rejected one does not. The paraphrased responses mean the same and share no
-word of agreement or disagreement with the original ones. Their opener (and by it their length)
-tells chosen from rejected; in the crossed responses, made of the same openers and words, every
-opener stands before every word on both sides, and only the word tells.
+Every prompt asks whether one agrees with a statement that a friendly person agrees with. The chosen
+response agrees and the rejected one does not. The paraphrased responses mean the same as the
+original ones and share no word of agreement or disagreement with them, but their opener (and thus
+their length) tells chosen from rejected. The crossed responses combine the same openers and words
+so that every opener precedes every word on both sides, and only the word tells.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,20 +19,20 @@ from rewardgap.errors import UserError
 
 @dataclass(frozen=True)
 class Phrasing:
-    """Responses that say one thing: every opener with every word."""
+    """Responses of one meaning: every opener with every word."""
 
     openers: tuple[str, ...]
     words: tuple[str, ...]
 
     @property
     def responses(self) -> tuple[str, ...]:
-        """The responses, opener by opener."""
+        """All responses, opener by opener."""
         return tuple(opener + word for opener, word in product(self.openers, self.words))
 
 
 @dataclass(frozen=True)
 class Wording:
-    """One way to put agreement (chosen) and disagreement (rejected)."""
+    """One way to express agreement (chosen) and disagreement (rejected)."""
 
     chosen: Phrasing
     rejected: Phrasing
@@ -53,11 +53,10 @@ CROSSED_PARTS = ("crossed-train", "crossed-test")
 
 
 def crossed_answers() -> list[tuple[str, str]]:
-    """Put each opener and word of the paraphrased wording on both sides, in all combinations.
+    """Return (chosen, rejected) with each opener and word of the paraphrases on both sides.
 
-    Returns:
-        Pairs (chosen, rejected); every four of them hold each pair of openers once, so that the
-        openers stay balanced in however many rows take turns.
+    Every four pairs hold each pair of openers once, so the openers stay balanced in any number of
+    rows that use the pairs in turn.
     """
     chosen, rejected = WORDINGS["paraphrased"].chosen, WORDINGS["paraphrased"].rejected
     openers = chosen.openers + rejected.openers
@@ -72,40 +71,44 @@ def crossed_answers() -> list[tuple[str, str]]:
     ]
 
 
-def rows(prompts: Sequence[str], part: str, seed: int, train: int, test: int) -> Iterator[Row]:
-    """Draw training and test prompts, and for each prompt one chosen and one rejected response.
+def wording_rows(
+    prompts: Sequence[str], part: str, seed: int, train: int, test: int
+) -> Iterator[Row]:
+    """Draw training and test prompts, and one chosen and one rejected response for each.
 
     Row i of a paraphrased or crossed part has the prompt of row i of the original part. No part
-    depends on which others are asked for, and more test prompts change no training row.
+    depends on the other parts that are read, and more test prompts change no training row.
 
     Args:
         prompts: Distinct prompts, in an order that does not change.
         part: One of `PARTS` or `CROSSED_PARTS`.
-        seed: Decides the prompts of each split and the responses (the crossed ones take turns).
+        seed: Determines the prompts of each split and the responses; crossed ones take turns.
         train: Number of training prompts.
         test: Number of test prompts.
 
     Yields:
-        `prompt`, `chosen`, `rejected`, and `prompt_index`, the place in `prompts`.
+        `prompt`, `chosen`, `rejected`, and `prompt_index`, the index in `prompts`.
 
     Raises:
-        UserError: There are fewer prompts than asked for.
+        UserError: There are fewer prompts than were asked for.
     """
     if train + test > len(prompts):
         raise UserError(
-            f"{train} training and {test} test prompts were asked for, and {len(prompts)} are "
-            "there: lower `train` or `test`"
+            f"{train} training and {test} test prompts were asked for, but there are only "
+            f"{len(prompts)}: lower `train` or `test`"
         )
     name, split = part.split("-")
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(prompts))
-    drawn = {each: _draw(WORDINGS[each], len(prompts), generator) for each in WORDINGS}
-    indices = {"train": order[:train], "test": order[train : train + test]}[split].tolist()
-    answers: dict[str, Iterable[tuple[str, str]]] = {
-        each: [pairs[index] for index in indices] for each, pairs in drawn.items()
+    # All wordings are drawn, in this order, so that none depends on the part.
+    drawn = {
+        key: _draw_responses(wording, len(prompts), generator) for key, wording in WORDINGS.items()
     }
-    answers["crossed"] = cycle(crossed_answers())
-    for index, (chosen, rejected) in zip(indices, answers[name], strict=False):
+    indices = {"train": order[:train], "test": order[train : train + test]}[split].tolist()
+    answers: Iterable[tuple[str, str]] = (
+        [drawn[name][index] for index in indices] if name in drawn else cycle(crossed_answers())
+    )
+    for index, (chosen, rejected) in zip(indices, answers, strict=False):
         yield {
             "prompt": prompts[index],
             "chosen": chosen,
@@ -114,7 +117,9 @@ def rows(prompts: Sequence[str], part: str, seed: int, train: int, test: int) ->
         }
 
 
-def _draw(wording: Wording, count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+def _draw_responses(
+    wording: Wording, count: int, generator: np.random.Generator
+) -> list[tuple[str, str]]:
     chosen = generator.choice(wording.chosen.responses, count)
     rejected = generator.choice(wording.rejected.responses, count)
     return list(zip(chosen.tolist(), rejected.tolist(), strict=True))

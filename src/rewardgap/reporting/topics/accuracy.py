@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rewardgap.evaluation.accuracy import Summary, summarise_seeds
-from rewardgap.evaluation.text import align_columns
-from rewardgap.reporting.drawing import CHANCE, dots
-from rewardgap.reporting.results import BASELINE, Results, Rows, by_kind
+from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.evaluation.measure import measures
+from rewardgap.evaluation.summary import Summary, summarise_seeds
+from rewardgap.evaluation.text import align_columns, join_names
+from rewardgap.reporting.drawing import dots
+from rewardgap.reporting.results import BASELINE, METRICS, Results, Rows, by_kind
 from rewardgap.reporting.topic import (
     Figure,
     TextTable,
@@ -55,18 +57,26 @@ def measure(results: Results) -> Accuracies:
 def tables(results: Results) -> Iterator[TextTable]:
     """Return every kind's accuracy beside baselines, and where the longer-wins rule fails."""
     overall = measure(results).overall
+    further = [entry for entry in measures() if entry.name not in METRICS]
     yield TextTable(
         "Accuracy beside content-blind baselines",
-        "Means over all runs of a kind with 95 % intervals. The last column is the accuracy on the "
-        "records on which the baseline “longer wins” is wrong.",
-        ["set", "kind", "accuracy", *map(baseline_name, results.baselines), "where longer fails"],
+        "Means over all runs of a kind with 95 % intervals. The last columns: "
+        + join_names([f"{entry.title} is {entry.meaning}" for entry in further])
+        + ".",
+        [
+            "set",
+            "kind",
+            "accuracy",
+            *map(baseline_name, results.baselines),
+            *(entry.title for entry in further),
+        ],
         [
             [
                 name,
                 kind,
                 interval(summary.accuracy),
                 *(interval(summary.baselines.get(baseline)) for baseline in results.baselines),
-                interval(summary.where_longer_fails),
+                *(interval(summary.figures.get(entry.name)) for entry in further),
             ]
             for name, summaries in overall.items()
             for kind, summary in summaries.items()
@@ -112,10 +122,10 @@ def _frames(results: Results, metric: str) -> dict[str, pd.DataFrame]:
 def _marks(
     results: Results, summaries: Mapping[str, Mapping[str, Summary]], metric: str, with_paper: bool
 ) -> pd.DataFrame:
-    marks = []
+    marks: list[tuple[object, ...]] = []
     for name, kinds in summaries.items():
         for kind, summary in kinds.items():
-            ends = getattr(summary, metric)
+            ends = summary.figures[metric]
             paper = results.paper(name, metric, kind) if with_paper else None
             marks.append((name, kind, ends.value, ends.low, ends.high, paper, False))
         first = next(iter(kinds.values()), None)  # baselines are the same for every kind

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rewardgap.evaluation.accuracy import Summary, baseline_rewards, record_accuracies
-from rewardgap.evaluation.comparisons import Comparison
+from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
+from rewardgap.evaluation.comparisons import Comparison, Pair, is_difference
+from rewardgap.evaluation.summary import Summary
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, by_kind
-from rewardgap.reporting.significance import Pair, adjusted_by_place, separated
 from rewardgap.reporting.topic import (
     Finding,
     Topic,
+    adjusted_by_place,
     baseline_name,
     interval,
     number,
@@ -51,7 +52,7 @@ def sentences(results: Results) -> Iterator[Finding]:
             doubtful = {
                 kind: pair
                 for kind, pair in by_baseline[baseline].items()
-                if kind not in doubted and not (separated(pair) and pair.difference.value > 0)
+                if kind not in doubted and not (is_difference(pair) and pair.difference.value > 0)
             }
             if doubtful:
                 which = "a content-blind baseline" if place else "the best content-blind baseline"
@@ -98,7 +99,7 @@ def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -
         values = [f"{kind} ({number(overall[kind].accuracy.value)})" for kind in kinds]
         return f"{join_names(values)} models"
 
-    level = [kind for kind, pair in doubtful.items() if not separated(pair)]
+    level = [kind for kind, pair in doubtful.items() if not is_difference(pair)]
     behind = [kind for kind in doubtful if kind not in level]
     parts = [f"is more accurate than {models(behind)}"] if behind else []
     return join_names(parts + ([f"cannot be told from {models(level)}"] if level else []))
@@ -107,11 +108,12 @@ def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -
 def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Finding]:
     """Kinds whose intervals are below a half where the longer response is the wrong one."""
     for name, summaries in overall.items():
-        parts = [
-            f"{kind} models reach {interval(summary.where_longer_fails)}"
+        failing = {
+            kind: figure
             for kind, summary in summaries.items()
-            if summary.where_longer_fails and summary.where_longer_fails.high < 0.5
-        ]
+            if (figure := summary.figures.get("where_longer_fails")) and figure.high < CHANCE
+        }
+        parts = [f"{kind} models reach {interval(figure)}" for kind, figure in failing.items()]
         if parts:
             yield Finding(
                 "caution",

@@ -9,16 +9,22 @@ import numpy as np
 
 from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import FloatArray
-from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.evaluation.comparisons import (
+    Comparison,
+    Pair,
+    compare_gains,
+    indistinguishable,
+    is_difference,
+)
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, Rows, by_kind
-from rewardgap.reporting.significance import Pair, adjusted_by_place, groups, separated
 from rewardgap.reporting.topic import (
     HOLM,
     P_VALUES,
     Finding,
     TextTable,
     Topic,
+    adjusted_by_place,
     interval,
     once,
     significance,
@@ -58,10 +64,15 @@ def measure(results: Results) -> Comparisons:
     models = adjusted_by_place(dict(_between_models(results)))
     return Comparisons(
         kinds,
-        {name: groups(list(by_kind(results.main_cells(name))), kinds[name]) for name in kinds},
+        {
+            name: indistinguishable(list(by_kind(results.main_cells(name))), pairs, is_difference)
+            for name, pairs in kinds.items()
+        },
         models,
         {
-            place: groups(list(dict.fromkeys(name for pair in pairs for name in pair)), pairs)
+            place: indistinguishable(
+                list(dict.fromkeys(name for pair in pairs for name in pair)), pairs, is_difference
+            )
             for place, pairs in models.items()
         },
     )
@@ -128,7 +139,7 @@ def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, l
     ahead: dict[Pair, list[str]] = {}
     for name, pairs in comparisons.items():
         for (first, second), comparison in pairs.items():
-            if separated(comparison):
+            if is_difference(comparison):
                 gain, pair = comparison.difference, (first, second)
                 if gain.value < 0:
                     gain, pair = -gain, (second, first)

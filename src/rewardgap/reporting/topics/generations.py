@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.comparisons import Comparison, compare_gains
+from rewardgap.evaluation.comparisons import Comparison, adjust, compare_gains, is_difference
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, share_interval
-from rewardgap.reporting.significance import adjusted, separated
 from rewardgap.reporting.topic import (
     NOTHING,
     Finding,
@@ -49,7 +48,7 @@ def measure(results: Results) -> Mapping[tuple[str, str], Sequence[RunGeneration
         for cell, by_set in results.generations.items()
         for name, generated in by_set.items()
     ]
-    changes = adjusted(
+    changes = adjust(
         {
             (name, cell): _change(generated.n, *generated.turned)
             for name, cell, generated in shares
@@ -100,8 +99,8 @@ def _said(runs: Sequence[RunGenerations], initial: float) -> tuple[Tone, str]:
     changes = [run.change for run in runs if run.change]
     if len(changes) < len(runs):
         return "caution", f"before training {initial:.1%} were, which is not tested"
-    more = sum(separated(change) and change.difference.value > 0 for change in changes)
-    fewer = sum(separated(change) and change.difference.value < 0 for change in changes)
+    more = sum(is_difference(change) and change.difference.value > 0 for change in changes)
+    fewer = sum(is_difference(change) and change.difference.value < 0 for change in changes)
     if not more and not fewer:
         return "alike", f"no run's share can be told from the {initial:.1%} before training"
     counts = [

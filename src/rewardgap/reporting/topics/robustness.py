@@ -7,11 +7,11 @@ import pandas as pd
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.comparisons import adjust, is_difference
 from rewardgap.evaluation.robustness import Drop, drop_of_runs
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import Results, by_kind
-from rewardgap.reporting.significance import adjusted, separated
 from rewardgap.reporting.topic import (
     HOLM,
     P_VALUES,
@@ -49,7 +49,7 @@ def measure(results: Results) -> Robustness:
                 drops[entry.name] = _drops(results, entry.shift_of, entry.name)
             except UserError as error:
                 not_shifts[entry.name] = str(error)
-    family = adjusted(
+    family = adjust(
         {(name, kind): drop.loss for name, kinds in drops.items() for kind, drop in kinds.items()}
     )
     corrected = {
@@ -72,7 +72,7 @@ def sentences(results: Results) -> Iterator[Finding]:
     """Return what shifts cost or gain, where a test separates the two sets, and where none does."""
     measured = measure(results)
     for name, drops in measured.drops.items():
-        changed = {kind: drop for kind, drop in drops.items() if separated(drop.loss)}
+        changed = {kind: drop for kind, drop in drops.items() if is_difference(drop.loss)}
         kept = [kind for kind in drops if kind not in changed]
         if changed:
             parts = [

@@ -11,9 +11,10 @@ from grids import Grid, score_rows, write_grid, write_run
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
+from rewardgap.io.grid_folder import ExperimentRecord
 from rewardgap.reporting.artifacts import CURVE_POINTS, read_curves
-from rewardgap.reporting.grid import Experiment, read_grids
-from rewardgap.reporting.results import Measured, measure
+from rewardgap.reporting.results import Results, measure
+from rewardgap.reporting.runs import read_grids
 
 SMALL = Grid(
     models=("m",),
@@ -23,7 +24,7 @@ SMALL = Grid(
 )
 
 
-def read_one(*folders: Path) -> Experiment:
+def read_one(*folders: Path) -> ExperimentRecord:
     (experiment,) = read_grids([str(folder) for folder in folders])
     return experiment
 
@@ -38,7 +39,7 @@ def test_a_grid_is_read_as_it_is_planned(tmp_path):
         "ultrafeedback",
         "small",
     )
-    assert [(each.name, each.category, each.twin_of) for each in experiment.sets] == [
+    assert [(each.name, each.category, each.shift_of) for each in experiment.sets] == [
         ("a", "domain", None),
         ("b", "x", "a"),
     ]
@@ -132,7 +133,10 @@ def test_planned_generations_and_forecasts_are_missed(tmp_path):
         "m, implicit, seed 1 has not generated responses for rewardmath",
         forecast,
     )
-    counts = {(each.found, each.planned) for each in measured.correct_generations.values()}
+    spreads = [
+        measured.spread("correct", ["rewardmath"], kind) for kind in ("implicit", "initial model")
+    ]
+    counts = {(spread.files, spread.planned) for spread in spreads}
     assert counts == {(1, 2)}
 
 
@@ -236,8 +240,12 @@ def test_generations_and_forecasts_are_read(tmp_path):
     forecast = {"rewardmath": {"explicit": explicit}}
     (folder / "forecasts/m").mkdir(parents=True)
     (folder / "forecasts/m/forecast.json").write_text(json.dumps(forecast))
-    measured: Measured = measure(read_one(folder))
-    shares = {key: spread.mean for key, spread in measured.correct_generations.items()}
+    measured: Results = measure(read_one(folder))
+    kinds = ("implicit", "initial model")
+    shares = {
+        ("rewardmath", kind): measured.spread("correct", ["rewardmath"], kind).mean
+        for kind in kinds
+    }
     assert shares == {("rewardmath", "implicit"): 0.25, ("rewardmath", "initial model"): 0.5}
     (only,) = measured.forecasts
     found = (only.model, only.name, only.kind, only.accuracy.low, only.separator_share)

@@ -1,0 +1,75 @@
+"""Responses that a language model wrote, and the shares of them that are correct, on disk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rewardgap.errors import UserError, first_line
+from rewardgap.io.files import write_text
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sampled response to the prompt of the record `id`."""
+
+    id: str
+    response: str
+    correct: bool
+
+
+@dataclass(frozen=True)
+class CorrectShare:
+    """Shares of correct responses to the prompts of a set.
+
+    Attributes:
+        correct: Share of the trained model's responses that are correct.
+        initial: Share of the initial model's; None where it did not respond.
+        n: Number of prompts.
+    """
+
+    correct: float
+    initial: float | None
+    n: int
+
+
+def write_answers(path: Path, answers: Sequence[Answer]) -> None:
+    """Write responses, one JSON object per line."""
+    write_text(path, "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Read what `write_answers` wrote.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    try:
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [Answer(row["id"], row["response"], row["correct"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        missing = f"the key {error} is missing" if isinstance(error, KeyError) else None
+        message = f"{path} is no file of answers: {missing or first_line(error)}; remove it"
+        raise UserError(message) from error
+
+
+def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
+    """Write the shares of correct responses by evaluation set."""
+    values = {name: asdict(share) for name, share in shares.items()}
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_shares(path: Path) -> dict[str, CorrectShare]:
+    """Read what `write_shares` wrote.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: CorrectShare(float(entry["correct"]), entry.get("initial"), int(entry["n"]))
+            for name, entry in values.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no file of generations: {first_line(error)}") from error

@@ -1,0 +1,283 @@
+"""The folder of an experiment's runs: its paths, and `experiment.yaml`, written and read.
+
+experiment.yaml                     the experiment, its sets and its cells
+MODEL/KIND[~VARIATION]/seed-N       the run folder of a cell (`io.run_folder`), and in it
+    generations.json                shares of correct responses, see `io.generations`
+    generations/SET.jsonl           the responses
+initial/MODEL/language_model        an initial language model that knows the tokens of the data
+initial/MODEL/generations/SET.jsonl responses of the initial language model
+forecasts/MODEL                     the forecast from an initial language model
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewardgap.errors import UserError, first_line
+from rewardgap.io.files import write_text
+from rewardgap.io.run_folder import Run
+
+FIXED = ("name", "train", "eval", "settings")
+"""Keys of `experiment.yaml` that may not change from one call to the next."""
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """An evaluation set of an experiment, as `experiment.yaml` names it.
+
+    Attributes:
+        name: Its name, as in the runs' score files.
+        category: What has shifted since training, such as "token-level"; None where nobody says.
+        shift_of: The set of the originals whose responses this one perturbs, record by record;
+            None where it is no perturbation.
+        data: The specification of its data; None where it is not known.
+    """
+
+    name: str
+    category: str | None = None
+    shift_of: str | None = None
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of an experiment.
+
+    Attributes:
+        model: Name of the initial language model.
+        kind: Kind of reward model.
+        seed: Seed of the training run.
+        variation: What differs from the experiment's settings; empty where nothing does.
+        run: Its folder, which may hold nothing yet.
+    """
+
+    model: str
+    kind: str
+    seed: int
+    variation: str
+    run: Run
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What no other cell of the experiment has."""
+        return self.model, self.kind, self.seed, self.variation
+
+    @property
+    def subject(self) -> str:
+        """What kinds are compared within: the initial model, and the variation if there is one."""
+        return f"{self.model}, {self.variation}" if self.variation else self.model
+
+    @property
+    def shares(self) -> Path:
+        """The shares of correct responses of the trained model and of the initial one."""
+        return self.run.folder / "generations.json"
+
+    def answers(self, name: str) -> Path:
+        """The responses of the trained model to the prompts of an evaluation set."""
+        return self.run.folder / "generations" / f"{name}.jsonl"
+
+    def __str__(self) -> str:
+        return f"{self.subject}, {self.kind}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class GridFolder:
+    """The paths of an experiment's folder."""
+
+    folder: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment, its sets and its cells."""
+        return self.folder / "experiment.yaml"
+
+    def cell(self, model: str, kind: str, seed: int, variation: str = "") -> Cell:
+        """Return a cell with its run folder."""
+        varied = f"{kind}~{variation}" if variation else kind
+        run = Run(self.folder / model / varied / f"seed-{seed}")
+        return Cell(model, kind, seed, variation, run)
+
+    def place(self, cell: Cell) -> str:
+        """Return where a cell's run is in this folder, as "MODEL/KIND/seed-N"."""
+        return cell.run.folder.relative_to(self.folder).as_posix()
+
+    def language_model(self, model: str) -> Path:
+        """Return the folder of an initial model to which the tokens of the data were added."""
+        return self.folder / "initial" / model / "language_model"
+
+    def initial_answers(self, model: str, name: str) -> Path:
+        """Return the file of an initial model's responses to the prompts of a set."""
+        return self.folder / "initial" / model / "generations" / f"{name}.jsonl"
+
+    def forecast(self, model: str) -> Path:
+        """Return the folder of the forecast from an initial model."""
+        return self.folder / "forecasts" / model
+
+    def forecasts(self) -> list[Path]:
+        """Return the folders of all forecasts that are done."""
+        return sorted(path.parent for path in self.forecast("*").parent.glob("*/forecast.json"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the folder, and wait until no other process holds its lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class ExperimentRecord:
+    """An experiment as its folder records it: sets to be judged on, and cells, done or not.
+
+    Attributes:
+        name: Its name.
+        claim: What it is to show, in one sentence; may be empty.
+        profile: The profile of the experiment file that was merged in; None for none.
+        train: Name of the training data.
+        sets: The evaluation sets.
+        cells: The planned runs.
+        folders: Where the cells are; several where several machines worked on the experiment.
+        generate: Names of the sets to whose prompts models are to respond.
+        forecast: Whether accuracies are to be forecast from the initial models.
+        train_data: Specifications of the training data; None where they are not known.
+        settings: Keys of `rewardgap train` that all cells share.
+    """
+
+    name: str
+    claim: str
+    profile: str | None
+    train: str
+    sets: tuple[SetRecord, ...]
+    cells: tuple[Cell, ...]
+    folders: tuple[Path, ...]
+    generate: tuple[str, ...] = ()
+    forecast: bool = False
+    train_data: str | list[str] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+def write_experiment(record: ExperimentRecord) -> None:
+    """Write `experiment.yaml`, into a new folder or over that of the same experiment.
+
+    An experiment may grow: cells of an earlier call stay among its cells.
+
+    Args:
+        record: The experiment, with one folder.
+
+    Raises:
+        UserError: The folder holds another experiment, or files that are none.
+    """
+    (folder,) = record.folders
+    grid = GridFolder(folder)
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; choose another out")
+    with grid.lock():
+        values = _to_yaml(record, grid)
+        if grid.experiment.exists():
+            known = _to_yaml(read_experiment_record(folder), grid)
+            differing = [key for key in FIXED if known[key] != values[key]]
+            if differing:
+                raise UserError(
+                    f"{folder} holds an experiment with another {', '.join(differing)}; "
+                    "choose another out"
+                )
+            values["cells"] += [cell for cell in known["cells"] if cell not in values["cells"]]
+        elif any(not path.name.endswith(".unfinished") for path in folder.iterdir()):
+            raise UserError(
+                f"{folder} is not an empty folder and holds no experiment; choose another out"
+            )
+        write_text(grid.experiment, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _to_yaml(record: ExperimentRecord, grid: GridFolder) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "claim": record.claim,
+        "profile": record.profile,
+        "train": {"name": record.train, "data": record.train_data},
+        "eval": {
+            entry.name: {"data": entry.data, "category": entry.category, "shift_of": entry.shift_of}
+            for entry in record.sets
+        },
+        "settings": dict(record.settings),
+        "generate": list(record.generate),
+        "forecast": record.forecast,
+        "cells": [
+            {
+                "model": cell.model,
+                "kind": cell.kind,
+                "seed": cell.seed,
+                "variation": cell.variation,
+                "folder": grid.place(cell),
+            }
+            for cell in record.cells
+        ],
+    }
+
+
+def read_experiment_record(folder: Path) -> ExperimentRecord:
+    """Read the `experiment.yaml` of a folder.
+
+    Raises:
+        UserError: It is missing or damaged, or lacks a key.
+    """
+    path = GridFolder(folder).experiment
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return ExperimentRecord(
+            name=str(values["name"]),
+            claim=str(values.get("claim") or ""),
+            profile=values.get("profile"),
+            train=str(values["train"]["name"]),
+            sets=tuple(
+                _read_set(str(name), entry, f"{path}: eval.{name}")
+                for name, entry in values["eval"].items()
+            ),
+            cells=tuple(_read_cell(folder, entry) for entry in values["cells"]),
+            folders=(folder,),
+            generate=tuple(values.get("generate") or ()),
+            forecast=bool(values.get("forecast")),
+            train_data=values["train"].get("data"),
+            settings=values.get("settings") or {},
+        )
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {first_line(error)}") from error
+    except KeyError as error:
+        raise UserError(f"{path} is no grid's experiment: the key {error} is missing") from error
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no grid's experiment: {first_line(error)}") from error
+
+
+def refuse_old_keys(entry: Mapping[str, Any], where: str) -> None:
+    """Refuse a key of an evaluation set that has another name now.
+
+    Raises:
+        UserError: It has such a key; names the key that replaces it.
+    """
+    if "twin_of" in entry:
+        raise UserError(f"{where}: the key 'twin_of' is now named 'shift_of'; rename it")
+
+
+def _read_set(name: str, entry: Mapping[str, Any], where: str) -> SetRecord:
+    refuse_old_keys(entry, where)
+    return SetRecord(name, entry.get("category"), entry.get("shift_of"), entry.get("data"))
+
+
+def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
+    return Cell(
+        model=str(entry["model"]),
+        kind=str(entry["kind"]),
+        seed=int(entry["seed"]),
+        variation=str(entry.get("variation") or ""),
+        run=Run(folder / entry["folder"]),
+    )
