@@ -171,7 +171,8 @@ def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, 
             accelerator.log(row, step=int(row["step"]))
 
         yield log
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # `end_training` would also end the group of processes
+        tracker.finish()
 
 
 def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
