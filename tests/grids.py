@@ -10,8 +10,8 @@ import yaml
 
 from rewardgap.evaluation.scores import ScoreRow, write_scores
 from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.results import Measured, measure
-from rewardgap.reporting.words import Finding
+from rewardgap.reporting.results import Results, measure
+from rewardgap.reporting.topic import Finding
 
 Rewards = Sequence[tuple[float, float]]
 """The chosen and the rejected reward of every record."""
@@ -28,7 +28,7 @@ CHAT: Mapping[str, tuple[str, str | None]] = {
     "rewardmath": ("domain", None),
     "rewardbench-code": ("domain", None),
 }
-"""Category and twin of the sets of the `chat` experiment."""
+"""Category and original of the sets of the `chat` experiment."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def write_grid(
         "profile": "small",
         "train": {"name": grid.train, "data": "train.jsonl"},
         "eval": {
-            name: {"data": str(data[name]), "category": category, "shift_of": twin}
-            for name, (category, twin) in grid.sets.items()
+            name: {"data": str(data[name]), "category": category, "shift_of": original}
+            for name, (category, original) in grid.sets.items()
         },
         "cells": cells,
     }
@@ -142,7 +142,7 @@ def score_rows(name: str, rewards: Rewards, grid: Grid) -> list[ScoreRow]:
     ]
 
 
-def measured_of(folder: Path) -> Measured:
+def measured_of(folder: Path) -> Results:
     """What the report measures on a grid."""
     return measure(read_grids([str(folder)])[0])
 

@@ -77,7 +77,6 @@ def test_a_part_is_imported_without_the_whole():
         if path.name == "__init__.py" and tree.body
     ]
     assert set(talking) <= {".", "data/sources", "models/kinds", "reporting/paper"} | {
-        "dynamics/readouts",
         "demonstration",
     }
 

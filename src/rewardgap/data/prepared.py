@@ -22,7 +22,7 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_folder, cache_key
 from rewardgap.io.progress import progress
-from rewardgap.io.ragged import is_intact
+from rewardgap.io.tables import is_intact
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+import pyarrow
 import torch
 
 from rewardgap.data.chat_template import ChatTemplate
@@ -12,7 +14,7 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_key
 from rewardgap.io.progress import progress
-from rewardgap.io.ragged import Ragged, is_intact, write_ragged
+from rewardgap.io.tables import MappedTable, is_intact, write_table
 from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.language_model import LanguageModel
@@ -20,6 +22,28 @@ from rewardgap.models.packing import Pack, map_trees
 
 CHUNK = 4096
 """Number of trees whose log-probabilities are in memory together."""
+ROWS = pyarrow.list_(pyarrow.float32())
+SCHEMA = pyarrow.schema([("log_probs", ROWS)])
+
+
+class StoredLogProbs(Sequence[np.ndarray]):
+    """Log-probabilities in a file, read tree by tree as (R,) float32 arrays."""
+
+    def __init__(self, path: Path):
+        self._table = MappedTable(path)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(len(self))[index]]
+        log_probs: np.ndarray = self._table.cell("log_probs", index).values.to_numpy()
+        return log_probs.copy()
 
 
 class Reference:
@@ -72,11 +96,11 @@ class Reference:
         if not is_intact(path):
             self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
-            with write_ragged(path, np.float32) as writer:
+            with write_table(path, SCHEMA) as writer:
                 for start in progress(starts, "chunks of records"):
-                    for values in self.compute(trees[start : start + CHUNK]):
-                        writer.add(values)
-        return Ragged(path, np.float32)
+                    values = pyarrow.array(self.compute(trees[start : start + CHUNK]), ROWS)
+                    writer.write_batch(pyarrow.record_batch([values], SCHEMA))
+        return StoredLogProbs(path)
 
     def compute(self, trees: Sequence[Tree]) -> list[np.ndarray]:
         """Return the same values without the cache."""

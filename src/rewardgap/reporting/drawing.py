@@ -1,163 +1,392 @@
-"""The parts that the report's figures are drawn from."""
+"""The report's charts: one Vega-Lite specification for the page and for a figure of a paper.
 
-from collections.abc import Mapping, Sequence
+A chart is made from a frame with one row per mark. On the page Vega draws it at the width of the
+window. For a paper it is made 1 / SCALE times as wide as the canvas and shrunk, so that its type of
+13 pixels is printed at 8 points.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
+import pandas as pd
 
-from rewardgap.evaluation.accuracy import CHANCE
-from rewardgap.evaluation.win_rates import WinRates
 from rewardgap.io.files import whole_file
-from rewardgap.reporting.colours import TIE, colour, markers
-from rewardgap.reporting.paper import Printed
-from rewardgap.reporting.results import Spread
+from rewardgap.models.kinds import KINDS
 
-DPI = 150
-STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "figure.dpi": DPI,
-    "figure.constrained_layout.w_pad": 0.1,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text
-    "svg.hashsalt": "rewardgap",  # the same numbers give the same file
-}
-FORMATS: Mapping[str, Mapping[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {},
-}
+# Okabe and Ito's colours, which the colour-blind tell apart too, in the order of the registry.
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#8F6B00", "#5C5C5C")
+SHAPES = ("circle", "triangle-up", "square", "triangle-down", "diamond", "cross", "wedge", "arrow")
+BASELINE_SHAPES = ("triangle-right", "triangle-left", "cross", "stroke")
+GREY = "#7A828C"
+"""For baselines, chance and the paper; legible on light and on dark."""
+TIE = "#BDBDBD"
 PAPER = "the paper"
+BASELINES = "baselines"
 
-Values = Mapping[str, Sequence[Spread | None]]
-"""For each kind one value a place."""
+CHANCE = 0.5
+TYPE = 13
+SCALE = 8 / TYPE
+COLUMN, PAGE = 3.25, 5.5
+"""Widths in inches of a paper's column, and of its page."""
+SLOT, GAP = 14, 12
+"""Pixels that a mark takes in a line of a chart, and that separate two lines."""
 
-Marks = Mapping[str, Sequence[Printed | None]]
-"""For each kind the paper's value at each place."""
+ENDS = ("value", "low", "high", "paper")
+"""The numbers of a mark."""
+
+Chart = alt.LayerChart | alt.ConcatChart
+
+STYLE: Mapping[str, Any] = {
+    "font": "sans-serif",
+    "lineBreak": "\n",
+    "background": None,
+    "view": {"stroke": None},
+    "concat": {"spacing": 14},
+    "legend": {
+        "orient": "bottom", "title": None, "labelFontSize": TYPE, "labelLimit": 300,
+        "symbolSize": 70, "symbolOpacity": 1, "columns": 3, "rowPadding": 4,
+    },
+    "axis": {
+        "labelFontSize": TYPE, "titleFontSize": TYPE, "titleFontWeight": "normal",
+        "labelLimit": 220, "titleLimit": 500, "gridOpacity": 0.6,
+        "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
+    },
+    "title": {"fontSize": TYPE, "anchor": "start", "frame": "bounds", "offset": 6},
+}  # fmt: skip
+LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure in every format.
+@dataclass(frozen=True)
+class Style:
+    """How the marks of a kind look.
 
-    Raises:
-        UserError: a file cannot be written.
+    Attributes:
+        colour: As #RRGGBB.
+        shape: One of Vega's.
     """
-    paths = [folder / f"{name}.{ending}" for ending in FORMATS]
-    with rc_context(STYLE):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not again for every format
-        for path, metadata in zip(paths, FORMATS.values(), strict=True):
-            with whole_file(path) as unfinished:
-                figure.savefig(unfinished, format=path.suffix[1:], dpi=DPI, metadata=dict(metadata))
-    return paths
+
+    colour: str
+    shape: str
 
 
-def grouped_bars(axes: Axes, places: Sequence[str], values: Values, printed: Marks) -> None:
-    """Bars of every kind at every place, with deviations and the paper's values as diamonds."""
-    width = 0.8 / len(values)
-    for number, (kind, spreads) in enumerate(values.items()):
-        shift = (number - (len(values) - 1) / 2) * width
-        at = [x + shift for x in range(len(places))]
-        shown = [(x, each) for x, each in zip(at, spreads, strict=True) if each]
-        axes.bar(
-            [x for x, _ in shown],
-            [each.mean for _, each in shown],
-            0.92 * width,
-            yerr=[each.deviation or 0.0 for _, each in shown],
-            color=colour(kind),
-            error_kw={"elinewidth": 1, "capsize": 2.5, "ecolor": "0.2"},
-            label=kind,
-        )
-        marks = [(x, each.mean) for x, each in zip(at, printed.get(kind, ()), strict=False) if each]
-        axes.scatter(
-            [x for x, _ in marks],
-            [mean for _, mean in marks],
-            marker="D",
-            s=20,
-            facecolor="white",
-            edgecolor="0.1",
-            linewidth=1,
-            zorder=3,
-            label=PAPER if marks else None,
-        )
-    axes.set_xticks(range(len(places)), places)
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y")
+def kind_style(kind: str) -> Style:
+    """Return a kind's style by its place in the registry; that of an unknown kind by its name."""
+    if kind.startswith("initial "):  # a language model before training
+        return Style(GREY, "circle")
+    place = list(KINDS).index(kind) if kind in KINDS else crc32(kind.encode())
+    return Style(COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)])
 
 
-def dots(axes: Axes, places: Sequence[str], values: Values) -> None:
-    """A line a place, from the top down, with a dot and its deviation for each kind."""
-    step = 0.6 / max(len(values) - 1, 1)
-    shapes = markers(values)
-    for number, (kind, spreads) in enumerate(values.items()):
-        shown = [(y, each) for y, each in enumerate(spreads) if each]
-        axes.errorbar(
-            [each.mean for _, each in shown],
-            [y + (number - (len(values) - 1) / 2) * step for y, _ in shown],
-            xerr=[each.deviation or 0.0 for _, each in shown],
-            fmt=shapes[kind],
-            color=colour(kind),
-            markersize=5,
-            elinewidth=1.4,
-            capsize=2.5,
-            label=kind,
-        )
-    for y in range(len(places) - 1):
-        axes.axhline(y + 0.5, color="0.92", linewidth=0.8, zorder=0)
-    axes.set_yticks(range(len(places)), places)
-    axes.set_ylim(len(places) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
+def dots(
+    frame: pd.DataFrame,
+    axis: str,
+    reference: float | None = None,
+    labels: bool = True,
+    with_tie: bool = False,
+) -> alt.LayerChart:
+    """Draw a line per name, from the top down, with a mark and its interval for every series.
+
+    Args:
+        frame: The columns `line`, `series` (a kind or a baseline) and `value`; where known `low`
+            and `high`, `paper` (an open diamond) and `baseline` (whether the series is one).
+        axis: Title of the axis.
+        reference: Value of a dotted line, such as that of chance.
+        labels: Whether lines are named; not where a chart to the left names them.
+        with_tie: Whether the legend is that of bars of shares too.
+    """
+    frame = _completed(frame)
+    series = list(dict.fromkeys(frame["series"]))
+    is_baseline = dict(zip(frame["series"], frame["baseline"], strict=True))
+    styles = _styles(series, is_baseline, frame["paper"].notna().any())
+    if with_tie:
+        styles["tie"] = Style(TIE, "square")
+    lines = list(dict.fromkeys(frame["line"]))
+    slots = list(dict.fromkeys(frame["slot"]))
+    base = alt.Chart(frame).encode(
+        y=_lines(lines, labels),
+        yOffset=alt.YOffset(
+            "slot:N", scale=alt.Scale(domain=slots, paddingInner=0, paddingOuter=0.4)
+        ),
+        color=_colour("series", styles),
+        tooltip=_tooltip(frame, axis),
+    )
+    scale = alt.Scale(zero=False, nice=True)
+    x = {column: alt.X(f"{column}:Q", title=axis, scale=scale) for column in ENDS}
+    mark = base.mark_point(filled=True, size=70, opacity=1)
+    layers = [mark.encode(x["value"], shape=_shape("series", styles))]
+    if frame["low"].notna().any():
+        layers.insert(0, base.mark_rule(strokeWidth=1.6).encode(x["low"], x2="high:Q"))
+    if frame["paper"].notna().any():
+        diamond = base.mark_point(filled=False, size=80, strokeWidth=1.4, opacity=1)
+        printed = diamond.transform_filter("isValid(datum.paper)")
+        layers.append(printed.encode(x["paper"], shape=alt.value("diamond")))
+    if reference is not None:
+        layers.insert(0, _reference(reference))
+    height = len(lines) * (max(len(slots), 2) * SLOT + GAP)
+    return _layered(layers, height)
+
+
+def _layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
+    chart = alt.layer(*layers)
+    assert isinstance(chart, alt.LayerChart)
+    chart.height = height
+    return chart
+
+
+def _completed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with every column that a chart of dots reads, short numbers, and slots of lines."""
+    frame = frame.copy()
+    frame["baseline"] = frame["baseline"].astype(bool) if "baseline" in frame else False
+    for column in ENDS:
+        frame[column] = frame[column].astype(float).map(short) if column in frame else None
+    frame["slot"] = frame["series"].where(~frame["baseline"], BASELINES)
+    return frame.sort_values("baseline", kind="stable")
+
+
+def short(value: float) -> float:
+    """Return four digits, which is more than can be seen."""
+    return float(f"{value:.4g}")
+
+
+def _styles(
+    series: Sequence[str], is_baseline: Mapping[str, bool], has_paper: bool
+) -> dict[str, Style]:
+    """Styles in the order of the legend."""
+    kinds = {name: kind_style(name) for name in series if not is_baseline[name]}
+    if has_paper:
+        kinds[PAPER] = Style(GREY, "diamond")
+    baselines = [name for name in series if is_baseline[name]]
+    return kinds | {
+        name: Style(GREY, BASELINE_SHAPES[place % len(BASELINE_SHAPES)])
+        for place, name in enumerate(baselines)
+    }
+
+
+def _lines(lines: Sequence[str], labels: bool = True) -> alt.Y:
+    """The axis of names; a long one is broken at its first hyphen."""
+    broken = "length(datum.label) > 12 ? replace(datum.label, '-', '-\\n') : datum.label"
+    axis = alt.Axis(labelExpr=broken, grid=False, ticks=False, domain=False, labels=labels)
+    scale = alt.Scale(paddingInner=0.15, paddingOuter=0.05)
+    return alt.Y("line:N", sort=list(lines), title=None, axis=axis, scale=scale)
+
+
+def _colour(column: str, styles: Mapping[str, Style]) -> alt.Color:
+    colours = [style.colour for style in styles.values()]
+    return alt.Color(f"{column}:N", title=None, scale=alt.Scale(domain=list(styles), range=colours))
+
+
+def _shape(column: str, styles: Mapping[str, Style]) -> alt.Shape:
+    shapes = [style.shape for style in styles.values()]
+    return alt.Shape(f"{column}:N", title=None, scale=alt.Scale(domain=list(styles), range=shapes))
+
+
+def _tooltip(frame: pd.DataFrame, axis: str) -> list[alt.Tooltip]:
+    known = {"value": axis, "low": "low", "high": "high", "paper": PAPER}
+    return [
+        alt.Tooltip("line:N", title="of"),
+        alt.Tooltip("series:N", title="series"),
+        *(
+            alt.Tooltip(f"{column}:Q", title=title, format=".3f")
+            for column, title in known.items()
+            if frame[column].notna().any()
+        ),
+    ]
+
+
+def _reference(value: float) -> alt.Chart:
+    chart = alt.Chart(pd.DataFrame({"at": [value]}))
+    rule: alt.Chart = chart.mark_rule(strokeDash=[2, 3], color=GREY).encode(x="at:Q")
+    return rule
 
 
 def stacked_shares(
-    axes: Axes, places: Sequence[str], rates: Sequence[WinRates | None], kinds: tuple[str, str]
-) -> None:
-    """A bar a place, from the top down: wins of the first kind, ties, wins of the second."""
-    parts = {
-        kinds[0]: (colour(kinds[0]), [each.first if each else 0.0 for each in rates]),
-        "tie": (TIE, [each.tie if each else 0.0 for each in rates]),
-        kinds[1]: (colour(kinds[1]), [each.second if each else 0.0 for each in rates]),
+    frame: pd.DataFrame, kinds: tuple[str, str], legend: bool = True
+) -> alt.LayerChart:
+    """Draw a bar per line of wins of the first kind, ties and wins of the second, in percent.
+
+    Args:
+        frame: The columns `line`, `first`, `tie`, `second`, and where the paper prints its own,
+            `paper_first`, `paper_tie`, `paper_second`: a thin bar below.
+        kinds: Names of the first and the second kind.
+        legend: Whether there is a legend; not beside a chart of dots that has the tie in its own.
+    """
+    styles = {
+        kinds[0]: kind_style(kinds[0]),
+        "tie": Style(TIE, "circle"),
+        kinds[1]: kind_style(kinds[1]),
     }
-    left = [0.0] * len(places)
-    for name, (shade, shares) in parts.items():
-        axes.barh(range(len(places)), shares, 0.62, left=left, color=shade, label=name)
-        for y, (share, start) in enumerate(zip(shares, left, strict=True)):
-            if share >= 7:
-                ink = "0.1" if name == "tie" else "white"
-                text = f"{share:.0f}"
-                axes.text(start + share / 2, y, text, ha="center", va="center", color=ink)
-        left = [start + share for start, share in zip(left, shares, strict=True)]
-    axes.set_yticks(range(len(places)), places)
-    axes.set_ylim(len(places) - 0.4, -0.6)
-    axes.set_xlim(0, 100)
-    axes.tick_params(axis="y", length=0)
-
-
-def chance_line(axes: Axes, horizontal: bool = True) -> None:
-    """Where a coin would be."""
-    draw = axes.axhline if horizontal else axes.axvline
-    draw(CHANCE, color="0.45", linewidth=1, linestyle=":", zorder=1)
-
-
-def legend_below(figure: Figure, *panels: Axes) -> None:
-    """One legend of all panels, each label once."""
-    handles = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    lines = list(frame["line"])
+    bars = alt.Chart(_segments(frame, "", styles))
+    thin = alt.Chart(_segments(frame, "paper_", styles))
+    places = {
+        "y": _lines(lines),
+        "x2": "end:Q",
+        "tooltip": [
+            alt.Tooltip("line:N", title="of"),
+            alt.Tooltip("who:N", title="wins"),
+            alt.Tooltip("share:Q", title="%", format=".1f"),
+        ],
     }
-    if PAPER in handles:
-        handles[PAPER] = handles.pop(PAPER)  # to the end
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=max(len(handles), 1)
+    at = alt.X("start:Q", title="share (%)", scale=alt.Scale(domain=[0, 100], nice=False))
+    colour = _colour("who", styles) if legend else alt.Color("colour:N", scale=None)
+    number = bars.transform_filter("datum.share >= 7").mark_text(fontSize=TYPE - 1, yOffset=-3)
+    ink = alt.condition("datum.who == 'tie'", alt.value("#1b1f24"), alt.value("white"))
+    layers = [
+        bars.mark_bar(height=18, yOffset=-3).encode(at, color=colour, **places),
+        thin.mark_bar(height=6, yOffset=11, opacity=0.55).encode(at, color=colour, **places),
+        number.encode(
+            alt.X("middle:Q", title="share (%)"), y=places["y"], text="text:N", color=ink
+        ),
+    ]
+    return _layered(layers, len(lines) * 40)
+
+
+def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> pd.DataFrame:
+    """Where the segments of every line's bar begin and end; nothing of lines without numbers."""
+    columns = [f"{prefix}{part}" for part in ("first", "tie", "second")]
+    rows = []
+    for entry in frame.to_dict("records"):
+        start = 0.0
+        for (name, style), column in zip(styles.items(), columns, strict=True):
+            share = entry.get(column)
+            if share is not None and share == share:
+                end = start + share
+                middle, text = (start + end) / 2, f"{share:.0f}"
+                values = (entry["line"], name, style.colour, short(share), short(start), short(end))
+                rows.append((*values, short(middle), text))
+                start = end
+    return pd.DataFrame(
+        rows, columns=["line", "who", "colour", "share", "start", "end", "middle", "text"]
+    )  # fmt: skip
+
+
+def curves(frame: pd.DataFrame, across: str, up: str, points: bool = False) -> alt.LayerChart:
+    """Draw a line per run, coloured by kind.
+
+    Args:
+        frame: The columns `kind`, `run`, `x` and `y`.
+        across: Title of the horizontal axis.
+        up: Title of the vertical axis.
+        points: Whether every point is marked, and the horizontal axis is logarithmic and falls.
+    """
+    styles = {kind: kind_style(kind) for kind in dict.fromkeys(frame["kind"])}
+    scale = alt.Scale(type="log", reverse=True, nice=False) if points else alt.Scale(nice=False)
+    base = alt.Chart(frame).encode(
+        alt.X("x:Q", title=across, scale=scale),
+        alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)),
+        color=_colour("kind", styles),
+        detail="run:N",
+        tooltip=[
+            alt.Tooltip("run:N"),
+            *([alt.Tooltip("x:Q", title=across, format=".3g")] if points else []),
+            *([alt.Tooltip("y:Q", title=up, format=".3f")] if points else []),
+        ],
     )
+    layers = [base.mark_line(strokeWidth=1.5, opacity=0.75).encode(order="order:Q")]
+    if points:
+        marks = base.mark_point(filled=True, size=40, opacity=1)
+        layers.append(marks.encode(shape=_shape("kind", styles)))
+    return _layered(layers, 320)
+
+
+def agreement(frame: pd.DataFrame, across: str, up: str) -> alt.LayerChart:
+    """Draw a point per row with both intervals, and the diagonal on which both values agree.
+
+    Args:
+        frame: The columns `line`, `kind`, `x`, `x_low`, `x_high`, `y`, `y_low` and `y_high`.
+        across: Title of the horizontal axis.
+        up: Title of the vertical axis.
+    """
+    styles = {kind: kind_style(kind) for kind in dict.fromkeys(frame["kind"])}
+    whole = alt.Scale(domain=[0, 1], nice=False)
+    base = alt.Chart(frame).encode(
+        color=_colour("kind", styles),
+        tooltip=[
+            alt.Tooltip("line:N", title="of"),
+            alt.Tooltip("kind:N"),
+            alt.Tooltip("x:Q", title=across, format=".3f"),
+            alt.Tooltip("y:Q", title=up, format=".3f"),
+        ],
+    )
+    x, y = alt.X("x:Q", title=across, scale=whole), alt.Y("y:Q", title=up, scale=whole)
+    ends = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})
+    diagonal = alt.Chart(ends).mark_line(strokeDash=[2, 3], color=GREY, strokeWidth=1)
+    layers = [
+        diagonal.encode(x, y),
+        base.mark_rule(strokeWidth=1.4).encode(alt.X("x_low:Q", title=across), y, x2="x_high:Q"),
+        base.mark_rule(strokeWidth=1.4).encode(x, alt.Y("y_low:Q", title=up), y2="y_high:Q"),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x, y, shape=_shape("kind", styles)),
+    ]
+    return _layered(layers, 380)
+
+
+def panels(charts: Sequence[tuple[str, alt.LayerChart]], columns: int) -> alt.ConcatChart:
+    """Return charts side by side, in lines of `columns`, each under its title."""
+    titled = [chart.properties(title=title or " ") for title, chart in charts]
+    return alt.concat(*titled, columns=columns)
+
+
+FORMATS = ("svg", "pdf", "png")
+PPI = 300
+
+
+def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
+    """Write a figure in every format, with type of 8 points.
+
+    Args:
+        chart: The chart.
+        folder: Where to.
+        name: File name without ending.
+        inches: Width of the canvas.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    from vl_convert import svg_to_pdf, svg_to_png
+
+    svg = shrunk_svg(chart, inches)
+    points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
+    content: dict[str, Callable[[], bytes]] = {
+        "svg": svg.encode,
+        "pdf": partial(svg_to_pdf, points),
+        "png": partial(svg_to_png, points, ppi=PPI),
+    }
+    for ending in FORMATS:
+        with whole_file(folder / f"{name}.{ending}") as unfinished:
+            unfinished.write_bytes(content[ending]())
+
+
+def shrunk_svg(chart: Chart, inches: float) -> str:
+    """Return the chart as SVG at a width in inches; panels share what their labels leave."""
+    wide = inches * 72 / SCALE
+    spec = chart.to_dict(validate=False) | {"config": dict(LIGHT)}
+    if "concat" not in spec:
+        spec |= {"width": wide, "autosize": {"type": "fit-x", "contains": "padding"}}
+        return _shrink(spec)[0]
+    columns = min(spec["columns"], len(spec["concat"]))
+    width = 0.7 * wide / columns
+    for _ in range(2):  # labels and legends that wrap may change what is left
+        width += (wide - _shrink(_with_width(spec, width))[1]) / columns
+    return _shrink(_with_width(spec, width))[0]
+
+
+def _with_width(spec: Mapping[str, Any], width: float) -> dict[str, Any]:
+    return {**spec, "concat": [{**panel, "width": width} for panel in spec["concat"]]}
+
+
+def _shrink(spec: dict[str, Any]) -> tuple[str, float]:
+    """The SVG of a specification at SCALE, and its width before."""
+    from vl_convert import vegalite_to_svg
+
+    svg = vegalite_to_svg(spec)
+    size = re.search(r'width="([\d.]+)" height="([\d.]+)"', svg)
+    assert size is not None
+    width, height = map(float, size.groups())
+    small = f'width="{width * SCALE:.2f}pt" height="{height * SCALE:.2f}pt"'
+    return svg.replace(size[0], small, 1), width

@@ -16,8 +16,8 @@ from rewardgap.data.records import Record, Response, prompt_id, responses_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.io.grid_folder import Cell
-from rewardgap.reporting.colours import colour
-from rewardgap.reporting.results import Measured, Rows
+from rewardgap.reporting.drawing import kind_style
+from rewardgap.reporting.results import Results, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -50,18 +50,18 @@ class Found:
     obstacle: str = ""
 
 
-def pack(experiments: Iterable[Measured]) -> str:
+def pack(experiments: Iterable[Results]) -> str:
     """The records of all experiments, for the page to unpack."""
     texts = Texts()
     loaded: dict[str, Found] = {}
     collections = [
-        _collection(measured, name, texts, loaded)
-        for measured in experiments
-        for name in measured.sets
+        _collection(results, name, texts, loaded)
+        for results in experiments
+        for name in results.sets
     ]
     kinds = {cell["kind"] for each in collections for cell in each["cells"]}
     data = {
-        "colours": {kind: colour(kind) for kind in sorted(kinds)},
+        "colours": {kind: kind_style(kind).colour for kind in sorted(kinds)},
         "texts": texts.all(),
         "collections": collections,
     }
@@ -70,16 +70,16 @@ def pack(experiments: Iterable[Measured]) -> str:
 
 
 def _collection(
-    measured: Measured, name: str, texts: Texts, loaded: dict[str, Found]
+    results: Results, name: str, texts: Texts, loaded: dict[str, Found]
 ) -> dict[str, Any]:
     """An evaluation set of an experiment: ids, texts, lengths, and the rewards of every run."""
-    rows = measured.rows[name]
+    rows = results.rows[name]
     first = next(iter(rows.values()))
-    twin = next(each.shift_of for each in measured.experiment.sets if each.name == name)
+    original = next(entry.shift_of for entry in results.experiment.sets if entry.name == name)
     collection: dict[str, Any] = {
-        "experiment": measured.experiment.name,
+        "experiment": results.experiment.name,
         "set": name,
-        "shift_of": twin,
+        "shift_of": original,
         "ids": [row.id for row in first],
         "cells": [
             {

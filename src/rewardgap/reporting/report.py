@@ -4,23 +4,21 @@ No model is loaded, and no torch: everything is computed from what runs have wri
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.io.files import write_text
-from rewardgap.reporting.analysis import Analysis, analyse
-from rewardgap.reporting.formats import FORMATS
-from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.numbers import numbers
-from rewardgap.reporting.page import Page, render
-from rewardgap.reporting.paper.figures import Drawn, draw_figures
-from rewardgap.reporting.paper.tables import Table, absent_tables, own_table, paper_tables
+from rewardgap.reporting.contents import TOPICS
+from rewardgap.reporting.page import Page, Section, render, section
+from rewardgap.reporting.paper.figures import draw_figures
+from rewardgap.reporting.paper.tables import absent_tables, own_table, paper_tables
+from rewardgap.reporting.paper.writing import FORMATS
 from rewardgap.reporting.records import pack
-from rewardgap.reporting.results import Measured, measure
+from rewardgap.reporting.results import Results, read_results
 from rewardgap.reporting.rewardbench import write_results
-from rewardgap.reporting.sections import Section, section
 
 
 def report(config: ReportConfig) -> Path:
@@ -29,59 +27,72 @@ def report(config: ReportConfig) -> Path:
     What a grid plans and does not have is listed; the rest is shown.
 
     Returns:
-        the page.
+        The page.
 
     Raises:
-        UserError: a folder holds no run, two runs have one name, a file is damaged, or score files
+        UserError: A folder holds no run, two runs have one name, a file is damaged, or score files
             of one set rate different data.
     """
     out = Path(config.out)
-    experiments = [measure(experiment) for experiment in read_grids(config.folders)]
-    by_name = {each.experiment.name: each for each in experiments}
-    tables = paper_tables(by_name)
-    own = {name: own_table(each) for name, each in by_name.items()}
-    _write_tables([*tables, *(table for table in own.values() if table.rows)], out / "tables")
-    figures = draw_figures(by_name, out / "figures")
-    analysed = _analyse(experiments, tables, own)
-    for measured in experiments:
-        write_results(measured, out / "rewardbench")
-    content = numbers(analysed, [*tables, *own.values()], figures)
-    write_text(out / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    page = out / "index.html"
-    write_text(page, render(_page(analysed, tables, figures)))
-    return page
-
-
-def _write_tables(tables: Sequence[Table], folder: Path) -> None:
-    for table in tables:
+    experiments = {results.experiment.name: results for results in read_results(config.folders)}
+    tables = paper_tables(experiments)
+    own = {name: own_table(results) for name, results in experiments.items()}
+    for table in (*tables, *(table for table in own.values() if table.rows)):
         for ending, text in FORMATS.items():
-            write_text(folder / f"{table.name}.{ending}", text(table))
-
-
-def _analyse(
-    experiments: Sequence[Measured], tables: Sequence[Table], own: Mapping[str, Table]
-) -> list[tuple[Measured, Analysis, Section]]:
-    found = []
-    for measured in experiments:
-        name = measured.experiment.name
-        analysis = analyse(measured)
-        beside_paper = [table for table in tables if table.experiment == name]
-        found.append((measured, analysis, section(measured, analysis, beside_paper, own[name])))
-    return found
-
-
-def _page(
-    analysed: Sequence[tuple[Measured, Analysis, Section]],
-    tables: Sequence[Table],
-    figures: Drawn,
-) -> Page:
-    measured = [each for each, _, _ in analysed]
-    return Page(
-        sections=[section for _, _, section in analysed],
+            write_text(out / "tables" / f"{table.name}.{ending}", text(table))
+    figures = draw_figures(experiments, out / "figures")
+    sections = {
+        name: section(results, [table for table in tables if table.experiment == name], own[name])
+        for name, results in experiments.items()
+    }
+    for results in experiments.values():
+        write_results(results, out / "rewardbench")
+    content = {
+        "experiments": {
+            name: _experiment(results, sections[name]) for name, results in experiments.items()
+        },
+        "tables": {table.name: _plain(table) for table in (*tables, *own.values())},
+        "figures": _plain(figures),
+    }
+    write_text(out / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    page = Page(
+        sections=list(sections.values()),
         tables=tables,
         absent_tables=absent_tables(tables),
         figures=figures,
-        records=pack(measured),
-        runs=sum(len({cell for rows in each.rows.values() for cell in rows}) for each in measured),
-        version=version("rewardgap"),
+        records=pack(experiments.values()),
+        runs=sum(len(results.measured) for results in experiments.values()),
     )
+    write_text(out / "index.html", render(page))
+    return out / "index.html"
+
+
+def _experiment(results: Results, section: Section) -> dict[str, Any]:
+    """The numbers of an experiment by topic, and of every run; pairs are joined by a slash."""
+    experiment = results.experiment
+    frame = results.frame.drop(columns="experiment").astype(object)
+    return {
+        "claim": experiment.claim,
+        "train": experiment.train,
+        "profile": experiment.profile,
+        "sets": {entry.name: _plain(entry) for entry in experiment.sets},
+        "facts": section.facts,
+        "missing": list(section.missing),
+        "findings": _plain(section.findings),
+        "topics": {topic.name: _plain(topic.measure(results)) for topic in TOPICS},
+        "runs": frame.where(frame.notna(), None).to_dict("records"),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, mappings and sequences as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str) else "/".join(key): _plain(entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value

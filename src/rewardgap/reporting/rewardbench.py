@@ -20,10 +20,10 @@ from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.io.files import write_text
 from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.paper.tables import file_name
-from rewardgap.reporting.results import Measured, Rows
+from rewardgap.reporting.results import Results, Rows
 
 
-def write_results(measured: Measured, folder: Path) -> None:
+def write_results(measured: Results, folder: Path) -> None:
     """Write both files of every run that has scores.
 
     Raises:

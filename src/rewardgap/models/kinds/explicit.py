@@ -14,6 +14,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
@@ -86,6 +87,12 @@ class Explicit(TrainedRewardModel):
         self.model.config.pad_token_id = tokenizer.pad_token_id
         super().save(folder)
 
+    equation = "eq. 4"
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return the head's product at each response's last token."""
+        return Terms.at_last_tokens(pack)
+
 
 class ExplicitMean(Explicit):
     """r(x, y) = ⟨u, mean over k of h_{x,y≤k}⟩: the head reads every response token (fig. 7).
@@ -108,6 +115,13 @@ class ExplicitMean(Explicit):
             values.cumsum(0) / torch.arange(1, len(values) + 1, device=values.device)
             for values in super().prefix_rewards(tree, reference)
         ]
+
+    equation = "eq. 4 with mean hidden states"
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return the head's product at every token of a response, with weight 1/T."""
+        weights = (1.0 / pack.response_lengths).repeat_interleave(pack.response_lengths)
+        return Terms.at_every_token(pack, weights)
 
 
 def _sequence_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:

@@ -14,6 +14,7 @@ from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Message, Record, Response
 from rewardgap.data.trees import Tokens, Tree, truncate
 from rewardgap.errors import UserError
+from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
@@ -165,6 +166,50 @@ class Generative(TrainedRewardModel):
             ]
         )
         return whole[len(prompt)]
+
+    equation = "eq. 8"
+    coefficient = "γ"
+    pointwise = True
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return ln π(Yes), of which the reward is the exponential."""
+        return Terms.at_last_tokens(pack, torch.full_like(pack.response_lengths, self.yes))
+
+    def reward_slopes(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return π(Yes), its own derivative by ln π(Yes)."""
+        return rewards
+
+    def loss_terms(self, pack: Pack) -> Terms:
+        """Return ln π(Yes) of chosen and ln π(No) of rejected responses, ln π of plain text (λ)."""
+        answers = torch.full_like(pack.response_lengths, self.yes)
+        answers[pack.rejected] = self.no
+        at_end, in_text = Terms.at_last_tokens(pack, answers), Terms.of_log_probs(pack, 1.0)
+        is_text = ~pack.rewarded
+        return at_end.select(~is_text).join(in_text.select(is_text[in_text.responses]))
+
+    def pulls(self, pack: Pack) -> tuple[Pull, ...]:
+        """Eq. 7 raises the log-probability of both answers, and λ that of the chosen response."""
+        pulls = (Pull("chosen", pack.chosen, 1.0), Pull("rejected", pack.rejected, 1.0))
+        weight = self.options.likelihood_weight
+        if not weight:
+            return pulls
+        plain = pack.chosen + pack.responses_in_record[pack.chosen]
+        return (*pulls, Pull("chosen as plain text", plain, weight))
+
+    def score_terms(self, pack: Pack) -> Terms:
+        """Return the log-odds ln π(Yes) − ln π(No), in which the normaliser cancels.
+
+        They are linear in the output embedding, and rank responses as π(Yes) does once Yes and No
+        take all the probability. While π(Yes) is small, a first step of eq. 8 lowers all other
+        words for chosen and rejected responses alike, which moves it by as much as the choice does.
+        """
+        return Terms.at_last_tokens(pack, logits={self.yes: 1.0, self.no: -1.0})
+
+    def scores(self, states: ResponseStates) -> torch.Tensor:
+        """Return the (L,) log-odds."""
+        answers = torch.tensor([self.yes, self.no], device=states.hidden.device)
+        logits = self.vocabulary.logits_of(states.last, answers.expand(len(states.last), 2))
+        return logits[:, 0] - logits[:, 1]
 
 
 def _common(first: Tokens, second: Tokens) -> int:

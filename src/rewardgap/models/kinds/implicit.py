@@ -4,9 +4,10 @@ import numpy as np
 import torch
 
 from rewardgap.data.trees import Tree
+from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.packing import pack
+from rewardgap.models.packing import Pack, pack
 
 
 class ImplicitWithoutReference(TrainedRewardModel):
@@ -33,6 +34,13 @@ class ImplicitWithoutReference(TrainedRewardModel):
         references = None if reference is None else [reference]
         states = self.read(pack([tree], references).to(self.device))
         return [steps.cumsum(0) for steps in states.split(self.steps(states))]
+
+    equation = "eq. 5"
+    coefficient = "ρ"
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return β ln π of every token of a response; a reference is constant and has no part."""
+        return Terms.of_log_probs(pack, self.beta)
 
 
 class Implicit(ImplicitWithoutReference):

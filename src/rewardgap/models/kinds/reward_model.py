@@ -16,6 +16,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
+from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.losses import bradley_terry
 from rewardgap.models.packing import Pack
@@ -235,3 +236,38 @@ class RewardModel(nn.Module, ABC):
     def device(self) -> torch.device:
         """The device of the model."""
         return next(self.parameters(), torch.empty(0)).device
+
+    equation: ClassVar[str | None] = None
+    """Which equation says how a step on a pair moves rewards; None: they have no gradient."""
+    coefficient: ClassVar[str] = ""
+    """The coefficient of ⟨h̄, h⟩ in that equation."""
+    pointwise: ClassVar[bool] = False
+    """Whether the loss judges each response by itself (eq. 7) instead of a pair's two (eq. 3)."""
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return what rewards read from the last layer: the rewards, or what they are functions of.
+
+        Raises:
+            NotImplementedError: If the rewards have no gradient.
+        """
+        raise NotImplementedError
+
+    def reward_slopes(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return (L,) derivatives of rewards by the values of `gradient_terms`; 1 by default."""
+        return torch.ones_like(rewards)
+
+    def loss_terms(self, pack: Pack) -> Terms:
+        """Return what the loss reads of the responses that `pulls` names."""
+        return self.gradient_terms(pack)
+
+    def pulls(self, pack: Pack) -> tuple[Pull, ...]:
+        """Return how a descent step on a pair's loss moves the values of `loss_terms`."""
+        return (Pull("chosen", pack.chosen, 1.0), Pull("rejected", pack.rejected, -1.0))
+
+    def score_terms(self, pack: Pack) -> Terms:
+        """Return what is forecast: the rewards, or scores that rank responses as they do."""
+        return self.gradient_terms(pack)
+
+    def scores(self, states: ResponseStates) -> torch.Tensor:
+        """Return the (L,) values of `score_terms` before training, unless log-probabilities."""
+        return self.rewards(states)

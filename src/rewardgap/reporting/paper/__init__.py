@@ -13,6 +13,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+OPPONENT = "implicit"
+"""The kind that the paper's tables compare the others with."""
+SAME_DATA = {"demo": "persona"}
+"""Experiments on the same evaluation sets as one of the paper's."""
 CELLS = 18
 """Models times seeds behind a printed win rate."""
 
@@ -41,6 +45,7 @@ def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -
         metric: "accuracy", "margin" or "correct".
         kind: Kind of reward model.
     """
+    experiment = SAME_DATA.get(experiment, experiment)
     found = _figures()[level].get(experiment, {}).get(place, {}).get(metric, {}).get(kind)
     return Printed(*found) if found else None
 

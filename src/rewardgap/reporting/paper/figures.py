@@ -1,276 +1,251 @@
 """Figures 2 to 10 of the paper, as far as there are runs, and one for any other experiment."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
+import pandas as pd
 
 from rewardgap.reporting.drawing import (
-    STYLE,
-    Marks,
-    Values,
-    chance_line,
+    CHANCE,
+    COLUMN,
+    PAGE,
+    Chart,
     dots,
-    grouped_bars,
-    legend_below,
+    panels,
     save,
     stacked_shares,
 )
-from rewardgap.reporting.paper import Level, printed
-from rewardgap.reporting.paper.tables import (
-    BASE,
-    METRICS,
-    OPPONENT,
-    TRAINING,
-    file_name,
-    paired_win_rates,
-)
-from rewardgap.reporting.results import Measured, Spread
+from rewardgap.reporting.paper import OPPONENT, Level, printed
+from rewardgap.reporting.paper.tables import TRAINING, file_name
+from rewardgap.reporting.results import Results, Spread
+from rewardgap.reporting.topics.settings import BASE
 
-Experiments = Mapping[str, Measured]
-Draw = Callable[[Experiments], Figure | None]
+Experiments = Mapping[str, Results]
+Draw = Callable[[Experiments], Chart | None]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the paper: its file name, what it shows, what it needs, how it is drawn."""
+    """A figure of the paper.
+
+    Attributes:
+        name: Its file name without ending.
+        title: What it shows.
+        needs: The scores that it needs.
+        draw: Returns the chart; None without these scores.
+        inches: Width of its canvas.
+    """
 
     name: str
     title: str
     needs: str
     draw: Draw
+    inches: float = PAGE
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigures:
     """The figures of a report: titles of those drawn, by name, and why others were not."""
 
     titles: Mapping[str, str]
     absent: Mapping[str, str]
 
 
-def draw_figures(experiments: Experiments, folder: Path) -> Drawn:
+def draw_figures(experiments: Experiments, folder: Path) -> DrawnFigures:
     """Draw every figure that there are numbers for, in every format.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: A file cannot be written.
     """
     titles: dict[str, str] = {}
     absent: dict[str, str] = {}
-    with rc_context(STYLE):
-        for drawing in (*PAPERS, *_own(experiments)):
-            figure = drawing.draw(experiments)
-            if figure is None:
-                absent[drawing.name] = f"{drawing.title}: needs {drawing.needs}"
-            else:
-                save(figure, folder, drawing.name)
-                titles[drawing.name] = drawing.title
-    return Drawn(titles, absent)
+    for drawing in (*PAPERS, *_further(experiments)):
+        chart = drawing.draw(experiments)
+        if chart is None:
+            absent[drawing.name] = f"{drawing.title}: needs {drawing.needs}"
+        else:
+            save(chart, folder, drawing.name, drawing.inches)
+            titles[drawing.name] = drawing.title
+    return DrawnFigures(titles, absent)
 
 
 def _compare(kind: str) -> Draw:
     """Figures 2 and 8: win rates and accuracy by category against implicit models."""
 
-    def draw(experiments: Experiments) -> Figure | None:
-        present = _with_both(experiments, kind)
-        if not present:
-            return None
-        figure = Figure(figsize=(8.2, 0.4 + 2.5 * len(present)), layout="constrained")
-        panels = figure.subplots(len(present), 2, squeeze=False)
-        for (left, right), measured in zip(panels, present, strict=True):
-            places = list(measured.categories)
+    def draw(experiments: Experiments) -> Chart | None:
+        charts: list[tuple[str, alt.LayerChart]] = []
+        for results in _with_pair(experiments, kind):
+            pair = (kind, OPPONENT)
             rates = [
-                paired_win_rates(measured, measured.categories[place], (kind, OPPONENT))
-                for place in places
+                {"line": place} | (vars(found) if (found := results.win_rates(names, pair)) else {})
+                for place, names in results.categories.items()
             ]
-            stacked_shares(left, places, rates, (kind, OPPONENT))
-            left.set_xlabel("win rate (%)")
-            left.set_title(f"Trained on {TRAINING[measured.experiment.name]}")
-            _category_bars(right, measured, (kind, OPPONENT), "accuracy")
-        legend_below(figure, *panels.flat)
-        return figure
+            charts.append(
+                (_trained_on(results), stacked_shares(pd.DataFrame(rates), pair, legend=False))
+            )
+            charts.append(("", _by_category(results, pair, "accuracy", False, with_tie=True)))
+        return panels(charts, 2) if charts else None
 
     return draw
 
 
-def _accuracy_and_margin(experiments: Experiments) -> Figure | None:
+def _accuracy_and_margin(experiments: Experiments) -> Chart | None:
     """Figure 5."""
-    present = _with_both(experiments, "explicit")
-    if not present:
-        return None
-    figure = Figure(figsize=(8.2, 0.4 + 2.5 * len(present)), layout="constrained")
-    panels = figure.subplots(len(present), 2, squeeze=False)
-    for row, measured in zip(panels, present, strict=True):
-        for axes, metric in zip(row, METRICS, strict=True):
-            _category_bars(axes, measured, ("explicit", OPPONENT), metric)
-        row[0].set_title(f"Trained on {TRAINING[measured.experiment.name]}")
-    legend_below(figure, *panels.flat)
-    return figure
+    charts: list[tuple[str, alt.LayerChart]] = []
+    for results in _with_pair(experiments, "explicit"):
+        pair = ("explicit", OPPONENT)
+        charts.append((_trained_on(results), _by_category(results, pair, "accuracy")))
+        charts.append(("", _by_category(results, pair, "margin", labels=False)))
+    return panels(charts, 2) if charts else None
 
 
-def _with_both(experiments: Experiments, kind: str) -> list[Measured]:
+def _with_pair(experiments: Experiments, kind: str) -> list[Results]:
     """The paper's two experiments, where some category has both kinds."""
-    found = [experiments[name] for name in TRAINING if name in experiments]
-    return [each for each in found if each.categories and {kind, OPPONENT} <= set(each.kinds)]
+    known = [experiments[name] for name in TRAINING if name in experiments]
+    return [
+        results
+        for results in known
+        if results.categories and {kind, OPPONENT} <= set(results.kinds)
+    ]
 
 
-def _category_bars(
-    axes: Axes, measured: Measured, kinds: Sequence[str], metric: str, variation: str = ""
-) -> None:
-    places = list(measured.categories)
-    values = {
-        kind: [
-            _spread(measured, measured.categories[each], kind, metric, variation) for each in places
-        ]
+def _trained_on(results: Results) -> str:
+    return f"Trained on {TRAINING[results.experiment.name]}"
+
+
+def _by_category(
+    results: Results,
+    kinds: Sequence[str],
+    metric: str,
+    labels: bool = True,
+    with_tie: bool = False,
+) -> alt.LayerChart:
+    spreads = {
+        (place, kind): results.spread(metric, names, kind)
+        for place, names in results.categories.items()
         for kind in kinds
     }
-    _bars(axes, places, values, _marks(measured, "by_category", places, metric, kinds), metric)
+    return _dots(results, spreads, metric, "by_category", labels, with_tie=with_tie)
 
 
-def _bars(axes: Axes, places: Sequence[str], values: Values, marks: Marks, metric: str) -> None:
-    grouped_bars(axes, [place.replace("-", "-\n", 1) for place in places], values, marks)
-    axes.set_ylabel(metric)
-    if metric == "accuracy":
-        chance_line(axes)
-        axes.set_ylim(0, 1.04)
-
-
-def _spread(
-    measured: Measured, names: Sequence[str], kind: str, metric: str, variation: str = ""
-) -> Spread | None:
-    return measured.spread(names, measured.cells(kind, variation), METRICS[metric])
-
-
-def _marks(
-    measured: Measured, level: Level, places: Sequence[str], metric: str, kinds: Sequence[str]
-) -> Marks:
-    name = measured.experiment.name
-    return {kind: [printed(name, level, place, metric, kind) for place in places] for kind in kinds}
-
-
-def _hamiltonian(experiments: Experiments) -> Figure | None:
-    """Figure 3: verification accuracy of the kinds, and correct generations."""
-    measured = experiments.get("hamiltonian")
-    if measured is None or not measured.sets:
-        return None
-    figure = Figure(figsize=(8.2, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _set_bars(left, measured, measured.sets)
-    left.set_title("Verification")
-    _generation_bars(right, measured)
-    right.set_title("Generation")
-    legend_below(figure, left, right)
-    return figure
-
-
-def _set_bars(axes: Axes, measured: Measured, names: Sequence[str]) -> None:
-    values = {
-        kind: [_spread(measured, [name], kind, "accuracy") for name in names]
-        for kind in measured.kinds
+def _by_set(results: Results, metric: str, label: str = "accuracy") -> alt.LayerChart:
+    frame = results.frame[results.frame["metric"] == metric]
+    spreads = {
+        (name, kind): results.spread(metric, [name], kind)
+        for name in dict.fromkeys(frame["set"])
+        for kind in dict.fromkeys(frame["kind"])
     }
-    marks = _marks(measured, "by_set", names, "accuracy", measured.kinds)
-    _bars(axes, names, values, marks, "accuracy")
+    return _dots(results, spreads, metric, "by_set", label=label)
 
 
-def _generation_bars(axes: Axes, measured: Measured) -> None:
-    """Share of correct generations by set: of each kind that generates, and before training."""
-    shares = measured.correct_generations
-    places = list(dict.fromkeys(name for name, _ in shares))
-    kinds = list(dict.fromkeys(kind for _, kind in shares))
-    values = {kind: [shares.get((place, kind)) for place in places] for kind in kinds}
-    if values:
-        grouped_bars(axes, places, values, _marks(measured, "by_set", places, "correct", kinds))
-    axes.set_ylabel("correct generations")
-    axes.set_ylim(0, 1.04)
+def _dots(
+    results: Results,
+    spreads: Mapping[tuple[str, str], Spread | None],
+    metric: str,
+    level: Level | None,
+    labels: bool = True,
+    label: str = "",
+    with_tie: bool = False,
+) -> alt.LayerChart:
+    """A mark per (place, kind), ± the deviation over seeds, with the paper's of a level, if any."""
+    rows = []
+    for (place, kind), spread in spreads.items():
+        if spread:
+            paper = printed(results.experiment.name, level, place, metric, kind) if level else None
+            value, deviation = spread.mean, spread.deviation or 0.0
+            mark = (place, kind, value, value - deviation, value + deviation)
+            rows.append((*mark, paper.mean if paper else None))
+    columns = ["line", "series", "value", "low", "high", "paper"]
+    reference = CHANCE if metric == "accuracy" else None
+    return dots(pd.DataFrame(rows, columns=columns), label or metric, reference, labels, with_tie)
 
 
-def _persona(experiments: Experiments) -> Figure | None:
+def _hamiltonian(experiments: Experiments) -> Chart | None:
+    """Figure 3: verification accuracy of the kinds, and correct generations."""
+    results = experiments.get("hamiltonian")
+    if results is None or not results.sets:
+        return None
+    charts = [("Verification", _by_set(results, "accuracy"))]
+    if results.generations:
+        charts.append(("Generation", _by_set(results, "correct", "correct generations")))
+    return panels(charts, 2)
+
+
+def _persona(experiments: Experiments) -> Chart | None:
     """Figure 4: accuracy on original and reworded responses, on seen and unseen prompts."""
-    measured = experiments.get("persona")
-    if measured is None or not measured.sets:
-        return None
-    figure = Figure(figsize=(1.6 + 1.4 * len(measured.sets), 3.3), layout="constrained")
-    axes = figure.subplots()
-    _set_bars(axes, measured, measured.sets)
-    legend_below(figure, axes)
-    return figure
+    results = experiments.get("persona")
+    return _by_set(results, "accuracy") if results and results.sets else None
 
 
-def _hyperparameters(experiments: Experiments) -> Figure | None:
+def _hyperparameters(experiments: Experiments) -> Chart | None:
     """Figure 6: accuracy by category under other learning rates and β."""
-    measured = experiments.get("hyperparameters")
-    if measured is None or not measured.categories:
+    results = experiments.get("hyperparameters")
+    if results is None or not results.categories:
         return None
-    variations = list(dict.fromkeys(cell.variation for cell in measured.experiment.cells))
-    width = len(measured.categories)
-    figure = Figure(figsize=(2.0 + 2.6 * width, 1.3 + 0.42 * len(variations)), layout="constrained")
-    panels = figure.subplots(1, width, sharey=True, squeeze=False)[0]
-    for axes, (category, names) in zip(panels, measured.categories.items(), strict=True):
-        values = {
-            kind: [_spread(measured, names, kind, "accuracy", each) for each in variations]
-            for kind in measured.kinds
+    charts = []
+    for place, (category, names) in enumerate(results.categories.items()):
+        spreads = {
+            (variation or BASE, kind): results.spread("accuracy", names, kind, variation)
+            for variation in results.variations
+            for kind in results.kinds
         }
-        dots(axes, [each or BASE for each in variations], values)
-        chance_line(axes, horizontal=False)
-        axes.set_title(category)
-        axes.set_xlabel("accuracy")
-    legend_below(figure, *panels)
-    return figure
+        charts.append((category, _dots(results, spreads, "accuracy", None, labels=place == 0)))
+    return panels(charts, len(charts))
 
 
-def _variants(experiments: Experiments) -> Figure | None:
+def _variants(experiments: Experiments) -> Chart | None:
     """Figure 7: accuracy by category of variants of the explicit and the implicit kind."""
-    measured = experiments.get("variants")
-    if measured is None or not measured.categories:
+    results = experiments.get("variants")
+    if results is None or not results.categories:
         return None
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    axes = figure.subplots()
-    _category_bars(axes, measured, measured.kinds, "accuracy")
-    legend_below(figure, axes)
-    return figure
+    return _by_category(results, results.kinds, "accuracy")
 
 
 def _by_model(name: str) -> Draw:
     """Figures 9 and 10: accuracy by initial model and evaluation set, all kinds."""
 
-    def draw(experiments: Experiments) -> Figure | None:
-        measured = experiments.get(name)
-        if measured is None or not measured.subjects:
+    def draw(experiments: Experiments) -> Chart | None:
+        results = experiments.get(name)
+        if results is None or not results.models:
             return None
-        columns = min(3, len(measured.subjects))
-        lines = -(-len(measured.subjects) // columns)
-        height = 0.6 + lines * (0.8 + 0.34 * len(measured.sets))
-        figure = Figure(figsize=(1.9 + 2.4 * columns, height), layout="constrained")
-        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in panels.flat[len(measured.subjects) :]:
-            axes.set_visible(False)
-        used = panels.flat[: len(measured.subjects)]
-        for axes, subject in zip(used, measured.subjects, strict=True):
-            dots(axes, measured.sets, measured.by_set(subject, METRICS["accuracy"]))
-            chance_line(axes, horizontal=False)
-            axes.set_title(subject)
-        for axes in panels[-1]:
-            axes.set_xlabel("accuracy")
-        legend_below(figure, *used)
-        return figure
+        columns = min(3, len(results.models))
+        level: Level | None = "by_set" if len(results.models) == 1 else None
+        charts = []
+        for place, (model, cells) in enumerate(_cells_by_model(results).items()):
+            spreads = {
+                (evaluation, kind): results.spread("accuracy", [evaluation], kind, *cells)
+                for evaluation in results.sets
+                for kind in results.kinds
+            }
+            labels = place % columns == 0
+            charts.append((model, _dots(results, spreads, "accuracy", level, labels)))
+        return panels(charts, columns)
 
     return draw
 
 
-def _own(experiments: Experiments) -> Iterator[Drawing]:
+def _cells_by_model(results: Results) -> dict[str, tuple[str, str]]:
+    """By initial model with its variation (variation, model)."""
+    return {cell.subject: (cell.variation, cell.model) for cell in results.measured}
+
+
+def _further(experiments: Iterable[str]) -> Iterator[Drawing]:
     """A figure for every experiment that is none of the paper's."""
-    for name in (name for name in experiments if name not in CLAIMS):
-        title = f"{name}: accuracy by model and evaluation set"
-        yield Drawing(f"{file_name(name)}-accuracy", title, f"scores of {name}", _by_model(name))
+    for name in experiments:
+        if name not in CLAIMS:
+            title = f"{name}: accuracy by model and evaluation set"
+            yield Drawing(
+                f"{file_name(name)}-accuracy", title, f"scores of {name}", _by_model(name)
+            )
 
 
 CLAIMS = {*TRAINING, "hamiltonian", "persona", "hyperparameters", "variants"}
 """The experiments that the figures below show."""
 
 _SCORES = "scores of explicit and implicit models of the experiment chat or math"
+_GENERATIVE = _SCORES.replace("explicit", "generative")
 PAPERS = (
     Drawing("figure-2", "Explicit and implicit by category", _SCORES, _compare("explicit")),
     Drawing(
@@ -284,6 +259,7 @@ PAPERS = (
         "The controlled token-level shift",
         "scores of the experiment persona",
         _persona,
+        COLUMN,
     ),
     Drawing("figure-5", "Accuracy and margin by category", _SCORES, _accuracy_and_margin),
     Drawing(
@@ -292,13 +268,14 @@ PAPERS = (
         "scores of the experiment hyperparameters",
         _hyperparameters,
     ),
-    Drawing("figure-7", "Variants of kinds", "scores of the experiment variants", _variants),
     Drawing(
-        "figure-8",
-        "Generative and implicit by category",
-        _SCORES.replace("explicit", "generative"),
-        _compare("generative"),
+        "figure-7",
+        "Variants of kinds",
+        "scores of the experiment variants",
+        _variants,
+        COLUMN,
     ),
+    Drawing("figure-8", "Generative and implicit by category", _GENERATIVE, _compare("generative")),
     Drawing(
         "figure-9",
         "General chat: accuracy by model and evaluation set",

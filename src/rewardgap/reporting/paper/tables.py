@@ -1,26 +1,21 @@
 """The paper's tables 1 to 10, and tables of the same layout for any other experiment."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot, sqrt
 
-from rewardgap.evaluation.win_rates import WinRates, win_rates
-from rewardgap.reporting.paper import CELLS, Level, Printed, printed, printed_win_rates
-from rewardgap.reporting.results import Measured, Point, Spread
+from rewardgap.reporting.paper import CELLS, OPPONENT, Level, Printed, printed, printed_win_rates
+from rewardgap.reporting.results import BASELINE, METRICS, Results, Spread
+from rewardgap.reporting.topic import Finding
+from rewardgap.reporting.topics.settings import BASE
 
-Metric = Callable[[Point], float]
-METRICS: Mapping[str, Metric] = {
-    "accuracy": lambda point: point.accuracy,
-    "margin": lambda point: point.margin,
-}
 TRAINING = {"chat": "UltraFeedback", "math": "RewardMATH"}
 """The experiments of tables 1 to 10, by what the paper trains on."""
 
-OPPONENT = "implicit"
-BLIND = "content-blind accuracy"
-BASE = "the experiment's own"
-"""Stands for the variation of cells that do not vary."""
+CONTENT_BLIND = "content-blind accuracy"
+NEAR = 2.0
+"""Standard deviations within which a number counts as near to the paper's."""
 
 SPREAD_NOTE = (
     "Means over models (and the evaluation sets of a category) ± the standard deviation of the "
@@ -78,7 +73,7 @@ class Table:
         name: Its file name without ending.
         title: What it shows.
         stubs: Headings of the group and of the label.
-        columns: Headings of the numbers: (what, of which kind).
+        columns: Headings of the numbers: (quantity, kind).
         rows: Its lines.
         decimals: Digits behind the point.
         notes: How its numbers were made.
@@ -95,16 +90,16 @@ class Table:
     experiment: str = ""
 
 
-def paper_tables(experiments: Mapping[str, Measured]) -> list[Table]:
+def paper_tables(experiments: Mapping[str, Results]) -> list[Table]:
     """Those of tables 1 to 10 in which some line has numbers of both kinds."""
     tables = []
     for first, kind in ((1, "explicit"), (6, "generative")):
         tables.append(_by_category(f"table-{first}", kind, experiments))
         for number, name in ((first + 1, "chat"), (first + 3, "math")):
-            if measured := experiments.get(name):
+            if results := experiments.get(name):
                 made = (
-                    _win_rates(f"table-{number}", kind, measured),
-                    _by_set(f"table-{number + 1}", kind, measured),
+                    _win_rates(f"table-{number}", kind, results),
+                    _by_set(f"table-{number + 1}", kind, results),
                 )
                 tables += [replace(table, experiment=name) for table in made]
     return [table for table in tables if any(map(_is_full, table.rows))]
@@ -116,48 +111,39 @@ def absent_tables(tables: Sequence[Table]) -> list[str]:
     return [f"table-{number}" for number in range(1, 11) if f"table-{number}" not in names]
 
 
-def own_table(measured: Measured) -> Table:
-    """Accuracy and margin of all kinds on every set, for each variation of the experiment.
+def own_table(results: Results) -> Table:
+    """Return accuracy and margin of all kinds on every set, for each variation of the experiment.
 
-    The accuracies of content-blind rules stand beside them, as means over all runs.
+    The accuracies of content-blind baselines are beside them, as means over all runs.
     """
-    experiment = measured.experiment
-    rules = _rules(measured)
-    variations = dict.fromkeys(cell.variation for cell in experiment.cells)
-
-    def group(variation: str, category: str) -> str:
-        return (variation or BASE) if len(variations) > 1 else category
-
+    varied = len(results.variations) > 1
     rows = [
         Row(
-            group(variation, category),
+            (variation or BASE) if varied else category,
             name,
-            _entries(measured, "by_set", name, measured.kinds, variation)
-            + tuple(_entry_of_rule(measured, name, rule) for rule in rules),
+            _entries(results, "by_set", name, results.kinds, variation)
+            + tuple(_baseline_entry(results, name, baseline) for baseline in results.baselines),
         )
-        for variation in variations
-        for name, category in _categories(measured)
+        for variation in results.variations
+        for name, category in _categories(results)
     ]
+    name = results.experiment.name
     table = _table_of_spreads(
-        name=f"{file_name(experiment.name)}-by-set",
-        title=f"{experiment.name}: accuracy and margin by evaluation set",
-        stubs=("Variation" if len(variations) > 1 else "Shift", "Evaluation"),
-        kinds=measured.kinds,
+        name=f"{file_name(name)}-by-set",
+        title=f"{name}: accuracy and margin by evaluation set",
+        stubs=("Variation" if varied else "Shift", "Evaluation"),
+        kinds=results.kinds,
         rows=rows,
     )
-    return replace(table, columns=table.columns + tuple((BLIND, rule) for rule in rules))
+    columns = tuple((CONTENT_BLIND, baseline) for baseline in results.baselines)
+    return replace(table, columns=table.columns + columns)
 
 
-def _rules(measured: Measured) -> list[str]:
-    """The content-blind rules of any score file."""
-    points = [point for cells in measured.points.values() for point in cells.values()]
-    return list(dict.fromkeys(rule for point in points for rule in point.rules))
-
-
-def _entry_of_rule(measured: Measured, name: str, rule: str) -> Entry:
-    points = measured.points[name].values()
-    found = [point.rules[rule] for point in points if rule in point.rules]
-    return Entry(sum(found) / len(found)) if len(found) == len(points) else Entry()
+def _baseline_entry(results: Results, name: str, baseline: str) -> Entry:
+    frame = results.frame
+    frame = frame[(frame["set"] == name) & (frame["metric"] == f"{BASELINE}{baseline}")]
+    complete = len(frame) == len(results.rows[name])
+    return Entry(float(frame["value"].sum() / len(frame))) if complete else Entry()
 
 
 def file_name(name: str) -> str:
@@ -169,34 +155,34 @@ def _is_full(row: Row) -> bool:
     return all(entry.value is not None for entry in row.entries)
 
 
-def _categories(measured: Measured) -> Iterator[tuple[str, str]]:
+def _categories(results: Results) -> Iterator[tuple[str, str]]:
     """(set, category) of every measured set, in the order of the experiment."""
-    for each in measured.experiment.sets:
-        if each.name in measured.sets:
-            yield each.name, each.category or ""
+    for entry in results.experiment.sets:
+        if entry.name in results.sets:
+            yield entry.name, entry.category or ""
 
 
-def _by_category(name: str, kind: str, experiments: Mapping[str, Measured]) -> Table:
+def _by_category(name: str, kind: str, experiments: Mapping[str, Results]) -> Table:
     kinds = (kind, OPPONENT)
     rows = [
-        Row(training, category, _entries(measured, "by_category", category, kinds))
+        Row(training, category, _entries(results, "by_category", category, kinds))
         for experiment, training in TRAINING.items()
-        if (measured := experiments.get(experiment))
-        for category in measured.categories
+        if (results := experiments.get(experiment))
+        for category in results.categories
     ]
     title = f"Accuracy and margin by category, {kind} and {OPPONENT}"
     return _table_of_spreads(name, title, ("Trained on", "Evaluation"), kinds, rows)
 
 
-def _by_set(name: str, kind: str, measured: Measured) -> Table:
+def _by_set(table: str, kind: str, results: Results) -> Table:
     kinds = (kind, OPPONENT)
     rows = [
-        Row(category, each, _entries(measured, "by_set", each, kinds))
-        for each, category in _categories(measured)
+        Row(category, name, _entries(results, "by_set", name, kinds))
+        for name, category in _categories(results)
     ]
-    training = TRAINING[measured.experiment.name]
+    training = TRAINING[results.experiment.name]
     title = f"Accuracy and margin by evaluation set, {kind} and {OPPONENT}, trained on {training}"
-    return _table_of_spreads(name, title, ("Shift", "Evaluation"), kinds, rows)
+    return _table_of_spreads(table, title, ("Shift", "Evaluation"), kinds, rows)
 
 
 def _table_of_spreads(
@@ -217,16 +203,16 @@ def _notes(note: str, difference: str, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _entries(
-    measured: Measured, level: Level, place: str, kinds: Sequence[str], variation: str = ""
+    results: Results, level: Level, place: str, kinds: Sequence[str], variation: str = ""
 ) -> tuple[Entry, ...]:
-    names = measured.categories[place] if level == "by_category" else (place,)
-    experiment = measured.experiment.name
+    names = results.categories[place] if level == "by_category" else (place,)
+    experiment = results.experiment.name
     return tuple(
         _entry(
-            measured.spread(names, measured.cells(kind, variation), get),
+            results.spread(metric, names, kind, variation),
             None if variation else printed(experiment, level, place, metric, kind),
         )
-        for metric, get in METRICS.items()
+        for metric in METRICS
         for kind in kinds
     )
 
@@ -238,20 +224,19 @@ def _entry(spread: Spread | None, paper: Printed | None) -> Entry:
     if paper:
         unit = hypot(spread.deviation or 0.0, paper.deviation or paper.largest_deviation or 0.0)
         difference = (spread.mean - paper.mean) / unit if unit else None
-    partial = spread.found < spread.planned
+    partial = spread.files < spread.planned
     return Entry(spread.mean, spread.deviation, paper, difference, partial)
 
 
-def _win_rates(name: str, kind: str, measured: Measured) -> Table:
+def _win_rates(table: str, kind: str, results: Results) -> Table:
     rows = [
-        Row(category, each, _shares(measured, each, kind))
-        for each, category in _categories(measured)
+        Row(category, name, _shares(results, name, kind)) for name, category in _categories(results)
     ]
-    training = TRAINING[measured.experiment.name]
+    training = TRAINING[results.experiment.name]
     title = f"Win rates in accuracy, {kind} against {OPPONENT}, trained on {training}"
     columns = tuple(("win rate (%)", outcome) for outcome in (kind, "tie", OPPONENT))
     return Table(
-        name,
+        table,
         title,
         ("Shift", "Evaluation"),
         columns,
@@ -261,41 +246,22 @@ def _win_rates(name: str, kind: str, measured: Measured) -> Table:
     )
 
 
-def _shares(measured: Measured, name: str, kind: str) -> tuple[Entry, ...]:
+def _shares(results: Results, name: str, kind: str) -> tuple[Entry, ...]:
     """The three entries of a line of win rates: of the kind, ties, of implicit models."""
-    paper = printed_win_rates(measured.experiment.name, kind, name) or (None,) * 3
-    found = paired_win_rates(measured, [name], (kind, OPPONENT))
-    if found is None:
+    paper = printed_win_rates(results.experiment.name, kind, name) or (None,) * 3
+    rates = results.win_rates([name], (kind, OPPONENT))
+    if rates is None:
         return tuple(Entry(paper=None if share is None else Printed(share)) for share in paper)
-    planned = min(len(measured.cells(each)) for each in (kind, OPPONENT))
+    planned = min(len(results.cells(player)) for player in (kind, OPPONENT))
     return tuple(
         Entry(
             value=ours,
             paper=None if share is None else Printed(share),
-            difference=None if share is None else _binomial_difference(ours, found.cells, share),
-            partial=found.cells < planned,
+            difference=None if share is None else _binomial_difference(ours, rates.cells, share),
+            partial=rates.cells < planned,
         )
-        for ours, share in zip((found.first, found.tie, found.second), paper, strict=True)
+        for ours, share in zip((rates.first, rates.tie, rates.second), paper, strict=True)
     )
-
-
-def paired_win_rates(
-    measured: Measured, names: Sequence[str], kinds: tuple[str, str]
-) -> WinRates | None:
-    """The paper's win rates over all (model, seed, set) that both kinds have; None without any."""
-    first, second = (
-        {
-            (f"{cell.model} {name}", cell.seed): measured.points[name][cell].accuracy
-            for name in names
-            for cell in measured.cells(kind)
-            if cell in measured.points[name]
-        }
-        for kind in kinds
-    )
-    shared = first.keys() & second.keys()
-    if not shared:
-        return None
-    return win_rates({key: first[key] for key in shared}, {key: second[key] for key in shared})
 
 
 def _binomial_difference(ours: float, cells: int, paper: float) -> float:
@@ -308,3 +274,16 @@ def _binomial_deviation(percent: float, cells: int) -> float:
     """Standard deviation of a share in percent; never 0, however few the cells agree."""
     share = (percent / 100 * cells + 1) / (cells + 2)
     return 100 * sqrt(share * (1 - share) / cells)
+
+
+def beside_paper(tables: Sequence[Table]) -> Iterator[Finding]:
+    """Return how many numbers of tables are near to the paper's."""
+    entries = [entry for table in tables for row in table.rows for entry in row.entries]
+    compared = [entry.difference for entry in entries if entry.difference is not None]
+    if compared:
+        near = sum(abs(difference) <= NEAR for difference in compared)
+        yield Finding(
+            "paper",
+            f"Of {len(compared)} numbers that the paper prints too, {near} are within {NEAR:.0f} "
+            "standard deviations of its own (the tables below say how that is counted).",
+        )

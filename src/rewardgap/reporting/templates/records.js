@@ -220,7 +220,7 @@
     content.replaceChildren(make("p", { className: "muted" }, `id ${row.id}`));
     if (collection.prompts) content.append(...textBlocks(collection, row));
     else content.append(make("p", {}, collection.without_texts));
-    content.append(rewardTable(collection, row), ...twinLinks(collection, row));
+    content.append(rewardTable(collection, row), ...counterpartLinks(collection, row));
     if (!dialog.open) dialog.showModal();
     content.scrollTop = 0;
   }
@@ -258,7 +258,7 @@
     return make("div", { className: "scroll", tabIndex: 0 }, table);
   }
 
-  function twinLinks(collection, row) {
+  function counterpartLinks(collection, row) {
     const related = data.collections.filter((each) =>
       each !== collection && each.experiment === collection.experiment
       && each.ids.length === collection.ids.length

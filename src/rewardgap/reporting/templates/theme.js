@@ -28,5 +28,5 @@ const theme = (() => {
   });
   system.addEventListener("change", announce);
 
-  return { colour: (name) => getComputedStyle(root).getPropertyValue(name).trim() };
+  return { isDark, colour: (name) => getComputedStyle(root).getPropertyValue(name).trim() };
 })();

@@ -1,0 +1,123 @@
+"""Tables as they are read, and as Markdown, LaTeX and CSV.
+
+On the page, in Markdown and in LaTeX a line of a table is followed by the paper's numbers and by
+the difference, where there are any; in CSV they are columns.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from rewardgap.reporting.paper.tables import Entry, Table
+from rewardgap.reporting.topic import NOTHING
+
+PARTS: Mapping[str, Callable[[Entry], float | None]] = {
+    "": lambda entry: entry.value,
+    " sd": lambda entry: entry.deviation,
+    " paper": lambda entry: entry.paper.mean if entry.paper else None,
+    " paper sd": lambda entry: entry.paper.deviation if entry.paper else None,
+    " difference": lambda entry: entry.difference,
+}
+"""The columns of an entry in CSV."""
+SIGNS = {"±": r"$\pm$", "−": "$-$", "σ": r"$\sigma$", "†": r"$^\dagger$", "–": "--"}
+"""What pandas does not escape for LaTeX."""
+ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+"""What pandas escapes in cells, and not in a caption."""
+CAPTION = "CAPTION"
+
+
+class Line(NamedTuple):
+    """A line of a table: "ours", "paper" or "difference", its labels, and a text per column."""
+
+    part: str
+    group: str
+    label: str
+    texts: tuple[str, ...]
+
+
+def lines_of(table: Table) -> list[Line]:
+    """Return the table as it is read: every row, then the paper's and the difference from it."""
+    lines: list[Line] = []
+    group = None
+    for row in table.rows:
+        shown, group = (row.group if row.group != group else ""), row.group
+        digits, entries = table.decimals, row.entries
+        ours = [_spread(e.value, e.deviation, digits) + "†" * e.partial for e in entries]
+        lines.append(Line("ours", shown, row.label, tuple(ours)))
+        if any(entry.paper for entry in entries):
+            papers = [
+                _spread(e.paper.mean, e.paper.deviation, digits) if e.paper else NOTHING
+                for e in entries
+            ]
+            lines.append(Line("paper", "", "paper", tuple(papers)))
+        if any(entry.difference is not None for entry in entries):
+            sigmas = [
+                NOTHING if e.difference is None else f"{e.difference:+.1f} σ".replace("-", "−")
+                for e in entries
+            ]
+            lines.append(Line("difference", "", "difference", tuple(sigmas)))
+    return lines
+
+
+def _spread(mean: float | None, deviation: float | None, decimals: int) -> str:
+    if mean is None:
+        return NOTHING
+    text = f"{mean:.{decimals}f}"
+    return text if deviation is None else f"{text} ± {deviation:.{decimals}f}"
+
+
+def markdown(table: Table) -> str:
+    """Return the table in GitHub's Markdown, under its title."""
+    headings = [*table.stubs, *(f"{quantity}, {kind}" for quantity, kind in table.columns)]
+    rows = [headings, ["---", "---", *["--:"] * len(table.columns)]]
+    for line in lines_of(table):
+        label = line.label if line.part == "ours" else f"*{line.label}*"
+        rows.append([line.group, label, *line.texts])
+    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    return "\n".join([f"**{table.title}**", "", *lines, "", *table.notes, ""])
+
+
+def latex(table: Table) -> str:
+    r"""Return the table for LaTeX with the package booktabs, ready to be \input."""
+    columns = [("", table.stubs[0]), ("", table.stubs[1]), *table.columns]
+    rows = [[line.group, line.label, *line.texts] for line in lines_of(table)]
+    frame = pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
+    text = str(
+        frame.to_latex(
+            index=False,
+            escape=True,
+            multicolumn_format="c",
+            column_format="ll" + "r" * len(table.columns),
+            label=f"tab:{table.name}",
+            caption=CAPTION,
+        )
+    )
+    caption = f"{table.title}. {' '.join(table.notes)}"
+    text = text.replace(CAPTION, "".join(ESCAPES.get(sign, sign) for sign in caption))
+    for sign, command in SIGNS.items():
+        text = text.replace(sign, command)
+    return "% needs \\usepackage{booktabs}\n" + text
+
+
+def comma_separated(table: Table) -> str:
+    """Return the table as CSV at full precision, with a column for each part of an entry."""
+    names = [f"{quantity} {kind}{part}" for quantity, kind in table.columns for part in PARTS]
+    rows = [
+        [row.group, row.label, *(get(entry) for entry in row.entries for get in PARTS.values())]
+        for row in table.rows
+    ]
+    frame = pd.DataFrame(rows, columns=[*table.stubs, *names])
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {
+    "md": markdown,
+    "tex": latex,
+    "csv": comma_separated,
+}

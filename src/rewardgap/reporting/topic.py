@@ -1,0 +1,146 @@
+"""What a topic of the report is: measures, sentences, tables and charts of one question.
+
+A topic is a module of `topics` that ends with its `TOPIC`, and is listed in `contents.TOPICS`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import altair as alt
+
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.comparisons import SIGNIFICANCE, Comparison, is_difference
+from rewardgap.evaluation.text import format_interval
+from rewardgap.reporting.results import Results
+
+Tone = Literal["difference", "alike", "caution", "paper"]
+Measure = TypeVar("Measure")
+
+NOTHING = "–"
+P_VALUES = ("permutation p", "McNemar p", "Holm p", "BH p")
+HOLM = (
+    "Holm's and Benjamini and Hochberg's corrections are of the permutation test, over all "
+    "{count} comparisons of this table; it takes the runs as they are. A difference is significant "
+    "where Holm's p is below 0.05 and the interval leaves out 0."
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and what sort of news it is."""
+
+    tone: Tone
+    text: str
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table on the page; the first `stubs` columns are labels.
+
+    Attributes:
+        title: What it shows.
+        note: How its numbers were made.
+        headings: Of the columns.
+        rows: Its cells as text.
+        stubs: Number of columns of labels.
+    """
+
+    title: str
+    note: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    stubs: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart on the page with one or several variants to choose from.
+
+    Attributes:
+        title: What it shows.
+        note: How to read it.
+        variants: Charts by the name that is chosen.
+        folded: Whether it is shown only when asked for.
+    """
+
+    title: str
+    note: str
+    variants: Mapping[str, alt.LayerChart]
+    folded: bool = False
+
+
+def _nothing(_: Results) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A question that the report answers of every experiment.
+
+    Attributes:
+        name: Of its numbers in `report.json`.
+        measure: Returns these numbers.
+        sentences: Returns what they say.
+        tables: Returns tables of them; those without rows are left out.
+        figures: Returns charts of them; those without variants are left out.
+    """
+
+    name: str
+    measure: Callable[[Results], Any]
+    sentences: Callable[[Results], Iterable[Finding]] = _nothing
+    tables: Callable[[Results], Iterable[TextTable]] = _nothing
+    figures: Callable[[Results], Iterable[Figure]] = _nothing
+
+
+def once(measure: Callable[[Results], Measure]) -> Callable[[Results], Measure]:
+    """Compute a measure once for each experiment."""
+
+    def cached(results: Results) -> Measure:
+        if measure not in results.measures:
+            results.measures[measure] = measure(results)
+        value: Measure = results.measures[measure]
+        return value
+
+    return cached
+
+
+def number(value: float) -> str:
+    """Return three decimals with a real minus."""
+    return f"{value:.3f}".replace("-", "−")
+
+
+def interval(value: Interval | None) -> str:
+    """Return a value with its interval, or a dash."""
+    return format_interval(value).replace("-", "−") if value else NOTHING
+
+
+def p_value(value: float) -> str:
+    """Return a p-value as text."""
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def tested(comparison: Comparison) -> list[str]:
+    """Return the cells of a difference: with its interval, and the P_VALUES."""
+    p_values = (
+        comparison.permutation_p,
+        comparison.mcnemar_p,
+        comparison.holm_p,
+        comparison.bh_p,
+    )
+    return [interval(comparison.difference), *map(p_value, p_values)]
+
+
+def significance(first: str, second: str, comparison: Comparison) -> str:
+    """Return what a table says of two names: who is ahead, or why nobody is."""
+    if is_difference(comparison):
+        return f"{first if comparison.difference.value > 0 else second} is ahead"
+    if comparison.holm_p < SIGNIFICANCE:
+        return "these runs differ, others may not"
+    return "cannot be told apart"
+
+
+def baseline_name(baseline: str) -> str:
+    """Return the name of a content-blind baseline as one says it."""
+    names = {"longer": "longer wins", "shorter": "shorter wins"}
+    return names.get(baseline, baseline.replace("_", " "))

@@ -1,0 +1,165 @@
+"""How often a kind ranks a pair right, by evaluation set, beside baselines and the paper."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.evaluation.measure import measures
+from rewardgap.evaluation.summary import Summary, summarise_seeds
+from rewardgap.evaluation.text import align_columns
+from rewardgap.reporting.drawing import dots
+from rewardgap.reporting.results import BASELINE, Results, Rows, by_kind
+from rewardgap.reporting.topic import (
+    Figure,
+    TextTable,
+    Topic,
+    baseline_name,
+    interval,
+    once,
+)
+
+TOGETHER = "all models together"
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Accuracy, margin and baselines with 95 % intervals over records and runs.
+
+    Attributes:
+        overall: By set and kind those of all models together.
+        by_model: By set, initial model (with its variation) and kind those of its seeds.
+    """
+
+    overall: Mapping[str, Mapping[str, Summary]]
+    by_model: Mapping[str, Mapping[tuple[str, str], Summary]]
+
+
+@once
+def measure(results: Results) -> Accuracies:
+    """Summarise the runs of every kind; what has no scores is left out."""
+    overall: dict[str, dict[str, Summary]] = {}
+    by_model: dict[str, dict[tuple[str, str], Summary]] = {}
+    for name in results.sets:
+        rows = results.rows[name]
+        overall[name] = {
+            kind: summarise_seeds([results.sorted_rows(name, cell) for cell in cells])
+            for kind, cells in by_kind(results.main_cells(name)).items()
+        }
+        runs: dict[tuple[str, str], list[Rows]] = {}
+        for cell in rows:
+            runs.setdefault((cell.subject, cell.kind), []).append(rows[cell])
+        by_model[name] = {key: summarise_seeds(group) for key, group in runs.items()}
+    return Accuracies(overall, by_model)
+
+
+def tables(results: Results) -> Iterator[TextTable]:
+    """Return every kind's measures beside the accuracy of baselines."""
+    overall = measure(results).overall
+    columns = [known for known in measures() if known.is_column]
+    further = [known for known in measures() if not known.is_column]
+    meanings = "; ".join(f"{known.title}: {known.meaning}" for known in (*columns, *further))
+    titles = [known.title for known in columns]
+    yield TextTable(
+        "Accuracy beside content-blind baselines",
+        f"Means over all runs of a kind with 95 % intervals. {meanings[0].upper()}{meanings[1:]}. "
+        "The other columns are the accuracy of content-blind baselines.",
+        [
+            *("set", "kind", *titles),
+            *map(baseline_name, results.baselines),
+            *(known.title for known in further),
+        ],
+        [
+            [
+                name,
+                kind,
+                *(interval(summary.figures.get(known.name)) for known in columns),
+                *(interval(summary.baselines.get(baseline)) for baseline in results.baselines),
+                *(interval(summary.figures.get(known.name)) for known in further),
+            ]
+            for name, summaries in overall.items()
+            for kind, summary in summaries.items()
+        ],
+        2,
+    )
+
+
+def figures(results: Results) -> Iterator[Figure]:
+    """Return accuracies and margins of all models together, and of every model."""
+    yield Figure(
+        "Accuracy",
+        "Share of pairs ranked right (a tie counts ½) with 95 % intervals over records and runs, "
+        "which are wide where runs are few and differ. Grey marks below: content-blind "
+        "baselines. Open diamonds: the paper. Dotted: chance.",
+        {
+            label: dots(frame, "accuracy", CHANCE)
+            for label, frame in _frames(results, "accuracy").items()
+        },
+    )
+    yield Figure(
+        "Margin",
+        "Mean distance between the chosen and the rejected reward, in standard deviations of all "
+        "rewards of the model on the set. Open diamonds: the paper.",
+        {label: dots(frame, "margin") for label, frame in _frames(results, "margin").items()},
+        folded=True,
+    )
+
+
+def _frames(results: Results, metric: str) -> dict[str, pd.DataFrame]:
+    """The marks of all models together, and of each model where there are several."""
+    measured = measure(results)
+    frames = {TOGETHER: _marks(results, measured.overall, metric, with_paper=True)}
+    for model in results.models if len(results.models) > 1 else ():
+        summaries = {
+            name: {kind: value for (owner, kind), value in values.items() if owner == model}
+            for name, values in measured.by_model.items()
+        }
+        frames[model] = _marks(results, summaries, metric, with_paper=False)
+    return {label: frame for label, frame in frames.items() if len(frame)}
+
+
+def _marks(
+    results: Results, summaries: Mapping[str, Mapping[str, Summary]], metric: str, with_paper: bool
+) -> pd.DataFrame:
+    marks: list[tuple[object, ...]] = []
+    for name, kinds in summaries.items():
+        for kind, summary in kinds.items():
+            ends = summary.figures[metric]
+            paper = results.paper(name, metric, kind) if with_paper else None
+            marks.append((name, kind, ends.value, ends.low, ends.high, paper, False))
+        first = next(iter(kinds.values()), None)  # baselines are the same for every kind
+        for baseline, ends in first.baselines.items() if first and metric == "accuracy" else ():
+            marks.append((name, baseline_name(baseline), ends.value, None, None, None, True))
+    columns = ["line", "series", "value", "low", "high", "paper", "baseline"]
+    return pd.DataFrame(marks, columns=columns)
+
+
+def terminal_table(results: Results) -> str:
+    """Return accuracies as text: a line per kind, then one per baseline; a column per set.
+
+    A cell is the mean ± the standard deviation over seeds, and in brackets what the paper prints;
+    baselines are in parentheses.
+    """
+    lines = [["", *results.sets]]
+    for kind in results.kinds:
+        cells = [_cell(results, name, kind) for name in results.sets]
+        lines.append([kind, *cells])
+    for baseline in results.baselines:
+        metric = f"{BASELINE}{baseline}"
+        values = results.frame[results.frame["metric"] == metric].groupby("set")["value"].mean()
+        cells = [f"{values[name]:.3f}" if name in values else "" for name in results.sets]
+        lines.append([f"({baseline_name(baseline)})", *cells])
+    return align_columns(lines)
+
+
+def _cell(results: Results, name: str, kind: str) -> str:
+    spread = results.spread("accuracy", [name], kind)
+    if spread is None:
+        return ""
+    paper = results.paper(name, "accuracy", kind)
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.3f}"
+    return f"{spread.mean:.3f}{deviation}" + ("" if paper is None else f" [{paper:.3f}]")
+
+
+TOPIC = Topic("accuracy", measure, tables=tables, figures=figures)

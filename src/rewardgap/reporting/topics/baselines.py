@@ -1,0 +1,126 @@
+"""Kinds against content-blind baselines, which never judge what a response says."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
+from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, is_difference
+from rewardgap.evaluation.summary import Summary
+from rewardgap.evaluation.text import join_names
+from rewardgap.reporting.results import Results, by_kind
+from rewardgap.reporting.topic import (
+    Finding,
+    Topic,
+    baseline_name,
+    interval,
+    number,
+    once,
+)
+from rewardgap.reporting.topics import accuracy
+from rewardgap.reporting.topics.comparisons import accuracies, compare_runs
+
+
+@once
+def measure(results: Results) -> Mapping[str, Mapping[Pair, Comparison]]:
+    """Compare by set every kind with every baseline, over the kind's runs, as (kind, baseline)."""
+    return adjust_by_place({name: _against_baselines(results, name) for name in results.sets})
+
+
+def _against_baselines(results: Results, name: str) -> dict[Pair, Comparison]:
+    pairs: dict[Pair, Comparison] = {}
+    for kind, cells in by_kind(results.main_cells(name)).items():
+        runs = [results.sorted_rows(name, cell) for cell in cells]
+        rewards = [baseline_rewards(rows) for rows in runs]
+        for baseline in rewards[0]:
+            if all(baseline in known for known in rewards):
+                gains = [
+                    accuracies(rows) - record_accuracies(known[baseline])
+                    for rows, known in zip(runs, rewards, strict=True)
+                ]
+                pairs[kind, baseline] = compare_runs(gains, results, name)
+    return pairs
+
+
+def sentences(results: Results) -> Iterator[Finding]:
+    """Return who is not shown to beat a baseline, who beats all, and who follows length."""
+    overall = accuracy.measure(results).overall
+    beaten: dict[str, list[str]] = {}
+    for name, pairs in measure(results).items():
+        doubted: set[str] = set()
+        by_baseline = _by_baseline(pairs)
+        for place, (baseline, value) in enumerate(_best_first(by_baseline, overall[name])):
+            doubtful = {
+                kind: pair
+                for kind, pair in by_baseline[baseline].items()
+                if kind not in doubted and not (is_difference(pair) and pair.difference.value > 0)
+            }
+            if doubtful:
+                which = "a content-blind baseline" if place else "the best content-blind baseline"
+                start = f"On {name} {which}, “{baseline_name(baseline)}” ({number(value)}), "
+                yield Finding("caution", f"{start}{_doubt(doubtful, overall[name])}.")
+            doubted |= doubtful.keys()
+        kinds = [
+            kind
+            for kind in overall[name]
+            if kind not in doubted and all(kind in known for known in by_baseline.values())
+        ]
+        if kinds:
+            everyone = len(kinds) == len(overall[name])
+            who = "every kind is" if everyone else f"{join_names(kinds)} models are"
+            beaten.setdefault(who, []).append(name)
+    for who, names in beaten.items():
+        text = f"On {join_names(names)} {who} more accurate than every content-blind baseline."
+        yield Finding("difference", text)
+    yield from _long_responses(overall)
+
+
+def _by_baseline(pairs: Mapping[Pair, Comparison]) -> dict[str, dict[str, Comparison]]:
+    by_baseline: dict[str, dict[str, Comparison]] = {}
+    for (kind, baseline), pair in pairs.items():
+        by_baseline.setdefault(baseline, {})[kind] = pair
+    return by_baseline
+
+
+def _best_first(
+    by_baseline: Mapping[str, Mapping[str, Comparison]], overall: Mapping[str, Summary]
+) -> list[tuple[str, float]]:
+    """Baselines with their accuracy."""
+    values = {
+        baseline: overall[next(iter(kinds))].baselines[baseline].value
+        for baseline, kinds in by_baseline.items()
+    }
+    return sorted(values.items(), key=lambda item: -item[1])
+
+
+def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
+    """What a baseline does to kinds that are not shown to beat it."""
+
+    def models(kinds: Sequence[str]) -> str:
+        values = [f"{kind} ({number(overall[kind].accuracy.value)})" for kind in kinds]
+        return f"{join_names(values)} models"
+
+    level = [kind for kind, pair in doubtful.items() if not is_difference(pair)]
+    behind = [kind for kind in doubtful if kind not in level]
+    parts = [f"is more accurate than {models(behind)}"] if behind else []
+    return join_names(parts + ([f"cannot be told from {models(level)}"] if level else []))
+
+
+def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Finding]:
+    """Kinds whose intervals are below a half where the longer response is the wrong one."""
+    for name, summaries in overall.items():
+        accuracies = {
+            kind: summary.figures.get("where_longer_fails") for kind, summary in summaries.items()
+        }
+        parts = [
+            f"{kind} models reach {interval(accuracy)}"
+            for kind, accuracy in accuracies.items()
+            if accuracy and accuracy.high < CHANCE
+        ]
+        if parts:
+            yield Finding(
+                "caution",
+                f"On the records of {name} where the longer response loses, {join_names(parts)}; "
+                "these intervals are below a half.",
+            )
+
+
+TOPIC = Topic("baselines", measure, sentences=sentences)

@@ -1,0 +1,103 @@
+"""Accuracy forecast from the initial language model alone, beside what was measured."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.text import join_names
+from rewardgap.reporting.drawing import agreement
+from rewardgap.reporting.paper import printed_separator_shares
+from rewardgap.reporting.results import Results
+from rewardgap.reporting.runs import ForecastAccuracy
+from rewardgap.reporting.topic import (
+    NOTHING,
+    Figure,
+    TextTable,
+    Topic,
+    interval,
+    number,
+    once,
+)
+from rewardgap.reporting.topics import accuracy
+
+
+@dataclass(frozen=True)
+class CheckedForecast:
+    """A forecast, and the accuracy after training where it was measured."""
+
+    forecast: ForecastAccuracy
+    measured: Interval | None
+
+
+@once
+def measure(results: Results) -> Sequence[CheckedForecast]:
+    """Put the measured accuracy of the seeds of a model beside every forecast."""
+    by_model = accuracy.measure(results).by_model
+    return [
+        CheckedForecast(forecast, summary.accuracy if summary else None)
+        for forecast in results.forecasts
+        for summary in [by_model.get(forecast.name, {}).get((forecast.model, forecast.kind))]
+    ]
+
+
+def tables(results: Results) -> Iterator[TextTable]:
+    """Return forecast and measured accuracy, and the shares of the max-margin separator."""
+    yield TextTable(
+        "Forecast and measured",
+        "Accuracy forecast from the initial language model alone, and accuracy after training; "
+        "95 % intervals. The share of u* is that of the pairs with a positive product with the "
+        "max-margin separator of the training pairs, where these can be separated"
+        + _printed_shares(results.experiment.name),
+        ["set", "initial model", "kind", "at training loss", "forecast", "measured", "share of u*"],
+        [
+            [
+                known.name,
+                known.model,
+                known.kind,
+                f"{known.loss:.2f}",
+                interval(known.accuracy),
+                interval(entry.measured),
+                NOTHING if known.separator_share is None else number(known.separator_share),
+            ]
+            for entry in measure(results)
+            if entry.measured
+            for known in [entry.forecast]
+        ],
+        3,
+    )
+
+
+def _printed_shares(experiment: str) -> str:
+    """The end of a sentence: the paper's shares of u*, where it prints some."""
+    shares = printed_separator_shares(experiment)
+    texts = [f"{number(share)} ({models})" for models, share in shares.items()]
+    return (
+        f"; the paper prints for rewordings {join_names(texts)}, in footnote 3." if texts else "."
+    )
+
+
+def figures(results: Results) -> Iterator[Figure]:
+    """Return a chart for every initial model."""
+    columns = ["model", "line", "kind", "x", "x_low", "x_high", "y", "y_low", "y_high"]
+    points = [
+        (f.model, f.name, f.kind, x.value, x.low, x.high, y.value, y.low, y.high)
+        for entry in measure(results)
+        if (y := entry.measured)
+        for f, x in [(entry.forecast, entry.forecast.accuracy)]
+    ]
+    frame = pd.DataFrame(points, columns=columns)
+    yield Figure(
+        "Forecast and measured",
+        "Accuracy forecast from the initial language model alone, and what was measured after "
+        "training. On the dotted line both agree. A forecast holds at the training loss that the "
+        "table names: runs that stopped above it have learnt less.",
+        {
+            str(model): agreement(group, "forecast accuracy", "measured accuracy")
+            for model, group in frame.groupby("model", sort=False)
+        },
+    )
+
+
+TOPIC = Topic("forecasts", measure, tables=tables, figures=figures)
