@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
+import torch
 from example_kind import LengthNormalised
 from plain import RECORDS, log_probs, plain_copy
 from toy import read_rows, train_toy
@@ -14,6 +15,7 @@ from rewardgap.errors import UserError
 from rewardgap.models import kinds
 from rewardgap.models.kinds import KINDS, find_kind, register_kind
 from rewardgap.models.kinds.explicit import Explicit
+from rewardgap.models.kinds.gradients import Terms
 from rewardgap.scoring.scorer import load, score
 from rewardgap.testing import check_kind
 
@@ -132,9 +134,15 @@ class ForgetsItsHead(Explicit):
         self.model.score.weight.data.div_(2)
 
 
+class SaysAnotherGradient(Explicit):
+    def gradient_terms(self, pack):
+        return Terms.at_every_token(pack, torch.ones(len(pack.response_tokens)))
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
+        (SaysAnotherGradient, "do not give the gradients of rewards in the last layer"),
         (DependsOnItsMates, "a reward changes with its batch mates"),
         (LearnsBackwards, "20 steps do not raise the mean margin"),
         (Detached, "no gradient in the input embedding"),
