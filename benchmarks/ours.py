@@ -24,7 +24,7 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.reference import Reference
 from rewardgap.scoring.scorer import load
-from rewardgap.training.loop import Encoded, Settings, Trainer, take_step
+from rewardgap.training.loop import Settings, Trainer, TreeData, take_step
 
 
 def explicit(job: Job) -> Measurement:
@@ -73,7 +73,7 @@ def _train(job: Job, kind: str) -> Measurement:
     model.check_readable(trees)
     trainer = _trainer(job, kind, model)
     references, reference_seconds = _references(job, trainer, template, trees)
-    data = Encoded(trees, references)
+    data = TreeData(trees, references)
     steps = [
         data.read(range(start, min(start + job.pairs_per_step, len(trees))))
         for start in range(0, len(trees), job.pairs_per_step)

@@ -306,7 +306,7 @@ def test_the_papers_experiments(path, profile):
     sets = [experiment.train, *experiment.eval.values()]
     for spec in (spec for each in sets if isinstance(each.data, str) for spec in [each.data]):
         parsed = parse_spec(spec)
-        assert parsed.part in SOURCES[parsed.where].parts
+        assert parsed.part in SOURCES[parsed.name].parts
     grid = plan(experiment, "out", "train.jsonl", dict.fromkeys(experiment.eval, "test.jsonl"))
     configs = [grid.config(cell, "model") for cell in grid.cells]
     if profile is None:

@@ -17,7 +17,7 @@ from rewardgap.data.documents import read_documents
 from rewardgap.data.records import Message
 from rewardgap.errors import UserError
 from rewardgap.models.added_tokens import open_template
-from rewardgap.training.pretrain import make_template, plan_batches, pretrain
+from rewardgap.training.pretrain import make_template, pretrain
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give
 
@@ -106,17 +106,6 @@ def test_digits_stand_apart_and_padding_is_not_an_end() -> None:
     turns = (Message("user", "Hi"), Message("assistant", "Hello"))
     assert TEMPLATE.render(turns) == "<|begin|><|user|>Hi<|end|><|assistant|>Hello<|end|>"
     assert TEMPLATE.closing_tokens() == (tokenizer.eos_token_id,)
-
-
-@given(st.lists(st.integers(2, 64), min_size=1), st.integers(1, 3), st.integers(64, 200))
-def test_every_epoch_has_every_document_once(sizes: list[int], epochs: int, budget: int) -> None:
-    config = tiny(Path("text.txt"), Path("out"), epochs=epochs, batch_tokens=budget)
-    batches = plan_batches(sizes, config)
-    assert all(sum(sizes[i] for i in batch) <= budget for batch in batches)
-    order = [i for batch in batches for i in batch]
-    for epoch in range(epochs):
-        part = order[epoch * len(sizes) : (epoch + 1) * len(sizes)]
-        assert sorted(part) == list(range(len(sizes)))
 
 
 def test_the_model_loads_in_plain_transformers_and_has_the_reported_loss(

@@ -5,7 +5,8 @@ their trees are in the cache folder, for the runs of all processes.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -56,6 +57,14 @@ class TrainingData(Protocol):
     @property
     def cache(self) -> str | None:
         """The cache folder."""
+
+
+class EvaluatedTrainingData(TrainingData, Protocol):
+    """What names the data of a training run."""
+
+    @property
+    def eval(self) -> dict[str, str]:
+        """Specifications of the evaluation sets by name."""
 
 
 class PreparedData:
@@ -109,7 +118,7 @@ class PreparedData:
             for _ in _stream(config, "reading"):
                 pass
 
-    def training_trees(self, model: Encodes, config: TrainingData) -> StoredTrees:
+    def training_trees(self, model: Encodes | ChatEncoding, config: TrainingData) -> StoredTrees:
         """Return the trees of the training records, from the cache if they are there.
 
         They are named by what determines them: the content of the data, the encoding, its options
@@ -119,7 +128,7 @@ class PreparedData:
             UserError: A record is wrong, truncation makes responses identical and the configuration
                 has that refused, or leaves no record.
         """
-        encoder = model.encoder
+        encoder = model if isinstance(model, ChatEncoding) else model.encoder
         path = self._folder(config) / f"{encoder.key(config.max_length)}.rows"
         if not is_intact(path):
             records = _stream(config, "tokenising")
@@ -148,6 +157,56 @@ class PreparedData:
             name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
             self._folders[key] = cache / "trees" / name
         return self._folders[key]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of one training run, read and tokenised.
+
+    Attributes:
+        config: What names the data.
+        encoder: How the run's kind writes records.
+        shared: Records and trees of all runs on the same data.
+        training: Trees of the training records.
+        evaluation: Trees of the evaluation sets by name.
+    """
+
+    config: EvaluatedTrainingData
+    encoder: ChatEncoding
+    shared: PreparedData
+    training: StoredTrees
+    evaluation: Mapping[str, list[Tree]]
+
+    @classmethod
+    def open(
+        cls, config: EvaluatedTrainingData, encoder: ChatEncoding, shared: PreparedData
+    ) -> "RunData":
+        """Read, check and tokenise all data of a run.
+
+        Raises:
+            UserError: A record is wrong, or truncation leaves too little of the training records.
+        """
+        identical, max_length = config.identical_pairs, config.max_length
+        for spec in config.eval.values():  # first, for they are small
+            shared.records(spec, identical)
+        training = shared.training_trees(encoder, config)
+        evaluation = {
+            name: shared.evaluation_trees(encoder, spec, identical, max_length)
+            for name, spec in config.eval.items()
+        }
+        return cls(config, encoder, shared, training, evaluation)
+
+    def evaluation_set(
+        self, name: str, encoder: ChatEncoding, max_length: int | None
+    ) -> tuple[list[Record], list[Tree]]:
+        """Return the records of an evaluation set, and their trees as `encoder` writes them."""
+        data = self.config.eval[name], self.config.identical_pairs
+        trees = self.shared.evaluation_trees(encoder, *data, max_length)
+        return self.shared.records(*data), trees
+
+    def bag_of_words(self) -> BagOfWords:
+        """Return the content-blind baseline of the training records."""
+        return self.shared.bag_of_words(self.config)
 
 
 def _check_truncation(trees: StoredTrees, config: TrainingData) -> None:

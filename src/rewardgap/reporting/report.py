@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
-from rewardgap.evaluation.summary import Summary
 from rewardgap.io.files import write_text
 from rewardgap.reporting.contents import TOPICS
 from rewardgap.reporting.page import Page, Section, render, section
@@ -87,8 +86,6 @@ def _experiment(results: Results, section: Section) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as JSON has them."""
-    if isinstance(value, Summary):
-        return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):

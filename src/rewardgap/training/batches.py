@@ -1,55 +1,60 @@
-"""Which records each optimiser step learns from, as a function of the seed alone."""
+"""Which records each optimiser step learns from, and how processes divide them."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-BLOCK = 2**16
-"""records that are looked at together"""
+from rewardgap.data.trees import Tree
+from rewardgap.models.packing import micro_batches
 
-_Plan: TypeAlias = "tuple[NDArray[np.int32], array[int] | range]"
+BLOCK = 2**16
+"""Number of records whose sizes are Python integers together."""
+
+_EpochPlan: TypeAlias = "tuple[NDArray[np.int32], array[int] | range]"
 
 
 class BatchSampler:
-    """Indices of the records of every optimiser step of a run, one step after the other.
+    """A batch sampler: the indices of the records of every optimiser step, a function of the seed.
 
     Each epoch visits every record once, in an order drawn from (seed, epoch). A step takes records
-    while they hold at most `batch_size` pairs, and always at least one; the last step of an epoch
-    may be smaller. A single epoch's order is in memory, and nothing is remembered between steps,
-    so that a resumed run needs only a number.
+    while their sizes sum to at most `batch_size`, and always at least one; the last step of an
+    epoch may be smaller. Only the order of a single epoch is in memory, and nothing is remembered
+    between steps, so that a resumed run needs only a number.
 
     Args:
-        pairs: number of pairs of every training record.
-        batch_size: pairs a step.
-        epochs: passes over the records.
-        seed: of the run.
-        most: steps after which the run ends although its epochs have more; None for all.
+        sizes: Size of every record, in pairs or in tokens.
+        batch_size: Largest sum of sizes per step.
+        epochs: Passes over the records.
+        seed: Seed of the run.
+        max_steps: Number of steps after which the run ends; None for all of its epochs.
     """
 
     def __init__(
         self,
-        pairs: Sequence[int] | NDArray[np.integer],
+        sizes: Sequence[int] | NDArray[np.integer],
         batch_size: int,
         epochs: int,
         seed: int,
-        most: int | None = None,
+        max_steps: int | None = None,
     ):
-        self._pairs = np.asarray(pairs)
+        self._sizes = np.asarray(sizes)
         self._batch_size = batch_size
         self._seed = seed
         self._regular = self._regular_starts()
         counts = (len(self._regular or self._plan(epoch)[1]) for epoch in range(epochs))
         self._last_steps = list(accumulate(counts))
-        self._most = most
-        self._planned: tuple[int, _Plan] | None = None
+        self._max_steps = max_steps
+        self._planned: tuple[int, _EpochPlan] | None = None
 
     def __len__(self) -> int:
         total = self._last_steps[-1]
-        return total if self._most is None else min(total, self._most)
+        return total if self._max_steps is None else min(total, self._max_steps)
 
     def __getitem__(self, step: int) -> list[int]:
         if not 0 <= step < len(self):
@@ -63,31 +68,83 @@ class BatchSampler:
         indices: list[int] = order[starts[first] : stop].tolist()
         return indices
 
+    def __iter__(self) -> Iterator[list[int]]:
+        return map(self.__getitem__, range(len(self)))
+
     def epochs_done(self, steps: int) -> float:
-        """How many passes over the records have been made after so many steps."""
+        """Return how many passes over the records `steps` steps are."""
         return steps * len(self._last_steps) / self._last_steps[-1]
 
-    def _plan(self, epoch: int) -> _Plan:
-        """An epoch's order of the records, and where in it each step begins."""
-        order = np.arange(len(self._pairs), dtype=np.int32)
+    def _plan(self, epoch: int) -> _EpochPlan:
+        """Return an epoch's order of the records, and where in it each step begins."""
+        order = np.arange(len(self._sizes), dtype=np.int32)
         np.random.default_rng([self._seed, epoch]).shuffle(order)
         return order, self._regular or self._starts(order)
 
     def _regular_starts(self) -> range | None:
-        """Where steps begin in any order, if all records have the same number of pairs."""
-        pairs = self._pairs
-        if pairs.min() < pairs.max():
+        """Return where steps begin in any order, if all records have the same size."""
+        sizes = self._sizes
+        if sizes.min() < sizes.max():
             return None
-        return range(0, len(pairs), max(1, self._batch_size // int(pairs[0])))
+        return range(0, len(sizes), max(1, self._batch_size // int(sizes[0])))
 
     def _starts(self, order: NDArray[np.int32]) -> "array[int]":
-        """Where steps begin in an order."""
+        """Return where steps begin in an order."""
         starts, room = array("l"), 0
         for begin in range(0, len(order), BLOCK):
-            counts = self._pairs[order[begin : begin + BLOCK]].tolist()
-            for position, count in enumerate(counts, start=begin):
-                if position == 0 or count > room:
+            sizes = self._sizes[order[begin : begin + BLOCK]].tolist()
+            for position, size in enumerate(sizes, start=begin):
+                if position == 0 or size > room:
                     starts.append(position)
                     room = self._batch_size
-                room -= count
+                room -= size
         return starts
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Trees of one forward and backward pass.
+
+    Attributes:
+        trees: Their indices among the step's trees.
+        counts: False for a pass whose loss has weight zero.
+    """
+
+    trees: list[int]
+    counts: bool = True
+
+
+def divide_step(
+    trees: Sequence[Tree], processes: int, token_budget: int | None, device: torch.device
+) -> list[list[MicroBatch]]:
+    """Divide a step's trees among processes, with equally many micro-batches for all of them.
+
+    A sharded model exchanges weights in every pass: it would wait for ever if processes ran
+    different numbers of passes. A process with fewer micro-batches therefore repeats its last one
+    with weight zero, and one without trees runs the first tree with weight zero.
+
+    Args:
+        trees: All trees of the step, which every process knows.
+        processes: Number of processes.
+        token_budget: As `micro_batches` takes it.
+        device: Where each process computes.
+
+    Returns:
+        The micro-batches of each process.
+
+    Raises:
+        UserError: A single tree is larger than the budget.
+    """
+    shares = [range(len(trees))[process::processes] for process in range(processes)]
+    plans = [
+        [
+            MicroBatch([share[i] for i in group])
+            for group in micro_batches([trees[i] for i in share], token_budget, device)
+        ]
+        or [MicroBatch([0], counts=False)]
+        for share in shares
+    ]
+    passes = max(map(len, plans))
+    return [
+        plan + [MicroBatch(plan[-1].trees, counts=False)] * (passes - len(plan)) for plan in plans
+    ]

@@ -29,54 +29,65 @@ from rewardgap.io.progress import progress
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast
 from rewardgap.models.kinds.reward_model import Outcome, RewardModel
-from rewardgap.models.packing import Pack, micro_batches, pack
+from rewardgap.models.packing import Pack, pack
 from rewardgap.scoring.scorer import score_trees
-from rewardgap.training.batches import BatchSampler
+from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TreeData:
     """Records as trees and, where the kind needs them, their reference log-probabilities."""
 
     trees: Sequence[Tree]
     references: Sequence[np.ndarray] | None
 
-    def read(self, indices: Sequence[int]) -> "Encoded":
-        """The records at `indices`, in memory, wherever the others are."""
+    def read(self, indices: Sequence[int]) -> "TreeData":
+        """Return the records at `indices`, read into memory."""
         references = self.references
-        return Encoded(
+        return TreeData(
             [self.trees[i] for i in indices],
             None if references is None else [references[i] for i in indices],
         )
 
     def pack(self, indices: Sequence[int]) -> Pack:
-        """The records at `indices`, side by side."""
-        some = self.read(indices)
-        return pack(some.trees, some.references)
+        """Return a pack of the records at `indices`."""
+        records = self.read(indices)
+        return pack(records.trees, records.references)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained: the run's configuration and folder, and where it is computed.
+    """A run's configuration and folder, and where and how it computes.
 
-    `dtype` is the precision of matrix products. Weights stay float32: at the paper's learning
-    rates bfloat16 would round most steps away.
+    Attributes:
+        config: What the run was told.
+        run: Its folder.
+        accelerator: Its processes and their device.
+        compute_dtype: Precision of matrix products. Weights stay float32: at the paper's learning
+            rates bfloat16 would round most steps away.
     """
 
     config: TrainConfig
     run: Run
     accelerator: Accelerator
-    dtype: torch.dtype
+    compute_dtype: torch.dtype
 
     def autocast(self) -> torch.autocast:
-        """The context of every forward pass."""
-        return autocast(self.accelerator.device, torch.float32, self.dtype)
+        """Return the context of every forward pass."""
+        return autocast(self.accelerator.device, torch.float32, self.compute_dtype)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What a step works with: the model itself, as accelerate wraps it, and its optimiser."""
+    """What a step works with.
+
+    Attributes:
+        model: The reward model.
+        wrapped: The same model as accelerate wraps it.
+        optimizer: Its optimiser.
+        settings: Of the run.
+    """
 
     model: RewardModel
     wrapped: nn.Module
@@ -86,22 +97,22 @@ class Trainer:
 
 def fit(
     model: RewardModel,
-    data: Encoded,
+    training: TreeData,
     steps: BatchSampler,
-    held_out: Mapping[str, Encoded],
+    held_out: Mapping[str, TreeData],
     settings: Settings,
 ) -> None:
     """Train `model` in place, from the run's latest checkpoint if it has one.
 
     Args:
-        model: float32 weights; a model without parameters is left as it is.
-        data: the training records.
-        steps: which of them each step learns from.
-        held_out: records to measure accuracy on every `eval_steps` steps.
-        settings: of the run.
+        model: Float32 weights; a model without parameters is left as it is.
+        training: The training records.
+        steps: Which of them each step learns from.
+        held_out: Records to measure accuracy on every `eval_steps` steps.
+        settings: Of the run.
 
     Raises:
-        UserError: the loss is no longer finite.
+        UserError: The loss is no longer finite.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
@@ -119,7 +130,7 @@ def fit(
             for group in adam.param_groups:
                 group["lr"] = rate(step)
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
-            row |= take_step(trainer, data.read(steps[step]))
+            row |= take_step(trainer, training.read(steps[step]))
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
             if _is_due(step + 1, config.eval_steps):
                 row |= _held_out_accuracies(trainer, held_out)
@@ -147,8 +158,8 @@ def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, 
     if not accelerator.is_main_process:
         yield lambda row: None
         return
-    kept = run.log.read_text(encoding="utf-8").splitlines()[:done] if run.log.exists() else []
-    write_text(run.log, "".join(line + "\n" for line in kept))
+    lines = run.log.read_text(encoding="utf-8").splitlines()[:done] if run.log.exists() else []
+    write_text(run.log, "".join(line + "\n" for line in lines))
     with run.log.open("a", encoding="utf-8") as file:
 
         def log(row: Mapping[str, float]) -> None:
@@ -160,38 +171,37 @@ def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, 
             accelerator.log(row, step=int(row["step"]))
 
         yield log
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # `end_training` would also end the group of processes
+        tracker.finish()
 
 
-def take_step(trainer: Trainer, data: Encoded) -> dict[str, float]:
-    """One optimiser step over all the records given.
+def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
+    """Take one optimiser step over all of `data`.
 
     Returns:
-        means over the step's pairs (loss, accuracy with ties ½, margin, rewards and, for implicit
+        Means over the step's pairs (loss, accuracy with ties ½, margin, rewards and, for implicit
         kinds, log-probabilities) and rates.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: The loss is not finite.
     """
     began = time.perf_counter()
     accelerator, config = trainer.settings.accelerator, trainer.settings.config
     pairs = sum(tree.pair_count for tree in data.trees)
-    # A process without records still takes part in the exchange of gradients, with weight zero.
-    mine = range(len(data.trees))[accelerator.process_index :: accelerator.num_processes]
-    weight = accelerator.num_processes / pairs if mine else 0.0
-    mine = mine or range(1)
-    trees = [data.trees[i] for i in mine]
-    groups = micro_batches(trees, config.token_budget, accelerator.device)
+    processes = accelerator.num_processes
+    plans = divide_step(data.trees, processes, config.token_budget, accelerator.device)
+    plan = plans[accelerator.process_index]
     sums: dict[str, torch.Tensor] = {}
-    for position, group in enumerate(groups):
-        last = position == len(groups) - 1
-        batch = data.pack([mine[i] for i in group]).to(accelerator.device)
-        with nullcontext() if last else accelerator.no_sync(trainer.wrapped):
+    for number, micro_batch in enumerate(plan, start=1):
+        batch = data.pack(micro_batch.trees).to(accelerator.device)
+        # Gradients are exchanged once, in the last backward pass.
+        with nullcontext() if number == len(plan) else accelerator.no_sync(trainer.wrapped):
             with trainer.settings.autocast():
                 outcome = trainer.wrapped(batch)
+            weight = processes / pairs if micro_batch.counts else 0.0
             accelerator.backward(outcome.losses.sum() * weight)
-        for name, values in _of_pairs(outcome, batch).items():
-            sums[name] = sums.get(name, 0) + values.sum() * bool(weight)
+        for name, values in _figures_of_pairs(outcome, batch).items():
+            sums[name] = sums.get(name, 0) + values.sum() * micro_batch.counts
     if config.max_grad_norm is not None:
         accelerator.clip_grad_norm_(trainer.wrapped.parameters(), config.max_grad_norm)
     totals = accelerator.reduce(torch.stack(list(sums.values())))
@@ -208,8 +218,8 @@ def take_step(trainer: Trainer, data: Encoded) -> dict[str, float]:
     }
 
 
-def _of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
-    """What the log reports means of, (P,) values each."""
+def _figures_of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
+    """Return (P,) values of every figure that the log gives the mean of."""
     rewards = outcome.rewards.detach()
     chosen, rejected = rewards[batch.chosen], rewards[batch.rejected]
     values = {
@@ -228,13 +238,13 @@ def _of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
 def _learning_rates(
     config: TrainConfig, adam: torch.optim.Adam, steps: int
 ) -> Callable[[int], float]:
-    """The learning rate as a function of the step, so that nothing of it needs to be saved."""
+    """Return the learning rate as a function of the step, which no checkpoint needs to hold."""
     name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
     (factor,) = get_scheduler(name, adam, config.warmup_steps, steps).lr_lambdas
     return lambda step: config.learning_rate * factor(step)
 
 
-def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, Encoded]) -> dict[str, float]:
+def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, TreeData]) -> dict[str, float]:
     trainer.model.eval()
     row = {}
     for name, data in held_out.items():
@@ -243,8 +253,8 @@ def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, Encoded]) -> d
                 trainer.model, data.trees, data.references, trainer.settings.config.token_budget
             )
         sides = [
-            (tuple(r[: tree.chosen]), tuple(r[tree.chosen :]))
-            for r, tree in zip(rewards, data.trees, strict=True)
+            (tuple(values[: tree.chosen]), tuple(values[tree.chosen :]))
+            for values, tree in zip(rewards, data.trees, strict=True)
         ]
         row[f"eval_accuracy/{name}"] = float(record_accuracies(sides).mean())
     trainer.model.train()
@@ -252,12 +262,13 @@ def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, Encoded]) -> d
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes of memory at the highest so far: of the GPU, else of this process."""
+    """Return the peak memory so far in bytes: of the GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # elsewhere the peak begins with that of the process that started this one
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        lines = status.read_text().splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,7 +1,7 @@
 """Pretraining: a small causal language model and its tokenizer, made from text alone.
 
 For those without a hub, and for the demo. The model is a Llama, its tokenizer a byte-level BPE with
-digits apart; both load in plain transformers. A document is a tree like any other: its first token
+single digits; both load in plain transformers. A document is a tree like any other: its first token
 is the root, and the rest is one leaf, of which every token is predicted.
 """
 
@@ -37,6 +37,7 @@ from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import micro_batches, pack
+from rewardgap.training.batches import BatchSampler
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +55,16 @@ MAX_GRADIENT_NORM = 1.0
 
 
 def pretrain(config: PretrainConfig) -> Path:
-    """Make a language model: tokenizer, weights, `log.jsonl` (a line a step) and `pretrain.json`.
+    """Make a language model: tokenizer, weights, `log.jsonl` (a line per step), `pretrain.json`.
 
     The same seed gives the same bits on a CPU with the same number of threads. Nothing is written
     before the end, and then everything at once.
 
     Returns:
-        the model's folder.
+        The model's folder.
 
     Raises:
-        UserError: the text cannot be read or is too little, `out` exists, or the loss diverges.
+        UserError: The text cannot be read or is too little, `out` exists, or the loss diverges.
     """
     out = Path(config.out)
     if out.exists():
@@ -85,7 +86,7 @@ def pretrain(config: PretrainConfig) -> Path:
         "training_tokens": sum(tree.size for tree in training),
         "held_out_loss": held_out_loss(model, held_out, config.batch_tokens, dtype),
     }
-    logger.info("held-out loss: %.3f nats a token", report["held_out_loss"])
+    logger.info("held-out loss: %.3f nats per token", report["held_out_loss"])
     with whole_folder(out) as folder:
         LanguageModel(model).save(folder, template)
         write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log))
@@ -94,13 +95,13 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def make_template(documents: Sequence[Document], config: PretrainConfig) -> ChatTemplate:
-    """A byte-level BPE tokenizer learned from the documents, with the chat template.
+    """Train a byte-level BPE tokenizer on the documents and give it the chat template.
 
     Every text is tokenized without loss. Pad and end are different tokens, so that padding can
     never be taken for the end of a response. Tokens that a named source adds come last.
 
     Raises:
-        UserError: the vocabulary has no room for every byte.
+        UserError: The vocabulary has no room for every byte.
     """
     if config.vocabulary < SMALLEST_VOCABULARY:
         raise UserError(f"vocabulary must be at least {SMALLEST_VOCABULARY}, to hold every byte")
@@ -132,10 +133,10 @@ def make_template(documents: Sequence[Document], config: PretrainConfig) -> Chat
 
 
 def _pieces(documents: Sequence[Document], template: ChatTemplate, context: int) -> list[Tokens]:
-    """The documents' tokens, begin and end included, cut into pieces of at most `context`."""
+    """Return the documents' tokens, begin and end included, in pieces of at most `context`."""
     rendered = [
-        f"{BEGIN}{each}{END}" if isinstance(each, str) else template.render(each)
-        for each in documents
+        f"{BEGIN}{document}{END}" if isinstance(document, str) else template.render(document)
+        for document in documents
     ]
     pieces = (
         tokens[start : start + context]
@@ -160,14 +161,14 @@ def _trees(pieces: Sequence[Tokens]) -> list[Tree]:
 
 
 def _split(trees: Sequence[Tree], config: PretrainConfig) -> tuple[list[Tree], list[Tree]]:
-    """Trees to learn from and trees to measure on; at least one of each."""
+    """Return trees to learn from and trees to measure on; at least one of each."""
     order = np.random.default_rng(config.seed).permutation(len(trees)).tolist()
     count = min(max(1, round(config.held_out * len(trees))), len(trees) - 1)
     return [trees[i] for i in order[count:]], [trees[i] for i in order[:count]]
 
 
 def new_model(template: ChatTemplate, config: PretrainConfig) -> PreTrainedModel:
-    """A Llama with random float32 weights, the same for the same seed."""
+    """Return a Llama with random float32 weights, the same for the same seed."""
     tokenizer = template.tokenizer
     llama = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -194,12 +195,13 @@ def fit(
     """Train `model` in place by AdamW, a cosine after the warm-up, and clipped gradients.
 
     Returns:
-        for every step its number, its loss in nats a token, and its learning rate.
+        For every step its number, its loss in nats per token, and its learning rate.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: The loss is not finite.
     """
-    batches = plan_batches([tree.size for tree in trees], config)
+    sizes = [tree.size for tree in trees]
+    batches = BatchSampler(sizes, config.batch_tokens, config.epochs, config.seed)
     adam = _optimizer(model, config)
     schedule = get_scheduler("cosine", adam, config.warmup_steps, len(batches))
     log = []
@@ -218,13 +220,12 @@ def fit(
         adam.zero_grad(set_to_none=True)
         bar.set_postfix(loss=f"{log[-1]['loss']:.3f}")
     model.eval()
-    tokens = config.epochs * sum(tree.size for tree in trees)
-    logger.info("%d tokens in %.0f s", tokens, time.perf_counter() - began)
+    logger.info("%d tokens in %.0f s", config.epochs * sum(sizes), time.perf_counter() - began)
     return log
 
 
 def _optimizer(model: PreTrainedModel, config: PretrainConfig) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and leaves the scales of the norms alone."""
+    """Return an AdamW that decays matrices and leaves the scales of the norms alone."""
     groups: list[dict[str, object]] = [
         {"params": [p for p in model.parameters() if p.ndim > 1]},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
@@ -238,29 +239,11 @@ def _optimizer(model: PreTrainedModel, config: PretrainConfig) -> torch.optim.Op
     )
 
 
-def plan_batches(sizes: Sequence[int], config: PretrainConfig) -> list[list[int]]:
-    """Indices of the documents of every step: each epoch has every document once, reshuffled.
-
-    A step takes documents while they hold at most `batch_tokens` tokens.
-    """
-    batches: list[list[int]] = []
-    for epoch in range(config.epochs):
-        room = 0
-        order = np.random.default_rng([config.seed, epoch]).permutation(len(sizes)).tolist()
-        for i in order:
-            if i == order[0] or sizes[i] > room:
-                batches.append([])
-                room = config.batch_tokens
-            batches[-1].append(i)
-            room -= sizes[i]
-    return batches
-
-
 @torch.no_grad()
 def held_out_loss(
     model: PreTrainedModel, trees: Sequence[Tree], batch_tokens: int, dtype: torch.dtype
 ) -> float:
-    """Mean loss of `trees` in nats a token."""
+    """Return the mean loss of `trees` in nats per token."""
     groups = micro_batches(trees, batch_tokens, model.device)
     losses = [-_log_probs(model, [trees[i] for i in group], dtype) for group in groups]
     return torch.cat(losses).mean().item()

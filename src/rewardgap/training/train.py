@@ -1,11 +1,11 @@
-"""Training a reward model from start to end: prepare, fit, save, then score and measure.
+"""Training a reward model: open the run, prepare data, build, fit, save, evaluate.
 
 The evaluation sets are scored by the saved model, loaded again: the numbers are those that anyone
 gets who loads it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +15,7 @@ from accelerate.tracking import get_available_trackers
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.prepared import PreparedData
-from rewardgap.data.records import Record
+from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import read_scores, write_scores
@@ -33,71 +32,96 @@ from rewardgap.models.reference import Reference
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer
 from rewardgap.training.batches import BatchSampler
-from rewardgap.training.loop import Encoded, Settings, fit
+from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
-
-Sets = Mapping[str, Sequence[Record]]
 
 
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     """Train, save, score and measure a reward model.
 
     A run that was interrupted continues with `resume`, a finished one is left as it is. Started by
-    `accelerate launch`, all processes share every step's pairs.
+    `accelerate launch` or `torchrun`, all processes share the pairs of every step.
 
     Args:
-        config: what to train on what.
-        shared: records and trees that other runs have left, and will find.
+        config: What to train on what.
+        shared: Records and trees of other runs on the same data, which this run adds to.
 
     Returns:
-        the run's folder.
+        The run's folder.
 
     Raises:
-        UserError: the data, the model or the configuration does not allow the run.
+        UserError: The data, the model or the configuration does not allow the run.
+    """
+    settings = open_training(config)
+    run, accelerator = settings.run, settings.accelerator
+    if run.metrics.exists():
+        return run.folder
+    data = open_data(settings, shared or PreparedData())
+    if not run.reward_model.is_dir():
+        model = build(config, data)
+        training, held_out = add_references(settings, model, data)
+        steps = BatchSampler(
+            data.training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
+        )
+        fit(model, training, steps, held_out, settings)
+        if accelerator.is_main_process:
+            save(model, settings)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        evaluate(settings, data)
+    return run.folder
+
+
+def open_training(config: TrainConfig) -> Settings:
+    """Open the run's folder, in which its configuration is written before any work.
+
+    Raises:
+        UserError: The kind, the model, a tracker or the device is not there, or the folder holds
+            another run.
     """
     find_kind(config.kind)
-    shared = shared or PreparedData()
-    shared.check_training(config)
-    held_out = {
-        name: shared.records(spec, config.identical_pairs) for name, spec in config.eval.items()
-    }
-    initial = locate_model(config.model)
-    _check_trackers(config)
+    locate_model(config.model)
+    trackers = {str(tracker) for tracker in get_available_trackers()}
+    for name in config.report_to:  # accelerate would leave it out
+        if name not in trackers:
+            raise UserError(f"report_to: {name} is not installed; pip install {name}")
     choose_device(config.device)  # refuses one that is not there; accelerate takes its own
     accelerator = Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
     )
     with accelerator.main_process_first():
-        is_joining = config.resume or not accelerator.is_main_process
-        run = open_run(config.out, config.settings(), is_joining, config.cache)
+        resumes = config.resume or not accelerator.is_main_process
+        run = open_run(config.out, config.settings(), resumes, config.cache)
         if accelerator.is_main_process:
             remove_unfinished(run.folder)
-    dtype = choose_dtype(config.dtype, accelerator.device)
-    settings = Settings(config, run, accelerator, dtype)
-    if not run.reward_model.is_dir():
-        _train_and_save(settings, initial, held_out, shared)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process and not run.metrics.exists():
-        _measure(settings, held_out, shared)
-    return run.folder
+    return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
 
 
-def _check_trackers(config: TrainConfig) -> None:
-    """Refuse a tracker that is not installed; accelerate would leave it out."""
-    installed = {str(tracker) for tracker in get_available_trackers()}
-    missing = [name for name in config.report_to if name not in installed]
-    if missing:
-        raise UserError(f"report_to: {missing[0]} is not installed; pip install {missing[0]}")
-
-
-def _train_and_save(
-    settings: Settings, initial: Path, held_out: Sets, shared: PreparedData
-) -> None:
+def open_data(settings: Settings, shared: PreparedData) -> RunData:
+    """Read and tokenise the data; one process does it first, the others find its cache."""
     config = settings.config
-    options = KindConfig.of(config)
-    template = ChatTemplate.load(initial)
+    template = ChatTemplate.load(locate_model(config.model))
+    encoder = find_kind(config.kind).encoding(template, KindConfig.of(config))
+    with settings.accelerator.main_process_first():
+        data = RunData.open(config, encoder, shared)
+    for trees in (data.training.extremes, *data.evaluation.values()):
+        # Refuses now what would not fit in the end.
+        micro_batches(trees, config.token_budget, settings.accelerator.device)
+    return data
+
+
+def build(config: TrainConfig, data: RunData) -> RewardModel:
+    """Build a reward model of the run's kind on its language model.
+
+    Raises:
+        UserError: The model cannot be loaded, or cannot read the data.
+    """
     model = find_kind(config.kind).initialise(
-        initial, template, options, torch.float32, config.seed
+        locate_model(config.model),
+        data.encoder.template,
+        KindConfig.of(config),
+        torch.float32,
+        config.seed,
     )
     if model.language_model:
         if config.frozen_backbone:
@@ -106,57 +130,58 @@ def _train_and_save(
             model.language_model.checkpoint_activations()
         if config.compile:
             model.language_model.compile()
-    with settings.accelerator.main_process_first():
-        training = shared.training_trees(model, config)
-    others = {
-        name: shared.encode(model, some, config.max_length) for name, some in held_out.items()
-    }
-    for trees in (training.extremes, *others.values()):
+    for trees in (data.training.extremes, *data.evaluation.values()):
         model.check_readable(trees)
-        # Refuses now what would not fit in the end.
-        micro_batches(trees, config.token_budget, settings.accelerator.device)
-    watched = others if config.eval_steps else {}
-    with settings.accelerator.main_process_first():
-        data, *sets = _with_references(settings, model, initial, [training, *watched.values()])
-    steps = BatchSampler(
-        training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
-    )
-    fit(model, data, steps, dict(zip(watched, sets, strict=True)), settings)
-    if settings.accelerator.is_main_process:
-        is_local = Path(config.model).expanduser().is_dir()
-        name = str(initial.resolve()) if is_local else config.model
-        saved = SavedRewardModel(
-            config.kind, options, name, fingerprint(initial), config.max_length
-        )
-        saved.write(model, settings.run.reward_model)
+    return model
 
 
-def _with_references(
-    settings: Settings, model: RewardModel, initial: Path, sets: Sequence[Sequence[Tree]]
-) -> list[Encoded]:
-    """Sets of trees with their reference log-probabilities, where the kind needs them."""
+def add_references(
+    settings: Settings, model: RewardModel, data: RunData
+) -> tuple[TreeData, dict[str, TreeData]]:
+    """Return training data and watched evaluation sets, with references where the kind needs them.
+
+    Evaluation sets are watched during training if `eval_steps` says so.
+    """
+    watched = data.evaluation if settings.config.eval_steps else {}
     if not model.needs_reference:
-        return [Encoded(trees, None) for trees in sets]
+        held_out = {name: TreeData(trees, None) for name, trees in watched.items()}
+        return TreeData(data.training, None), held_out
     reference = Reference(
-        initial,
+        locate_model(settings.config.model),
         model.template,
         torch.float32,
         settings.accelerator.device,
         settings.config.token_budget,
         cache_folder(settings.config.cache),
-        compute_dtype=settings.dtype,
+        compute_dtype=settings.compute_dtype,
     )
-    return [Encoded(trees, reference.log_probs(trees)) for trees in sets]
+
+    def with_reference(trees: Sequence[Tree]) -> TreeData:
+        return TreeData(trees, reference.log_probs(trees))
+
+    with settings.accelerator.main_process_first():
+        training = with_reference(data.training)
+        return training, {name: with_reference(trees) for name, trees in watched.items()}
 
 
-def _measure(settings: Settings, held_out: Sets, shared: PreparedData) -> None:
-    """Score every evaluation set by the saved model and write the metrics."""
+def save(model: RewardModel, settings: Settings) -> None:
+    """Save a trained model in the run's folder."""
+    config, initial = settings.config, locate_model(settings.config.model)
+    is_local = Path(config.model).expanduser().is_dir()
+    name = str(initial.resolve()) if is_local else config.model
+    options = KindConfig.of(config)
+    saved = SavedRewardModel(config.kind, options, name, fingerprint(initial), config.max_length)
+    saved.write(model, settings.run.reward_model)
+
+
+def evaluate(settings: Settings, data: RunData) -> None:
+    """Score every evaluation set by the saved model; write score files, card and metrics."""
     config, run = settings.config, settings.run
     scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), config)
-    for name, some in held_out.items():
-        trees = shared.encode(scorer.model, some, scorer.max_length)
-        blind = shared.bag_of_words(config)  # goes over all training data, the first time
-        write_scores(run.scores(name), scorer.score_encoded(some, trees, blind))
-    summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in held_out}
+    for name in config.eval:
+        records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
+        baseline = data.bag_of_words()  # reads all training data, the first time
+        write_scores(run.scores(name), scorer.score_encoded(records, trees, baseline))
+    summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, summaries)
     write_text(run.metrics, json.dumps(summaries, indent=2) + "\n")
