@@ -130,10 +130,10 @@ def read_experiment(config: RunConfig) -> Experiment:
             known = ", ".join(profiles) or "none"
             raise UserError(f"{where}: unknown profile {config.profile!r}; the profiles: {known}")
         values = _merge(values, profiles[config.profile])
-    given = _overrides(config)
-    unknown = [name for name, keys in given["eval"].items() if "category" not in keys]
+    overrides = _overrides(config)
+    unknown = [name for name, keys in overrides["eval"].items() if "category" not in keys]
     _refuse_unknown(unknown, values.get("eval") or {}, "evaluation set", where)
-    named = _name_training(_merge(values, given), values, config)
+    named = _name_training(_merge(values, overrides), values, config)
     experiment = _check_form(named, where)
     _check_names(experiment, where)
     return replace(experiment, profile=config.profile)
@@ -176,10 +176,10 @@ def _merge(values: Values, changes: Any) -> dict[str, Any]:
 def _overrides(config: RunConfig) -> dict[str, Any]:
     """Return the values that flags give, in the shape of the file."""
     keys = ("name", "claim", "models", "kinds", "seeds", "train_rows", "eval_rows", "variations")
-    given: dict[str, Any] = {key: getattr(config, key) for key in (*keys, "generate", "forecast")}
-    given = {key: value for key, value in given.items() if value is not None}
+    flags = {key: getattr(config, key) for key in (*keys, "generate", "forecast")}
+    overrides: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if config.train is not None:
-        given["train"] = {"data": config.train, "local": None}
+        overrides["train"] = {"data": config.train, "local": None}
     sets: dict[str, dict[str, Any]] = {}
     for path, value in config.eval.items():
         name, _, inner = path.partition("/")
@@ -187,23 +187,23 @@ def _overrides(config: RunConfig) -> dict[str, Any]:
         changed = {inner: value} if inner else form
         replaced = {"local": None} if "data" in changed else {}
         sets[name] = sets.get(name, {}) | replaced | changed
-    return given | {"eval": sets, "settings": config.settings}
+    return overrides | {"eval": sets, "settings": config.settings}
 
 
-def _name_training(given: Values, file: Values, config: RunConfig) -> dict[str, Any]:
+def _name_training(values: Values, file: Values, config: RunConfig) -> dict[str, Any]:
     """Return the values, under another name if the training data are not the file's.
 
     Under the name of the file a report would show the paper's numbers beside them.
     """
     if config.train_name is None and config.train is None:
-        return dict(given)
+        return dict(values)
     specs = [config.train] if isinstance(config.train, str) else config.train or []
     source = " + ".join(Path(parse_spec(spec).name).name for spec in specs)
     name = config.train_name or source
     name_in_file = isinstance(file.get("train"), dict) and file["train"].get("name")
-    named = _merge(given, {"train": {"name": name}})
+    named = _merge(values, {"train": {"name": name}})
     if config.name is None and name != name_in_file:
-        named["name"] = f"{given.get('name')} on {name}"
+        named["name"] = f"{values.get('name')} on {name}"
     return named
 
 

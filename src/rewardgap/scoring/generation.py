@@ -59,7 +59,7 @@ def answer(
     """
     if out.exists():
         answers = read_answers(out)
-        if [known.id for known in answers] != [record.id for record in records]:
+        if [response.id for response in answers] != [record.id for record in records]:
             raise UserError(f"{out} holds answers to other prompts; remove it")
         return answers
     responses = _sample(folder, records, sampling)
@@ -73,7 +73,7 @@ def answer(
 
 def share_correct(answers: Sequence[Answer]) -> float:
     """Return the share of the answers that are correct."""
-    return sum(given.correct for given in answers) / len(answers)
+    return sum(response.correct for response in answers) / len(answers)
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
