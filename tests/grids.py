@@ -28,7 +28,7 @@ CHAT: Mapping[str, tuple[str, str | None]] = {
     "rewardmath": ("domain", None),
     "rewardbench-code": ("domain", None),
 }
-"""Category and twin of the sets of the `chat` experiment."""
+"""Category and original of the sets of the `chat` experiment."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def write_grid(
         "profile": "small",
         "train": {"name": grid.train, "data": "train.jsonl"},
         "eval": {
-            name: {"data": str(data[name]), "category": category, "shift_of": twin}
-            for name, (category, twin) in grid.sets.items()
+            name: {"data": str(data[name]), "category": category, "shift_of": original}
+            for name, (category, original) in grid.sets.items()
         },
         "cells": cells,
     }

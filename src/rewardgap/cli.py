@@ -55,7 +55,7 @@ def _say_report(config: Any, report: Any) -> str:
 
 
 def _say_forecast(config: Any, found: Any) -> str:
-    return f"{found.table}\n\n{found.verdict}\nwrote {config.out}/forecast.json\n"
+    return f"{found.table}\n\n{found.recommendation}\nwrote {config.out}/forecast.json\n"
 
 
 def _say_plan(config: Any, plan: Any) -> str:

@@ -9,18 +9,26 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from rewardgap.dynamics.descent import LOWEST_LOSS, RANK, Path, Points, Training, converge, descend
+from rewardgap.dynamics.descent import (
+    LOWEST_LOSS,
+    RANK,
+    KernelTraining,
+    Trajectory,
+    TrajectoryPoints,
+    converge,
+    descend,
+)
 from rewardgap.dynamics.separator import max_margin_separator
-from rewardgap.forecasting.features import kernel
+from rewardgap.forecasting.kernels import products
 
 
 def draw(rows: int, width: int, seed: int, shift: float = 0.5) -> np.ndarray:
     return np.random.default_rng(seed).normal(shift, 1, size=(rows, width))
 
 
-def rows_only(kernel: np.ndarray, initial: np.ndarray) -> Training:
-    """Training without probes."""
-    return Training(kernel, initial, np.zeros(len(initial)), 1.0, 0.0, np.ones(len(initial)))
+def rows_only(kernel: np.ndarray, initial: np.ndarray) -> KernelTraining:
+    """Training without test vectors."""
+    return KernelTraining(kernel, initial, np.zeros(len(initial)), 1.0, 0.0, np.ones(len(initial)))
 
 
 def flow(features: np.ndarray, initial: np.ndarray, loss: float) -> np.ndarray:
@@ -73,7 +81,9 @@ def test_points_lie_close_even_where_one_step_would_fit_everything() -> None:
 
 
 def test_a_loss_out_of_reach_gives_the_last_point() -> None:
-    path = Path(np.ones(1), np.array([0.7, 0.6, 0.5]), Points(np.zeros((3, 1)), np.zeros(3)))
+    path = Trajectory(
+        np.ones(1), np.array([0.7, 0.6, 0.5]), TrajectoryPoints(np.zeros((3, 1)), np.zeros(3))
+    )
     assert [path.reach(loss) for loss in (0.9, 0.6, 0.55, 0.1)] == [0, 1, 2, 2]
 
 
@@ -132,11 +142,11 @@ def test_float32_features_of_noisy_labels_are_not_separable() -> None:
     features = torch.randn(120, 12, generator=generator) + 0.5
     features[::6] *= -1  # labels turned around
     assert not max_margin_separator(features.double().numpy()).separable
-    products = kernel(features, features)
-    assert np.linalg.matrix_rank(products, RANK * np.linalg.norm(products, 2)) == 12
-    limit = converge(rows_only(products, np.zeros(120)))
+    matrix = products(features, features)
+    assert np.linalg.matrix_rank(matrix, RANK * np.linalg.norm(matrix, 2)) == 12
+    limit = converge(rows_only(matrix, np.zeros(120)))
     assert not limit.separable
-    assert converge(rows_only(kernel(features[:8], features[:8]), np.zeros(8))).separable
+    assert converge(rows_only(products(features[:8], features[:8]), np.zeros(8))).separable
 
 
 def test_path_of_other_rows_ends_at_the_limit() -> None:

@@ -13,18 +13,16 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rewardgap.dynamics.equations import (
+    GradientSums,
     TokenGradients,
     coefficients,
-    explicit_change,
-    generative_change,
-    implicit_change,
-    output_probabilities,
-    response_means,
-    soft_capped,
+    gradient_kernel,
+    residuals,
+    reward_changes,
     step_weight,
     token_contributions,
-    token_gradients,
 )
+from rewardgap.models.language_model import Vocabulary
 
 YES, NO = 17, 23
 BETA = 0.4
@@ -88,16 +86,53 @@ def no_log_probability(model: PreTrainedModel, text: Sequence) -> Tensor:
     return next_log_probabilities(model, text)[-1, NO]
 
 
+def token_gradients(tokens: Tensor, hidden: Tensor, unembedding: Tensor) -> TokenGradients:
+    return TokenGradients(residuals(tokens, (hidden @ unembedding.T).softmax(-1)), hidden)
+
+
 def response_gradients(model: PreTrainedModel, text: Sequence) -> TokenGradients:
     hidden = hidden_states(model, text)[text.prompt_length - 1 : -1]
-    probabilities = output_probabilities(hidden, model.get_output_embeddings().weight.detach())
-    return token_gradients(text.ids[text.prompt_length :], probabilities, hidden)
+    unembedding = model.get_output_embeddings().weight.detach()
+    return token_gradients(text.ids[text.prompt_length :], hidden, unembedding)
 
 
-def verdict_gradient(model: PreTrainedModel, text: Sequence, token: int) -> TokenGradients:
+def answer_gradient(model: PreTrainedModel, text: Sequence, token: int) -> TokenGradients:
     hidden = hidden_states(model, text)[-1:]
-    probabilities = output_probabilities(hidden, model.get_output_embeddings().weight.detach())
-    return token_gradients(torch.tensor([token]), probabilities, hidden)
+    unembedding = model.get_output_embeddings().weight.detach()
+    return token_gradients(torch.tensor([token]), hidden, unembedding)
+
+
+def head_gradient(state: Tensor) -> TokenGradients:
+    return TokenGradients(torch.ones(1, 1, dtype=state.dtype), state[None])
+
+
+def sums(weight: float, *responses: TokenGradients) -> GradientSums:
+    """One value for each response: `weight` times the sum over its tokens."""
+    gradients = TokenGradients(
+        torch.cat([response.residuals for response in responses]),
+        torch.cat([response.hidden for response in responses]),
+    )
+    owners = [i for i, response in enumerate(responses) for _ in response.hidden]
+    weights = torch.full((len(owners),), weight, dtype=gradients.hidden.dtype)
+    return GradientSums(gradients, weights, torch.tensor(owners), len(responses))
+
+
+def change(
+    weight: float,
+    unseen: TokenGradients,
+    chosen: TokenGradients,
+    rejected: TokenGradients,
+    factors: tuple[Tensor | float, Tensor | float],
+    slope: Tensor | float = 1.0,
+) -> Tensor:
+    """What a step on (x, y⁺, y⁻) adds to the reward of one unseen response, per learning rate."""
+    kernel = gradient_kernel(sums(weight, unseen), sums(weight, chosen, rejected))
+    slopes = torch.as_tensor(slope, dtype=kernel.dtype).reshape(1)
+    pulls = [
+        (torch.tensor([i]), torch.as_tensor(factor, dtype=kernel.dtype).reshape(1))
+        for i, factor in enumerate(factors)
+    ]
+    return reward_changes(kernel, slopes, pulls)[0, 0]
 
 
 def gradient(value: Tensor, parameter: Tensor) -> Tensor:
@@ -132,26 +167,12 @@ def test_explicit_change_is_exactly_that_of_an_sgd_step(model, represent):
     head = torch.randn(32, dtype=torch.float64, generator=torch.manual_seed(0)).requires_grad_()
     before = (head @ unseen).item()
     weight = step_weight(head.detach() @ chosen, head.detach() @ rejected)
-    predicted = explicit_change(unseen[None], chosen, rejected, 0.1 * weight)
+    gradients = map(head_gradient, (unseen, chosen, rejected))
+    predicted = 0.1 * change(1.0, *gradients, factors=(weight, -weight))
     optimizer = torch.optim.SGD([head], lr=0.1)
     (-logsigmoid(head @ chosen - head @ rejected)).backward()
     optimizer.step()
     assert (head @ unseen).item() - before == pytest.approx(predicted.item(), rel=1e-10)
-
-
-def test_response_means_are_those_of_each_response(model):
-    texts = (CHOSEN, REJECTED, UNSEEN)
-    states = [hidden_states(model, text)[text.prompt_length :] for text in texts]
-    owners = torch.repeat_interleave(torch.tensor([2, 0, 1]), torch.tensor([4, 6, 5]))
-    means = response_means(torch.cat(states), owners, 3)
-    expected = torch.stack([states[1].mean(0), states[2].mean(0), states[0].mean(0)])
-    torch.testing.assert_close(means, expected, rtol=1e-12, atol=0)
-
-
-def test_a_response_without_tokens_has_no_mean():
-    means = response_means(torch.ones(2, 3), torch.tensor([1, 1]), 2)
-    assert means[0].isnan().all()
-    assert means[1].tolist() == [1, 1, 1]
 
 
 # --- eqs. 5 and 8: inner products of gradients ----------------------------------------------------
@@ -170,14 +191,20 @@ def test_generative_change_is_the_inner_product_with_the_gradient_of_equation_7(
     reward = yes_log_probability(model, UNSEEN).exp()
     loss = -yes_log_probability(model, CHOSEN) - no_log_probability(model, REJECTED)
     expected = -(gradient(reward, unembedding) * gradient(loss, unembedding)).sum()
-    predicted = generative_change(
-        verdict_gradient(model, UNSEEN, YES),
-        reward.detach()[None],
-        verdict_gradient(model, CHOSEN, YES),
-        verdict_gradient(model, REJECTED, NO),
-        learning_rate=1.0,
+    predicted = generative_change(model, reward.detach())
+    assert predicted.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def generative_change(model: PreTrainedModel, reward: Tensor) -> Tensor:
+    """Eq. 8 per learning rate: Yes is raised for the chosen response, No for the rejected one."""
+    return change(
+        1.0,
+        answer_gradient(model, UNSEEN, YES),
+        answer_gradient(model, CHOSEN, YES),
+        answer_gradient(model, REJECTED, NO),
+        factors=(1.0, 1.0),
+        slope=reward,
     )
-    assert predicted.tolist() == pytest.approx([expected.item()], rel=1e-9)
 
 
 def test_soft_capped_logits_have_scaled_residuals():
@@ -186,11 +213,11 @@ def test_soft_capped_logits_have_scaled_residuals():
     hidden = hidden_states(model, UNSEEN)[UNSEEN.prompt_length - 1 : -1]
     logits = model(UNSEEN.ids[None]).logits[0].detach()[UNSEEN.prompt_length - 1 : -1]
     tokens = UNSEEN.ids[UNSEEN.prompt_length :]
-    uncapped = token_gradients(tokens, logits.softmax(-1), hidden)
-    summed = soft_capped(uncapped, logits, 3.0).residuals.T @ hidden
+    by_logit = residuals(tokens, logits.softmax(-1))
+    summed = Vocabulary(model).by_product(by_logit, logits).T @ hidden
     expected = gradient(log_probability(model, UNSEEN), weight)
     torch.testing.assert_close(summed, expected, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(uncapped.residuals.T @ hidden, expected, rtol=0.1)
+    assert not torch.allclose(by_logit.T @ hidden, expected, rtol=0.1)
 
 
 # --- eqs. 5 and 8: real steps ---------------------------------------------------------------------
@@ -208,9 +235,9 @@ def implicit_step_error(model: PreTrainedModel, weight: Tensor, beta: float, rat
         return [beta * (log_probability(model, text) - constant) for text, constant in pairs]
 
     before, chosen, rejected = rewards()
-    step = rate * step_weight(chosen.detach(), rejected.detach())
+    weight_of_step = step_weight(chosen.detach(), rejected.detach())
     pieces = [response_gradients(model, text) for text in texts]
-    predicted = implicit_change(*pieces, step=step, beta=beta)
+    predicted = rate * change(beta, *pieces, factors=(weight_of_step, -weight_of_step))
     sgd_step(-logsigmoid(chosen - rejected), weight, rate)
     return abs((rewards()[0] - before - predicted).item())
 
@@ -218,13 +245,7 @@ def implicit_step_error(model: PreTrainedModel, weight: Tensor, beta: float, rat
 def generative_step_error(model: PreTrainedModel, weight: Tensor, rate: float) -> float:
     """Return |real − predicted change| of P(Yes) by one SGD step of eq. 7."""
     before = yes_log_probability(model, UNSEEN).exp().detach()
-    predicted = generative_change(
-        verdict_gradient(model, UNSEEN, YES),
-        before[None],
-        verdict_gradient(model, CHOSEN, YES),
-        verdict_gradient(model, REJECTED, NO),
-        rate,
-    )
+    predicted = rate * generative_change(model, before)
     loss = -yes_log_probability(model, CHOSEN) - no_log_probability(model, REJECTED)
     sgd_step(loss, weight, rate)
     return abs((yes_log_probability(model, UNSEEN).exp() - before - predicted).item())
@@ -273,8 +294,8 @@ distributions = st.lists(st.floats(-12, 12), min_size=SIZE, max_size=SIZE).map(
 def coefficient(token_a: int, first: Tensor, token_b: int, second: Tensor) -> float:
     hidden = torch.ones(1, 2, dtype=torch.float64)
     return coefficients(
-        token_gradients(torch.tensor([token_a]), first, hidden),
-        token_gradients(torch.tensor([token_b]), second, hidden),
+        TokenGradients(residuals(torch.tensor([token_a]), first), hidden),
+        TokenGradients(residuals(torch.tensor([token_b]), second), hidden),
     ).item()
 
 
@@ -315,21 +336,9 @@ def test_the_bounds_are_reached():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtype_is_kept(dtype):
     hidden = torch.eye(3, dtype=dtype)
-    gradients = token_gradients(
-        torch.tensor([0, 1, 2]), output_probabilities(hidden, hidden), hidden
-    )
+    gradients = token_gradients(torch.tensor([0, 1, 2]), hidden, hidden)
     assert token_contributions(gradients, gradients).dtype == dtype
-    assert implicit_change(gradients, gradients, gradients, 0.1, 0.5).dtype == dtype
-    assert explicit_change(hidden, hidden[0], hidden[1], 0.1).dtype == dtype
-
-
-def test_the_bias_of_the_output_embedding_enters_the_probabilities():
-    probabilities = output_probabilities(
-        torch.zeros(1, 2), torch.ones(3, 2), torch.tensor([0.0, 0, 2])
-    )
-    assert probabilities[0].tolist() == pytest.approx(
-        [1 / (2 + np.e**2)] * 2 + [np.e**2 / (2 + np.e**2)]
-    )
+    assert change(0.1, gradients, gradients, gradients, factors=(0.5, -0.5)).dtype == dtype
 
 
 def test_step_weight_is_the_probability_of_the_wrong_order():
@@ -339,7 +348,7 @@ def test_step_weight_is_the_probability_of_the_wrong_order():
 
 def test_mismatched_rows_are_refused():
     with pytest.raises(ValueError, match="2 tokens for 3 rows"):
-        token_gradients(torch.tensor([0, 1]), torch.full((3, 4), 0.25), torch.ones(3, 2))
+        residuals(torch.tensor([0, 1]), torch.full((3, 4), 0.25))
     with pytest.raises(ValueError, match="3 residuals for 2 hidden"):
         TokenGradients(torch.ones(3, 4), torch.ones(2, 2))
     with pytest.raises(ValueError, match="matrices"):
@@ -348,4 +357,4 @@ def test_mismatched_rows_are_refused():
 
 def test_a_token_outside_the_vocabulary_is_refused():
     with pytest.raises(IndexError):
-        token_gradients(torch.tensor([4]), torch.full((1, 4), 0.25), torch.ones(1, 2))
+        residuals(torch.tensor([4]), torch.full((1, 4), 0.25))

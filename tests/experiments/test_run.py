@@ -25,7 +25,7 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.sources.hamiltonian import is_hamiltonian_cycle
 from rewardgap.errors import UserError
-from rewardgap.experiments import work
+from rewardgap.experiments import run as runner
 from rewardgap.experiments.run import run
 from rewardgap.io.run_folder import Run
 from rewardgap.models.reference import Reference
@@ -150,7 +150,7 @@ def test_an_error_of_any_kind_fails_one_cell_and_can_be_overcome(config, monkeyp
         return train(told)
 
     with monkeypatch.context() as patched:
-        patched.setattr(work, "train", fail)
+        patched.setattr(runner, "train", fail)
         with pytest.raises(UserError, match=r"failed: .*length/seed-0; all else"):
             run(config(kinds=["length"]))
     assert "length/seed-0: CUDA out of memory. Tried much.\n" in caplog.text

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from rewardgap.configs.forecasting import ChesConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.explaining.displacement import ches, similarity
-from rewardgap.models.language_model import load_model
+from rewardgap.models.language_model import LanguageModel
 
 
 def test_scores_by_hand() -> None:
@@ -54,7 +54,7 @@ def test_scores_are_those_of_plain_hidden_states(
         {**vars(score)} for score in scores
     ]
     template = ChatTemplate.load(folder)
-    model = plain_copy(load_model(folder, template, AutoModelForCausalLM))
+    model = plain_copy(LanguageModel.load(folder, template, AutoModelForCausalLM).model)
     expected = []
     for number, record in enumerate(RECORDS):
         states = [predicting_states(template, model, record, y) for y in record.responses]

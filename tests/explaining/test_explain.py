@@ -19,10 +19,9 @@ from rewardgap.configs.forecasting import ExplainConfig, ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load as load_records
-from rewardgap.dynamics.last_layer import last_layer
 from rewardgap.errors import UserError
 from rewardgap.explaining.explain import explain, sample
-from rewardgap.explaining.influence import Probe, measure_contributions
+from rewardgap.explaining.influence import ExplainedRecord, measure_contributions
 from rewardgap.explaining.tokens import token_texts
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.run_folder import Run
@@ -135,7 +134,7 @@ def test_contributions_are_those_of_the_run_before_training(kind, runs, folders,
         r for r in load_records(str(run.folder.parent / "test.jsonl")) if r.id == "pair-13"
     )
     trees = model.encode_for_training(load_records(str(run.folder.parent / "train.jsonl")))
-    seen = Probe.of(model, last_layer(model), model.encode([record])[0])
+    seen = ExplainedRecord.read(model, model.encode([record])[0])
     expected = measure_contributions(seen, trees, 1000)
     assert found["pairs"] == [f"pair-{i}" for i in range(12)]
     for response, row in zip(found["responses"], expected.tolist(), strict=True):
@@ -173,23 +172,23 @@ def test_a_forecast_is_explained_by_what_its_first_step_would_do(kind, runs, fol
 
 
 @pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])
-def test_a_twin_splits_the_drop_into_tokens(kind, runs, tmp_path):
+def test_a_counterpart_splits_the_drop_into_tokens(kind, runs, tmp_path):
     found = numbers(explain(configure(runs(kind), tmp_path, counterpart="pair-14")))
     steps = [
         (factor * sign, response["steps"])
-        for factor, record in ((1, found["record"]), (-1, found["twin"]))
+        for factor, record in ((1, found["record"]), (-1, found["counterpart"]))
         for sign, response in zip((1, -1), record["responses"], strict=True)
     ]
     total = sum(factor * value for factor, values in steps for value in values)
-    assert found["drop"] == found["record"]["margin"] - found["twin"]["margin"]
+    assert found["drop"] == found["record"]["margin"] - found["counterpart"]["margin"]
     assert total == pytest.approx(found["drop"], abs=1e-12)
 
 
-def test_a_twin_may_be_in_other_data(runs, tmp_path):
+def test_a_counterpart_may_be_in_other_data(runs, tmp_path):
     row = pair_rows(1, start=13)[0] | {"chosen": "sure", "rejected": "never"}
     other = write_rows(tmp_path / "other.jsonl", [row])
     found = numbers(explain(configure(runs("explicit"), tmp_path, counterpart_data=other)))
-    assert "".join(found["twin"]["responses"][0]["tokens"]).startswith("sure")
+    assert "".join(found["counterpart"]["responses"][0]["tokens"]).startswith("sure")
 
 
 def test_a_record_of_several_responses_names_each(runs, tmp_path):
@@ -284,7 +283,7 @@ def test_a_run_whose_initial_model_is_gone_says_so(kind, runs, tmp_path):
         card.write_text(text, encoding="utf-8")
 
 
-def test_a_twin_needs_pairs(runs, tmp_path):
+def test_a_counterpart_needs_pairs(runs, tmp_path):
     data = write_rows(tmp_path / "several.jsonl", several_rows(2))
     config = configure(
         runs("explicit"), tmp_path, data=data, id="several-1", counterpart="several-0"

@@ -52,12 +52,19 @@ def influence() -> Influence:
     return Influence("eq. 5", "ρ", ("t1", "t2", "t3"), 9, (chosen, rejected))
 
 
-EXPLANATION = Explanation("runs/a", "implicit", RECORD, influence(), twin=replace(RECORD, id="w"))
+EXPLANATION = Explanation(
+    "runs/a", "implicit", RECORD, influence(), counterpart=replace(RECORD, id="w")
+)
 STATES = {
     "whole": EXPLANATION,
-    "no influence": replace(EXPLANATION, influence=None, obstacle="For a reason.", twin=None),
+    "no influence": replace(
+        EXPLANATION, influence=None, obstacle="For a reason.", counterpart=None
+    ),
     "several responses": replace(
-        EXPLANATION, record=replace(RECORD, responses=(CHOSEN,) * 3), twin=None, influence=None
+        EXPLANATION,
+        record=replace(RECORD, responses=(CHOSEN,) * 3),
+        counterpart=None,
+        influence=None,
     ),
 }
 
@@ -128,7 +135,7 @@ def test_the_summary_follows_the_numbers():
         "(−1.00). At the first step of training 1 of 3 training pairs raised the margin and 2 "
         "lowered it; together they pushed it down. The pair with the strongest pull on one "
         f"response is t1, mostly by {quote(SCRIPT)} in its chosen response “x{SCRIPT}”. "
-        "The paraphrase keeps the margin, −1.25 in both."
+        "The counterpart keeps the margin, −1.25 in both."
     )
 
 
@@ -166,16 +173,18 @@ def test_the_summary_of_other_rewards():
 )
 def test_the_summary_of_a_paraphrase(margin, said):
     pair = (replace(CHOSEN, prefix_rewards=(margin,) * 3), replace(REJECTED, prefix_rewards=(0.0,)))
-    twin = replace(RECORD, responses=pair)
-    (turn,) = re.findall(r"The paraphrase .*", summarise(replace(EXPLANATION, twin=twin)))
+    counterpart = replace(RECORD, responses=pair)
+    (turn,) = re.findall(
+        r"The counterpart .*", summarise(replace(EXPLANATION, counterpart=counterpart))
+    )
     expected = -1.25 - margin
     assert ("lowers" in turn) == (expected > 0)
     assert f"to {number(margin)}." in turn
 
 
 def test_shares_of_the_drop_sum_to_it():
-    twin = replace(RECORD, responses=(REJECTED, CHOSEN))
-    explanation = replace(EXPLANATION, twin=twin)
+    counterpart = replace(RECORD, responses=(REJECTED, CHOSEN))
+    explanation = replace(EXPLANATION, counterpart=counterpart)
     shares = drop_shares(explanation)
     assert sum(value for share in shares for value in share.values) == explanation.drop == -2.5
     assert [share.title for share in shares][:2] == ["Original, chosen", "Original, rejected"]

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from rewardgap.configs.forecasting import ForecastConfig
-from rewardgap.dynamics.readouts.tokens import RatioReadout
+from rewardgap.data.load import load as load_records
+from rewardgap.data.records import responses_id
 from rewardgap.errors import UserError
-from rewardgap.forecasting.forecast import Forecast, forecast
+from rewardgap.evaluation.scores import read_scores
+from rewardgap.evaluation.summary import summarise
+from rewardgap.forecasting import features
+from rewardgap.forecasting.forecast import ForecastResult, forecast
 
-Run = Callable[..., tuple[Forecast, dict[str, dict]]]
+Run = Callable[..., tuple[ForecastResult, dict[str, dict]]]
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def run(folders: Callable[..., Path], tmp_path: Path) -> Run:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "out"
 
-    def make(**settings: object) -> tuple[Forecast, dict[str, dict]]:
+    def make(**settings: object) -> tuple[ForecastResult, dict[str, dict]]:
         common = {"model": str(folders("llama")), "train": str(data), "eval": {"same": str(data)}}
         paths = {"out": str(out), "cache": str(tmp_path / "cache"), "device": "cpu"}
         found = forecast(ForecastConfig(**common, **paths, **settings))
@@ -34,38 +38,45 @@ def run(folders: Callable[..., Path], tmp_path: Path) -> Run:
     return make
 
 
-def test_exact_lifts_every_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With limits that bind, exact gives what limits that do not bind give."""
+def test_limits_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(RatioReadout, "most_places", None)
+        patch.setattr(features, "MOST_POSITIONS", None)
         words, whole = run()
-    assert "Gradients are not sketched for explicit and implicit." in words.table
+    assert "Gradients are kept whole for explicit and implicit." in words.table
     assert whole["implicit"]["sketch"] == {"kept": 10240, "entries": 10240, "error": 0.0}
-    monkeypatch.setattr("rewardgap.forecasting.last_layer.LARGEST_SKETCH", 509)
-    monkeypatch.setattr(RatioReadout, "most_places", 4)
+    monkeypatch.setattr(features, "LARGEST_PROJECTION", 509)
+    monkeypatch.setattr(features, "MOST_POSITIONS", 4)
     words, limited = run()
     error = (2 / 509 - 2 / 10240) ** 0.5
     assert limited["implicit"]["sketch"] == pytest.approx(
         {"kept": 509, "entries": 10240, "error": error}
     )
     assert limited["explicit"] == whole["explicit"]
-    assert "not sketched for explicit; kept as 509 of 10,240 numbers for implicit" in words.table
+    assert "kept whole for explicit; projected to 509 of 10,240 numbers for implicit" in words.table
     assert f"products err by {error:.2g} of the product of the norms" in words.table
     assert limited["implicit"]["margin"] != whole["implicit"]["margin"]
-    assert run(exact=True)[1] == whole
 
 
 def test_memory_that_is_too_small_is_named(run: Run) -> None:
     with pytest.raises(UserError, match="raise --memory to"):
         run(memory=1e-5)
-    with pytest.raises(UserError, match=r"raise --memory to .*, or leave out --exact"):
-        run(memory=1e-2, exact=True)
-    assert run(memory=1e-5, kinds=["explicit"], exact=True)[1]["explicit"]["sketch"]["error"] == 0
+    assert run(memory=1e-5, kinds=["explicit"])[1]["explicit"]["sketch"]["error"] == 0
 
 
-def test_level_gradients_tells_its_sketch(run: Run) -> None:
-    words, found = run(level="gradients", memory=0.001, kinds=["explicit"])
-    sketch = found["explicit"]["sketch"]
-    error = (2 / sketch["kept"] - 2 / sketch["entries"]) ** 0.5
-    assert 0 < sketch["error"] == pytest.approx(error)
-    assert f"{sketch['kept']:,} of {sketch['entries']:,} numbers for explicit" in words.table
+def test_score_files_are_those_of_a_run(run: Run, tmp_path: Path) -> None:
+    words, figures = run()
+    records = load_records(str(tmp_path / "pairs.jsonl"))
+    for kind, numbers in figures.items():
+        rows = read_scores(tmp_path / "out" / "scores" / kind / "same.jsonl")
+        assert rows == list(words.outcomes["same"][kind].rows)
+        assert [row.responses for row in rows] == [responses_id(record) for record in records]
+        summary = summarise(rows).to_json()
+        assert summary["accuracy"]["value"] == numbers["accuracy"]["value"]
+        assert {key: numbers[key] for key in summary if key != "accuracy"} == {
+            key: value for key, value in summary.items() if key != "accuracy"
+        }
+
+
+def test_kinds_that_training_does_not_change_are_refused(run: Run) -> None:
+    with pytest.raises(UserError, match=r"kind 'length' has no forecast.*explicit.*generative"):
+        run(kinds=["explicit", "length"])

@@ -1,4 +1,4 @@
-"""Forecast accuracies and verdicts on rewards that are chosen by hand."""
+"""Forecast accuracies and recommendations on rewards that are chosen by hand."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,14 +6,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.descent import Limit, Path, Points, Training, descend
-from rewardgap.evaluation.scores import ScoreRow
-from rewardgap.evaluation.summary import summarise
-from rewardgap.forecasting.evaluation import Evaluation
-from rewardgap.forecasting.outcome import EvaluationSet, Outcome, Trained, predict, token_overlap
-from rewardgap.forecasting.verdict import conclude, format_table
+from rewardgap.dynamics.descent import (
+    Convergence,
+    KernelTraining,
+    Trajectory,
+    TrajectoryPoints,
+    descend,
+)
+from rewardgap.forecasting.kernels import EvaluationKernel
+from rewardgap.forecasting.outcome import (
+    ForecastSet,
+    ForecastTraining,
+    predict,
+    token_overlap,
+)
+from rewardgap.forecasting.recommendation import recommend
 
 Array = np.ndarray
 
@@ -34,32 +44,33 @@ def make_tree(*responses: tuple[int, ...]) -> Tree:
     )
 
 
-def one_row_path(weight: float) -> Trained:
+def one_row_path(weight: float) -> ForecastTraining:
     """Training on one row, which stands still at loss 0.7, 0.5, and `weight` at 0.3."""
-    path = Path(np.ones(1), np.array([0.7, 0.5, 0.3]), points(0.0, 0.5, weight))
-    return Trained(path, Limit(np.ones(1), True), 1, points(weight, weight))
+    path = Trajectory(np.ones(1), np.array([0.7, 0.5, 0.3]), points(0.0, 0.5, weight))
+    return ForecastTraining(path, Convergence(np.ones(1), True), 1, points(weight, weight))
 
 
-def points(*weights: float) -> Points:
+def points(*weights: float) -> TrajectoryPoints:
     """Weights of one basis vector of length 1."""
-    return Points(np.array(weights)[:, None], np.array(weights) ** 2)
+    return TrajectoryPoints(np.array(weights)[:, None], np.array(weights) ** 2)
 
 
-def make_set(records: Sequence[Record]) -> EvaluationSet:
+def make_set(records: Sequence[Record]) -> ForecastSet:
     trees = [make_tree(*[(5, 9)] * len(record.responses)) for record in records]
     trees = [
         Tree("r", t.nodes, t.parents, len(r.chosen), len(r.rejected), t.lengths)
         for t, r in zip(trees, records, strict=True)
     ]
-    blind = [(tuple(0.0 for _ in r.chosen), tuple(0.0 for _ in r.rejected)) for r in records]
-    return EvaluationSet(records, trees, blind, 0.25)
+    return ForecastSet(records, trees, BagOfWords({}), 0.25)
 
 
-def make_evaluation(kernel: Sequence[float], scores: Sequence[float] | None = None) -> Evaluation:
+def make_evaluation(
+    kernel: Sequence[float], scores: Sequence[float] | None = None
+) -> EvaluationKernel:
     count = len(kernel)
-    return Evaluation(
+    return EvaluationKernel(
         kernel=np.array(kernel)[:, None],
-        probes=np.zeros((0, 1)),
+        test_vectors=np.zeros((0, 1)),
         scores=np.zeros(count) if scores is None else np.array(scores),
         lengths=np.full(count, 2.0),
         tokens=1.0,
@@ -89,13 +100,13 @@ def test_a_loss_that_is_not_reached_is_told() -> None:
     evaluation = make_evaluation([1, 0])
     found = predict(one_row_path(1.0), evaluation, make_set([make_record(0)]), loss=0.1)
     assert found.loss == 0.3
-    assert "no lower than a training loss of 0.3" in conclude({"set": {"explicit": found}}, 0.1)
+    assert "no lower than a training loss of 0.3" in recommend({"set": {"explicit": found}}, 0.1)
 
 
-def test_drift_lowers_longer_responses_more() -> None:
-    evaluation = Evaluation(
+def test_the_log_partition_lowers_longer_responses_more() -> None:
+    evaluation = EvaluationKernel(
         kernel=np.array([[1.0], [1.0]]),
-        probes=np.array([[2.0], [0.0]]),
+        test_vectors=np.array([[2.0], [0.0]]),
         scores=np.zeros(2),
         lengths=np.array([10.0, 4.0]),
         tokens=14.0,
@@ -107,20 +118,22 @@ def test_drift_lowers_longer_responses_more() -> None:
     np.testing.assert_allclose(evaluation.change(points(1, 3).weights.T), [[1, 3], [1, 3]])
 
 
-def test_descent_with_drift_follows_the_gradient_of_its_loss() -> None:
+def test_descent_with_the_log_partition_follows_the_gradient_of_its_loss() -> None:
     random = np.random.default_rng(0)
-    features, probes = random.normal(size=(6, 9)), random.normal(size=(4, 9))
+    features, tested = random.normal(size=(6, 9)), random.normal(size=(4, 9))
     lengths, tokens, noise = random.normal(size=6) * 3, 7.0, 0.4
-    basis = np.concatenate([features, probes])
-    training = Training(basis @ basis.T, random.normal(size=6), lengths, tokens, noise, np.ones(6))
+    basis = np.concatenate([features, tested])
+    training = KernelTraining(
+        basis @ basis.T, random.normal(size=6), lengths, tokens, noise, np.ones(6)
+    )
 
     def loss(weights: Array) -> float:
-        drift = max(0, ((probes @ weights) ** 2).sum() - noise * weights @ weights) / tokens
-        margins = training.initial + features @ weights - drift / 2 * lengths
+        variance = max(0, ((tested @ weights) ** 2).sum() - noise * weights @ weights) / tokens
+        margins = training.initial + features @ weights - variance / 2 * lengths
         return float(np.logaddexp(0, -margins).mean())
 
     weights = random.normal(size=10)
-    assert training.drift(weights, training.kernel @ weights) > 0
+    assert training.variance(weights, training.kernel @ weights) > 0
     point = basis.T @ weights
     direction = basis.T @ training.descent(weights, basis @ point)
     steps = np.eye(9) * 1e-5
@@ -138,94 +151,6 @@ def test_token_overlap_leaves_out_the_end_of_the_turn() -> None:
     assert token_overlap(training, evaluation) == pytest.approx((0.5 + 0 + 1) / 3)
 
 
-def outcome(right: int, total: int = 100, longer: float = 0.5, noise: float = 0.0) -> Outcome:
-    """An outcome whose first `right` of `total` records are ranked rightly.
-
-    The longer response is the chosen one in the last share of `longer`.
-    """
-    rows = [
-        ScoreRow(
-            str(i),
-            (float(i < right),),
-            (0.5,),
-            (9 if i >= total - round(longer * total) else 7,),
-            (8,),
-        )
-        for i in range(total)
-    ]
-    at_loss = summarise(rows)
-    return Outcome(
-        rows,
-        at_loss,
-        resamples(rows, noise),
-        loss=0.3,
-        one_step=at_loss.accuracy,
-        convergence=at_loss.accuracy,
-        separator_share=right / total,
-        token_overlap=0.5,
-        curve=[],
-    )
-
-
-def resamples(rows: Sequence[ScoreRow], noise: float) -> Array:
-    """Accuracies of the records in four resamples, whose means differ by ± `noise`."""
-    accuracies = np.array([float(row.scores_chosen > row.scores_rejected) for row in rows])
-    return accuracies + np.array([[noise], [-noise], [noise], [-noise]])
-
-
-def test_verdict_names_the_kind_and_where_it_fails() -> None:
-    words = conclude(
-        {
-            "familiar": {"explicit": outcome(95), "implicit": outcome(94)},
-            "reworded": {"explicit": outcome(90), "implicit": outcome(10)},
-        },
-        0.3,
-    )
-    assert "Train explicit: it is expected to be more accurate than implicit on reworded." in words
-    assert "implicit is expected to fail, preferring the wrong response, on reworded." in words
-    assert "explicit is expected to fail" not in words
-    assert "content-blind" not in words
-
-
-def test_verdict_on_noise_recommends_nothing_and_names_the_rule_that_does_better() -> None:
-    chat = {kind: outcome(n, longer=0.6) for kind, n in (("explicit", 51), ("implicit", 48))}
-    words = conclude({"chat": chat}, 0.3)
-    assert "do not separate explicit and implicit on any set" in words
-    assert "Train" not in words
-    assert "explicit cannot be told from guessing on chat." in words
-    # Right where explicit is wrong in 49 records, wrong where it is right in 40: chance.
-    assert (
-        "On chat the content-blind rule 'longer' scores higher than any kind, though not beyond "
-        "chance: 0.600" in words
-    )
-
-
-@pytest.mark.parametrize(("noise", "beyond"), [(0.0, True), (0.5, False)])
-def test_a_rule_does_better_only_beyond_chance(noise: float, beyond: bool) -> None:
-    """By 49 records to 5; with the noise other training pairs would undo it."""
-    kinds = {name: outcome(n, longer=0.95, noise=noise) for name, n in (("a", 51), ("b", 48))}
-    words = conclude({"chat": kinds}, 0.3)
-    assert ("'longer' does better than any kind: 0.950" in words) == beyond
-    assert ("though not beyond chance" in words) != beyond
-
-
-def test_training_pairs_that_cannot_be_separated_get_a_line() -> None:
-    found = {"explicit": outcome(90), "implicit": replace(outcome(90), separator_share=None)}
-    assert "pairs are not separable for implicit: no weights" in conclude({"set": found}, 0.3)
-    assert "not separable" not in conclude({"set": {"explicit": outcome(90)}}, 0.3)
-    lines = format_table({"set": found}, 0.3).splitlines()
-    assert lines[2].endswith("  0.900")
-    assert lines[3].endswith("  not separable")
-
-
-def test_verdict_does_not_choose_what_other_training_pairs_would_undo() -> None:
-    """An accuracy of 0.9 against 0.6 is beyond chance over records, not over training pairs."""
-    one = {"chat": {"explicit": outcome(90), "implicit": outcome(60)}}
-    assert "Train explicit" in conclude(one, 0.3)
-    one = {"chat": {"explicit": outcome(90, noise=0.2), "implicit": outcome(60)}}
-    assert "do not separate explicit and implicit on any set" in conclude(one, 0.3)
-
-
 def test_intervals_at_the_loss_hold_over_training_pairs_too() -> None:
     records = [make_record(i) for i in range(50)]
     evaluation = make_evaluation([1, 0] * 25 + [-1, 0] * 25)
@@ -239,33 +164,3 @@ def test_intervals_at_the_loss_hold_over_training_pairs_too() -> None:
     steady, shaky = (predict(t, uneven, make_set(records), 0.3) for t in (steady, shaky))
     assert steady.at_loss.accuracy.low > 0.9
     assert shaky.at_loss.accuracy.low < 0.05
-
-
-def test_verdict_does_not_choose_where_each_kind_has_its_set() -> None:
-    words = conclude(
-        {
-            "one": {"explicit": outcome(90), "implicit": outcome(10)},
-            "other": {"explicit": outcome(10), "implicit": outcome(90)},
-        },
-        0.3,
-    )
-    assert "No kind is better than all others" in words
-    assert (
-        "explicit is better than implicit on one; implicit is better than explicit on other"
-        in words
-    )
-
-
-def test_one_kind_is_not_compared() -> None:
-    assert "Only explicit was forecast" in conclude({"set": {"explicit": outcome(90)}}, 0.3)
-
-
-def test_table_has_a_line_for_every_kind_and_rule() -> None:
-    table = format_table({"set": {"explicit": outcome(90), "implicit": outcome(10)}}, 0.3)
-    title, name, *lines = table.splitlines()
-    assert title.split() == ["one", "step", "loss", "0.3", "convergence", "u*"]
-    assert name == "set (token overlap 0.50)"
-    assert [line.split()[0] for line in lines] == [
-        *("explicit", "implicit", "(longer)", "(shorter)", "(constant)")
-    ]
-    assert lines[0].count("0.900 [") == 3

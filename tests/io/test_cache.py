@@ -4,12 +4,13 @@ import os
 import time
 from pathlib import Path
 
+import pyarrow
 import pytest
 
 from rewardgap.data.load import data_fingerprint
 from rewardgap.io import cache as notes
 from rewardgap.io.cache import cached_for_file
-from rewardgap.io.ragged import is_intact, write_ragged
+from rewardgap.io.tables import is_intact, write_table
 
 TICK = 0.02
 """seconds in which the clock of a file system moves on for certain"""
@@ -103,8 +104,9 @@ def test_data_are_known_by_their_content_with_and_without_notes(settled, tmp_pat
 
 def test_a_checked_file_that_is_damaged_later_is_noticed(settled, tmp_path):
     path = tmp_path / "file.rows"
-    with write_ragged(path, "i4") as writer:
-        writer.add([1, 2, 3])
+    schema = pyarrow.schema([("number", pyarrow.int32())])
+    with write_table(path, schema) as writer:
+        writer.write_batch(pyarrow.record_batch([pyarrow.array([1, 2], "i4")], schema))
     assert is_intact(path) and is_intact(path)
     time.sleep(TICK)
     whole = path.read_bytes()

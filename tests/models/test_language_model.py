@@ -21,9 +21,9 @@ from transformers.utils import logging as transformers_logging
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
-from rewardgap.models import language_model as backbone
+from rewardgap.models import language_model as module
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.language_model import Vocabulary, check_readable, hidden_states, load_model
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import pack
 
 
@@ -50,13 +50,13 @@ def llama(folders, tmp_path):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_hidden_states_and_log_probs_of_a_pack(architecture, folders):
     template = ChatTemplate.load(folders(architecture, "<|pad|>", TEMPLATE))
-    model = load_model(folders(architecture, "<|pad|>", TEMPLATE), template)
-    plain = plain_copy(model)
+    model = LanguageModel.load(folders(architecture, "<|pad|>", TEMPLATE), template)
+    plain = plain_copy(model.model)
     trees = template.encode(RECORDS)
     packed = pack(trees)
     with torch.no_grad():
-        states = hidden_states(model, packed)
-        log_probs = Vocabulary(model).log_probs(
+        states = model.hidden_states(packed)
+        log_probs = model.vocabulary.log_probs(
             states[packed.predicting_positions], packed.response_tokens
         )
         assert states.shape == (len(packed.tokens), 32) and log_probs.dtype == torch.float32
@@ -76,7 +76,7 @@ def test_hidden_states_and_log_probs_of_a_pack(architecture, folders):
     [("implicit", KindConfig()), ("generative", KindConfig(likelihood_weight=1.0))],
 )
 def test_logits_of_all_positions_are_never_made(kind, options, folders, monkeypatch):
-    monkeypatch.setattr(backbone, "CHUNK_VALUES", 320 * 7 + 1)
+    monkeypatch.setattr(module, "CHUNK_VALUES", 320 * 7 + 1)
     folder = folders("gemma2", "<|pad|>", TEMPLATE)
     ours = find_kind(kind).initialise(folder, ChatTemplate.load(folder), options, torch.float32)
     trees = ours.encode_for_training(RECORDS)
@@ -93,13 +93,13 @@ def test_logits_of_all_positions_are_never_made(kind, options, folders, monkeypa
 def test_new_embeddings_come_from_a_fixed_seed_and_leave_the_generator_alone(folders):
     folder = folders("llama", "<|pad|>", None)
     state = torch.manual_seed(3).get_state()
-    first = load_model(folder, ChatTemplate.load(folder))
+    first = LanguageModel.load(folder, ChatTemplate.load(folder))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(4)
-    second = load_model(folder, ChatTemplate.load(folder))
-    rows = [model.get_input_embeddings().weight for model in (first, second)]
+    second = LanguageModel.load(folder, ChatTemplate.load(folder))
+    rows = [model.model.get_input_embeddings().weight for model in (first, second)]
     assert rows[0].shape == (323, 32) and torch.equal(*rows)
-    assert torch.equal(*[model.get_output_embeddings().weight for model in (first, second)])
+    assert torch.equal(*[model.model.get_output_embeddings().weight for model in (first, second)])
 
 
 def test_dropout_is_off_even_in_training(folders, tmp_path):
@@ -107,22 +107,23 @@ def test_dropout_is_off_even_in_training(folders, tmp_path):
     config.hidden_dropout = config.attention_dropout = 0.5
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     template = ChatTemplate.load(folders("llama", "<|pad|>", TEMPLATE))
-    model = load_model(tmp_path, template).train()
+    model = LanguageModel.load(tmp_path, template)
+    model.model.train()
     packed = pack(template.encode(RECORDS))
-    assert torch.equal(hidden_states(model, packed), hidden_states(model, packed))
+    assert torch.equal(model.hidden_states(packed), model.hidden_states(packed))
 
 
 def test_trees_that_a_model_cannot_read_are_named(folders):
     template = ChatTemplate.load(folders("llama", "<|pad|>", TEMPLATE))
-    model = load_model(folders("llama", "<|pad|>", TEMPLATE), template)
+    model = LanguageModel.load(folders("llama", "<|pad|>", TEMPLATE), template)
     (tree,) = template.encode([make_record("a", ["b"], ["c"])])
-    check_readable(model, [tree])
+    model.check_readable([tree])
     fits = replace(tree, nodes=((0,) * 511, (1,), (2,)))
-    check_readable(model, [fits])
+    model.check_readable([fits])
     with pytest.raises(UserError, match="record a has 513 tokens and the model reads at most 512"):
-        check_readable(model, [tree, replace(fits, nodes=((0,) * 511, (1, 1), (2,)))])
+        model.check_readable([tree, replace(fits, nodes=((0,) * 511, (1, 1), (2,)))])
     with pytest.raises(UserError, match="record a has a token that the model has no embedding"):
-        check_readable(model, [replace(fits, nodes=((0,), (320,), (2,)))])
+        model.check_readable([replace(fits, nodes=((0,), (320,), (2,)))])
 
 
 def test_missing_weights_are_never_drawn_at_random(llama):
@@ -131,7 +132,7 @@ def test_missing_weights_are_never_drawn_at_random(llama):
     (llama / "config.json").write_text(json.dumps(config))
     template = ChatTemplate.load(llama)
     with pytest.raises(UserError, match=r"has no weights score\.weight"):
-        load_model(llama, template, AutoModelForSequenceClassification)
+        LanguageModel.load(llama, template, AutoModelForSequenceClassification)
 
 
 def test_a_classifier_is_no_language_model(folders, tmp_path):
@@ -139,7 +140,7 @@ def test_a_classifier_is_no_language_model(folders, tmp_path):
     kind = find_kind("explicit")
     kind.initialise(folder, ChatTemplate.load(folder), KindConfig(), torch.float32).save(tmp_path)
     with pytest.raises(UserError, match=r"has no weights lm_head\.weight"):
-        load_model(tmp_path, ChatTemplate.load(folder))
+        LanguageModel.load(tmp_path, ChatTemplate.load(folder))
 
 
 def test_a_language_model_is_no_classifier(folders):
@@ -152,27 +153,27 @@ def test_weights_that_do_not_fit_the_configuration(llama):
     config = json.loads((llama / "config.json").read_text())
     (llama / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
     with pytest.raises(UserError, match="cannot load a model from"):
-        load_model(llama, ChatTemplate.load(llama))
+        LanguageModel.load(llama, ChatTemplate.load(llama))
 
 
 def test_damaged_weights(llama):
     (llama / "model.safetensors").write_bytes(b"\x10" * 100)
     with pytest.raises(UserError, match="cannot load a model from"):
-        load_model(llama, ChatTemplate.load(llama))
+        LanguageModel.load(llama, ChatTemplate.load(llama))
 
 
 def test_pickled_weights_are_never_opened(llama):
     (llama / "model.safetensors").unlink()
     (llama / "pytorch_model.bin").write_bytes(b"not to be opened")
     with pytest.raises(UserError, match=r"cannot load a model from .*safetensors"):
-        load_model(llama, ChatTemplate.load(llama))
+        LanguageModel.load(llama, ChatTemplate.load(llama))
 
 
 def test_a_model_whose_attention_cannot_be_chosen(folders, tmp_path):
     config = BloomConfig(vocab_size=320, hidden_size=32, n_layer=1, n_head=4)
     BloomForCausalLM(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"(?i)attention"):
-        load_model(tmp_path, ChatTemplate.load(folders("llama", "<|pad|>", TEMPLATE)))
+        LanguageModel.load(tmp_path, ChatTemplate.load(folders("llama", "<|pad|>", TEMPLATE)))
 
 
 @pytest.mark.parametrize("bars", [True, False])
@@ -180,28 +181,28 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(bars, folders, mon
     monkeypatch.setattr(transformers_logging, "_tqdm_active", bars)
     level = transformers_logging.get_verbosity()
     folder = folders("llama", "<|pad|>", TEMPLATE)
-    load_model(folder, ChatTemplate.load(folder))
+    LanguageModel.load(folder, ChatTemplate.load(folder))
     assert transformers_logging.get_verbosity() == level
     assert transformers_logging.is_progress_bar_enabled() == bars
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_last_feed_forward_network_computes_what_is_wanted(
+def test_the_last_feed_forward_network_computes_the_positions_read_alone(
     architecture, checkpointing, folders
 ):
     folder = folders(architecture, "<|pad|>", TEMPLATE)
     template = ChatTemplate.load(folder)
-    model = load_model(folder, template)
+    model = LanguageModel.load(folder, template)
     if checkpointing:
-        model.activation_checkpointing_enable()
+        model.checkpoint_activations()
     packed = pack(template.encode(RECORDS))
     rows = []
-    model.base_model.layers[-1].mlp.register_forward_hook(
+    model.model.base_model.layers[-1].mlp.register_forward_hook(
         lambda _, inputs, output: rows.append(inputs[0].shape[1])
     )
-    whole = hidden_states(model, packed)
-    some = hidden_states(model, packed, packed.last_positions)
+    whole = model.hidden_states(packed)
+    some = model.hidden_states(packed, packed.last_positions)
     assert rows == [
         len(packed.tokens),
         len(packed.tokens if checkpointing else packed.last_positions),

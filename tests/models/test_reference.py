@@ -19,6 +19,7 @@ from rewardgap.data.tree_store import StoredTrees, write_trees
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.run_folder import Run
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.reference import Reference
 
 packing = import_module("rewardgap.models.packing")
@@ -37,13 +38,13 @@ def model(folders: Callable[..., Path]) -> Path:
 def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Number of tokens of every forward pass of a reference model."""
     counted: list[int] = []
-    hidden_states = reference_module.hidden_states
 
-    def count(model, batch):
-        counted.append(len(batch.tokens))
-        return hidden_states(model, batch)
+    class Counting(LanguageModel):
+        def hidden_states(self, batch, positions=None):
+            counted.append(len(batch.tokens))
+            return super().hidden_states(batch, positions)
 
-    monkeypatch.setattr(reference_module, "hidden_states", count)
+    monkeypatch.setattr(reference_module, "LanguageModel", Counting)
     yield counted
 
 
@@ -69,9 +70,7 @@ def test_values_equal_plain_transformers(architecture, template, folders, tmp_pa
     trees = reference.template.encode(RECORDS)
     plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     if template is None:
-        plain = import_module("rewardgap.models.language_model").load_model(
-            folder, reference.template
-        )
+        plain = LanguageModel.load(folder, reference.template).model
         plain.set_attn_implementation("eager")
     for tree, values in zip(trees, reference.log_probs(trees), strict=True):
         assert values.dtype == np.float32
@@ -105,11 +104,11 @@ def test_values_are_computed_once_and_read_afterwards(model, tmp_path, passes):
     passes.clear()
     again = make(model, tmp_path, budget=4096)
     assert same(again.log_probs(trees), first) and not passes
-    assert "_model" not in vars(again), "the model was loaded for nothing"
+    assert again._model is None, "the model was loaded for nothing"
     for values, expected in zip(again.compute(trees[1:3]), first[1:3], strict=True):
         assert values == pytest.approx(expected, abs=1e-5)
     again.release()
-    assert "_model" not in vars(again)
+    assert again._model is None
 
 
 def damage(path: Path, how: str) -> None:

@@ -1,14 +1,11 @@
-"""What commands on learning dynamics can be told."""
+"""Settings of the commands on learning dynamics: forecast, explain, theory and ches."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rewardgap.configs.bounds import at_least, positive
 from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
-
-Level = Literal["last-layer", "gradients"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +17,7 @@ class ForecastConfig(CachedComputeConfig):
     train: str | list[str]
     """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
     out: str
-    """folder for forecast.json, the table and the verdict"""
+    """folder for forecast.json, score files, the table and the recommendation"""
     eval: dict[str, str] = field(default_factory=dict)
     """evaluation data by name, as --eval.NAME DATA"""
     kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
@@ -29,16 +26,12 @@ class ForecastConfig(CachedComputeConfig):
     """factor of an implicit reward; by default 0.01, or 1 without a reference"""
     verification_prompt: str | None = None
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
-    level: Level = "last-layer"
-    """what learns: the last layer alone (one forward pass), or all parameters (a backward pass)"""
     loss: float = 0.3
     """training loss of a pair at which training is expected to stop"""
     memory: float = 1.0
-    """GiB for the gradients of the training pairs; where they need more they are sketched"""
-    exact: bool = False
-    """keep gradients whole, which suits small data; refused where memory is too small"""
+    """GiB for the gradients of the training pairs; where they need more they are projected"""
     seed: int = 0
-    """seed of the sketches and of a new head"""
+    """seed of the random projection and of a new head"""
 
     def __post_init__(self) -> None:
         """Refuse values that leave nothing to forecast."""
@@ -53,7 +46,7 @@ class ForecastConfig(CachedComputeConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainConfig(KindConfig, CachedComputeConfig):
-    """Say why a record's responses got their rewards: their tokens, and the training pairs."""
+    """Explain why responses got their rewards: by their tokens and by the training pairs."""
 
     model: str
     """a run's folder, a forecast's folder, a saved reward model, or a hub id"""
@@ -69,15 +62,15 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     """data that hold the paraphrase, by default the same data; without `counterpart`, the record of
     the same id there"""
     top: int = 3
-    """training pairs to show that raise, and as many that lower, each reward"""
+    """how many of the training pairs that raise each reward to show, and of those that lower it"""
     max_pairs: int | None = None
-    """look at a sample of so many training pairs; by default at all"""
+    """use a random sample of at most this many training pairs; by default all"""
     seed: int = 0
-    """of the sample"""
+    """seed of the sample"""
     train: str | None = None
     """training data; a run knows its own"""
     reference: str | None = None
-    """initial language model, where it has moved or the model was trained elsewhere"""
+    """initial language model, if it has moved or the model was trained elsewhere"""
     kind: str | None = None
     """kind of a model trained elsewhere, or one of a forecast's"""
 

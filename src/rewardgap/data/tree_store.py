@@ -1,87 +1,69 @@
-"""Trees of training records on disk: made once, read one by one, the same for every run.
+"""Token trees of training records on disk: written once, read one by one, the same for every run.
 
-A tree is a row of whole numbers (`flatten`): its counts, its shape, its tokens and its record's id.
+The column `tree` holds the fields of a tree, `size` and `pairs` its numbers of tokens and pairs.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import overload
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rewardgap.data.trees import Tree
-from rewardgap.io.ragged import Ragged, write_ragged
+from rewardgap.io.tables import MappedTable, write_table
 
-FORMAT = 1
-"""to be raised by whoever changes how trees are written here"""
-SIZE, PAIRS = range(2)
-COUNTS = 9
-ID_DTYPE = np.dtype("<i4")
+FORMAT = 2
+"""To be raised with every change of how trees are written here."""
+BATCH_TREES = 1024
+BATCH_TOKENS = 2**18
+DESCRIPTION = b"description"
 
-Numbers = NDArray[np.int32]
-
-
-def flatten(tree: Tree) -> Numbers:
-    """A tree as one row of numbers."""
-    name = tree.record.encode()
-    padded = name.ljust(-(-len(name) // ID_DTYPE.itemsize) * ID_DTYPE.itemsize, b"\0")
-    counts = (
-        *(len(tree.nodes), len(tree.lengths), len(name), tree.chosen, tree.rejected),
-        *(tree.head, tree.opening, tree.closing, tree.truncated),
-    )
-    shape = (*counts, *tree.parents, *map(len, tree.nodes), *tree.lengths)
-    tokens = (np.array(node, np.int32) for node in tree.nodes)
-    return np.concatenate([np.array(shape, np.int32), np.frombuffer(padded, ID_DTYPE), *tokens])
-
-
-def unflatten(numbers: Numbers) -> Tree:
-    """The tree that `flatten` was given."""
-    nodes, responses, name, chosen, rejected, head, opening, closing, truncated = numbers[
-        :COUNTS
-    ].tolist()
-    words = -(-name // ID_DTYPE.itemsize)
-    ends = np.cumsum([COUNTS, nodes, nodes, responses, words])
-    _, parents, sizes, lengths, record, tokens = np.split(numbers, ends)
-    return Tree(
-        record=record.tobytes()[:name].decode(),
-        nodes=tuple(tuple(node.tolist()) for node in np.split(tokens, np.cumsum(sizes)[:-1])),
-        parents=tuple(parents.tolist()),
-        chosen=chosen,
-        rejected=rejected,
-        lengths=tuple(lengths.tolist()),
-        head=head,
-        opening=opening,
-        closing=closing,
-        truncated=bool(truncated),
-    )
+TREE = pa.struct(
+    [
+        ("record", pa.string()),
+        ("nodes", pa.list_(pa.list_(pa.int32()))),
+        ("parents", pa.list_(pa.int32())),
+        ("chosen", pa.int32()),
+        ("rejected", pa.int32()),
+        ("lengths", pa.list_(pa.int32())),
+        ("head", pa.int32()),
+        ("opening", pa.int32()),
+        ("closing", pa.int32()),
+        ("truncated", pa.bool_()),
+    ]
+)
+SCHEMA = pa.schema([("tree", TREE), ("size", pa.int32()), ("pairs", pa.int32())])
 
 
 class StoredTrees(Sequence[Tree]):
     """Trees in a file that `write_trees` has written.
 
     Attributes:
-        records: number of records that there were.
-        truncated: number of them that were truncated.
-        identical: number of those that were left out, because a chosen response had become
+        records: Number of records that there were.
+        truncated: Number of them that were truncated.
+        identical: Number of records that were left out, because a chosen response had become
             identical with a rejected one.
-        first_identical: the id of the first one, empty where there is none.
-        content: hash of all trees.
+        first_identical: Id of the first of these, empty if there is none.
+        content: Hash of all trees.
     """
 
     def __init__(self, path: Path):
-        self._rows = Ragged(path, np.int32, columns=2)
-        told = self._rows.description
-        self.records: int = told["records"]
-        self.truncated: int = told["truncated"]
-        self.identical: int = told["identical"]
-        self.first_identical: str = told["first_identical"]
-        self.content: str = told["content"]
+        self._table = MappedTable(path)
+        self._summary = _Summary(**json.loads(self._table.metadata[DESCRIPTION]))
+        self.records = self._summary.records
+        self.truncated = self._summary.truncated
+        self.identical = self._summary.identical
+        self.first_identical = self._summary.first_identical
+        self.content = self._summary.content
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._table)
 
     @overload
     def __getitem__(self, index: int) -> Tree: ...
@@ -89,76 +71,122 @@ class StoredTrees(Sequence[Tree]):
     def __getitem__(self, index: slice) -> list[Tree]: ...
     def __getitem__(self, index: int | slice) -> Tree | list[Tree]:
         if isinstance(index, slice):
-            return [unflatten(row) for row in self._rows[index]]
-        return unflatten(self._rows[index])
+            return [self[row] for row in range(len(self))[index]]
+        tree = self._table.cell("tree", index).as_py()
+        nodes = tuple(map(tuple, tree.pop("nodes")))
+        parents, lengths = tuple(tree.pop("parents")), tuple(tree.pop("lengths"))
+        return Tree(nodes=nodes, parents=parents, lengths=lengths, **tree)
 
     @cached_property
-    def sizes(self) -> Numbers:
+    def sizes(self) -> NDArray[np.int32]:
         """Number of tokens of every tree."""
-        return self._rows.column(SIZE, np.int32)
+        return self._table.column("size")
 
     @cached_property
-    def pairs(self) -> Numbers:
+    def pairs(self) -> NDArray[np.int32]:
         """Number of pairs of every tree."""
-        return self._rows.column(PAIRS, np.int32)
+        return self._table.column("pairs")
 
     @property
     def extremes(self) -> list[Tree]:
         """The trees with the most tokens, the longest sequence and the largest token id.
 
-        What can compute these can compute all.
+        If a model can compute these, it can compute every tree.
         """
-        return [self[i] for i in sorted(set(self._rows.description["extremes"]))]
+        return [self[row] for row in sorted(set(self._summary.extremes))]
 
 
-def content_of(trees: Sequence[Tree]) -> str:
-    """A hash of all trees, wherever they are."""
-    if isinstance(trees, StoredTrees):
-        return trees.content
-    digest = hashlib.sha256()
-    for tree in trees:
-        digest.update(flatten(tree).tobytes())
-    return digest.hexdigest()
+@dataclass
+class _Summary:
+    """What is known of all trees of a file; the attributes of `StoredTrees`.
 
-
-def write_trees(path: Path, trees: Iterable[Tree]) -> None:
-    """Write trees to a file, but for those with an identical pair.
-
-    Raises:
-        UserError: the file cannot be written.
+    Attributes:
+        trees: Number of trees that are written.
+        largest: Most tokens, most tokens of a sequence, and largest token id.
+        extremes: Row of the first tree with each of these.
     """
-    records = truncated = identical = 0
-    first = ""
-    largest: tuple[int, ...] = ()
-    extremes: list[int] = []
-    with write_ragged(path, np.int32) as writer:
-        for tree in trees:
-            records += 1
-            truncated += tree.truncated
-            if tree.has_identical_pair:
-                first = first or tree.record
-                identical += 1
-                continue
-            measures = _measures(tree)
-            largest = largest or (-1,) * len(measures)
-            extremes = extremes or [0] * len(measures)
-            for i, measure in enumerate(measures):
-                if measure > largest[i]:
-                    extremes[i] = writer.rows
-            largest = tuple(map(max, largest, measures))
-            writer.add(flatten(tree), tree.size, tree.pair_count)
-        writer.description = {
-            "records": records,
-            "truncated": truncated,
-            "identical": identical,
-            "first_identical": first,
-            "extremes": extremes,
-        }
+
+    records: int = 0
+    truncated: int = 0
+    identical: int = 0
+    first_identical: str = ""
+    content: str = ""
+    trees: int = 0
+    largest: list[int] = field(default_factory=list)
+    extremes: list[int] = field(default_factory=list)
+
+    def add(self, tree: Tree) -> bool:
+        """Count a tree; return whether it is to be written."""
+        self.records += 1
+        self.truncated += tree.truncated
+        if tree.has_identical_pair:
+            self.first_identical = self.first_identical or tree.record
+            self.identical += 1
+            return False
+        measures = _measures(tree)
+        if not self.trees:
+            self.largest, self.extremes = measures, [0] * len(measures)
+        for i, measure in enumerate(measures):
+            if measure > self.largest[i]:
+                self.largest[i], self.extremes[i] = measure, self.trees
+        self.trees += 1
+        return True
 
 
-def _measures(tree: Tree) -> tuple[int, int, int]:
-    """Tokens, tokens of the longest sequence, and the largest token id."""
+def _measures(tree: Tree) -> list[int]:
+    """Return tokens, tokens of the longest sequence, and the largest token id."""
     ends: list[int] = []
     for parent, node in zip(tree.parents, tree.nodes, strict=True):
         ends.append(len(node) + (ends[parent] if parent >= 0 else 0))
-    return tree.size, max(ends), max(max(node, default=0) for node in tree.nodes)
+    return [tree.size, max(ends), max(max(node, default=0) for node in tree.nodes)]
+
+
+def write_trees(path: Path, trees: Iterable[Tree]) -> None:
+    """Write trees to a file, except those with an identical pair.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    summary = _Summary()
+    digest = hashlib.sha256()
+    with write_table(path, SCHEMA) as writer:
+        for batch in _batches(filter(summary.add, trees)):
+            digest.update(batch.serialize())
+            writer.write_batch(batch)
+        summary.content = digest.hexdigest()
+        description = {DESCRIPTION: json.dumps(asdict(summary))}
+        writer.write_batch(_to_arrow([]), custom_metadata=description)
+
+
+def content_of(trees: Sequence[Tree]) -> str:
+    """Return a hash of all trees, the same in memory and on disk."""
+    if isinstance(trees, StoredTrees):
+        return trees.content
+    digest = hashlib.sha256()
+    for batch in _batches(trees):
+        digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+def _batches(trees: Iterable[Tree]) -> Iterator[pa.RecordBatch]:
+    """Yield batches of at most `BATCH_TREES` trees and about `BATCH_TOKENS` tokens."""
+    batch: list[Tree] = []
+    tokens = 0
+    for tree in trees:
+        batch.append(tree)
+        tokens += tree.size
+        if len(batch) == BATCH_TREES or tokens >= BATCH_TOKENS:
+            yield _to_arrow(batch)
+            batch, tokens = [], 0
+    if batch:
+        yield _to_arrow(batch)
+
+
+def _to_arrow(trees: Sequence[Tree]) -> pa.RecordBatch:
+    fields = [pa.array([getattr(tree, key.name) for tree in trees], key.type) for key in TREE]
+    columns = [
+        pa.StructArray.from_arrays(fields, fields=list(TREE)),
+        pa.array([tree.size for tree in trees], pa.int32()),
+        pa.array([tree.pair_count for tree in trees], pa.int32()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

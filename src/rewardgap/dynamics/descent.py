@@ -7,9 +7,10 @@ learning rate; where training stops on it is told by the loss.
 
 A log-probability is not linear in the logits: where they change by δ, that of a token y changes by
 δ_y − ln E e^δ, which to second order is δ_y − E δ − ½ Var δ under the initial π. Over a response of
-T tokens this is a *drift* of −½ ρ T, with ρ the variance that training brings about at a token. It
-is what makes both log-probabilities of a pair fall, and that of the longer response further.
-ρ = Σ ⟨w, ψ⟩² / (number of tokens) is measured by probes ψ, less what sketches add to such a sum.
+T tokens the log-partition (the logarithm of the normaliser) thus takes ½ ρ T, with ρ the variance
+that training brings about at a token. It is what makes both log-probabilities of a pair fall, and
+that of the longer response further. ρ = Σ ⟨w, ψ⟩² / (number of tokens) is measured by random test
+vectors ψ (Hutchinson's estimator), less what projections add to such a sum.
 """
 
 import math
@@ -36,31 +37,32 @@ PROGRESS = 1e-6
 RANK = 1e-10
 
 
-def drift_rate(products: Array, norms: Array, tokens: float, noise: float) -> Array:
-    """(P,) variances ρ that training brings about at a token, at P points.
+def token_variance(products: Array, norms: Array, tokens: float, noise: float) -> Array:
+    """Return (P,) variances ρ of the logits that training brings about at a token, at P points.
 
     Args:
-        products: (M, P) of the weights w with the probes.
+        products: (M, P) products of the weights w with the test vectors.
         norms: (P,) |w|².
-        tokens: how many tokens the probes stand for.
-        noise: by what the sketches raise the sum of squared products, as a multiple of |w|².
+        tokens: How many tokens the test vectors represent.
+        noise: By what projections raise the sum of squared products, as a multiple of |w|².
     """
     return np.asarray(np.maximum(0.0, (products**2).sum(0) - noise * norms) / tokens)
 
 
 @dataclass(frozen=True)
-class Training:
+class KernelTraining:
     """Training rows as gradient descent sees them.
 
-    The weights are w = Σ_b α_b v_b over basis vectors: the features of the N rows, then the probes.
+    The weights are w = Σ_b α_b v_b over basis vectors: the features of the N rows, then the test
+    vectors.
 
     Attributes:
         kernel: (B, B) inner products of the basis vectors.
         initial: (N,) margins before training.
-        lengths: (N,) by how many tokens drift weighs on a row: those of the chosen response minus
-            those of the rejected one.
-        tokens: how many tokens the B − N probes stand for, at least 1.
-        noise: of the probes (see `drift_rate`).
+        lengths: (N,) number of tokens at which the log-partition weighs on a row: those of the
+            chosen response minus those of the rejected one.
+        tokens: How many tokens the B − N test vectors represent, at least 1.
+        noise: Of the test vectors, see `token_variance`.
         counts: (N,) how often each row counts.
     """
 
@@ -71,33 +73,33 @@ class Training:
     noise: float
     counts: Array
 
-    def drift(self, weights: Array, products: Array) -> float:
-        """The ρ at the (B,) weights α, of which w has the (B,) products ⟨w, v⟩."""
-        probes = products[len(self.initial) :, None]
+    def variance(self, weights: Array, products: Array) -> float:
+        """Return ρ at the (B,) weights α, of which w has the (B,) products ⟨w, v⟩."""
+        tested = products[len(self.initial) :, None]
         norms = np.array([weights @ products])
-        return float(drift_rate(probes, norms, self.tokens, self.noise)[0])
+        return float(token_variance(tested, norms, self.tokens, self.noise)[0])
 
     def margins(self, weights: Array, products: Array) -> Array:
-        """(N,) margins there."""
-        drift = self.drift(weights, products) / 2 * self.lengths
-        return np.asarray(self.initial + products[: len(self.initial)] - drift)
+        """Return the (N,) margins there."""
+        correction = self.variance(weights, products) / 2 * self.lengths
+        return np.asarray(self.initial + products[: len(self.initial)] - correction)
 
     def loss(self, weights: Array, products: Array) -> float:
-        """Mean of ln(1 + e^−m) over the rows."""
+        """Return the mean of ln(1 + e^−m) over the rows."""
         losses = np.logaddexp(0, -self.margins(weights, products))
         return float(self.counts @ losses / self.counts.sum())
 
-    def resampled(self, rows_per_pair: int, seed: int) -> "Training":
-        """The same training on as many pairs, drawn with replacement."""
+    def resampled(self, rows_per_pair: int, seed: int) -> "KernelTraining":
+        """Return the same training on as many pairs, drawn with replacement."""
         pairs = len(self.initial) // rows_per_pair
         drawn = np.random.default_rng(seed).integers(pairs, size=pairs)
         counts = np.tile(np.bincount(drawn, minlength=pairs), rows_per_pair)
         return replace(self, counts=counts.astype(np.float64))
 
     def descent(self, weights: Array, products: Array) -> Array:
-        """(B,) weights of the direction of steepest descent: −Σ counts times the gradient."""
+        """Return the (B,) direction of steepest descent: −Σ counts times the gradient."""
         slopes = self.counts * expit(-self.margins(weights, products))
-        if self.drift(weights, products) == 0:
+        if self.variance(weights, products) == 0:
             return np.concatenate([slopes, np.zeros(len(products) - len(slopes))])
         pull = -(slopes @ self.lengths) / self.tokens
         direction = -pull * self.noise * weights
@@ -107,8 +109,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Points:
-    """Where weights w may stand.
+class TrajectoryPoints:
+    """Weights w at P points of a trajectory.
 
     Attributes:
         weights: (P, B) α of the basis vectors.
@@ -120,44 +122,41 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Path:
+class Trajectory:
     """Gradient descent along a training.
 
     Attributes:
         first: (B,) weights of the first step, of any length.
         losses: (P,) falling losses, the first one before training.
-        points: the weights at each of them.
+        points: The weights at each of them.
     """
 
     first: Array
     losses: Array
-    points: Points
+    points: TrajectoryPoints
 
     def reach(self, loss: float) -> int:
-        """Position of the first point with at most this loss; the last one where none has."""
+        """Return the index of the first point with at most this loss, else of the last point."""
         reached = np.flatnonzero(self.losses <= loss)
         return int(reached[0]) if len(reached) else len(self.losses) - 1
 
-    def at(self, loss: float) -> Points:
-        """That point alone, P = 1."""
-        stop = [self.reach(loss)]
-        return Points(self.points.weights[stop], self.points.norms[stop])
 
-
-def descend(training: Training, lowest: float = LOWEST_LOSS, steps: int = STEPS) -> Path:
+def descend(
+    training: KernelTraining, lowest: float = LOWEST_LOSS, steps: int = STEPS
+) -> Trajectory:
     """Follow gradient descent.
 
     Args:
-        training: from its initial margins.
-        lowest: loss below which to stop.
-        steps: at most.
+        training: From its initial margins.
+        lowest: Loss below which to stop.
+        steps: At most.
 
     Returns:
-        The path down to `lowest`, to where it gets no further, or to the last step.
+        The trajectory down to `lowest`, to where it gets no further, or to the last step.
     """
     weights = products = np.zeros(len(training.kernel))
     loss, rate = training.loss(weights, products), math.inf
-    losses, kept, norms = [loss], [weights], [0.0]
+    losses, points, norms = [loss], [weights], [0.0]
     first = training.descent(weights, products)
     for _ in range(steps):
         direction = training.descent(weights, products)
@@ -175,48 +174,50 @@ def descend(training: Training, lowest: float = LOWEST_LOSS, steps: int = STEPS)
         loss = training.loss(weights, products)
         if loss < (1 - RESOLUTION) * losses[-1]:
             losses.append(loss)
-            kept.append(weights)
+            points.append(weights)
             norms.append(float(weights @ products))
     if loss < losses[-1]:
         losses.append(loss)
-        kept.append(weights)
+        points.append(weights)
         norms.append(float(weights @ products))
-    return Path(first, np.array(losses), Points(np.stack(kept), np.array(norms)))
+    return Trajectory(first, np.array(losses), TrajectoryPoints(np.stack(points), np.array(norms)))
 
 
 @dataclass(frozen=True)
-class Limit:
-    """Where gradient descent ends to first order, without drift.
+class Convergence:
+    """Where gradient descent ends to first order, without the log-partition.
 
     Attributes:
         weights: (B,) of the basis. Where the rows can all be ranked rightly only the direction of
             w means anything: it is that of the max-margin separator (eq. 6), and the norm grows
             without end.
-        separable: whether they can; else the weights are those of the least loss.
+        separable: Whether they can; else the weights are those of the least loss.
     """
 
     weights: Array
     separable: bool
 
 
-def converge(training: Training) -> Limit:
-    """Find the end of gradient descent without walking there."""
+def converge(training: KernelTraining) -> Convergence:
+    """Find the end of gradient descent without following it."""
     rows = len(training.initial)
     weights = np.zeros(len(training.kernel))
     values, vectors = np.linalg.eigh(training.kernel[:rows, :rows])
-    kept = values > RANK * max(values[-1], 0)
-    if not kept.any():
-        return Limit(weights, False)
-    roots = np.sqrt(values[kept])
-    features, back = vectors[:, kept] * roots, vectors[:, kept] / roots
+    above = values > RANK * max(values[-1], 0)
+    if not above.any():
+        return Convergence(weights, False)
+    roots = np.sqrt(values[above])
+    features, back = vectors[:, above] * roots, vectors[:, above] / roots
     separator = max_margin_separator(features)
-    found = separator.direction if separator.separable else _least(features, training.initial)
-    weights[:rows] = back @ found
-    return Limit(weights, separator.separable)
+    if separator.separable:
+        weights[:rows] = back @ separator.direction
+    else:
+        weights[:rows] = back @ _least_loss(features, training.initial)
+    return Convergence(weights, separator.separable)
 
 
-def _least(features: Array, initial: Array) -> Array:
-    """The minimiser w of the mean of ln(1 + e^−m), m = m₀ + ⟨w, φ⟩, on (N, W) features."""
+def _least_loss(features: Array, initial: Array) -> Array:
+    """Return the minimiser w of the mean of ln(1 + e^−m), m = m₀ + ⟨w, φ⟩, on (N, W) features."""
     scale = np.linalg.norm(features, axis=1).mean()
     unit = features / scale
 
@@ -225,11 +226,11 @@ def _least(features: Array, initial: Array) -> Array:
         loss = float(np.logaddexp(0, -margins).mean())
         return loss, -(expit(-margins) @ unit) / len(margins)
 
-    found = minimize(
+    result = minimize(
         loss_and_gradient,
         np.zeros(features.shape[1]),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 5000, "maxfun": 10000},
     )
-    return np.asarray(found.x / scale)
+    return np.asarray(result.x / scale)

@@ -6,13 +6,15 @@ unembedding U is trained. A reward then changes along one gradient, which has a 
 - explicit: ∇_u r = h, the hidden state of the last token (or the mean over the response);
 - implicit and generative: ∇_U ln π(v given z) = (e_v − π(· given z)) h_zᵀ for every token v, an
   outer product of a *residual* in R^V and a hidden state in R^D. It is never multiplied out:
-  ⟨a hᵀ, b kᵀ⟩ = ⟨a, b⟩ ⟨h, k⟩, so two responses meet in two small Gram matrices.
+  ⟨a hᵀ, b kᵀ⟩ = ⟨a, b⟩ ⟨h, k⟩, so two responses meet in two small Gram matrices. With a head all
+  residuals are 1.
 
-Logits must be U h, plus a bias if there is one. Under a soft cap (Gemma-2's final one) equations 5
-and 8 do not apply as printed: see `soft_capped`. All functions are pure, work on float32 and
-float64, and keep the device and dtype of their input. `kernels` does the same for many pairs.
+Under a soft cap (Gemma-2's final one) residuals are scaled, and their products are no longer the
+paper's ρ and γ. All functions are pure and keep the device and dtype of their input. `last_layer`
+applies them to a kind of reward model.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -32,107 +34,49 @@ def step_weight(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
     return torch.sigmoid(rejected_rewards - chosen_rewards)
 
 
-def response_means(hidden: Tensor, responses: Tensor, count: int) -> Tensor:
-    """Return the mean hidden state of every response: the explicit-mean representation (fig. 7).
+def residuals(targets: Tensor, probabilities: Tensor) -> Tensor:
+    """Return e_v − π(· given z), the gradient of ln π(v given z) by the logits.
 
     Args:
-        hidden: (T, D) hidden states of the tokens of all responses, one after the other.
-        responses: (T,) which response each token belongs to, in 0 … count − 1.
-        count: Number of responses.
+        targets: (T,) ids v of the predicted tokens, int64.
+        probabilities: (T, V) what the model gives to every token at that position.
 
-    Returns:
-        (count, D); NaN for a response without tokens.
+    Raises:
+        ValueError: If the numbers of tokens and rows differ.
+        IndexError: If a token is not in the vocabulary.
     """
-    sums = hidden.new_zeros(count, hidden.shape[1]).index_add_(0, responses, hidden)
-    return sums / torch.bincount(responses, minlength=count)[:, None].to(hidden.dtype)
-
-
-def explicit_change(
-    evaluation: Tensor, chosen: Tensor, rejected: Tensor, step: float | Tensor
-) -> Tensor:
-    """Return what one step on (x, y⁺, y⁻) adds to explicit rewards: eq. 4, exact.
-
-    Args:
-        evaluation: (M, D) representations of M unseen responses.
-        chosen: (D,) representation of the chosen training response.
-        rejected: (D,) representation of the rejected one.
-        step: η g, the learning rate times `step_weight`.
-
-    Returns:
-        (M,) reward changes. With `response_means` as representations: those of explicit-mean.
-    """
-    return step * (evaluation @ (chosen - rejected))
-
-
-def output_probabilities(hidden: Tensor, unembedding: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return π(· given z) = softmax(U h_z + bias) for every hidden state.
-
-    Args:
-        hidden: (T, D) hidden states after the final norm.
-        unembedding: (V, D) output embedding U.
-        bias: (V,) bias of the output embedding, where the model has one.
-
-    Returns:
-        (T, V) probabilities.
-    """
-    return torch.nn.functional.linear(hidden, unembedding, bias).softmax(dim=-1)
+    if targets.shape != probabilities.shape[:1]:
+        raise ValueError(f"{len(targets)} tokens for {len(probabilities)} rows of probabilities")
+    values = -probabilities
+    values[torch.arange(len(targets), device=targets.device), targets] += 1
+    return values
 
 
 @dataclass(frozen=True)
 class TokenGradients:
-    """The gradients ∇_U ln π of T tokens, kept as outer products residuals[t] hidden[t]ᵀ.
+    """Gradients of T read-outs in the last layer, kept as outer products residuals[t] hidden[t]ᵀ.
 
     Attributes:
-        residuals: (T, V) e_v − π(· given z), or (T, R) after any linear sketch R^V → R^R.
-        hidden: (T, D) the hidden states h_z that *predict* the tokens, or a linear sketch of them.
+        residuals: (T, V) gradients by the outputs of the last layer, such as e_v − π.
+        hidden: (T, D) the hidden states that are read.
+
+    Raises:
+        ValueError: If the attributes are no matrices with a row for every read-out.
     """
 
     residuals: Tensor
     hidden: Tensor
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless both attributes are matrices with a row for every token."""
+        """Check the shapes."""
         if self.residuals.ndim != 2 or self.hidden.ndim != 2:
             raise ValueError("residuals and hidden must be matrices with one row for every token")
         if len(self.residuals) != len(self.hidden):
             raise ValueError(f"{len(self.residuals)} residuals for {len(self.hidden)} hidden rows")
 
     def part(self, start: int, stop: int) -> "TokenGradients":
-        """Return tokens start … stop − 1, as views."""
+        """Return read-outs start … stop − 1, as views."""
         return TokenGradients(self.residuals[start:stop], self.hidden[start:stop])
-
-
-def token_gradients(tokens: Tensor, probabilities: Tensor, hidden: Tensor) -> TokenGradients:
-    """Return the gradient of every token's log-probability: residuals e_v − π.
-
-    Args:
-        tokens: (T,) ids v of the predicted tokens, int64.
-        probabilities: (T, V) what the model gives to every token at that place.
-        hidden: (T, D) hidden states that predict the tokens.
-
-    Raises:
-        ValueError: The numbers of tokens and rows differ.
-        IndexError: A token is not in the vocabulary.
-    """
-    if tokens.shape != probabilities.shape[:1]:
-        raise ValueError(f"{len(tokens)} tokens for {len(probabilities)} rows of probabilities")
-    residuals = -probabilities
-    residuals[torch.arange(len(tokens), device=tokens.device), tokens] += 1
-    return TokenGradients(residuals, hidden)
-
-
-def soft_capped(gradients: TokenGradients, logits: Tensor, cap: float) -> TokenGradients:
-    """Return the gradients where logits are cap · tanh(U h / cap), as in Gemma-2.
-
-    The cap scales entry v of every residual by 1 − (logit_v / cap)². The result serves all the
-    functions below, but its coefficients are no longer the paper's ρ and γ.
-
-    Args:
-        gradients: T tokens, with residuals over the whole vocabulary.
-        logits: (T, V) logits after the cap.
-        cap: The cap, > 0.
-    """
-    return TokenGradients(gradients.residuals * (1 - (logits / cap) ** 2), gradients.hidden)
 
 
 def coefficients(evaluation: TokenGradients, training: TokenGradients) -> Tensor:
@@ -142,8 +86,7 @@ def coefficients(evaluation: TokenGradients, training: TokenGradients) -> Tensor
     - γ(y⁺) ∈ [0, 2], the token Yes on both sides.
     - γ(y⁻) ∈ [−2, 1], Yes in the evaluation and No in the training response.
 
-    At equal tokens ρ underflows to 0 where a probability rounds to 1. A sketch of the residuals
-    keeps the bounds only approximately.
+    At equal tokens ρ underflows to 0 where a probability rounds to 1.
 
     Returns:
         (S, T) for S evaluation and T training tokens.
@@ -152,57 +95,90 @@ def coefficients(evaluation: TokenGradients, training: TokenGradients) -> Tensor
 
 
 def token_contributions(evaluation: TokenGradients, training: TokenGradients) -> Tensor:
-    """Return coefficient × ⟨h̄, h⟩ for all token pairs: the summands of equations 5 and 8.
+    """Return coefficient × ⟨h̄, h⟩ for all token pairs: the summands of equations 4, 5 and 8.
 
     Returns:
-        (S, T): how much raising the training token raises the log-probability of the other.
+        (S, T): how much raising the training read-out raises the evaluation read-out.
     """
     return coefficients(evaluation, training) * (evaluation.hidden @ training.hidden.T)
 
 
-def implicit_change(
-    evaluation: TokenGradients,
-    chosen: TokenGradients,
-    rejected: TokenGradients,
-    step: float | Tensor,
-    beta: float,
+@dataclass(frozen=True)
+class GradientSums:
+    """Gradients in the last layer of `count` values, each a weighted sum of token gradients.
+
+    Attributes:
+        tokens: The T read-outs of all values, in any order.
+        weights: (T,) weight of every read-out.
+        owners: (T,) which value each belongs to, in 0 … count − 1, int64.
+        count: Number of values; one without read-outs has gradient 0.
+
+    Raises:
+        ValueError: If there is not one weight and one owner for every read-out.
+    """
+
+    tokens: TokenGradients
+    weights: Tensor
+    owners: Tensor
+    count: int
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        length = (len(self.tokens.hidden),)
+        if self.weights.shape != length or self.owners.shape != length:
+            raise ValueError(f"{length[0]} tokens need as many weights and owners")
+
+
+def gradient_kernel(
+    evaluation: GradientSums, training: GradientSums, block_tokens: int = 2048
 ) -> Tensor:
-    """Return what one step on (x, y⁺, y⁻) adds to one implicit reward: eq. 5, up to O(η²).
+    """Return Σ_{k,l} w̄_k w_l ρ_{k,l} ⟨h̄_k, h_l⟩, the inner products of gradients.
+
+    For S evaluation and T training tokens it takes S · T · (V + D) multiplications; the memory
+    beyond input and output is bounded by about block_tokens · (2 block_tokens + M) numbers.
 
     Args:
-        evaluation: Tokens of the unseen response.
-        chosen: Tokens of the chosen training response.
-        rejected: Tokens of the rejected one.
-        step: η g, the learning rate times `step_weight` of the implicit rewards.
-        beta: β of the reward. The reference is constant and has no part in the change, so 1 gives
-            the variant without reference, r = ln π (fig. 7).
+        evaluation: M values whose change is asked for.
+        training: N values that a step raises.
+        block_tokens: Tokens of either side in one block, > 0.
 
     Returns:
-        Scalar reward change.
+        (M, N). It is constant in training for explicit models; for the others it is that of the
+        weights at which the residuals were taken, so that changes are right up to O(η²).
     """
-    toward_chosen = token_contributions(evaluation, chosen).sum()
-    return step * beta**2 * (toward_chosen - token_contributions(evaluation, rejected).sum())
+    kernel = evaluation.weights.new_zeros(evaluation.count, training.count)
+    for start in range(0, len(training.weights), block_tokens):
+        stop = start + block_tokens
+        columns = _sum_over_evaluation(evaluation, training.tokens.part(start, stop), block_tokens)
+        kernel.index_add_(1, training.owners[start:stop], columns * training.weights[start:stop])
+    return kernel
 
 
-def generative_change(
-    evaluation: TokenGradients,
-    yes_probabilities: Tensor,
-    chosen: TokenGradients,
-    rejected: TokenGradients,
-    learning_rate: float,
+def _sum_over_evaluation(
+    evaluation: GradientSums, training: TokenGradients, block_tokens: int
 ) -> Tensor:
-    """Return what one step of eq. 7 adds to M generative rewards P(Yes): eq. 8, up to O(η²).
+    """Return (M, T): the inner products of M evaluation sums and T single training tokens."""
+    rows = evaluation.weights.new_zeros(evaluation.count, len(training.hidden))
+    for start in range(0, len(evaluation.weights), block_tokens):
+        stop = start + block_tokens
+        block = token_contributions(evaluation.tokens.part(start, stop), training)
+        block *= evaluation.weights[start:stop, None]
+        rows.index_add_(0, evaluation.owners[start:stop], block)
+    return rows
+
+
+def reward_changes(
+    kernel: Tensor, slopes: Tensor, pulls: Iterable[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Return what a step on each of P pairs alone adds to M rewards, per unit of learning rate.
+
+    - Eq. 4 (exact) and eq. 5 (with β² in the kernel): slopes 1; y⁺ is pulled by g and y⁻ by −g.
+    - Eq. 8: slopes π(Yes given I[x̄, ȳ]); Yes at I[x, y⁺] and No at I[x, y⁻] are pulled by 1.
 
     Args:
-        evaluation: The token Yes at each of M verification prompts I[x̄, ȳ].
-        yes_probabilities: (M,) the rewards π(Yes given I[x̄, ȳ]) before the step.
-        chosen: The single token Yes at I[x, y⁺].
-        rejected: The single token No at I[x, y⁻].
-        learning_rate: η.
-
-    Returns:
-        (M,) reward changes.
+        kernel: (M, L) of the explained values with those of the training responses.
+        slopes: (M,) derivatives of the rewards by the explained values.
+        pulls: The (P,) training responses that the loss moves, with (P,) factors.
     """
-    toward_yes = token_contributions(evaluation, chosen)
-    toward_no = token_contributions(evaluation, rejected)
-    return learning_rate * yes_probabilities * (toward_yes + toward_no).squeeze(1)
+    moved = [kernel[:, responses] * factors for responses, factors in pulls]
+    return slopes[:, None] * torch.stack(moved).sum(0)

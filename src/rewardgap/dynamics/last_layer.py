@@ -1,234 +1,163 @@
-"""How the reward and the loss of each kind depend on the last layer: the head u or U.
+"""Equations 4, 5 and 8 for a kind of reward model: from what it says of its last layer, to numbers.
 
-With hidden states fixed (the paper's assumption 1) every gradient is a weighted sum of gradients
-of single tokens, and two of them meet in Σ w̄_k w_l ρ_{k,l} ⟨h̄_k, h_l⟩: equation 4 with ρ = 1 and a
-single token a side, equations 5 and 8 in general. A kind says which tokens and weights these are.
+`explain` multiplies gradients with each other, token by token; `forecast` needs a vector for each
+response, whose inner products are those of the gradients: the features.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import singledispatch
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from rewardgap.dynamics.equations import TokenGradients, step_weight, token_gradients
-from rewardgap.models.kinds.explicit import Explicit, ExplicitMean
-from rewardgap.models.kinds.generative import Generative
-from rewardgap.models.kinds.implicit import ImplicitWithoutReference
-from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
+from rewardgap.dynamics.equations import (
+    GradientSums,
+    TokenGradients,
+    gradient_kernel,
+    residuals,
+    reward_changes,
+    step_weight,
+)
+from rewardgap.dynamics.projection import GradientProjector
+from rewardgap.dynamics.sampling import SampledResponse, draw_logit_pairs
+from rewardgap.models.kinds.gradients import Pull, Terms
+from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.language_model import CHUNK_VALUES
 
 
-@dataclass(frozen=True)
-class Terms:
-    """One gradient a leaf: weighted gradients of single tokens, K in all.
+def token_gradients(
+    model: TrainedRewardModel, terms: Terms, states: ResponseStates
+) -> TokenGradients:
+    """Return the gradients of read-outs in the last layer, without their weights, in float32.
 
-    Attributes:
-        states: (K, D) what the last layer reads.
-        targets: (K,) the tokens whose log-probabilities are differentiated; a head ignores them.
-        weights: (K,) float32 factors.
-        rows: (K,) which response token, among all of the pack, each one stands at.
-        owners: (K,) the leaf of each.
+    A soft cap or a scale of the logits is part of them. The residuals are over the outputs that are
+    read: the head's one, the logits of a combination, or the whole vocabulary.
     """
-
-    states: Tensor
-    targets: Tensor
-    weights: Tensor
-    rows: Tensor
-    owners: Tensor
-
-    def split(self, size: int) -> Iterator["Terms"]:
-        """The same terms in blocks of at most `size`, as views."""
-        fields = (self.states, self.targets, self.weights, self.rows, self.owners)
-        for block in zip(*(values.split(size) for values in fields), strict=True):
-            yield Terms(*block)
-
-    def of(self, leaf: int) -> "Terms":
-        """The terms of one leaf."""
-        own = self.owners == leaf
-        return Terms(
-            self.states[own],
-            self.targets[own],
-            self.weights[own],
-            self.rows[own],
-            self.owners[own],
-        )
+    hidden = states.hidden[terms.positions]
+    if terms.targets is not None:
+        logits = model.vocabulary.logits(hidden)
+        by_logit = residuals(terms.targets, logits.softmax(-1))
+    elif terms.logits is not None:
+        tokens = torch.tensor(list(terms.logits), device=hidden.device)
+        logits = model.vocabulary.logits_of(hidden, tokens.expand(len(hidden), -1))
+        by_logit = logits.new_tensor(list(terms.logits.values())).expand_as(logits)
+    else:
+        states_read = hidden.float()
+        return TokenGradients(states_read.new_ones(len(states_read), 1), states_read)
+    return TokenGradients(model.vocabulary.by_product(by_logit, logits), hidden.float())
 
 
-@dataclass(frozen=True)
-class Pull:
-    """One response of every pair of a pack, as a descent step on the pair's loss moves it.
+def gradient_sums(model: TrainedRewardModel, terms: Terms, states: ResponseStates) -> GradientSums:
+    """Return the gradients of the values of all responses of a pack."""
+    tokens = token_gradients(model, terms, states)
+    return GradientSums(tokens, terms.weights, terms.responses, len(states.pack.response_lengths))
 
-    Attributes:
-        label: what the response is in the loss.
-        leaves: (P,) the leaf of each pair.
-        factors: (P,) what the leaf's gradient is multiplied by.
+
+def contributions(
+    explained: GradientSums,
+    slopes: Tensor,
+    model: TrainedRewardModel,
+    states: ResponseStates,
+    rewards: Tensor,
+) -> Tensor:
+    """Return what a step on each pair of a pack alone adds, per unit of learning rate.
+
+    Args:
+        explained: Gradients of M values.
+        slopes: (M,) derivatives of the explained rewards by these values.
+        model: The reward model.
+        states: L training responses in P pairs.
+        rewards: (L,) their rewards.
+
+    Returns:
+        (M, P).
     """
+    count = len(states.pack.response_lengths)
+    kernel = explained.weights.new_zeros(explained.count, count)
+    size = max(1, CHUNK_VALUES // explained.tokens.residuals.shape[1])
+    for block in _blocks(model.loss_terms(states.pack), size):
+        kernel += gradient_kernel(explained, gradient_sums(model, block, states))
+    pulls = model.pulls(states.pack)
+    factors = (pull_factors(model, pull, states, rewards) for pull in pulls)
+    moved = [pull.responses for pull in pulls]
+    return reward_changes(kernel, slopes, zip(moved, factors, strict=True))
 
-    label: str
-    leaves: Tensor
-    factors: Tensor
 
+def pull_factors(
+    model: TrainedRewardModel, pull: Pull, states: ResponseStates, rewards: Tensor
+) -> Tensor:
+    """Return (P,) what a descent step multiplies the gradients of the pulled responses by.
 
-class LastLayer(ABC):
-    """The last layer of a reward model that has yet to be trained.
-
-    Attributes:
-        equation: which equation of the paper the contributions are those of.
-        product: what the product of two tokens' gradients is.
+    A pairwise loss (eq. 3) has the factor g; a pointwise one (eq. 7) has none.
     """
-
-    equation: ClassVar[str]
-    product: ClassVar[str]
-
-    @abstractmethod
-    def reward_terms(self, leaves: ResponseStates) -> Terms:
-        """The gradients of the leaves' rewards."""
-
-    def loss_terms(self, leaves: ResponseStates) -> Terms:
-        """Gradients of the leaves that `pulls` refers to; by default those of the rewards."""
-        return self.reward_terms(leaves)
-
-    def pulls(self, leaves: ResponseStates, rewards: Tensor) -> tuple[Pull, ...]:
-        """The descent direction of each pair's loss: Bradley–Terry unless a kind says otherwise."""
-        chosen, rejected = leaves.pack.chosen, leaves.pack.rejected
-        weight = step_weight(rewards[chosen], rewards[rejected])
-        return (Pull("chosen", chosen, weight), Pull("rejected", rejected, -weight))
-
-    @abstractmethod
-    def gradients(self, terms: Terms) -> TokenGradients:
-        """The terms' gradients without their weights, in float32."""
+    pack = states.pack
+    if model.pointwise:
+        return torch.full_like(rewards[pack.chosen], pull.factor)
+    return pull.factor * step_weight(rewards[pack.chosen], rewards[pack.rejected])
 
 
-class Head(LastLayer):
-    """⟨u, h⟩ at the last token: the gradient is h (eq. 4)."""
-
-    equation = "eq. 4"
-    product = "⟨h̄, h⟩"
-
-    def reward_terms(self, leaves: ResponseStates) -> Terms:
-        """The last token of each leaf."""
-        weights = torch.zeros_like(leaves.pack.response_positions, dtype=torch.float32)
-        weights[leaves.last_tokens] = 1.0
-        return _terms(leaves, leaves.states, leaves.pack.response_tokens, weights)
-
-    def gradients(self, terms: Terms) -> TokenGradients:
-        """Hidden states with residual 1, so that every coefficient is 1."""
-        states = terms.states.float()
-        return TokenGradients(states.new_ones(len(states), 1), states)
+def linear_features(model: TrainedRewardModel, terms: Terms, states: ResponseStates) -> Tensor:
+    """Return (L, A · D) gradients of values that are linear in A outputs of the last layer."""
+    gradients = token_gradients(model, terms, states)
+    outer = gradients.residuals[:, :, None] * gradients.hidden[:, None]
+    weighted = terms.weights[:, None] * outer.flatten(1)
+    total = weighted.new_zeros(len(states.pack.response_lengths), weighted.shape[1])
+    return total.index_add_(0, terms.responses, weighted)
 
 
-class MeanHead(Head):
-    """⟨u, mean of h⟩ (fig. 7)."""
+def project_features(
+    model: TrainedRewardModel,
+    responses: Sequence[SampledResponse],
+    states: ResponseStates,
+    projector: GradientProjector,
+    values: Tensor,
+    test_vectors: Mapping[int, Tensor],
+) -> Tensor:
+    """Add projected gradients of weighted sums of log-probabilities (eq. 5).
 
-    equation = "eq. 4 with mean hidden states"
+    A test vector is the gradient of Σ_k √(w_k / 2) (± z_v ∓ z_v'), with the logits z of two tokens
+    drawn from π at every position k but the first: if training changes the logits by δ, the square
+    of what it adds to that sum is on average Σ_k w_k Var δ. At their first position the responses
+    to a prompt have the same state, so that what they lose there cancels in every margin.
 
-    def reward_terms(self, leaves: ResponseStates) -> Terms:
-        """Every token with weight 1/T."""
-        lengths = leaves.pack.response_lengths
-        weights = (1.0 / lengths).repeat_interleave(lengths)
-        return _terms(leaves, leaves.states, leaves.pack.response_tokens, weights)
+    Args:
+        model: The reward model.
+        responses: L responses, at all or at some of their positions.
+        states: Hidden states of these positions.
+        projector: How gradients are projected.
+        values: (L, W) to add the gradients to.
+        test_vectors: For some responses a (W,) vector to add the test vector to.
 
-
-class Unembedding(LastLayer):
-    """β ln π(y | x): residuals times the states that predict the tokens (eq. 5)."""
-
-    equation = "eq. 5"
-    product = "ρ · ⟨h̄, h⟩"
-
-    def __init__(self, model: TrainedRewardModel):
-        self.model = model
-
-    def reward_terms(self, leaves: ResponseStates) -> Terms:
-        """Every token with weight β; the reference is constant and has no part."""
-        tokens = leaves.pack.response_tokens
-        weights = torch.full_like(tokens, self.model.beta, dtype=torch.float32)
-        return _terms(leaves, leaves.predicting_states, tokens, weights)
-
-    def gradients(self, terms: Terms) -> TokenGradients:
-        """Residuals over the vocabulary; a soft cap or a scale of the logits changes them."""
-        vocabulary = self.model.vocabulary
-        logits = vocabulary.logits(terms.states)
-        found = token_gradients(terms.targets, logits.softmax(-1), terms.states.float())
-        return replace(found, residuals=vocabulary.by_product(found.residuals, logits))
-
-
-class Verdict(Unembedding):
-    """π(Yes | I[x, y]), trained to say Yes or No (eq. 8)."""
-
-    equation = "eq. 8"
-    product = "γ · ⟨h̄, h⟩"
-
-    def __init__(self, model: Generative):
-        super().__init__(model)
-        self.verifier = model
-
-    def reward_terms(self, leaves: ResponseStates) -> Terms:
-        """Yes at the end of each verification prompt, with weight π(Yes)."""
-        answers = torch.full_like(leaves.pack.response_lengths, self.verifier.yes)
-        return self._terms(leaves, answers, self.verifier.rewards(leaves))
-
-    def loss_terms(self, leaves: ResponseStates) -> Terms:
-        """Yes for chosen and No for rejected responses; plain text its own tokens (λ)."""
-        answers = torch.full_like(leaves.pack.response_lengths, self.verifier.yes)
-        answers[leaves.pack.rejected] = self.verifier.no
-        return self._terms(leaves, answers, torch.ones_like(answers, dtype=torch.float32))
-
-    def pulls(self, leaves: ResponseStates, rewards: Tensor) -> tuple[Pull, ...]:
-        """Eq. 7 raises the log-probability of both answers, and λ that of the chosen response."""
-        pack = leaves.pack
-        ones = torch.ones_like(rewards[pack.chosen])
-        pulls = (Pull("chosen", pack.chosen, ones), Pull("rejected", pack.rejected, ones))
-        weight = self.verifier.options.likelihood_weight
-        if not weight:
-            return pulls
-        plain = pack.chosen + pack.responses_in_record[pack.chosen]
-        return (*pulls, Pull("chosen as plain text", plain, weight * ones))
-
-    def _terms(self, leaves: ResponseStates, answers: Tensor, weights: Tensor) -> Terms:
-        """(L,) answers with (L,) weights to verification prompts; plain text with weight 1."""
-        pack = leaves.pack
-        ends = leaves.last_tokens[pack.rewarded]
-        states, targets = leaves.predicting_states.clone(), pack.response_tokens.clone()
-        states[ends] = leaves.states[ends]
-        targets[ends] = answers[pack.rewarded]
-        factors = (~pack.rewarded).float().repeat_interleave(pack.response_lengths)
-        factors[ends] = weights[pack.rewarded]
-        return _terms(leaves, states, targets, factors)
+    Returns:
+        (L,) the sums themselves.
+    """
+    sums = values.new_zeros(len(values))
+    # Response by response, so that no softmax of a whole pack is held.
+    for index, response in enumerate(responses):
+        size = max(1, CHUNK_VALUES // model.vocabulary.layer.out_features)
+        is_first = response.begins
+        for terms in _blocks(response.terms, size):
+            assert terms.targets is not None
+            hidden = states.hidden[terms.positions].float()
+            logits = model.vocabulary.logits(states.hidden[terms.positions])
+            probabilities = logits.softmax(-1)
+            by_product = model.vocabulary.by_product(
+                residuals(terms.targets, probabilities), logits
+            )
+            projector.outer(values[index], by_product, terms.weights[:, None] * hidden)
+            log_probs = logits.gather(1, terms.targets[:, None])[:, 0] - logits.logsumexp(-1)
+            sums[index] += terms.weights @ log_probs
+            if index in test_vectors:
+                drawn, signs = draw_logit_pairs(probabilities, response.random, is_first)
+                scaled = (terms.weights[:, None] / 2).sqrt() * signs
+                factors = model.vocabulary.by_product(scaled, logits.gather(1, drawn))
+                rows = (factors[:, :, None] * hidden[:, None]).flatten(0, 1)
+                projector.rows(test_vectors[index], drawn.flatten(), rows)
+            is_first = False
+    return sums
 
 
-@singledispatch
-def last_layer(model: RewardModel) -> LastLayer | None:
-    """The last layer of a kind; None for kinds whose rewards have no gradient."""
-    return None
-
-
-@last_layer.register
-def _(model: Explicit) -> LastLayer:
-    return Head()
-
-
-@last_layer.register
-def _(model: ExplicitMean) -> LastLayer:
-    return MeanHead()
-
-
-@last_layer.register
-def _(model: ImplicitWithoutReference) -> LastLayer:
-    return Unembedding(model)
-
-
-@last_layer.register
-def _(model: Generative) -> LastLayer:
-    return Verdict(model)
-
-
-def _terms(leaves: ResponseStates, states: Tensor, targets: Tensor, weights: Tensor) -> Terms:
-    """Terms from one state, target and weight a response token, where the weight is not zero."""
-    lengths = leaves.pack.response_lengths
-    owners = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
-    rows = weights.nonzero().squeeze(1)
-    return Terms(states[rows], targets[rows], weights[rows], rows, owners[rows])
+def _blocks(terms: Terms, size: int) -> Iterator[Terms]:
+    """Yield the same terms, at most `size` at once, as views."""
+    for start in range(0, len(terms.positions), size):
+        yield terms.select(slice(start, start + size))

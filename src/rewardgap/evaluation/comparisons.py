@@ -201,6 +201,23 @@ def adjust(
     }
 
 
+def adjust_by_place(
+    families: Mapping[Place, Mapping[Pair, Comparison]],
+) -> dict[Place, dict[Pair, Comparison]]:
+    """Return comparisons of several places with p-values adjusted for all of them together."""
+    family = adjust(
+        {
+            (place, pair): comparison
+            for place, comparisons in families.items()
+            for pair, comparison in comparisons.items()
+        }
+    )
+    return {
+        place: {pair: family[place, pair] for pair in comparisons}
+        for place, comparisons in families.items()
+    }
+
+
 def is_significant(comparison: Comparison) -> bool:
     """Return whether the test after Holm's correction establishes a difference of these files."""
     return comparison.holm_p < SIGNIFICANCE

@@ -1,10 +1,13 @@
-"""From the sets that an experiment names to specifications that `rewardgap.sources` loads."""
+"""The data of an experiment: from the sets that it names to specifications that `load` reads."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rewardgap.data.load import named_source
 from rewardgap.data.records import Record
+from rewardgap.data.sources import SOURCES
+from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
 from rewardgap.experiments.experiment import EvaluationSource, Experiment, TrainingSource
 
@@ -12,26 +15,41 @@ LOCAL_FILE = re.compile(r"\$data_dir/([^?&]+)")
 
 
 def find_training_data(experiment: Experiment, data_dir: str | None) -> str | list[str]:
-    """Specifications of the training data.
+    """Return specifications of the training data.
 
     Raises:
-        UserError: they have no source, and no local file that exists.
+        UserError: They have no source, and no local file that exists.
     """
-    found = _find(experiment.train.name, experiment.train, data_dir)
-    specs = [_limit(spec, experiment.train_rows) for spec in found]
+    source = experiment.train
+    specs = [_limit(spec, experiment.train_rows) for spec in _find(source.name, source, data_dir)]
     return specs[0] if len(specs) == 1 else specs
 
 
 def find_evaluation_data(experiment: Experiment, data_dir: str | None) -> dict[str, str]:
-    """One specification for each evaluation set.
+    """Return one specification for each evaluation set.
 
     Raises:
-        UserError: one has no source, and no local file that exists.
+        UserError: A set has no source, and no local file that exists.
     """
     return {
-        name: _limit(_find(name, each, data_dir)[0], experiment.eval_rows)
-        for name, each in experiment.eval.items()
+        name: _limit(_find(name, source, data_dir)[0], experiment.eval_rows)
+        for name, source in experiment.eval.items()
     }
+
+
+def find_check(spec: str) -> Callable[[str, str], bool]:
+    """Return the function of (prompt, response) that says whether a response is correct.
+
+    Raises:
+        UserError: The source of the data has none.
+    """
+    source = named_source(parse_spec(spec))
+    if source is None or source.is_correct is None:
+        names = ", ".join(name for name, known in SOURCES.items() if known.is_correct)
+        raise UserError(
+            f"generate: answers to {spec} cannot be checked; those of the sources {names} can"
+        )
+    return source.is_correct
 
 
 def check_shifts(
@@ -52,19 +70,15 @@ def check_shifts(
         original = source.shift_of
         if original is None:
             continue
-        shifted_rows, original_rows = (
+        shifted, originals = (
             [(record.prompt, len(record.chosen), len(record.rejected)) for record in read(spec)]
             for spec in (held_out[name], held_out[original])
         )
-        if shifted_rows != original_rows:
-            pairs = zip(shifted_rows, original_rows, strict=False)
-            differing = [
-                number
-                for number, (row, counterpart) in enumerate(pairs, start=1)
-                if row != counterpart
+        if shifted != originals:
+            same = [
+                row == counterpart for row, counterpart in zip(shifted, originals, strict=False)
             ]
-            end = min(len(shifted_rows), len(original_rows)) + 1
-            row = next(iter(differing), end)
+            row = [*same, False].index(False) + 1
             raise UserError(
                 f"{name}: its rows do not reword those of {original}: row {row} has another prompt "
                 f"or number of responses in {held_out[name]} than in {held_out[original]}; give "
@@ -72,15 +86,15 @@ def check_shifts(
             )
 
 
-def _find(name: str, data: TrainingSource | EvaluationSource, data_dir: str | None) -> list[str]:
-    """The local specifications if all of their files exist, else those of the source."""
-    local = _listed(data.local)
+def _find(name: str, source: TrainingSource | EvaluationSource, data_dir: str | None) -> list[str]:
+    """Return the local specifications if all of their files exist, else those of the source."""
+    local = _as_list(source.local)
     files = [file for spec in local for file in LOCAL_FILE.findall(spec)]
     folder = None if data_dir is None else Path(data_dir).expanduser().resolve()
     if local and folder is not None and all((folder / file).exists() for file in files):
         return [spec.replace("$data_dir", str(folder)) for spec in local]
-    if data.data is not None:
-        return _listed(data.data)
+    if source.data is not None:
+        return _as_list(source.data)
     raise UserError(
         f"{name}: no source has these data: put {' and '.join(files) or 'them'} into a folder and "
         "name it with --data-dir"
@@ -88,7 +102,7 @@ def _find(name: str, data: TrainingSource | EvaluationSource, data_dir: str | No
     )
 
 
-def _listed(value: str | Sequence[str] | None) -> list[str]:
+def _as_list(value: str | Sequence[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 

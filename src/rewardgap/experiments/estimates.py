@@ -1,4 +1,4 @@
-"""What a run will cost, from tokenised data and the model's configuration alone."""
+"""The cost of a run, from tokenised data and the configuration of the model alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,21 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData
-from rewardgap.models.added_tokens import weightless
+from rewardgap.evaluation.text import align_columns
 from rewardgap.models.devices import choose_device, tokens_at_once
+from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.kinds.trained import TrainedRewardModel
 
-# Float32 weights and gradients, and Adam's two moments of the gradients.
-BYTES_A_PARAMETER = 16
-# What a transformer block keeps of a token for the backward pass is about 17 float32 values for
-# each hidden dimension (Korthikanti et al., 2022), its input alone with checkpoints.
+BYTES_PER_PARAMETER = 16
+"""Float32 weights and gradients, and Adam's two moments of the gradients."""
 VALUES_KEPT = 17
+"""Float32 values per token and hidden dimension that a transformer block keeps for the backward
+pass, about (Korthikanti et al., 2022)."""
 VALUES_KEPT_BY_CHECKPOINTING = 1
+"""With gradient checkpoints a block keeps its input alone."""
 
 DONE = "done"
-TITLES = ("cell", "state", "tokens trained", "reference", "scored", "memory")
+TITLES: tuple[str, ...] = ("cell", "state", "tokens trained", "reference", "scored", "memory")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Estimate:
     """Tokens and memory of one run.
 
     Attributes:
-        parameters: number of the reward model's parameters.
-        trained: tokens of all optimiser steps.
-        reference: tokens whose log-probabilities the initial model computes.
-        scored: tokens of the evaluation sets.
-        memory: bytes of weights, gradients, Adam's moments and activations, roughly.
+        parameters: Number of the reward model's parameters.
+        trained: Number of tokens of all optimiser steps.
+        reference: Number of tokens whose log-probabilities the initial model computes.
+        scored: Number of tokens of the evaluation sets.
+        memory: Approximate bytes of weights, gradients, Adam's moments and activations.
     """
 
     parameters: int
@@ -47,47 +48,47 @@ class Estimate:
 
     @property
     def cost(self) -> int:
-        """Work in units of one parameter's use for one token; a backward pass takes two."""
+        """The number of forward multiply-adds; a training step takes three times a forward pass."""
         return (self.parameters + 1) * (3 * self.trained + self.reference + self.scored)
 
 
 def estimate(
     config: TrainConfig, folder: Path, template: ChatTemplate, shared: PreparedData
 ) -> Estimate:
-    """The cost of a run that finds no reference log-probabilities in the cache.
+    """Return the cost of a run that finds no reference log-probabilities in the cache.
 
     Args:
-        config: of the run.
-        folder: the initial language model; no weights are read.
-        template: its chat template.
-        shared: keeps the records and trees for the run itself.
+        config: The configuration of the run.
+        folder: The initial language model; no weights are read.
+        template: Its chat template.
+        shared: Keeps the records and trees for the run itself.
 
     Raises:
-        UserError: the data or the model does not allow the run.
+        UserError: The data or the model does not allow the run.
     """
     options = KindConfig.of(config)
-    model = weightless(config.kind, folder, template, options)
+    model = find_kind(config.kind).on_meta(folder, template, options)
     training = shared.training_trees(model, config)
     scored = 0
     for spec in config.eval.values():
         rows = shared.records(spec, config.identical_pairs)
         scored += sum(tree.size for tree in shared.encode(model, rows, config.max_length))
     epoch = int(training.sizes.sum())
-    parameters = sum(each.numel() for each in model.parameters())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     return Estimate(
         parameters=parameters,
         trained=config.epochs * epoch if parameters else 0,
         reference=epoch + scored if model.needs_reference else 0,
         scored=scored,
-        memory=BYTES_A_PARAMETER * parameters + _activations(model, config, training.sizes),
+        memory=BYTES_PER_PARAMETER * parameters + _activations(model, config, training.sizes),
     )
 
 
 def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
-    """Bytes of what the largest micro-batch keeps for the backward pass."""
-    if not isinstance(model, TrainedRewardModel):
+    """Return the bytes that the largest micro-batch keeps for the backward pass."""
+    if model.language_model is None:
         return 0
-    shape = model.model.config.get_text_config()
+    shape = model.language_model.model.config.get_text_config()
     values = VALUES_KEPT_BY_CHECKPOINTING if config.gradient_checkpointing else VALUES_KEPT
     longest = np.sort(sizes)[-config.batch_size :]
     at_once = tokens_at_once(config.token_budget, choose_device(config.device))
@@ -96,29 +97,17 @@ def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int3
 
 
 def format_estimates(lines: Sequence[tuple[str, str, Estimate]]) -> str:
-    """A line for each cell (folder, state, tokens, memory) and one for what is left to do."""
-    left = [each for _, state, each in lines if state != DONE]
+    """Return a line per cell (folder, state, tokens, memory) and one for what is left to do."""
+    left = [cost for _, state, cost in lines if state != DONE]
     total = Estimate(
         parameters=0,
-        trained=sum(each.trained for each in left),
-        reference=sum(each.reference for each in left),
-        scored=sum(each.scored for each in left),
-        memory=max((each.memory for each in left), default=0),
+        trained=sum(cost.trained for cost in left),
+        reference=sum(cost.reference for cost in left),
+        scored=sum(cost.scored for cost in left),
+        memory=max((cost.memory for cost in left), default=0),
     )
-    sums = (f"{len(left)} of {len(lines)} to do", "", total)
-    table = [TITLES, *map(_format_line, [*lines, sums])]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "".join(
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for row in table
-    )
-
-
-def _format_line(line: tuple[str, str, Estimate]) -> tuple[str, ...]:
-    folder, state, each = line
-    tokens = (f"{count:,}" for count in (each.trained, each.reference, each.scored))
-    return (folder, state, *tokens, f"{each.memory / 2**30:.1f} GiB")
+    rows = [TITLES]
+    for place, state, cost in [*lines, (f"{len(left)} of {len(lines)} to do", "", total)]:
+        tokens = (f"{count:,}" for count in (cost.trained, cost.reference, cost.scored))
+        rows.append((place, state, *tokens, f"{cost.memory / 2**30:.1f} GiB"))
+    return align_columns(rows, right=range(2, len(TITLES))) + "\n"

@@ -1,30 +1,56 @@
-"""Experiments: a YAML file says which models, kinds and seeds are trained and judged on what.
+"""Run an experiment: train every kind on every model with every seed, whatever is not done yet.
 
 experiment   the YAML file, with a profile and flags merged in, read and checked
 data         where its data are: prepared local files, or named sources
-cells        one run for each model, kind, variation and seed
-grid         the folder of all runs
-initial      the initial language models, with the tokens that the data add
-estimates    tokens and memory, before anything is done
-generation   what a language model answers, sampled and checked
-work         doing the cells
+grid         one cell for each model, kind, variation and seed
+estimates    the tokens and memory that a run takes
+run          the cells, one after another; one that fails stops no other
 """
 
-from dataclasses import dataclass, replace
+import gc
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
+import torch
+
 from rewardgap.configs.experiments import RunConfig
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.training import TrainConfig
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
-from rewardgap.experiments.data import check_shifts, find_evaluation_data, find_training_data
+from rewardgap.errors import UserError, first_line
+from rewardgap.experiments.data import (
+    check_shifts,
+    find_check,
+    find_evaluation_data,
+    find_training_data,
+)
 from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_estimates
 from rewardgap.experiments.experiment import read_experiment
-from rewardgap.experiments.grid import plan
-from rewardgap.experiments.work import Work, do_all
-from rewardgap.io.grid_folder import Cell, write_experiment
-from rewardgap.models.added_tokens import open_template
+from rewardgap.experiments.grid import Grid, plan
+from rewardgap.forecasting.forecast import forecast
+from rewardgap.io.generations import CorrectShare, write_shares
+from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
+from rewardgap.io.progress import progress_of_work
+from rewardgap.io.run_folder import open_run
+from rewardgap.models.added_tokens import extend_model, open_template
+from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
-from rewardgap.scoring.generation import find_check
+from rewardgap.models.kinds import find_kind
+from rewardgap.scoring.generation import Sampling, answer, share_correct
+from rewardgap.training.train import train
+
+logger = logging.getLogger(__name__)
+
+Estimates = Mapping[Cell, Estimate]
+
+OF_A_FORECAST = frozenset({"model", "out", "kinds", "seed"})
+"""Keys of a forecast's configuration that are not those of the cells' runs."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +58,8 @@ class Plan:
     """What `run` has done or, in a dry run, would do.
 
     Attributes:
-        folder: of the grid.
-        table: a line for each cell: what is done of it, tokens and memory.
+        folder: The folder of the experiment's runs.
+        table: A line for each cell: its state before the call, its tokens and memory.
     """
 
     folder: Path
@@ -41,57 +67,209 @@ class Plan:
 
 
 def run(config: RunConfig) -> Plan:
-    """Do every cell of an experiment that is not done yet.
+    """Run every cell of an experiment that is not done yet.
 
-    `out` receives `experiment.yaml`, a run folder for each cell, and what the cells share.
+    `out` receives `experiment.yaml`, a run folder for each cell, and what the cells share, see
+    `io.grid_folder`.
 
     Raises:
-        UserError: the experiment, the data or a model does not allow it, and then nothing is
-            done; or some cells failed, and all others are done.
+        UserError: The experiment, the data or a model does not allow it, and then nothing is
+            done; or some cells failed, and the rest is done.
     """
     experiment = read_experiment(config)
     held_out = find_evaluation_data(experiment, config.data_dir)
-    train = find_training_data(experiment, config.data_dir)
-    grid = plan(experiment, config.out, train, held_out)
+    training = find_training_data(experiment, config.data_dir)
+    grid = plan(experiment, config.out, training, held_out)
     for name in experiment.generate:
         find_check(held_out[name])
-    shared, told = PreparedData(), grid.config(first := next(iter(grid.cells)), first.model)
-    check_shifts(experiment, held_out, lambda spec: shared.records(spec, told.identical_pairs))
-    weights = not config.dry_run
-    work = Work(
-        grid=grid,
-        folders={name: locate_model(model, weights) for name, model in grid.models.items()},
-        tokens=added_tokens([*([train] if isinstance(train, str) else train), *held_out.values()]),
-        shared=shared,
-    )
-    estimates = _estimate_all(work)
-    table = format_estimates(
-        [(grid.folder.place(c), _state(work, c), e) for c, e in estimates.items()]
-    )
+    runner = Runner.prepare(grid, with_weights=not config.dry_run)
+    runner.check_shifts()
+    estimates = runner.estimate()
+    lines = [(grid.folder.place(cell), runner.state(cell), estimates[cell]) for cell in grid.cells]
     if not config.dry_run:
         write_experiment(grid.record())
-        work.check_begun()
-        do_all(work, estimates)
-    return Plan(grid.folder.folder, table)
+        runner.refuse_other_runs()
+        runner.run_all(estimates)
+    return Plan(grid.folder.folder, format_estimates(lines))
 
 
-def _estimate_all(work: Work) -> dict[Cell, Estimate]:
-    """Estimates of all cells; what the initial model computes is counted where it comes first."""
-    templates = {name: open_template(folder, work.tokens) for name, folder in work.folders.items()}
-    computed: set[tuple[str, int | None]] = set()
-    estimates = {}
-    for cell in work.grid.cells:
-        config = work.config(cell)
-        each = estimate(config, work.folders[cell.model], templates[cell.model], work.shared)
-        if (cell.model, config.max_length) in computed:
-            each = replace(each, reference=0)
-        elif each.reference:
-            computed.add((cell.model, config.max_length))
-        estimates[cell] = each
-    return estimates
+@dataclass(frozen=True)
+class Runner:
+    """Runs the cells of a grid.
+
+    Attributes:
+        grid: The cells.
+        folders: Initial language models by name.
+        tokens: Tokens of the data that are added to the tokenizers.
+        data: Records and token trees that all cells use.
+    """
+
+    grid: Grid
+    folders: Mapping[str, Path]
+    tokens: tuple[str, ...]
+    data: PreparedData
+
+    @classmethod
+    def prepare(cls, grid: Grid, with_weights: bool) -> "Runner":
+        """Find the initial language models, downloading their weights only if asked to."""
+        training = [grid.train] if isinstance(grid.train, str) else grid.train
+        return cls(
+            grid=grid,
+            folders={
+                name: locate_model(model, with_weights) for name, model in grid.models.items()
+            },
+            tokens=added_tokens([*training, *grid.held_out.values()]),
+            data=PreparedData(),
+        )
+
+    def config(self, cell: Cell) -> TrainConfig:
+        """Return the configuration of a cell's run."""
+        extended = str(self.grid.folder.language_model(cell.model).resolve())
+        return self.grid.config(cell, extended if self.tokens else self.grid.models[cell.model])
+
+    def check_shifts(self) -> None:
+        """Refuse shifted sets that do not reword their originals, see `data.check_shifts`."""
+        identical = self.config(next(iter(self.grid.cells))).identical_pairs
+        check_shifts(
+            self.grid.experiment,
+            self.grid.held_out,
+            lambda spec: self.data.records(spec, identical),
+        )
+
+    def estimate(self) -> dict[Cell, Estimate]:
+        """Return the cost of every cell; the reference counts where it is computed first."""
+        templates = {
+            name: open_template(folder, self.tokens) for name, folder in self.folders.items()
+        }
+        counted: set[tuple[str, int | None]] = set()
+        estimates = {}
+        for cell in self.grid.cells:
+            config = self.config(cell)
+            cost = estimate(config, self.folders[cell.model], templates[cell.model], self.data)
+            if (cell.model, config.max_length) in counted:
+                cost = replace(cost, reference=0)
+            elif cost.reference:
+                counted.add((cell.model, config.max_length))
+            estimates[cell] = cost
+        return estimates
+
+    def refuse_other_runs(self) -> None:
+        """Refuse runs in the folder that have other settings than the grid's.
+
+        Raises:
+            UserError: There is one.
+        """
+        for cell in self.grid.cells:
+            if cell.run.config.exists():
+                config = self.config(cell)
+                open_run(config.out, config.settings(), resume=True)
+
+    def state(self, cell: Cell) -> str:
+        """Return whether a cell is done, begun or new."""
+        if self.is_done(cell):
+            return DONE
+        return "begun" if cell.run.config.exists() else "new"
+
+    def is_done(self, cell: Cell) -> bool:
+        """Return whether nothing of a cell is left to do."""
+        return cell.run.metrics.exists() and (cell.shares.exists() or not self._generates(cell))
+
+    def run_all(self, estimates: Estimates) -> None:
+        """Run every cell that is not done, after the forecast from its initial model.
+
+        Args:
+            estimates: The cost of all cells, for the progress bar.
+
+        Raises:
+            UserError: Some cells failed; the rest is done.
+        """
+        failures: dict[str, str] = {}
+        left = [cell for cell in self.grid.cells if not self.is_done(cell)]
+        total = sum(cost.cost for cost in estimates.values())
+        done = total - sum(estimates[cell].cost for cell in left)
+        with progress_of_work(total, done) as bar:
+            for model in self.grid.models:
+                if self.grid.experiment.forecast:
+                    place = f"forecasts/{model}"
+                    _attempt(place, partial(self.forecast, model), failures)
+                for cell in (cell for cell in left if cell.model == model):
+                    place = self.grid.folder.place(cell)
+                    bar.set_description(place, refresh=sys.stderr.isatty())
+                    _attempt(place, partial(self.run_cell, cell), failures)
+                    bar.update(estimates[cell].cost)
+        for place, message in failures.items():
+            logger.error("failed: %s: %s", place, message)
+        if failures:
+            raise UserError(
+                f"failed: {', '.join(failures)}; all else of the {len(estimates)} cells is done, "
+                "and the same command tries again what failed"
+            )
+
+    def run_cell(self, cell: Cell) -> None:
+        """Train, score and measure a cell, and have its model respond to prompts."""
+        self._initial_model(cell.model)
+        config = self.config(cell)
+        train(config, self.data)
+        if self._generates(cell):
+            self._generate(cell, config)
+
+    def forecast(self, model: str) -> None:
+        """Forecast the accuracies of a model's kinds, unless that was done before."""
+        cells = [cell for cell in self.grid.cells if cell.model == model and not cell.variation]
+        kinds = list(dict.fromkeys(cell.kind for cell in cells if find_kind(cell.kind).equation))
+        folder = GridFolder(self.grid.folder.forecast(model))
+        if not kinds:
+            return
+        with folder.lock():
+            path = folder.folder / "forecast.json"
+            sets = json.loads(path.read_text(encoding="utf-8")).values() if path.exists() else ()
+            known = list(dict.fromkeys(kind for outcomes in sets for kind in outcomes))
+            if set(kinds) <= set(known):
+                return
+            config = self.config(cells[0])
+            keys = {field.name for field in fields(ForecastConfig)} - OF_A_FORECAST
+            settings = {key: getattr(config, key) for key in keys if hasattr(config, key)}
+            settings["kinds"] = list(dict.fromkeys([*known, *kinds]))
+            initial = str(self._initial_model(model))
+            forecast(ForecastConfig(model=initial, out=str(folder.folder), **settings), self.data)
+
+    def _initial_model(self, model: str) -> Path:
+        """Return the folder of an initial language model that knows the tokens of the data."""
+        if not self.tokens:
+            return self.folders[model]
+        extended = self.grid.folder.language_model(model)
+        extend_model(self.folders[model], self.tokens, extended)
+        return extended
+
+    def _generates(self, cell: Cell) -> bool:
+        return bool(self.grid.experiment.generate) and find_kind(cell.kind).generates
+
+    def _generate(self, cell: Cell, config: TrainConfig) -> None:
+        """Have the trained and the initial model respond, and write the shares that are correct."""
+        device = choose_device(config.device)
+        initial_model = self._initial_model(cell.model)
+        shares = {}
+        for name in self.grid.experiment.generate:
+            records = self.data.records(config.eval[name], config.identical_pairs)
+            check = find_check(config.eval[name])
+            sampling = Sampling(cell.seed, device, config.token_budget)
+            trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
+            path = self.grid.folder.initial_answers(cell.model, name)
+            initial = answer(initial_model, records, check, replace(sampling, seed=0), path)
+            shares[name] = CorrectShare(
+                share_correct(trained), share_correct(initial), len(records)
+            )
+        write_shares(cell.shares, shares)
 
 
-def _state(work: Work, cell: Cell) -> str:
-    if work.is_done(cell):
-        return DONE
-    return "begun" if cell.run.config.exists() else "new"
+def _attempt(place: str, act: Callable[[], None], failures: dict[str, str]) -> None:
+    """Act; note the message of an error under a name, and free the memory."""
+    try:
+        act()
+    except Exception as error:  # of any kind, as the remaining cells are to be run all the same
+        failures[place] = first_line(error)
+        expected = isinstance(error, UserError | OSError | torch.OutOfMemoryError)
+        logger.warning("%s failed: %s", place, first_line(error), exc_info=not expected)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

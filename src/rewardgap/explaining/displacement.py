@@ -3,28 +3,28 @@
 Training an implicit reward model raises ln π(y⁺) − ln π(y⁻), which leaves it open whether ln π(y⁺)
 rises. The centred hidden embedding similarity (CHES) of Razin et al., "Unintentional Unalignment:
 Likelihood Displacement in Direct Preference Optimization" (2025), tells from the initial model
-alone for which pairs it tends to fall: those whose two responses have alike hidden states.
+alone for which pairs it tends to fall: those whose two responses have similar hidden states.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewardgap.configs.forecasting import ChesConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load as load_records
 from rewardgap.data.trees import Tree
 from rewardgap.io.files import write_text
-from rewardgap.io.progress import progress
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.language_model import check_readable, hidden_states, load_model
-from rewardgap.models.packing import micro_batches, pack
+from rewardgap.models.language_model import LanguageModel
+from rewardgap.models.packing import Pack, map_trees
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Ches:
     """Centred hidden embedding similarity of one pair, s± = Σ_k h_{x, y±<k}.
 
     Attributes:
-        id: the record's id.
-        chosen: which of the record's chosen responses, from 0.
-        rejected: which of its rejected ones.
+        id: The record's id.
+        chosen: Which of the record's chosen responses, from 0.
+        rejected: Which of its rejected ones, from 0.
         score: ⟨s⁺, s⁻⟩ − ‖s⁺‖². The higher, the more the chosen response is displaced.
-        length_normalised: the same with means in place of sums, which does not favour pairs whose
+        length_normalised: The same with means in place of sums, which does not favour pairs whose
             rejected response is the longer one.
     """
 
@@ -48,7 +48,7 @@ class Ches:
 
 
 def similarity(chosen: Tensor, rejected: Tensor) -> tuple[float, float]:
-    """CHES of two responses to one prompt, and its length-normalised variant.
+    """Return the CHES of two responses to one prompt, and its length-normalised variant.
 
     Args:
         chosen: (T⁺, D) hidden states h_{x, y⁺<k} that predict the chosen response's tokens.
@@ -69,38 +69,32 @@ def ches(config: ChesConfig) -> list[Ches]:
     """Score every pair of a data set and write the scores, one JSON object a line.
 
     Raises:
-        UserError: the data or the model cannot be read, or the file cannot be written.
+        UserError: If the data or the model cannot be read, or the file cannot be written.
     """
     records = load_records(config.data, config.identical_pairs)
     folder = locate_model(config.model)
     template = ChatTemplate.load(folder)
     device = choose_device(config.device)
-    model = load_model(folder, template, dtype=choose_dtype(config.dtype, device)).eval()
-    nn.Module.to(model, device)
+    dtype = choose_dtype(config.dtype, device)
+    model = LanguageModel.load(folder, template, dtype=dtype).to(device)
     trees = template.encode(records, config.max_length)
-    check_readable(model, trees)
-    found: dict[int, list[Ches]] = {}
-    for group in progress(micro_batches(trees, config.token_budget, device), "CHES scores"):
-        batch = pack([trees[i] for i in group]).to(device)
+    model.check_readable(trees)
+
+    def of_pack(batch: Pack, trees: Sequence[Tree]) -> list[list[Ches]]:
         with torch.no_grad():
-            leaves = ResponseStates(hidden_states(model, batch), batch)
-        found |= zip(group, _by_tree(leaves, [trees[i] for i in group]), strict=True)
-    scores = [score for i in range(len(trees)) for score in found[i]]
+            states = ResponseStates(model.hidden_states(batch), batch)
+        responses = iter(states.split(states.predicting_states))
+        return [_of_record(tree, [next(responses) for _ in tree.leaves]) for tree in trees]
+
+    by_record = map_trees(trees, of_pack, config.token_budget, device, "CHES scores")
+    scores = list(chain.from_iterable(by_record))
     write_text(Path(config.out), "".join(json.dumps(asdict(score)) + "\n" for score in scores))
     return scores
 
 
-def _by_tree(leaves: ResponseStates, trees: Sequence[Tree]) -> list[list[Ches]]:
-    """The scores of all pairs of every tree of a pack."""
-    responses = leaves.split(leaves.predicting_states)
-    scores, first = [], 0
-    for tree in trees:
-        some = responses[first : first + len(tree.leaves)]
-        scores.append(
-            [
-                Ches(tree.record, i, j - tree.chosen, *similarity(some[i], some[j]))
-                for i, j in tree.pairs
-            ]
-        )
-        first += len(tree.leaves)
-    return scores
+def _of_record(tree: Tree, states: Sequence[Tensor]) -> list[Ches]:
+    """Return the scores of all pairs of a record, from the states of each response."""
+    return [
+        Ches(tree.record, i, j - tree.chosen, *similarity(states[i], states[j]))
+        for i, j in tree.pairs
+    ]

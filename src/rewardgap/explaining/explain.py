@@ -3,129 +3,198 @@
 The page has three parts. The rewards of partial responses are those of the trained model. The
 contributions of training pairs are what the first step of training does to the initial model with
 fixed hidden states (equations 4, 5 and 8): they say in which direction a pair pulls, and by which
-tokens, and approximate what all of training does. A paraphrase's loss of margin is split exactly.
+tokens, and approximate what all of training does. What a counterpart of the record (a paraphrase)
+loses in margin is split exactly.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from rewardgap.configs.forecasting import ExplainConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Record
-from rewardgap.dynamics.last_layer import last_layer
 from rewardgap.errors import UserError
 from rewardgap.explaining.explanation import Explanation, Influence
-from rewardgap.explaining.influence import Probe, Training, measure_influence
+from rewardgap.explaining.influence import ExplainedRecord, TrainingPairs, measure_influence
 from rewardgap.explaining.page import write_page
-from rewardgap.explaining.subject import open_subject
 from rewardgap.explaining.tokens import reward_tokens
-from rewardgap.models.devices import choose_device
+from rewardgap.io.run_folder import Run
+from rewardgap.models.devices import choose_device, choose_dtype
+from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.saved import SavedRewardModel, check_initial_model
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.saved import SavedRewardModel, find_saved
+from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 
 
 def explain(config: ExplainConfig) -> Path:
     """Write the page that explains one record, and its numbers as JSON beside it.
 
     Returns:
-        the page's path.
+        The page's path.
 
     Raises:
-        UserError: no such record, or the model, the training data or a reference that is named
-            cannot be read. An initial model that is gone is an obstacle that the page tells, unless
-            the rewards themselves need it.
+        UserError: If there is no such record, or the model, the training data or a reference that
+            is named cannot be read. An initial model that is gone is an obstacle that the page
+            tells, unless the rewards themselves need it.
     """
-    record = _find(config.data, config.id, config)
-    twin = _find_twin(config, record)
-    subject = open_subject(config)
-    card, run = subject.card, subject.settings
-    rewards = reward_tokens(subject.scorer, record)
-    twin_rewards = None if twin is None else reward_tokens(subject.scorer, twin)
-    obstacle = _obstacle(config, card, run, subject.scorer.model)
-    del subject  # the initial model takes its place in memory
-    influence = None if obstacle else _measure(config, card, run, record)
+    record = _find_record(config.data, config.id, config)
+    counterpart = _find_counterpart(config, record)
+    explained = open_explained_model(config)
+    saved, run = explained.saved, explained.settings
+    rewards = reward_tokens(explained.scorer, record)
+    counterpart_rewards = (
+        None if counterpart is None else reward_tokens(explained.scorer, counterpart)
+    )
+    del explained  # the initial model takes its place in memory
+    obstacle = _obstacle(config, saved, run)
+    influence = None if obstacle else _measure(config, saved, run, record)
     explanation = Explanation(
-        config.model, card.kind, rewards, influence, obstacle, twin=twin_rewards
+        config.model, saved.kind, rewards, influence, obstacle, counterpart=counterpart_rewards
     )
     return write_page(Path(config.out), explanation)
 
 
-def _find(data: str, wanted: str, config: ExplainConfig) -> Record:
+def _find_record(data: str, record_id: str, config: ExplainConfig) -> Record:
     records = load_records(data, config.identical_pairs)
     for record in records:
-        if record.id == wanted:
+        if record.id == record_id:
             return record
-    some = ", ".join(record.id for record in records[:3])
+    ids = ", ".join(record.id for record in records[:3])
     more = ", …" if len(records) > 3 else ""
-    raise UserError(f"{data} has no record {wanted!r}; it has {len(records)} ids: {some}{more}")
+    raise UserError(f"{data} has no record {record_id!r}; it has {len(records)} ids: {ids}{more}")
 
 
-def _find_twin(config: ExplainConfig, record: Record) -> Record | None:
-    """The paraphrase that is named by its id, its data or both."""
+def _find_counterpart(config: ExplainConfig, record: Record) -> Record | None:
+    """Return the counterpart that is named by its id, its data or both."""
     if config.counterpart is None and config.counterpart_data is None:
         return None
-    twin = _find(config.counterpart_data or config.data, config.counterpart or config.id, config)
-    for each in (record, twin):
-        if not each.is_pair:
+    data, record_id = config.counterpart_data or config.data, config.counterpart or config.id
+    counterpart = _find_record(data, record_id, config)
+    for side in (record, counterpart):
+        if not side.is_pair:
             raise UserError(
-                f"record {each.id} has {len(each.responses)} responses: a twin needs one chosen "
-                "and one rejected response on both sides"
+                f"record {side.id} has {len(side.responses)} responses: a counterpart needs one "
+                "chosen and one rejected response on both sides"
             )
-    return twin
+    return counterpart
 
 
-def _obstacle(
-    config: ExplainConfig, card: SavedRewardModel, run: Mapping[str, Any], model: RewardModel
-) -> str:
-    """Why training pairs cannot be looked at, if they cannot."""
-    if last_layer(model) is None:
-        return f"The kind {card.kind} learns nothing from training pairs, so none of them moved it."
+@dataclass(frozen=True)
+class ExplainedModel:
+    """A reward model and what is known of its training.
+
+    Attributes:
+        scorer: The model itself; for a forecast, the model before training.
+        saved: Its kind and the model that training begins with.
+        settings: The configuration of its run or of its forecast; empty for a model trained
+            elsewhere.
+    """
+
+    scorer: Scorer
+    saved: SavedRewardModel
+    settings: Mapping[str, Any]
+
+
+def open_explained_model(config: ExplainConfig) -> ExplainedModel:
+    """Open what `config.model` names.
+
+    Raises:
+        UserError: If it cannot be read, or a forecast is of several kinds and none is named.
+    """
+    run = Run(Path(config.model))
+    settings = run.read_config() if run.config.exists() else {}
+    if (run.folder / "forecast.json").exists():
+        return _open_forecast(config, settings)
+    options = KindConfig.of(config)
+    scorer = open_scorer(config.model, config.kind, config.reference, options, config)
+    saved = SavedRewardModel.find(find_saved(config.model), config.kind, options)
+    return ExplainedModel(scorer, saved, settings)
+
+
+def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> ExplainedModel:
+    kinds = settings["kinds"]
+    if config.kind not in kinds and (config.kind or len(kinds) > 1):
+        raise UserError(
+            f"{config.model} is a forecast of {', '.join(kinds)}: name one of them with --kind"
+        )
+    kind = config.kind or kinds[0]
+    options = KindConfig(beta=settings["beta"], verification_prompt=settings["verification_prompt"])
+    saved = SavedRewardModel(kind, options, config.reference or settings["model"])
+    folder = saved.find_initial_model()
+    weights = fingerprint(folder)
+    saved = SavedRewardModel(kind, options, str(folder), weights, settings["max_length"])
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
+    model = _open_initial(folder, saved, settings["seed"], device)
+    scorer = Scorer(
+        model=model,
+        reference=open_reference(model, saved, dtype, config),
+        max_length=config.max_length or saved.max_length,
+        token_budget=config.token_budget,
+        compute_dtype=dtype,
+    )
+    return ExplainedModel(scorer, saved, settings)
+
+
+def _open_initial(
+    folder: Path, saved: SavedRewardModel, seed: int, device: torch.device
+) -> RewardModel:
+    """Return a saved reward model as it was before training."""
+    template = ChatTemplate.load(folder)
+    model = find_kind(saved.kind).initialise(folder, template, saved.options, torch.float32, seed)
+    return model.to(device).eval()
+
+
+def _obstacle(config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any]) -> str:
+    """Return why training pairs cannot be looked at, if they cannot."""
+    if find_kind(saved.kind).equation is None:
+        return (
+            f"The kind {saved.kind} learns nothing from training pairs, so none of them moved it."
+        )
     if not (config.train or run.get("train")):
         return "The model is no run's, so its training pairs are not known: name them with --train."
-    if not (config.reference or card.initial_model):
+    if not (config.reference or saved.initial_model):
         return "The language model that training began with is not known: name it with --reference."
     if config.reference is None:
         try:
-            check_initial_model(card)
+            saved.find_initial_model()
         except UserError as error:
             return f"The language model that training began with cannot be read: {error}."
     return ""
 
 
 def _measure(
-    config: ExplainConfig, card: SavedRewardModel, run: Mapping[str, Any], record: Record
-) -> Influence | None:
-    """Contributions of the training pairs, under the model that training began with."""
-    where = config.reference or card.initial_model  # looked at already, see `_obstacle`
-    folder = check_initial_model(replace(card, initial_model=where, initial_fingerprint=None))
-    model = find_kind(card.kind).initialise(
-        folder, ChatTemplate.load(folder), card.options, torch.float32, run.get("seed", 0)
-    )
-    model.to(choose_device(config.device)).eval()
-    layer = last_layer(model)
-    if layer is None:
-        return None
-    (tree,) = model.encode([record], config.max_length or card.max_length)
-    training = _training(config, run, model, card.max_length or config.max_length)
-    probe = Probe.of(model, layer, tree)
-    return measure_influence(probe, training, config.token_budget, config.top)
+    config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any], record: Record
+) -> Influence:
+    """Measure the contributions of the training pairs under the model that training began with."""
+    where = config.reference or saved.initial_model  # looked at already, see `_obstacle`
+    folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
+    device = choose_device(config.device)
+    # A kind with an equation reads a language model.
+    model = cast(TrainedRewardModel, _open_initial(folder, saved, run.get("seed", 0), device))
+    (tree,) = model.encode([record], config.max_length or saved.max_length)
+    training = _read_training(config, run, model, saved.max_length or config.max_length)
+    explained = ExplainedRecord.read(model, tree)
+    return measure_influence(explained, training, config.token_budget, config.top)
 
 
-def _training(
+def _read_training(
     config: ExplainConfig, run: Mapping[str, Any], model: RewardModel, max_length: int | None
-) -> Training:
-    """The training pairs, or a seeded sample of `max_pairs` of them.
+) -> TrainingPairs:
+    """Return the training pairs, or a seeded sample of `max_pairs` of them.
 
     Raises:
-        UserError: they cannot be read.
+        UserError: If they cannot be read.
     """
     spec = config.train or run["train"]
     try:
@@ -136,14 +205,18 @@ def _training(
     records = sample(records, config.max_pairs or available, config.seed)
     trees = model.encode_for_training(records, max_length)
     model.check_readable(trees)
-    kept = [pair for pair in zip(records, trees, strict=True) if not pair[1].has_identical_pair]
-    if not kept:
+    pairs = [
+        (record, tree)
+        for record, tree in zip(records, trees, strict=True)
+        if not tree.has_identical_pair
+    ]
+    if not pairs:
         raise UserError("truncation leaves no training pair whose responses differ")
-    return Training([record for record, _ in kept], [tree for _, tree in kept], available)
+    return TrainingPairs([record for record, _ in pairs], [tree for _, tree in pairs], available)
 
 
 def sample(records: Sequence[Record], max_pairs: int, seed: int) -> list[Record]:
-    """Records of at most `max_pairs` pairs in all, at least one, in their own order.
+    """Return records of at most `max_pairs` pairs in all, at least one, in their own order.
 
     Each record is as likely as any other; a seed gives the same ones always.
     """

@@ -161,7 +161,7 @@ class Explanation:
         record: rewards per token and prefix.
         influence: contributions of training pairs; None where `obstacle` says why.
         obstacle: why there is no influence; empty where there is.
-        twin: the rewards of a paraphrase of the record, if one was named.
+        counterpart: the rewards of another wording of the record, if one was named.
     """
 
     model: str
@@ -169,14 +169,18 @@ class Explanation:
     record: RecordReward
     influence: Influence | None
     obstacle: str = ""
-    twin: RecordReward | None = None
+    counterpart: RecordReward | None = None
 
     @property
     def drop(self) -> float | None:
-        """The margin of the record less that of its twin."""
-        if self.twin is None or self.twin.margin is None or self.record.margin is None:
+        """The margin of the record less that of its counterpart."""
+        if (
+            self.counterpart is None
+            or self.counterpart.margin is None
+            or self.record.margin is None
+        ):
             return None
-        return self.record.margin - self.twin.margin
+        return self.record.margin - self.counterpart.margin
 
     def to_json(self) -> dict[str, Any]:
         """All numbers, with names for what the page shows as derived from them."""
@@ -187,7 +191,7 @@ class Explanation:
             "record": _record_json(self.record),
             "influence": None if influence is None else _influence_json(influence),
             "obstacle": self.obstacle,
-            "twin": None if self.twin is None else _record_json(self.twin),
+            "counterpart": None if self.counterpart is None else _record_json(self.counterpart),
             "drop": self.drop,
         }
 

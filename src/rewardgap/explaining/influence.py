@@ -13,9 +13,13 @@ from torch import Tensor
 
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.equations import TokenGradients, token_contributions
-from rewardgap.dynamics.kernels import GradientSums, gradient_kernel
-from rewardgap.dynamics.last_layer import LastLayer, Pull, Terms
+from rewardgap.dynamics.equations import GradientSums, TokenGradients, token_contributions
+from rewardgap.dynamics.last_layer import (
+    contributions,
+    gradient_sums,
+    pull_factors,
+    token_gradients,
+)
 from rewardgap.explaining.explanation import (
     HeatMap,
     Influence,
@@ -24,22 +28,22 @@ from rewardgap.explaining.explanation import (
     ResponseInfluence,
 )
 from rewardgap.explaining.tokens import leaf_texts, response_labels
-from rewardgap.io.progress import progress
-from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
-from rewardgap.models.language_model import CHUNK_VALUES
-from rewardgap.models.packing import micro_batches, pack
+from rewardgap.models.kinds.gradients import Terms
+from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.packing import Pack, map_trees, pack
 
 HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor does a page
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPairs:
     """The training pairs that are looked at.
 
     Attributes:
-        records: some or all of the training records.
-        trees: the same ones, as the model's loss reads them.
-        available: number of pairs of the whole training set.
+        records: Some or all of the training records.
+        trees: The same ones, as the model's loss reads them.
+        available: Number of pairs of the whole training set.
     """
 
     records: Sequence[Record]
@@ -48,123 +52,115 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Probe:
+class ExplainedRecord:
     """The explained record under the initial model.
 
     Attributes:
-        model: the reward model as it is before training.
-        layer: its last layer.
-        tree: the explained record.
-        terms: the gradients of the rewards of its responses.
-        sums: the same ones, ready for a kernel.
-        rewards: (M,) rewards of the responses.
+        model: The reward model as it is before training.
+        tree: The record.
+        states: Its hidden states.
+        rewards: (M,) rewards of its responses.
+        terms: What the rewards read.
+        sums: Gradients of these M values.
+        slopes: (M,) derivatives of the rewards by them.
     """
 
-    model: RewardModel
-    layer: LastLayer
+    model: TrainedRewardModel
     tree: Tree
+    states: ResponseStates
+    rewards: Tensor
     terms: Terms
     sums: GradientSums
-    rewards: Tensor
+    slopes: Tensor
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: RewardModel, layer: LastLayer, tree: Tree) -> "Probe":
+    def read(cls, model: TrainedRewardModel, tree: Tree) -> "ExplainedRecord":
         """Read the record once."""
-        leaves, rewards = read(model, [tree])
-        terms = layer.reward_terms(leaves)
-        return cls(model, layer, tree, terms, _sums(layer, terms, len(rewards)), rewards)
+        states, rewards = _read(model, pack([tree]).to(model.device))
+        terms = model.gradient_terms(states.pack)
+        sums = gradient_sums(model, terms, states)
+        return cls(model, tree, states, rewards, terms, sums, model.reward_slopes(rewards))
 
 
 @torch.no_grad()
 def measure_influence(
-    probe: Probe, training: Training, token_budget: int | None, top: int
+    explained: ExplainedRecord, training: TrainingPairs, token_budget: int | None, top: int
 ) -> Influence:
-    """Contributions of all training pairs to the rewards of one record.
+    """Return the contributions of all training pairs to the rewards of one record.
 
     Args:
-        probe: the explained record.
-        training: at least one pair.
-        token_budget: tokens read at once; the result does not depend on it.
-        top: number of pairs that raise, and of those that lower, each reward to describe by tokens.
+        explained: The explained record.
+        training: At least one pair.
+        token_budget: Tokens read at once; the result does not depend on it.
+        top: Number of pairs that raise, and of those that lower, each reward to describe by tokens.
     """
-    places = [(i, k) for i, tree in enumerate(training.trees) for k in range(len(list(tree.pairs)))]
-    contributions = measure_contributions(probe, training.trees, token_budget)
+    model = explained.model
+    pairs = [
+        (index, pair)
+        for index, tree in enumerate(training.trees)
+        for pair in range(tree.pair_count)
+    ]
     responses = []
-    for response, row in enumerate(contributions):
+    for response, row in enumerate(measure_contributions(explained, training.trees, token_budget)):
         order = row.argsort(descending=True).tolist()
-        total = float(row.abs().sum()) or 1.0
+        shares = row.abs() / (float(row.abs().sum()) or 1.0)
         raising = [pair for pair in order[:top] if row[pair] > 0]
         lowering = [pair for pair in order[::-1][:top] if row[pair] < 0]
         described = {
-            pair: _describe(probe, response, training, places[pair], float(row[pair].abs()) / total)
+            pair: _describe(explained, response, training, pairs[pair], float(shares[pair]))
             for pair in raising + lowering
         }
         responses.append(
             ResponseInfluence(
-                tokens=leaf_texts(probe.model.template, probe.tree, probe.tree.leaves[response]),
-                initial_reward=float(probe.rewards[response]),
+                tokens=leaf_texts(model.template, explained.tree, explained.tree.leaves[response]),
+                initial_reward=float(explained.rewards[response]),
                 contributions=tuple(row.tolist()),
                 raising=tuple(described[pair] for pair in raising),
                 lowering=tuple(described[pair] for pair in lowering),
             )
         )
     return Influence(
-        equation=probe.layer.equation,
-        product=probe.layer.product,
-        pairs=tuple(_name(training.trees[i], k) for i, k in places),
+        equation=model.equation or "",
+        product=f"{model.coefficient} · ⟨h̄, h⟩" if model.coefficient else "⟨h̄, h⟩",
+        pairs=tuple(_name(training.trees[i], k) for i, k in pairs),
         available=training.available,
         responses=tuple(responses),
     )
 
 
 @torch.no_grad()
-def measure_contributions(probe: Probe, trees: Sequence[Tree], token_budget: int | None) -> Tensor:
-    """What a step on each pair alone adds to each reward, per unit of learning rate.
+def measure_contributions(
+    explained: ExplainedRecord, trees: Sequence[Tree], token_budget: int | None
+) -> Tensor:
+    """Return what a step on each pair alone adds to each reward, per unit of learning rate.
 
     Returns:
-        (M, N) for the M responses of the probe and all N pairs of the trees, in order; float32.
+        (M, P) for the M explained responses and all P pairs of the trees, in order; float32.
     """
-    counts = [len(list(tree.pairs)) for tree in trees]
-    starts = [sum(counts[:i]) for i in range(len(counts))]
-    contributions = torch.zeros(probe.sums.count, sum(counts), device=probe.model.device)
-    for group in progress(micro_batches(trees, token_budget, probe.model.device), "training pairs"):
-        leaves, rewards = read(probe.model, [trees[i] for i in group])
-        kernel = _leaf_kernel(probe, leaves)
-        columns = [starts[i] + k for i in group for k in range(counts[i])]
-        for pull in probe.layer.pulls(leaves, rewards):
-            contributions[:, columns] += kernel[:, pull.leaves] * pull.factors
-    return contributions
+    model = explained.model
+
+    def of_pack(batch: Pack, trees: Sequence[Tree]) -> list[Tensor]:
+        states, rewards = _read(model, batch)
+        values = contributions(explained.sums, explained.slopes, model, states, rewards)
+        return list(values.split([tree.pair_count for tree in trees], dim=1))
+
+    return torch.cat(map_trees(trees, of_pack, token_budget, model.device, "training pairs"), 1)
 
 
-def read(model: RewardModel, trees: Sequence[Tree]) -> tuple[ResponseStates, Tensor]:
-    """Hidden states and (L,) rewards of trees under a model before training.
+def _read(model: TrainedRewardModel, batch: Pack) -> tuple[ResponseStates, Tensor]:
+    """Return hidden states and (L,) rewards of a pack under a model before training.
 
     There a model is its own reference, so that rewards relative to it are zero.
     """
-    batch = pack(trees).to(model.device)
-    leaves = model.read(batch)
+    states = model.read(batch)
     if model.needs_reference:
-        return leaves, torch.zeros(len(batch.response_lengths), device=model.device)
-    return leaves, model.rewards(leaves)
-
-
-def _sums(layer: LastLayer, terms: Terms, leaves: int) -> GradientSums:
-    return GradientSums(layer.gradients(terms), terms.weights, terms.owners, leaves)
-
-
-def _leaf_kernel(probe: Probe, leaves: ResponseStates) -> Tensor:
-    """(M, L) inner products of the probe's gradients and those of all leaves of a pack."""
-    count = len(leaves.pack.response_lengths)
-    kernel = torch.zeros(probe.sums.count, count, device=probe.model.device)
-    rows = max(1, CHUNK_VALUES // probe.sums.tokens.residuals.shape[1])
-    for block in probe.layer.loss_terms(leaves).split(rows):
-        kernel += gradient_kernel(probe.sums, _sums(probe.layer, block, count))
-    return kernel
+        return states, torch.zeros(len(batch.response_lengths), device=model.device)
+    return states, model.rewards(states)
 
 
 def _name(tree: Tree, pair: int) -> str:
-    """The record's id, with the two responses where there are more than two."""
+    """Return the record's id, with the two responses where there are more than two."""
     if tree.chosen == tree.rejected == 1:
         return tree.record
     labels = response_labels(tree)
@@ -173,20 +169,33 @@ def _name(tree: Tree, pair: int) -> str:
 
 
 def _describe(
-    probe: Probe, response: int, training: Training, place: tuple[int, int], share: float
+    explained: ExplainedRecord,
+    response: int,
+    training: TrainingPairs,
+    place: tuple[int, int],
+    share: float,
 ) -> PairInfluence:
-    """One training pair's contribution to one response, token by token."""
+    """Describe one training pair's contribution to one response, token by token.
+
+    Args:
+        explained: The explained record.
+        response: The explained response.
+        training: The training pairs.
+        place: The pair's record, and the pair among those of the record.
+        share: The pair's share of all pull at the response.
+    """
     index, pair = place
-    tree = training.trees[index]
-    leaves, rewards = read(probe.model, [tree])
-    terms = probe.layer.loss_terms(leaves)
-    explained = _Side.of(probe.layer, probe.terms, probe.tree, response)
+    model, tree = explained.model, training.trees[index]
+    states, rewards = _read(model, pack([tree]).to(model.device))
+    terms = model.loss_terms(states.pack)
+    receiving = _Side.of(model, explained.terms, explained.states, response)
     parts = []
-    for pull in probe.layer.pulls(leaves, rewards):
-        leaf = int(pull.leaves[pair])
-        texts = leaf_texts(probe.model.template, tree, tree.leaves[leaf])
-        own = _Side.of(probe.layer, terms, tree, leaf)
-        parts.append(_part(pull, pair, texts, explained, own))
+    for pull in model.pulls(states.pack):
+        factor = explained.slopes[response] * pull_factors(model, pull, states, rewards)[pair]
+        leaf = int(pull.responses[pair])
+        texts = leaf_texts(model.template, tree, tree.leaves[leaf])
+        pulling = _Side.of(model, terms, states, leaf)
+        parts.append(_part(pull.label, factor, texts, receiving, pulling))
     return PairInfluence(
         id=_name(tree, pair),
         prompt=training.records[index].prompt[-1].content,
@@ -196,29 +205,9 @@ def _describe(
     )
 
 
-def _part(
-    pull: Pull, pair: int, texts: tuple[str, ...], explained: "_Side", training: "_Side"
-) -> Part:
-    """What one training response does to the explained one, by the tokens of both."""
-    products = token_contributions(explained.gradients, training.gradients)
-    weighted = pull.factors[pair] * explained.weights[:, None] * products * training.weights
-    rows, columns = _strongest(weighted.sum(1)), _strongest(weighted.sum(0))
-    return Part(
-        label=pull.label,
-        tokens=texts,
-        contributions=_spread(weighted.sum(0), training),
-        received=_spread(weighted.sum(1), explained),
-        heat=HeatMap(
-            rows=tuple(explained.at[rows].tolist()),
-            columns=tuple(training.at[columns].tolist()),
-            values=tuple(map(tuple, products[rows][:, columns].tolist())),
-        ),
-    )
-
-
 @dataclass(frozen=True)
 class _Side:
-    """The terms of one leaf: gradients, their weights and places among its `size` tokens."""
+    """The read-outs of one response, each at one of its `size` tokens."""
 
     gradients: TokenGradients
     weights: Tensor
@@ -226,18 +215,44 @@ class _Side:
     size: int
 
     @classmethod
-    def of(cls, layer: LastLayer, terms: Terms, tree: Tree, leaf: int) -> "_Side":
-        own = terms.of(leaf)
-        lengths = [len(tree.nodes[node]) for node in tree.leaves]
-        return cls(layer.gradients(own), own.weights, own.rows - sum(lengths[:leaf]), lengths[leaf])
+    def of(
+        cls, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
+    ) -> "_Side":
+        selected = terms.of_response(response)
+        lengths = states.pack.response_lengths.tolist()
+        return cls(
+            token_gradients(model, selected, states),
+            selected.weights,
+            selected.tokens - sum(lengths[:response]),
+            lengths[response],
+        )
+
+    def spread(self, values: Tensor) -> tuple[float, ...]:
+        """Return values of read-outs as values of all tokens: 0 where there is no read-out."""
+        spread = torch.zeros(self.size, dtype=torch.float64, device=values.device)
+        return tuple(spread.index_add_(0, self.at, values.double()).tolist())
 
 
-def _spread(values: Tensor, side: _Side) -> tuple[float, ...]:
-    """Values of terms as values of all of a leaf's tokens: 0 where there is no term."""
-    spread = torch.zeros(side.size, dtype=torch.float64, device=values.device)
-    return tuple(spread.index_add_(0, side.at, values.double()).tolist())
+def _part(
+    label: str, factor: Tensor, texts: tuple[str, ...], receiving: _Side, pulling: _Side
+) -> Part:
+    """Return what one training response does to the explained one, by the tokens of both."""
+    products = token_contributions(receiving.gradients, pulling.gradients)
+    weighted = factor * receiving.weights[:, None] * products * pulling.weights
+    rows, columns = _strongest(weighted.sum(1)), _strongest(weighted.sum(0))
+    return Part(
+        label=label,
+        tokens=texts,
+        contributions=pulling.spread(weighted.sum(0)),
+        received=receiving.spread(weighted.sum(1)),
+        heat=HeatMap(
+            rows=tuple(receiving.at[rows].tolist()),
+            columns=tuple(pulling.at[columns].tolist()),
+            values=tuple(map(tuple, products[rows][:, columns].tolist())),
+        ),
+    )
 
 
 def _strongest(values: Tensor) -> Tensor:
-    """Indices, in order, of at most `HEAT_TOKENS` values that are largest in size."""
+    """Return indices, in order, of at most `HEAT_TOKENS` values that are largest in size."""
     return values.abs().topk(min(HEAT_TOKENS, len(values))).indices.sort().values

@@ -107,12 +107,12 @@ def margin_pairs(explanation: Explanation) -> list[int]:
 
 
 def drop_shares(explanation: Explanation) -> list[Share]:
-    """The drop from the record's margin to its twin's, split into tokens; the values sum to it."""
-    if explanation.twin is None:
+    """Return the drop from the record's margin to its counterpart's, split into tokens."""
+    if explanation.counterpart is None:
         return []
     return [
         *_shares(explanation.record, "Original", 1.0),
-        *_shares(explanation.twin, "Paraphrase", -1.0),
+        *_shares(explanation.counterpart, "Counterpart", -1.0),
     ]
 
 

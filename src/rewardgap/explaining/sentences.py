@@ -13,8 +13,8 @@ def summarise(explanation: Explanation) -> str:
     sentences = [_preference(explanation.record), _decisive_token(explanation.record)]
     if explanation.influence is not None:
         sentences.append(_pull(explanation.record, explanation.influence))
-    if explanation.twin is not None and explanation.drop is not None:
-        sentences.append(_drop(explanation.drop, explanation.record, explanation.twin))
+    if explanation.counterpart is not None and explanation.drop is not None:
+        sentences.append(_drop(explanation.drop, explanation.record, explanation.counterpart))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -123,9 +123,9 @@ def _shorten(text: str) -> str:
     return f"“{words}”" if len(words) <= SHOWN else f"“{words[:SHOWN].rstrip()}…”"
 
 
-def _drop(drop: float, record: RecordReward, twin: RecordReward) -> str:
-    margins = f"from {number(record.margin or 0)} to {number(twin.margin or 0)}"
+def _drop(drop: float, record: RecordReward, counterpart: RecordReward) -> str:
+    margins = f"from {number(record.margin or 0)} to {number(counterpart.margin or 0)}"
     if drop == 0:
-        return f"The paraphrase keeps the margin, {number(twin.margin or 0)} in both."
+        return f"The counterpart keeps the margin, {number(counterpart.margin or 0)} in both."
     turn = "lowers" if drop > 0 else "raises"
-    return f"The paraphrase {turn} the margin by {number(abs(drop)).lstrip('+')}, {margins}."
+    return f"The counterpart {turn} the margin by {number(abs(drop)).lstrip('+')}, {margins}."

@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardgap.data.records import Record, prompt_id
+from rewardgap.data.bag_of_words import BagOfWords
+from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.descent import Limit, Path, Points, Training, converge, descend
-from rewardgap.evaluation.accuracy import (
-    prompt_clusters,
-    record_accuracies,
+from rewardgap.dynamics.descent import (
+    Convergence,
+    KernelTraining,
+    Trajectory,
+    TrajectoryPoints,
+    converge,
+    descend,
 )
+from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, mean_interval
-from rewardgap.evaluation.scores import RecordRewards, ScoreRow
+from rewardgap.evaluation.scores import RecordRewards, ScoreRow, score_row
 from rewardgap.evaluation.summary import Summary, summarise
-from rewardgap.forecasting.evaluation import Evaluation
+from rewardgap.forecasting.kernels import EvaluationKernel
 
 Array = NDArray[np.float64]
 
@@ -27,69 +32,84 @@ Z = 1.96
 
 
 @dataclass(frozen=True)
-class Trained:
+class ForecastTraining:
     """Training on fixed features, as one kind would go through it.
 
     Attributes:
-        path: gradient descent on the training rows.
-        limit: where it ends.
-        rows_per_pair: training rows that a pair makes; the loss of a pair is the sum over them.
-        resampled: the S points at the stated loss after training on S resamples of the pairs.
+        trajectory: Gradient descent on the training rows.
+        convergence: Where it ends.
+        rows_per_pair: Training rows that a pair makes; the loss of a pair is the sum over them.
+        resampled: The S points at the stated loss after training on S resamples of the pairs.
     """
 
-    path: Path
-    limit: Limit
+    trajectory: Trajectory
+    convergence: Convergence
     rows_per_pair: int
-    resampled: Points
+    resampled: TrajectoryPoints
 
     @classmethod
-    def on(cls, training: Training, rows_per_pair: int, loss: float) -> "Trained":
+    def on(cls, training: KernelTraining, rows_per_pair: int, loss: float) -> "ForecastTraining":
         """Train to convergence, and on resamples of the pairs to a stated loss of a pair."""
         samples = (training.resampled(rows_per_pair, seed) for seed in range(RESAMPLES))
         ends = [descend(sample, loss / rows_per_pair).points for sample in samples]
-        resampled = Points(
+        resampled = TrajectoryPoints(
             np.stack([points.weights[-1] for points in ends]),
             np.array([points.norms[-1] for points in ends]),
         )
         return cls(descend(training), converge(training), rows_per_pair, resampled)
 
-    def at(self, loss: float) -> Points:
-        """The point where the loss of a pair is at most this, or the lowest that is reached."""
-        return self.path.at(loss / self.rows_per_pair)
-
 
 @dataclass(frozen=True)
-class EvaluationSet:
+class ForecastSet:
     """Records as they are evaluated.
 
     Attributes:
-        records: the records.
-        trees: the same, as a kind writes them.
-        blind: for each record the rewards of the bag-of-words rule.
-        token_overlap: share of the response tokens that occur in training responses.
+        records: The records.
+        trees: The same, as a kind writes them.
+        baseline: The content-blind baseline of the training data.
+        token_overlap: Share of the response tokens that occur in training responses.
     """
 
     records: Sequence[Record]
     trees: Sequence[Tree]
-    blind: Sequence[RecordRewards]
+    baseline: BagOfWords
     token_overlap: float
+
+    def by_record(self, rewards: Array) -> list[RecordRewards]:
+        """Return (R,) rewards of the responses as those of the records."""
+        values = iter(rewards.tolist())
+        return [
+            (
+                tuple(next(values) for _ in record.chosen),
+                tuple(next(values) for _ in record.rejected),
+            )
+            for record in self.records
+        ]
+
+    def score_rows(self, rewards: Array) -> list[ScoreRow]:
+        """Return (R,) rewards of the responses as score rows."""
+        of_records = zip(self.records, self.trees, self.by_record(rewards), strict=True)
+        return [
+            score_row(record, tree, (*chosen, *rejected), self.baseline)
+            for record, tree, (chosen, rejected) in of_records
+        ]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ForecastOutcome:
     """The forecast for one kind on one evaluation set.
 
     Attributes:
-        rows: the forecast rewards at the stated loss.
-        at_loss: accuracy, ties, margin and baselines there. The interval of the accuracy is over
+        rows: The forecast rewards at the stated loss.
+        at_loss: Accuracy, ties, margin and baselines there. The interval of the accuracy is over
             evaluation records and over training pairs: other pairs would have taught other things.
         resampled: (S, records) accuracies there after training on S resamples of the pairs.
-        loss: the stated training loss of a pair, or the lowest that is reached.
-        one_step: accuracy of what the first step alone adds to the rewards.
-        convergence: accuracy where gradient descent ends, to first order.
-        separator_share: share of the pairs with a positive product with the max-margin separator
+        loss: The stated training loss of a pair, or the lowest that is reached.
+        one_step: Accuracy of what the first step alone adds to the rewards.
+        convergence: Accuracy where gradient descent ends, to first order.
+        separator_share: Share of the pairs with a positive product with the max-margin separator
             of the training pairs (footnote 3), None where they are not separable.
-        token_overlap: share of the response tokens that occur in training responses.
+        token_overlap: Share of the response tokens that occur in training responses.
         curve: (loss, accuracy) along gradient descent.
     """
 
@@ -104,7 +124,7 @@ class Outcome:
     curve: Sequence[tuple[float, float]]
 
     def to_json(self) -> dict[str, Any]:
-        """What forecast.json holds of it."""
+        """Return what forecast.json holds of it."""
         return self.at_loss.to_json() | {
             "loss": self.loss,
             "one_step": asdict(self.one_step),
@@ -115,99 +135,68 @@ class Outcome:
         }
 
 
-def predict(trained: Trained, evaluation: Evaluation, data: EvaluationSet, loss: float) -> Outcome:
+def predict(
+    training: ForecastTraining, kernel: EvaluationKernel, evaluated: ForecastSet, loss: float
+) -> ForecastOutcome:
     """Evaluate a kind along its training.
 
     Args:
-        trained: how training goes.
-        evaluation: the set as kernels see it.
-        data: the same set.
-        loss: training loss of a pair at which training is expected to stop.
+        training: How training goes.
+        kernel: The evaluation set as kernels see it.
+        evaluated: The same set.
+        loss: Training loss of a pair at which training is expected to stop.
     """
-    path, limit = trained.path, trained.limit
-    stop = path.reach(loss / trained.rows_per_pair)
-    along = evaluation.trained(path.points)
-    rows = _score_rows(along[:, stop], data)
+    trajectory, convergence = training.trajectory, training.convergence
+    stop = trajectory.reach(loss / training.rows_per_pair)
+    along = kernel.trained(trajectory.points)
+    rows = evaluated.score_rows(along[:, stop])
+    clusters = prompt_clusters(rows)
     # Towards a separator rewards grow without end, and those before training no longer count.
-    start = 0 if limit.separable else evaluation.scores
-    ends = start + evaluation.change(limit.weights)
-    losses = (path.losses * trained.rows_per_pair).tolist()
-    resampled = np.stack(
-        [
-            record_accuracies(_by_record(rewards, data.records))
-            for rewards in evaluation.trained(trained.resampled).T
-        ]
-    )
+    start = 0 if convergence.separable else kernel.scores
+    ends = start + kernel.change(convergence.weights)
+    losses = (trajectory.losses * training.rows_per_pair).tolist()
+
+    def accuracies(rewards: Array) -> Array:
+        return record_accuracies(evaluated.by_record(rewards))
+
+    resampled = np.stack([accuracies(rewards) for rewards in kernel.trained(training.resampled).T])
     summary = summarise(rows)
     widened = {"accuracy": _widen(summary.accuracy, resampled.mean(1).std())}
-    return Outcome(
+    return ForecastOutcome(
         rows=rows,
         at_loss=replace(summary, figures={**summary.figures, **widened}),
         resampled=resampled,
         loss=losses[stop],
-        one_step=_accuracy(evaluation.change(path.first), data),
-        convergence=_accuracy(ends, data),
-        separator_share=_positive_share(ends, data.records) if limit.separable else None,
-        token_overlap=data.token_overlap,
+        one_step=mean_interval(accuracies(kernel.change(trajectory.first)), clusters),
+        convergence=mean_interval(accuracies(ends), clusters),
+        separator_share=_positive_share(ends, evaluated) if convergence.separable else None,
+        token_overlap=evaluated.token_overlap,
         curve=[
-            (each, float(record_accuracies(_by_record(rewards, data.records)).mean()))
-            for each, rewards in list(zip(losses, along.T, strict=True))[1:]
+            (value, float(accuracies(rewards).mean()))
+            for value, rewards in list(zip(losses, along.T, strict=True))[1:]
         ],
     )
 
 
 def _widen(accuracy: Interval, deviation: float) -> Interval:
-    """The interval with a further, independent error of this standard deviation."""
+    """Return the interval with a further, independent error of this standard deviation."""
     below = np.hypot(accuracy.value - accuracy.low, Z * deviation)
     above = np.hypot(accuracy.high - accuracy.value, Z * deviation)
     low, high = max(0.0, accuracy.value - below), min(1.0, accuracy.value + above)
     return Interval(accuracy.value, float(low), float(high))
 
 
-def _by_record(rewards: Array, records: Sequence[Record]) -> list[RecordRewards]:
-    """Rewards of responses, one after the other, as those of records."""
-    values = iter(rewards.tolist())
-    return [
-        (tuple(next(values) for _ in record.chosen), tuple(next(values) for _ in record.rejected))
-        for record in records
-    ]
-
-
-def _score_rows(rewards: Array, data: EvaluationSet) -> list[ScoreRow]:
-    parts = zip(
-        data.records, data.trees, _by_record(rewards, data.records), data.blind, strict=True
-    )
-    return [
-        ScoreRow(
-            id=record.id,
-            scores_chosen=chosen,
-            scores_rejected=rejected,
-            tokens_chosen=tree.lengths[: tree.chosen],
-            tokens_rejected=tree.lengths[tree.chosen :],
-            truncated=tree.truncated,
-            baselines={"bag_of_words": blind},
-            prompt=prompt_id(record.prompt),
-        )
-        for record, tree, (chosen, rejected), blind in parts
-    ]
-
-
-def _accuracy(rewards: Array, data: EvaluationSet) -> Interval:
-    rows = _score_rows(rewards, data)
-    return mean_interval(record_accuracies([row.scores for row in rows]), prompt_clusters(rows))
-
-
-def _positive_share(rewards: Array, records: Sequence[Record]) -> float:
-    """Share of the pairs, a record's pairs counting once, with a positive margin."""
+def _positive_share(rewards: Array, evaluated: ForecastSet) -> float:
+    """Return the share of pairs with a positive margin; a record's pairs count once."""
     shares = [
         np.mean([c > r for c in chosen for r in rejected])
-        for chosen, rejected in _by_record(rewards, records)
+        for chosen, rejected in evaluated.by_record(rewards)
     ]
     return float(np.mean(shares))
 
 
 def token_overlap(training: Sequence[Tree], evaluation: Sequence[Tree]) -> float:
-    """Share of the evaluation responses' tokens that occur in a training response.
+    """Return the share of the evaluation responses' tokens that occur in a training response.
 
     The tokens that end a response are left out on both sides; every response counts once.
     """

@@ -1,13 +1,12 @@
-"""Log-probabilities under the reference model, computed once and kept on disk."""
+"""Log-probabilities under the reference model, computed once and cached on disk."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+import pyarrow
 import torch
-from torch import nn
-from transformers import PreTrainedModel
 
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.tree_store import content_of
@@ -15,15 +14,36 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_key
 from rewardgap.io.progress import progress
-from rewardgap.io.ragged import Ragged, is_intact, write_ragged
+from rewardgap.io.tables import MappedTable, is_intact, write_table
 from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.language_model import Vocabulary, check_readable, hidden_states, load_model
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
 
 CHUNK = 4096
-"""trees whose log-probabilities are in memory together"""
+"""Number of trees whose log-probabilities are in memory together."""
+ROWS = pyarrow.list_(pyarrow.float32())
+SCHEMA = pyarrow.schema([("log_probs", ROWS)])
+
+
+class StoredLogProbs(Sequence[np.ndarray]):
+    """Log-probabilities in a file, read tree by tree as (R,) float32 arrays."""
+
+    def __init__(self, path: Path):
+        self._table = MappedTable(path)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(len(self))[index]]
+        log_probs: np.ndarray = self._table.cell("log_probs", index).values.to_numpy()
+        return log_probs.copy()
 
 
 class Reference:
@@ -31,16 +51,16 @@ class Reference:
 
     A cache entry is named by what determines it: the model's weights, the precision and every
     token of the trees. It is thus shared by all runs, seeds and β, and can never be stale; an
-    entry whose content does not match its own checksum is computed again.
+    entry that does not match its checksum is computed again.
 
     Args:
-        folder: the model's directory.
-        template: the template that the trees were written with.
-        dtype: precision of the weights.
-        device: where the forward passes are computed.
-        token_budget: tokens computed at once; None for as many as suit the device.
-        cache: the folder of cached log-probabilities.
-        compute_dtype: precision of the matrix products, where it is another than the weights'.
+        folder: The model's directory.
+        template: The template that the trees were written with.
+        dtype: Precision of the weights.
+        device: Where the forward passes are computed.
+        token_budget: Tokens computed at once; None for as many as suit the device.
+        cache: The folder of cached log-probabilities.
+        compute_dtype: Precision of matrix products; None for that of the weights.
     """
 
     def __init__(
@@ -61,36 +81,36 @@ class Reference:
         self.token_budget = token_budget
         self.cache = cache / "reference"
         self.fingerprint = fingerprint(folder)
+        self._model: LanguageModel | None = None
 
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
-        """Reference log-probabilities of every leaf's tokens, from the cache where it has them.
+        """Return log-probabilities of all response tokens, from the cache if they are there.
 
         They are computed and written chunk by chunk, and read from the disk one by one, so that
         memory does not grow with the number of trees.
 
         Returns:
-            for each tree an (R,) float32 array, leaf after leaf.
+            For each tree an (R,) float32 array, response after response.
         """
         path = self.cache / f"{self._key(trees)}.rows"
         if not is_intact(path):
-            self._model  # noqa: B018 (a wrong one is refused before anything is written)
+            self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
-            with write_ragged(path, np.float32) as writer:
+            with write_table(path, SCHEMA) as writer:
                 for start in progress(starts, "chunks of records"):
-                    for values in self.compute(trees[start : start + CHUNK]):
-                        writer.add(values)
-        return Ragged(path, np.float32)
+                    values = pyarrow.array(self.compute(trees[start : start + CHUNK]), ROWS)
+                    writer.write_batch(pyarrow.record_batch([values], SCHEMA))
+        return StoredLogProbs(path)
 
     def compute(self, trees: Sequence[Tree]) -> list[np.ndarray]:
-        """The same values, computed and not kept."""
-        model = self._model
-        check_readable(model, trees)
-        vocabulary = Vocabulary(model)
+        """Return the same values without the cache."""
+        model = self.load()
+        model.check_readable(trees)
 
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
             with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype):
-                states = ResponseStates(hidden_states(model, batch), batch)
-                values = vocabulary.log_probs(states.predicting_states, batch.response_tokens)
+                states = model.hidden_states(batch)[batch.predicting_positions]
+                values = model.vocabulary.log_probs(states, batch.response_tokens)
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])
 
@@ -98,29 +118,34 @@ class Reference:
         return map_trees(trees, log_probs, self.token_budget, self.device, label)
 
     def release(self) -> None:
-        """Free the model's memory; it is loaded again if it is asked for again."""
-        self.__dict__.pop("_model", None)
+        """Free the model's memory; it is loaded again when it is next needed."""
+        self._model = None
 
-    @cached_property
-    def _model(self) -> PreTrainedModel:
-        own = ChatTemplate.load(self.folder)
-        if not _same_tokens(own, self.template):
-            raise UserError(
-                f"the reference {self.folder} has another tokenizer than the reward model; "
-                "its log-probabilities would be of other tokens"
-            )
-        model = load_model(self.folder, own, dtype=self.dtype)
-        nn.Module.to(model, self.device)
-        model.eval()
-        return model
+    def load(self) -> LanguageModel:
+        """Load the model unless it is in memory, and return it.
+
+        Raises:
+            UserError: It cannot be loaded, or its tokenizer is not that of the trees.
+        """
+        if self._model is None:
+            template = ChatTemplate.load(self.folder)
+            if not _same_tokens(template, self.template):
+                raise UserError(
+                    f"the reference {self.folder} has another tokenizer than the reward model; "
+                    "its log-probabilities would be of other tokens"
+                )
+            self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
+            self._model.to(self.device).model.eval()
+        return self._model
 
     def _key(self, trees: Sequence[Tree]) -> str:
         return cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
 
 
 def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:
-    """Whether two tokenizers write every text alike; added tokens that one lacks may differ."""
-    words, others = (template.tokenizer.get_vocab() for template in (first, second))
-    return all(others[word] == token for word, token in words.items() if word in others) and (
-        min(len(words), len(others)) <= len(words.keys() & others.keys())
+    """Return whether two tokenizers agree but for added tokens that one of them lacks."""
+    known, known_too = (template.tokenizer.get_vocab() for template in (first, second))
+    shared = known.keys() & known_too.keys()
+    return len(shared) >= min(len(known), len(known_too)) and all(
+        known[word] == known_too[word] for word in shared
     )

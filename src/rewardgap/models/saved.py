@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,19 @@ from rewardgap.models.kinds.reward_model import RewardModel
 
 logger = logging.getLogger(__name__)
 
-CARD = "rewardgap.json"
+FILE = "rewardgap.json"
 
 
 @dataclass(frozen=True)
 class SavedRewardModel:
-    """What a saved reward model needs to be read as one.
+    """A saved model and what it takes to read it as a reward model.
 
     Attributes:
-        kind: name of its kind.
-        options: the kind's settings.
-        initial_model: where its initial language model lay, the reference of an implicit model.
-        initial_fingerprint: fingerprint of that model's weights.
-        max_length: tokens that sequences were truncated to in training; None if they were not.
+        kind: Name of its kind.
+        options: Settings of the kind.
+        initial_model: Where its initial language model was, the reference of an implicit model.
+        initial_fingerprint: Fingerprint of that model's weights.
+        max_length: Number of tokens that sequences were truncated to in training; None for all.
     """
 
     kind: str
@@ -41,128 +41,123 @@ class SavedRewardModel:
     initial_fingerprint: str | None = None
     max_length: int | None = None
 
-    def to_json(self, template: ChatTemplate) -> str:
-        """The card as a JSON text, with the chat template that the rewards hold for."""
-        return json.dumps(
-            {
-                "kind": self.kind,
-                "beta": self.options.beta,
-                "likelihood_weight": self.options.likelihood_weight,
-                "verification_prompt": self.options.verification_prompt,
-                "max_length": self.max_length,
-                "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
-                "chat_template": template.tokenizer.chat_template,
-            },
-            indent=2,
-            ensure_ascii=False,
-        )
+    @classmethod
+    def find(cls, folder: Path, kind: str | None, options: KindConfig) -> "SavedRewardModel":
+        """Read what a folder says of its model; of a model trained elsewhere, what the user says.
+
+        Args:
+            folder: The model's directory.
+            kind: The kind that the user names.
+            options: Settings that the user gives; they win.
+
+        Raises:
+            UserError: The kind cannot be told, or contradicts the folder, or is code of another
+                package that the user has not named.
+        """
+        if not (folder / FILE).exists():
+            return cls(kind or _kind_of_architecture(folder), options)
+        saved = cls.read(folder / FILE)
+        if kind not in (None, saved.kind):
+            raise UserError(
+                f"{folder} holds a model of kind {saved.kind}, not {kind}; leave out --kind"
+            )
+        if kind is None and ":" in saved.kind:
+            raise UserError(
+                f"{folder} holds a model of kind {saved.kind}; to import its code, name it: "
+                f"--kind {saved.kind}"
+            )
+        given = {key: value for key, value in asdict(options).items() if value}
+        return replace(saved, options=replace(saved.options, **given))
 
     @classmethod
     def read(cls, path: Path) -> "SavedRewardModel":
-        """The card of a saved model.
+        """Read a saved model's `rewardgap.json`.
 
         Raises:
-            UserError: it is no card.
+            UserError: It is damaged.
         """
         try:
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            options = KindConfig(
-                beta=fields["beta"],
-                likelihood_weight=fields["likelihood_weight"],
-                verification_prompt=fields["verification_prompt"],
-            )
-            reference = fields["reference"]
             return cls(
                 kind=fields["kind"],
-                options=options,
-                initial_model=reference["model"],
-                initial_fingerprint=reference["fingerprint"],
+                options=KindConfig(**{key: fields[key] for key in asdict(KindConfig())}),
+                initial_model=fields["reference"]["model"],
+                initial_fingerprint=fields["reference"]["fingerprint"],
                 max_length=fields["max_length"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
+    def to_json(self, template: ChatTemplate) -> str:
+        """Return the content of `rewardgap.json`, with the chat template of the rewards."""
+        fields = {
+            "kind": self.kind,
+            **asdict(self.options),
+            "max_length": self.max_length,
+            "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
+            "chat_template": template.tokenizer.chat_template,
+        }
+        return json.dumps(fields, indent=2, ensure_ascii=False)
 
-def save_reward_model(model: RewardModel, card: SavedRewardModel, folder: Path) -> None:
-    """Write a reward model as a whole folder: weights, tokenizer, chat template and card."""
-    with whole_folder(folder) as unfinished:
-        model.save(unfinished)
-        write_text(unfinished / CARD, card.to_json(model.template))
+    def write(self, model: RewardModel, folder: Path) -> None:
+        """Write a reward model as a whole folder: weights, tokenizer, template and settings."""
+        with whole_folder(folder) as unfinished:
+            model.save(unfinished)
+            write_text(unfinished / FILE, self.to_json(model.template))
+
+    def load(self, folder: Path, dtype: torch.dtype) -> RewardModel:
+        """Load the model in `folder`."""
+        template = ChatTemplate.load(folder)
+        if template.added_tokens:
+            logger.warning(
+                "%s has no chat template: responses are written in the paper's format, which the "
+                "model may never have seen; add the template that it was trained with",
+                folder,
+            )
+        return find_kind(self.kind).load(folder, template, self.options, dtype)
+
+    def find_initial_model(self) -> Path:
+        """Return the folder of the initial model, if it is still there and still the same.
+
+        Raises:
+            UserError: It is gone or has changed.
+        """
+        if self.initial_model is None:
+            raise UserError(
+                f"a model of kind {self.kind} is scored against its initial language model: "
+                "name it with --reference"
+            )
+        try:
+            folder = locate_model(self.initial_model)
+        except UserError as error:
+            message = f"name the reference of this reward model with --reference: {error}"
+            raise UserError(message) from error
+        if self.initial_fingerprint not in (None, fingerprint(folder)):
+            raise UserError(
+                f"{self.initial_model} is no longer the model that this reward model was trained "
+                "from; name the right one with --reference"
+            )
+        return folder
 
 
 def find_saved(model: str) -> Path:
-    """The folder of a saved model: of a run, of a model directory or of a hub id.
+    """Return the folder of a saved model: of a run, of a model directory or of a hub id.
 
     Raises:
-        UserError: there is none.
+        UserError: There is none.
     """
     run = Run(Path(model))
     if run.reward_model.is_dir():
         return run.reward_model
     if run.config.exists():
         raise UserError(f"{model} holds an unfinished run; continue it with --resume")
-    if (Path(model) / CARD).exists():
+    if (Path(model) / FILE).exists():
         return Path(model)
     return locate_model(model)
 
 
-def read_card(folder: Path, kind: str | None, options: KindConfig) -> SavedRewardModel:
-    """The card beside a model, or one for a model trained elsewhere; given options win.
-
-    Raises:
-        UserError: the kind cannot be told, or contradicts the card.
-    """
-    if not (folder / CARD).exists():
-        return SavedRewardModel(kind or _kind_of_architecture(folder), options)
-    card = SavedRewardModel.read(folder / CARD)
-    if kind not in (None, card.kind):
-        raise UserError(f"{folder} holds a model of kind {card.kind}, not {kind}; leave out --kind")
-    merged = KindConfig(
-        beta=card.options.beta if options.beta is None else options.beta,
-        likelihood_weight=options.likelihood_weight or card.options.likelihood_weight,
-        verification_prompt=options.verification_prompt or card.options.verification_prompt,
-    )
-    return replace(card, options=merged)
-
-
-def check_initial_model(card: SavedRewardModel) -> Path:
-    """The folder of a card's initial model, if it is still there and still the same.
-
-    Raises:
-        UserError: it is gone or has changed.
-    """
-    if card.initial_model is None:
-        raise UserError(
-            f"a model of kind {card.kind} is scored against its initial language model: "
-            "name it with --reference"
-        )
-    try:
-        folder = locate_model(card.initial_model)
-    except UserError as error:
-        message = f"name the reference of this reward model with --reference: {error}"
-        raise UserError(message) from error
-    if card.initial_fingerprint not in (None, fingerprint(folder)):
-        raise UserError(
-            f"{card.initial_model} is no longer the model that this reward model was trained from; "
-            "name the right one with --reference"
-        )
-    return folder
-
-
-def load_reward_model(folder: Path, card: SavedRewardModel, dtype: torch.dtype) -> RewardModel:
-    """Open the model that a card describes."""
-    template = ChatTemplate.load(folder)
-    if template.added_tokens:
-        logger.warning(
-            "%s has no chat template: responses are written in the paper's format, which the model "
-            "may never have seen; add the template that it was trained with",
-            folder,
-        )
-    return find_kind(card.kind).load(folder, template, card.options, dtype)
-
-
 def _kind_of_architecture(folder: Path) -> str:
-    """The first kind that is saved as this architecture, if no other choice changes the reward."""
+    """Return the first kind that is saved as this architecture, if that decides the reward."""
     try:
         names = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:

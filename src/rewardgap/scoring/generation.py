@@ -12,10 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.load import named_source
 from rewardgap.data.records import Record
-from rewardgap.data.sources import SOURCES
-from rewardgap.data.spec import parse_spec
 from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
 from rewardgap.io.generations import Answer, read_answers, write_answers
@@ -37,21 +34,6 @@ class Sampling:
     seed: int
     device: torch.device
     token_budget: int | None
-
-
-def find_check(spec: str) -> Check:
-    """What tells correct responses to the prompts of some data.
-
-    Raises:
-        UserError: nothing does.
-    """
-    source = named_source(parse_spec(spec))
-    if source is None or source.is_correct is None:
-        can = ", ".join(name for name, each in SOURCES.items() if each.is_correct)
-        raise UserError(
-            f"generate: answers to {spec} cannot be checked; those of the sources {can} can"
-        )
-    return source.is_correct
 
 
 def answer(

@@ -1,13 +1,15 @@
-"""Scoring: one reward for every response, by runs and by models trained elsewhere."""
+"""Scoring: a reward for every response, from runs and from models trained elsewhere."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.data.bag_of_words import BagOfWords
@@ -23,13 +25,7 @@ from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import Pack, map_trees
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import (
-    SavedRewardModel,
-    check_initial_model,
-    find_saved,
-    load_reward_model,
-    read_card,
-)
+from rewardgap.models.saved import SavedRewardModel, find_saved
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +36,21 @@ def score_trees(
     references: Sequence[np.ndarray] | None,
     token_budget: int | None,
 ) -> list[list[float]]:
-    """Rewards of every tree's responses, chosen ones first.
+    """Return the rewards of every tree's responses, chosen ones first.
 
     Args:
-        model: the reward model; computed where it lies, in its own precision.
-        trees: records as the model's `encode` writes them.
-        references: for each tree the reference log-probabilities, where the kind needs them.
-        token_budget: tokens computed at once, None for as many as suit the device; the rewards do
+        model: The reward model; it runs on its own device, in its own dtype.
+        trees: Records as the model's `encode` writes them.
+        references: For each tree the reference log-probabilities, where the kind needs them.
+        token_budget: Tokens computed at once, None for as many as suit the device; the rewards do
             not depend on it.
     """
 
     def rewards(batch: Pack, trees: Sequence[Tree]) -> list[list[float]]:
         with torch.no_grad():
             values = iter(model.rewards(model.read(batch, model.positions(batch))).tolist())
-        of_leaves = [[next(values) for _ in tree.leaves] for tree in trees]
-        return [leaves[: len(tree.lengths)] for leaves, tree in zip(of_leaves, trees, strict=True)]
+        branches = [[next(values) for _ in tree.leaves] for tree in trees]
+        return [rewards[: len(tree.lengths)] for rewards, tree in zip(branches, trees, strict=True)]
 
     return map_trees(trees, rewards, token_budget, model.device, "scoring", references)
 
@@ -64,12 +60,12 @@ class Scorer:
     """A reward model ready to score texts; `rewardgap.load` makes one.
 
     Attributes:
-        model: the reward model.
-        reference: the initial language model, where the kind needs it.
-        max_length: truncate sequences to so many tokens; None leaves them whole.
-        token_budget: tokens computed at once; None for as many as suit the device.
-        compute_dtype: precision of matrix products. Weights stay float32: rounded to bfloat16,
-            those of a model and its reference differ by more than training has moved them.
+        model: The reward model.
+        reference: The initial language model, where the kind needs it.
+        max_length: Truncate sequences to this many tokens; None leaves them whole.
+        token_budget: Tokens computed at once; None for as many as suit the device.
+        compute_dtype: Precision of matrix products. Weights stay float32: bfloat16 would round away
+            what training has changed.
     """
 
     model: RewardModel
@@ -81,20 +77,20 @@ class Scorer:
     def score(
         self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
     ) -> list[float]:
-        """Raw rewards of responses to one prompt; the prompt is computed once for all of them.
+        """Return raw rewards of responses to one prompt, which is computed once for all of them.
 
         Args:
-            prompt: a user's words, or a conversation that ends before the response, as messages
+            prompt: A user's words, or a conversation that ends before the response, as messages
                 or as mappings {role, content}.
-            responses: what the assistant might say.
+            responses: What the assistant might say.
 
         Returns:
-            one reward a response, in order.
+            One reward per response, in order.
         """
         if not responses:
             return []
-        given = [Message("user", prompt)] if isinstance(prompt, str) else prompt
-        turns = tuple(m if isinstance(m, Message) else Message(**m) for m in given)
+        conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+        turns = tuple(m if isinstance(m, Message) else Message(**m) for m in conversation)
         answers = tuple((Message("assistant", response),) for response in responses)
         trees = self.model.encode([Record("prompt", turns, answers, (), {})], self.max_length)
         self.model.check_readable(trees)
@@ -104,11 +100,11 @@ class Scorer:
     def score_records(
         self, records: Sequence[Record], baseline: BagOfWords | None = None
     ) -> list[ScoreRow]:
-        """One score row a record, in order.
+        """Return one score row per record, in order.
 
         Args:
-            records: what to score.
-            baseline: a bag-of-words baseline to score the same responses, if there is one.
+            records: What to score.
+            baseline: A bag-of-words baseline that scores the same responses, if there is one.
         """
         trees = self.model.encode(records, self.max_length)
         return self.score_encoded(records, trees, baseline)
@@ -116,7 +112,7 @@ class Scorer:
     def score_encoded(
         self, records: Sequence[Record], trees: Sequence[Tree], baseline: BagOfWords | None = None
     ) -> list[ScoreRow]:
-        """The same of records whose trees, as the model's `encode` writes them, are there."""
+        """Return the same rows of records whose trees were made before by the model's `encode`."""
         self.model.check_readable(trees)
         references = self.reference.log_probs(trees) if self.reference else None
         if self.reference:
@@ -152,61 +148,75 @@ def load(
     """Open a reward model for scoring.
 
     Args:
-        model: a run's folder, a saved reward model, any sequence classification model with one
+        model: A run's folder, a saved reward model, any sequence classification model with one
             output (explicit) or, with `kind`, any causal language model; a directory or a hub id.
-        kind: the kind of a model trained elsewhere.
-        reference: the initial model of an implicit model; a run knows its own.
-        options: settings of the kind, such as β.
-        max_length: truncate sequences to so many tokens; by default as a run was trained, and
-            nothing of a model trained elsewhere.
+        kind: The kind of a model trained elsewhere.
+        reference: The initial model of an implicit model; a run knows its own.
+        options: Settings of the kind, such as β.
+        max_length: Truncate sequences to this many tokens; by default as in training, and not at
+            all for a model trained elsewhere.
         dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it).
         device: "cpu", "cuda", … or "auto".
-        token_budget: tokens computed at once; None for as many as suit the device.
-        cache: folder of reference log-probabilities.
+        token_budget: Tokens computed at once; None for as many as suit the device.
+        cache: Folder of reference log-probabilities.
 
     Raises:
-        UserError: the model, its kind or its reference cannot be found or read.
+        UserError: The model, its kind or its reference cannot be found or read.
     """
-    folder = find_saved(model)
-    card = read_card(folder, kind, options or KindConfig())
-    if reference is not None:
-        card = replace(card, initial_model=reference, initial_fingerprint=None)
-    where = choose_device(device)
-    precision = choose_dtype(dtype, where)
-    opened = load_reward_model(folder, card, torch.float32).to(where).eval()
-    return Scorer(
-        model=opened,
-        reference=open_reference(opened, card, precision, where, token_budget, cache),
-        max_length=card.max_length if max_length is None else max_length,
+    compute = CachedComputeConfig(
+        max_length=max_length,
+        dtype=cast(Dtype, dtype),
+        device=cast(Device, device),
         token_budget=token_budget,
-        compute_dtype=precision,
+        cache=cache,
+    )
+    return open_scorer(model, kind, reference, options or KindConfig(), compute)
+
+
+def open_scorer(
+    model: str,
+    kind: str | None,
+    reference: str | None,
+    options: KindConfig,
+    compute: CachedComputeConfig,
+) -> Scorer:
+    """Open a reward model as a command's configuration says; see `load`."""
+    folder = find_saved(model)
+    saved = SavedRewardModel.find(folder, kind, options)
+    if reference is not None:
+        saved = replace(saved, initial_model=reference, initial_fingerprint=None)
+    device = choose_device(compute.device)
+    dtype = choose_dtype(compute.dtype, device)
+    reward_model = saved.load(folder, torch.float32).to(device).eval()
+    return Scorer(
+        model=reward_model,
+        reference=open_reference(reward_model, saved, dtype, compute),
+        max_length=saved.max_length if compute.max_length is None else compute.max_length,
+        token_budget=compute.token_budget,
+        compute_dtype=dtype,
     )
 
 
 def open_reference(
     model: RewardModel,
-    card: SavedRewardModel,
+    saved: SavedRewardModel,
     compute_dtype: torch.dtype,
-    device: torch.device,
-    token_budget: int | None,
-    cache: str | None,
+    compute: CachedComputeConfig,
 ) -> Reference | None:
-    """The reference that a model's card names, if its kind needs one.
+    """Return the reference of a reward model, on the model's device, if its kind needs one.
 
     Raises:
-        UserError: it is gone or has changed.
+        UserError: It is gone or has changed.
     """
     if not model.needs_reference:
         return None
-    folder = check_initial_model(card)
-    where = cache_folder(cache)
     return Reference(
-        folder,
+        saved.find_initial_model(),
         model.template,
         torch.float32,
-        device,
-        token_budget,
-        where,
+        model.device,
+        compute.token_budget,
+        cache_folder(compute.cache),
         compute_dtype=compute_dtype,
     )
 
@@ -215,31 +225,21 @@ def score(config: ScoreConfig) -> Path:
     """Write the score file that a configuration asks for, whole or not at all.
 
     Returns:
-        the score file's path.
+        The score file's path.
 
     Raises:
-        UserError: the model or the data cannot be read, or the file cannot be written.
+        UserError: The model or the data cannot be read, or the file cannot be written.
     """
     records = load_records(config.data, config.identical_pairs)
     baseline = _bag_of_words(config)
     options = KindConfig.of(config)
-    scorer = load(
-        config.model,
-        kind=config.kind,
-        reference=config.reference,
-        options=options,
-        max_length=config.max_length,
-        dtype=config.dtype,
-        device=config.device,
-        token_budget=config.token_budget,
-        cache=config.cache,
-    )
+    scorer = open_scorer(config.model, config.kind, config.reference, options, config)
     write_scores(config.out, scorer.score_records(records, baseline))
     return Path(config.out)
 
 
 def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
-    """The baseline of the training data that are named, or of the run's own if still there."""
+    """Return the baseline of the named training data, or of the run's, if they are still there."""
     if config.train:
         return BagOfWords.fit(stream(config.train, "drop"))
     training = _training_data(config.model)
@@ -251,7 +251,7 @@ def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
 
 
 def _training_data(model: str) -> str | list[str] | None:
-    """What a run was trained on, or None for a model trained elsewhere."""
+    """Return a run's training data, or None for a model trained elsewhere."""
     run = Run(Path(model))
     if not run.config.exists():
         return None

@@ -35,7 +35,7 @@ from rewardgap.io.files import whole_folder, write_text
 from rewardgap.io.progress import progress
 from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
-from rewardgap.models.language_model import Vocabulary, hidden_states, quiet
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import micro_batches, pack
 
 logger = logging.getLogger(__name__)
@@ -86,9 +86,8 @@ def pretrain(config: PretrainConfig) -> Path:
         "held_out_loss": held_out_loss(model, held_out, config.batch_tokens, dtype),
     }
     logger.info("held-out loss: %.3f nats a token", report["held_out_loss"])
-    with whole_folder(out) as folder, quiet():
-        model.save_pretrained(folder)
-        template.tokenizer.save_pretrained(folder)
+    with whole_folder(out) as folder:
+        LanguageModel(model).save(folder, template)
         write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log))
         write_text(folder / "pretrain.json", json.dumps(report, indent=2) + "\n")
     return out
@@ -268,10 +267,8 @@ def held_out_loss(
 
 
 def _log_probs(model: PreTrainedModel, trees: Sequence[Tree], dtype: torch.dtype) -> torch.Tensor:
-    """Log-probabilities of all tokens of the trees but each one's first."""
-    batch = pack(trees).to(model.device)
+    """Return log-probabilities of all tokens of the trees but the first of each."""
+    language_model, batch = LanguageModel(model), pack(trees).to(model.device)
     with autocast(model.device, torch.float32, dtype):
-        states = hidden_states(model, batch)
-        return Vocabulary(model).log_probs(
-            states[batch.predicting_positions], batch.response_tokens
-        )
+        states = language_model.hidden_states(batch)[batch.predicting_positions]
+        return language_model.vocabulary.log_probs(states, batch.response_tokens)

@@ -30,8 +30,8 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import SavedRewardModel, save_reward_model
-from rewardgap.scoring.scorer import load
+from rewardgap.models.saved import SavedRewardModel
+from rewardgap.scoring.scorer import open_scorer
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.loop import Encoded, Settings, fit
 from rewardgap.training.model_card import write_model_card
@@ -99,12 +99,13 @@ def _train_and_save(
     model = find_kind(config.kind).initialise(
         initial, template, options, torch.float32, config.seed
     )
-    if config.frozen_backbone:
-        model.freeze_backbone()
-    if config.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
-    if config.compile:
-        model.compile_layers()
+    if model.language_model:
+        if config.frozen_backbone:
+            model.language_model.freeze()
+        if config.gradient_checkpointing:
+            model.language_model.checkpoint_activations()
+        if config.compile:
+            model.language_model.compile()
     with settings.accelerator.main_process_first():
         training = shared.training_trees(model, config)
     others = {
@@ -124,8 +125,10 @@ def _train_and_save(
     if settings.accelerator.is_main_process:
         is_local = Path(config.model).expanduser().is_dir()
         name = str(initial.resolve()) if is_local else config.model
-        card = SavedRewardModel(config.kind, options, name, fingerprint(initial), config.max_length)
-        save_reward_model(model, card, settings.run.reward_model)
+        saved = SavedRewardModel(
+            config.kind, options, name, fingerprint(initial), config.max_length
+        )
+        saved.write(model, settings.run.reward_model)
 
 
 def _with_references(
@@ -149,14 +152,7 @@ def _with_references(
 def _measure(settings: Settings, held_out: Sets, shared: PreparedData) -> None:
     """Score every evaluation set by the saved model and write the metrics."""
     config, run = settings.config, settings.run
-    scorer = load(
-        str(run.reward_model),
-        max_length=config.max_length,
-        dtype=config.dtype,
-        device=config.device,
-        token_budget=config.token_budget,
-        cache=config.cache,
-    )
+    scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), config)
     for name, some in held_out.items():
         trees = shared.encode(scorer.model, some, scorer.max_length)
         blind = shared.bag_of_words(config)  # goes over all training data, the first time

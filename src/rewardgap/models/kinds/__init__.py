@@ -1,18 +1,20 @@
 """The registry of reward model kinds.
 
-A new kind is one file beside this one and one line in the table. The table names classes without
-importing them, so that the command line can list kinds without loading torch.
+A new kind is one file beside this one and one line in the table. Kinds of other packages join by
+`register_kind`, by an entry point of the group `rewardgap.kinds`, or under the name `module:Class`.
+The table names classes without importing them, so that the command line lists kinds without torch.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from rewardgap.errors import UserError
 
 if TYPE_CHECKING:
     from rewardgap.models.kinds.reward_model import RewardModel
 
-KINDS: dict[str, str] = {
+KINDS: "dict[str, str | type[RewardModel]]" = {
     "explicit": "rewardgap.models.kinds.explicit:Explicit",
     "explicit-mean": "rewardgap.models.kinds.explicit:ExplicitMean",
     "implicit": "rewardgap.models.kinds.implicit:Implicit",
@@ -21,15 +23,50 @@ KINDS: dict[str, str] = {
     "length": "rewardgap.models.kinds.baselines:Length",
     "constant": "rewardgap.models.kinds.baselines:Constant",
 }
+ENTRY_POINTS = "rewardgap.kinds"
+
+
+def register_kind(name: str, kind: "str | type[RewardModel]") -> None:
+    """Give a kind of another package a name, for this process.
+
+    Args:
+        name: What `--kind` and `kind=` will take.
+        kind: The class, or "module:Class" to import it when it is first used.
+
+    Raises:
+        UserError: The name is taken by another class.
+    """
+    if KINDS.setdefault(name, kind) != kind:
+        raise UserError(f"the kind {name!r} is taken by {KINDS[name]}; choose another name")
 
 
 def find_kind(name: str) -> "type[RewardModel]":
-    """The class of a registered kind.
+    """Return the class of a kind: of the registry, of an installed package, or `module:Class`.
 
     Raises:
-        UserError: no such kind; the message lists the registered ones.
+        UserError: There is no such kind; the message lists the registered ones.
     """
     if name not in KINDS:
-        raise UserError(f"unknown kind {name!r}; the kinds are {', '.join(KINDS)}")
-    module, _, attribute = KINDS[name].partition(":")
-    return cast("type[RewardModel]", getattr(import_module(module), attribute))
+        # Only here, for reading the metadata of all installed packages takes time.
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            register_kind(name, entry.value)
+    kind = KINDS.get(name, name if ":" in name else None)
+    if kind is None:
+        raise UserError(
+            f"unknown kind {name!r}; the kinds are {', '.join(KINDS)}, and module:Class for a kind "
+            "of your own"
+        )
+    return _import_kind(name, kind) if isinstance(kind, str) else kind
+
+
+def _import_kind(name: str, path: str) -> "type[RewardModel]":
+    from rewardgap.models.kinds.reward_model import RewardModel
+
+    module, _, attribute = path.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"cannot import the kind {name!r}: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, RewardModel)):
+        raise UserError(f"the kind {name!r} is no subclass of rewardgap's RewardModel")
+    return kind

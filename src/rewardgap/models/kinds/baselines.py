@@ -1,4 +1,4 @@
-"""Content-blind kinds: what any reward model has to beat."""
+"""Content-blind baselines, which any reward model has to beat."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,14 +26,14 @@ class Constant(RewardModel):
         dtype: torch.dtype,
         seed: int = 0,
     ) -> Self:
-        """The baseline; there are no weights to read."""
+        """Return the baseline; there are no weights to read."""
         return cls(template, options)
 
     @classmethod
     def load(
         cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:
-        """The baseline; there are no weights to read."""
+        """Return the baseline; there are no weights to read."""
         return cls(template, options)
 
     def save(self, folder: Path) -> None:
@@ -41,28 +41,28 @@ class Constant(RewardModel):
         self.template.tokenizer.save_pretrained(folder)
 
     def check_readable(self, trees: Iterable[Tree]) -> None:
-        """Any tree can be counted."""
+        """Accept every tree."""
 
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
-        """No forward pass: only the lengths of the leaves are looked at."""
+        """Return states of size 0: only the lengths of the responses matter."""
         return ResponseStates(torch.zeros(len(pack.tokens), 0, device=pack.tokens.device), pack)
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) zeros."""
+        """Return (L,) zeros."""
         return torch.zeros(len(states.pack.response_lengths), device=states.hidden.device)
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """Zeros."""
+        """Return zeros."""
         return [torch.zeros(len(tree.nodes[leaf])) for leaf in tree.leaves]
 
 
 class Length(Constant):
-    """r(x, y) = number of the response's tokens: the longer one wins."""
+    """r(x, y) = number of the response's tokens: the longer response wins."""
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) token counts, end of turn included."""
+        """Return (L,) token counts, end of turn included."""
         return states.pack.response_lengths.float()
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """1, 2, … T."""
+        """Return 1, 2, … T."""
         return [torch.arange(1.0, len(tree.nodes[leaf]) + 1) for leaf in tree.leaves]

@@ -8,30 +8,29 @@ from typing import cast
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.language_model import fit_embeddings
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, pack
 
 PAD_TOKEN = "<|pad|>"
 
 
 class Explicit(TrainedRewardModel):
-    """r(x, y) = ⟨u, h_{x,y}⟩: the head reads the response's last token (eq. 1)."""
+    """r(x, y) = ⟨u, h_{x,y}⟩: the head reads the state of the response's last token (eq. 1)."""
 
     auto_class = AutoModelForSequenceClassification
 
-    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindConfig):
-        super().__init__(model, template, options)
+    def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
+        super().__init__(language_model, template, options)
+        model = language_model.model
         score = getattr(model, "score", None)
         if not isinstance(score, nn.Module) or model.config.num_labels != 1:
             raise UserError(
@@ -42,78 +41,91 @@ class Explicit(TrainedRewardModel):
 
     @classmethod
     def recognises(cls, architectures: Sequence[str]) -> bool:
-        """Sequence classification models are read at the last token, as plain transformers does."""
+        """Return True for sequence classification models, which transformers reads alike."""
         return any(name.endswith("ForSequenceClassification") for name in architectures)
 
     @classmethod
-    def adapt(cls, model: PreTrainedModel, seed: int) -> PreTrainedModel:
-        """The language model's body under a new head, drawn from `seed`."""
-        return _sequence_classifier(model, seed)
+    def adapt(cls, language_model: LanguageModel, seed: int) -> LanguageModel:
+        """Return the language model's body under a new head, drawn from `seed`."""
+        return LanguageModel(_sequence_classifier(language_model.model, seed))
 
     def head(self, states: torch.Tensor) -> torch.Tensor:
-        """(M,) products ⟨u, h⟩ of (M, D) states.
+        """Return (M,) products ⟨u, h⟩ of (M, D) states.
 
-        They are float32 at least, whatever the precision of the body: bfloat16 has so few digits
-        that different responses would tie.
+        They are computed in float32 or more, whatever the precision of the body: bfloat16 has so
+        few digits that different responses would tie.
         """
         with torch.autocast(states.device.type, enabled=False):
             dtype = next(self._score.parameters()).dtype
             return cast(torch.Tensor, self._score(states.to(dtype))).squeeze(-1)
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
-        """The leaves' last tokens."""
+        """Return the responses' last tokens."""
         return pack.last_positions
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) rewards at the leaves' last tokens."""
+        """Return (L,) products at the responses' last tokens."""
         return self.head(states.last)
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """The head on every prefix of every response."""
+        """Return the head's products at every token of every response."""
         states = self.read(pack([tree]).to(self.device))
         return states.split(self.head(states.states))
 
     def save(self, folder: Path) -> None:
-        """Save for `AutoModelForSequenceClassification`, with a pad token that is never read.
+        """Write for `AutoModelForSequenceClassification`, with a pad token that ends no response.
 
-        transformers reads the reward at the last token that is not padding, found by token id: the
-        pad token must therefore differ from every token that a response can end in.
+        transformers reads the reward at the last token that is not padding, which it finds by
+        token id.
         """
         tokenizer = self.template.tokenizer
         endings = {None, tokenizer.eos_token_id, *self.template.closing_tokens()}
         if tokenizer.pad_token_id in endings:
             tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-        fit_embeddings(self.model, tokenizer.pad_token_id + 1)
+        self.language_model.fit_embeddings(tokenizer.pad_token_id + 1)
         self.model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         self.model.config.pad_token_id = tokenizer.pad_token_id
         super().save(folder)
+
+    equation = "eq. 4"
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return the head's product at each response's last token."""
+        return Terms.at_last_tokens(pack)
 
 
 class ExplicitMean(Explicit):
     """r(x, y) = ⟨u, mean over k of h_{x,y≤k}⟩: the head reads every response token (fig. 7).
 
-    It is saved like an explicit model, but plain transformers reads the last token alone: score it
+    It is saved like an explicit model, but plain transformers reads only the last token: score it
     with rewardgap.
     """
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
-        """All of the leaves' tokens."""
+        """Return all tokens of the responses."""
         return pack.response_positions
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) means of the head's products over each leaf's tokens."""
+        """Return (L,) means of the head's products over each response's tokens."""
         return states.total(self.head(states.states)) / states.pack.response_lengths
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """The running mean of the head's products."""
+        """Return running means of the head's products."""
         return [
             values.cumsum(0) / torch.arange(1, len(values) + 1, device=values.device)
             for values in super().prefix_rewards(tree, reference)
         ]
 
+    equation = "eq. 4 with mean hidden states"
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return the head's product at every token of a response, with weight 1/T."""
+        weights = (1.0 / pack.response_lengths).repeat_interleave(pack.response_lengths)
+        return Terms.at_every_token(pack, weights)
+
 
 def _sequence_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:
-    """A classification model that holds the body of `model` (not a copy) and a new head.
+    """Return a classification model of the body of `model` (not a copy) and a new head.
 
     The head is normal with standard deviation 1/(D + 1), so that the first loss is near ln 2.
     """

@@ -7,17 +7,19 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import WORDS, ChatTemplate
+from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Message, Record, Response
 from rewardgap.data.trees import Tokens, Tree, truncate
 from rewardgap.errors import UserError
+from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.losses import verification
-from rewardgap.models.packing import Pack, micro_batches, pack
+from rewardgap.models.packing import Pack, map_trees
 
 VERIFICATION_PROMPT = (
     "Question: {prompt}\nAnswer: {response}\nVerification: Is the answer correct (Yes/No)?"
@@ -25,25 +27,25 @@ VERIFICATION_PROMPT = (
 FIELD = re.compile(r"\{prompt\}|\{response\}")
 
 
-class Generative(TrainedRewardModel):
-    """r(x, y) = π(Yes | I[x, y]), where I asks whether y answers x; the loss is eq. 7."""
+class VerificationEncoding(ChatEncoding):
+    """Write every response into a question that asks whether it answers the prompt.
 
-    encoding = "verification"
+    Question and prompt are the root, responses the leaves, each with the question's end.
+    """
 
-    def __init__(self, model: PreTrainedModel, template: ChatTemplate, options: KindConfig):
-        super().__init__(model, template, options)
+    name = "verification"
+
+    def __init__(self, template: ChatTemplate, options: KindConfig):
+        super().__init__(template, options)
         self.question = options.verification_prompt or VERIFICATION_PROMPT
         if FIELD.findall(self.question) != ["{prompt}", "{response}"]:
             raise UserError(
                 "verification_prompt must contain {prompt} and then {response}, once each; "
                 f"it is {self.question!r}"
             )
-        self.yes, self.no = (self._first_token(word) for word in ("Yes", "No"))
-        if self.yes == self.no:
-            raise UserError("the tokenizer begins Yes and No with the same token")
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
-        """Verification prompts as trees: question and prompt the root, responses the leaves."""
+        """Return verification prompts as trees."""
         texts = [self._ask(r, y) for r in records for y in (*r.responses, ())]
         wholes = iter(self.template.tokenize(texts))
         trees = [self._tree(r, [next(wholes) for _ in (*r.responses, ())]) for r in records]
@@ -52,59 +54,15 @@ class Generative(TrainedRewardModel):
     def encode_for_training(
         self, records: Sequence[Record], max_length: int | None = None
     ) -> list[Tree]:
-        """With λ > 0 the chosen responses stand in the tree as plain text too, after the others."""
+        """Return the same trees; with λ > 0 the chosen responses follow as a chat."""
         trees = self.encode(records, max_length)
         if not self.options.likelihood_weight:
             return trees
-        plain = self.template.encode(records, max_length)
-        return [_join(tree, text) for tree, text in zip(trees, plain, strict=True)]
-
-    def positions(self, pack: Pack) -> torch.Tensor | None:
-        """The places before the answer; with λ > 0 all, as they predict the chosen response."""
-        return None if self.options.likelihood_weight else pack.last_positions
-
-    def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) probabilities of Yes."""
-        return self._log_probs(states, self.yes).exp()
-
-    def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
-        """(P,) losses of eq. 7: −ln π(Yes | I⁺) − ln π(No | I⁻) − λ ln π(y⁺ | x)."""
-        pack = states.pack
-        losses = verification(
-            self._log_probs(states, self.yes)[pack.chosen],
-            self._log_probs(states, self.no)[pack.rejected],
-        )
-        if not self.options.likelihood_weight:
-            return losses
-        plain = pack.chosen + pack.responses_in_record[pack.chosen]
-        log_probs = self.vocabulary.log_probs(states.predicting_states, pack.response_tokens)
-        return losses - self.options.likelihood_weight * states.total(log_probs)[plain]
-
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """π(Yes) for every partial response: each is asked about on its own."""
-        rewards = []
-        for leaf, length in zip(tree.leaves, tree.lengths, strict=True):
-            tokens = tree.nodes[leaf]
-            answer, closing = tokens[: -tree.closing], tokens[-tree.closing :]
-            partial = [
-                replace(tree, nodes=(tree.nodes[0], answer[: k + 1] + closing), parents=(-1, 0))
-                for k in range(min(length, len(answer)))
-            ]
-            values = torch.zeros(len(partial), device=self.device)
-            for group in micro_batches(partial, None, self.device):
-                batch = pack([replace(partial[k], chosen=1, rejected=0) for k in group])
-                batch = batch.to(self.device)
-                values[group] = self.rewards(self.read(batch, self.positions(batch)))
-            rewards.append(values)
-        return rewards
-
-    def _log_probs(self, states: ResponseStates, token: int) -> torch.Tensor:
-        last = states.last
-        tokens = torch.full((len(last),), token, device=last.device)
-        return self.vocabulary.log_probs(last, tokens)
+        chats = self.template.encode(records, max_length)
+        return [_join(tree, chat) for tree, chat in zip(trees, chats, strict=True)]
 
     def _ask(self, record: Record, response: Response) -> str:
-        """I[x, y] as rendered text; earlier turns of a conversation stay turns before it."""
+        """Return I[x, y] as rendered text; earlier turns of a conversation stay turns before it."""
         before, _, rest = self.question.partition("{prompt}")
         between, _, after = rest.partition("{response}")
         answer = "\n".join(message.content for message in response)
@@ -113,7 +71,7 @@ class Generative(TrainedRewardModel):
         return self.template.render((*record.prompt[:-1], turn), open_response=True)
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
-        """`wholes` holds the verification prompt of every response and then of an empty one."""
+        """Return a tree; `wholes` are the questions about every response and then an empty one."""
         shared = min(_common(wholes[-1], whole) for whole in wholes[:-1])
         leaves = tuple(whole[shared:] for whole in wholes[:-1])
         closing = min(self._closing, *(len(leaf) - 1 for leaf in leaves))
@@ -142,6 +100,63 @@ class Generative(TrainedRewardModel):
         between = self.question.partition("{prompt}")[2].partition("{response}")[0]
         return max(1, len(self.template.tokenize([between.rstrip()])[0]))
 
+
+class Generative(TrainedRewardModel):
+    """r(x, y) = π(Yes | I[x, y]), where I asks whether y answers x; the loss is eq. 7."""
+
+    encoding = VerificationEncoding
+
+    def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
+        super().__init__(language_model, template, options)
+        self.yes, self.no = (self._first_token(word) for word in ("Yes", "No"))
+        if self.yes == self.no:
+            raise UserError("the tokenizer begins Yes and No with the same token")
+
+    def positions(self, pack: Pack) -> torch.Tensor | None:
+        """Return the positions that predict the answer; with λ > 0 all, for the chosen response."""
+        return None if self.options.likelihood_weight else pack.last_positions
+
+    def rewards(self, states: ResponseStates) -> torch.Tensor:
+        """Return (L,) probabilities of Yes."""
+        return self._log_probs(states, self.yes).exp()
+
+    def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
+        """Return (P,) losses of eq. 7: −ln π(Yes | I⁺) − ln π(No | I⁻) − λ ln π(y⁺ | x)."""
+        pack = states.pack
+        losses = verification(
+            self._log_probs(states, self.yes)[pack.chosen],
+            self._log_probs(states, self.no)[pack.rejected],
+        )
+        if not self.options.likelihood_weight:
+            return losses
+        plain = pack.chosen + pack.responses_in_record[pack.chosen]
+        log_probs = self.vocabulary.log_probs(states.predicting_states, pack.response_tokens)
+        return losses - self.options.likelihood_weight * states.total(log_probs)[plain]
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """Return π(Yes) for every partial response, in a question of its own."""
+        rewards = []
+        for leaf, length in zip(tree.leaves, tree.lengths, strict=True):
+            tokens = tree.nodes[leaf]
+            answer, closing = tokens[: -tree.closing], tokens[-tree.closing :]
+            partial = replace(tree, parents=(-1, 0), chosen=1, rejected=0)
+            trees = [
+                replace(partial, nodes=(tree.nodes[0], answer[: k + 1] + closing))
+                for k in range(min(length, len(answer)))
+            ]
+            rewards.append(
+                torch.stack(map_trees(trees, self._rewards, None, self.device, "prefixes"))
+            )
+        return rewards
+
+    def _rewards(self, batch: Pack, trees: Sequence[Tree]) -> list[torch.Tensor]:
+        return list(self.rewards(self.read(batch, self.positions(batch))))
+
+    def _log_probs(self, states: ResponseStates, token: int) -> torch.Tensor:
+        last = states.last
+        tokens = torch.full((len(last),), token, device=last.device)
+        return self.vocabulary.log_probs(last, tokens)
+
     def _first_token(self, word: str) -> int:
         asked = Message("user", "a")
         prompt, whole = self.template.tokenize(
@@ -152,19 +167,63 @@ class Generative(TrainedRewardModel):
         )
         return whole[len(prompt)]
 
+    equation = "eq. 8"
+    coefficient = "γ"
+    pointwise = True
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return ln π(Yes), of which the reward is the exponential."""
+        return Terms.at_last_tokens(pack, torch.full_like(pack.response_lengths, self.yes))
+
+    def reward_slopes(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return π(Yes), its own derivative by ln π(Yes)."""
+        return rewards
+
+    def loss_terms(self, pack: Pack) -> Terms:
+        """Return ln π(Yes) of chosen and ln π(No) of rejected responses, ln π of plain text (λ)."""
+        answers = torch.full_like(pack.response_lengths, self.yes)
+        answers[pack.rejected] = self.no
+        at_end, in_text = Terms.at_last_tokens(pack, answers), Terms.of_log_probs(pack, 1.0)
+        is_text = ~pack.rewarded
+        return at_end.select(~is_text).join(in_text.select(is_text[in_text.responses]))
+
+    def pulls(self, pack: Pack) -> tuple[Pull, ...]:
+        """Eq. 7 raises the log-probability of both answers, and λ that of the chosen response."""
+        pulls = (Pull("chosen", pack.chosen, 1.0), Pull("rejected", pack.rejected, 1.0))
+        weight = self.options.likelihood_weight
+        if not weight:
+            return pulls
+        plain = pack.chosen + pack.responses_in_record[pack.chosen]
+        return (*pulls, Pull("chosen as plain text", plain, weight))
+
+    def score_terms(self, pack: Pack) -> Terms:
+        """Return the log-odds ln π(Yes) − ln π(No), in which the normaliser cancels.
+
+        They are linear in the output embedding, and rank responses as π(Yes) does once Yes and No
+        take all the probability. While π(Yes) is small, a first step of eq. 8 lowers all other
+        words for chosen and rejected responses alike, which moves it by as much as the choice does.
+        """
+        return Terms.at_last_tokens(pack, logits={self.yes: 1.0, self.no: -1.0})
+
+    def scores(self, states: ResponseStates) -> torch.Tensor:
+        """Return the (L,) log-odds."""
+        answers = torch.tensor([self.yes, self.no], device=states.hidden.device)
+        logits = self.vocabulary.logits_of(states.last, answers.expand(len(states.last), 2))
+        return logits[:, 0] - logits[:, 1]
+
 
 def _common(first: Tokens, second: Tokens) -> int:
-    """Length of the common prefix."""
+    """Return the length of the common prefix."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def _join(tree: Tree, plain: Tree) -> Tree:
-    """`tree` with the prompt and the chosen responses of `plain` as further nodes."""
+def _join(tree: Tree, chat: Tree) -> Tree:
+    """Return `tree` with the prompt and the chosen responses of `chat` as further nodes."""
     root = len(tree.nodes)
     return replace(
         tree,
-        nodes=tree.nodes + plain.nodes[: 1 + plain.chosen],
-        parents=(*tree.parents, -1, *[root] * plain.chosen),
-        truncated=tree.truncated or plain.truncated,
+        nodes=tree.nodes + chat.nodes[: 1 + chat.chosen],
+        parents=(*tree.parents, -1, *[root] * chat.chosen),
+        truncated=tree.truncated or chat.truncated,
     )

@@ -1,12 +1,13 @@
-"""Implicit reward models: rewards that a language model's own log-probabilities define (eq. 2)."""
+"""Implicit reward models: rewards are log-probabilities of a language model (eq. 2)."""
 
 import numpy as np
 import torch
 
 from rewardgap.data.trees import Tree
+from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
-from rewardgap.models.packing import pack
+from rewardgap.models.packing import Pack, pack
 
 
 class ImplicitWithoutReference(TrainedRewardModel):
@@ -16,36 +17,43 @@ class ImplicitWithoutReference(TrainedRewardModel):
     default_beta = 1.0
 
     def steps(self, states: ResponseStates) -> torch.Tensor:
-        """(R,) rewards of the response tokens one by one."""
+        """Return (R,) rewards of the response tokens one by one."""
         log_probs = self.vocabulary.log_probs(states.predicting_states, states.pack.response_tokens)
         return self.beta * log_probs
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) sums over each leaf's tokens."""
+        """Return (L,) sums over each response's tokens."""
         return states.total(self.steps(states))
 
     def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
-        """(L,) ln π(y | x), which is r / β."""
+        """Return (L,) ln π(y | x) = r / β."""
         return rewards.detach() / self.beta
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """Running sums of the steps' rewards."""
+        """Return running sums of the steps' rewards."""
         references = None if reference is None else [reference]
         states = self.read(pack([tree], references).to(self.device))
         return [steps.cumsum(0) for steps in states.split(self.steps(states))]
+
+    equation = "eq. 5"
+    coefficient = "ρ"
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return β ln π of every token of a response; a reference is constant and has no part."""
+        return Terms.of_log_probs(pack, self.beta)
 
 
 class Implicit(ImplicitWithoutReference):
     """r(x, y) = β [ln π(y | x) − ln π_ref(y | x)], as in DPO (eq. 2).
 
-    π_ref is the initial model; its log-probabilities come with the pack, computed once.
+    π_ref is the initial model; its log-probabilities are computed once and come with the pack.
     """
 
     needs_reference = True
     default_beta = 0.01
 
     def steps(self, states: ResponseStates) -> torch.Tensor:
-        """(R,) log-ratios of the response tokens times β.
+        """Return (R,) log-ratios of the response tokens times β.
 
         The difference is taken token by token: two sums over a long response would cancel almost
         all of their digits.
@@ -54,5 +62,5 @@ class Implicit(ImplicitWithoutReference):
         return self.beta * (log_probs - states.reference)
 
     def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
-        """(L,) ln π(y | x), which is r / β + ln π_ref(y | x)."""
+        """Return (L,) ln π(y | x) = r / β + ln π_ref(y | x)."""
         return super().log_probs(states, rewards) + states.total(states.reference)

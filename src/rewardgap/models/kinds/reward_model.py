@@ -1,4 +1,4 @@
-"""What a kind of reward model is: how a record is written as a tree, and how it is read out."""
+"""What a kind of reward model is: the interface that everything else works with."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,11 @@ from torch import nn
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
+from rewardgap.models.kinds.gradients import Pull, Terms
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.losses import bradley_terry
 from rewardgap.models.packing import Pack
 
@@ -63,11 +66,11 @@ class ResponseStates:
         return self.pack.reference
 
     def split(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """(R,) values of response tokens as one tensor a leaf."""
+        """Split (R,) values of response tokens into one tensor per response."""
         return list(values.split(self.pack.response_lengths.tolist()))
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum per leaf of one value a response token, (R,) to (L,), accumulated in float64."""
+        """Sum values of response tokens by response, (R,) to (L,), accumulated in float64."""
         totals = torch.segment_reduce(
             values.double(),
             "sum",
@@ -79,12 +82,12 @@ class ResponseStates:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one forward pass over a pack says.
+    """What one forward pass over a pack gives.
 
     Attributes:
-        rewards: (L,) of its leaves.
-        losses: (P,) of its pairs.
-        log_probs: (L,) ln π(y | x) of its leaves, None for kinds that do not compute them.
+        rewards: (L,) rewards of its responses.
+        losses: (P,) losses of its pairs.
+        log_probs: (L,) ln π(y | x) of its responses, None for kinds that do not compute them.
     """
 
     rewards: torch.Tensor
@@ -93,28 +96,32 @@ class Outcome:
 
 
 class RewardModel(nn.Module, ABC):
-    """One kind of reward model: the interface that everything else in the package works with.
+    """One kind of reward model.
 
-    A kind says how a record is written as a tree, how a pass over a pack becomes rewards, and
-    which loss is minimised. Kinds on a language model derive from `TrainedRewardModel`.
+    A kind says how records are written as trees, which hidden states are read, how they become
+    rewards, and which loss is minimised. Kinds on a language model derive from
+    `TrainedRewardModel`.
 
     Attributes:
-        encoding: Name of the way records are written as trees; kinds of one encoding and equal
-            options share trees.
-        needs_reference: whether rewards compare with the initial model's log-probabilities.
+        encoding: How records are written as trees; kinds of one encoding and equal options share
+            trees.
+        needs_reference: Whether rewards compare with the initial model's log-probabilities.
         generates: Whether the trained model also writes responses, as a language model does.
         default_beta: β where the user gives none.
+        language_model: The language model that is trained; None where nothing is.
     """
 
-    encoding: ClassVar[str] = "chat"
+    encoding: ClassVar[type[ChatEncoding]] = ChatEncoding
     needs_reference: ClassVar[bool] = False
     generates: ClassVar[bool] = False
     default_beta: ClassVar[float] = 1.0
+    language_model: LanguageModel | None = None
 
     def __init__(self, template: ChatTemplate, options: KindConfig):
         super().__init__()
         self.template = template
         self.options = options
+        self.encoder = self.encoding(template, options)
         self.beta = self.default_beta if options.beta is None else options.beta
 
     @classmethod
@@ -127,57 +134,57 @@ class RewardModel(nn.Module, ABC):
         dtype: torch.dtype,
         seed: int = 0,
     ) -> Self:
-        """A reward model to be trained from the causal language model in `folder`.
+        """Return a reward model to be trained from the causal language model in `folder`.
 
         Raises:
-            UserError: the folder holds no language model that the kind can start from.
+            UserError: The folder holds no language model that the kind can start from.
         """
+
+    @classmethod
+    def on_meta(cls, folder: Path, template: ChatTemplate, options: KindConfig) -> Self:
+        """Return the model that `initialise` gives, with shapes and no weights.
+
+        Raises:
+            UserError: The folder holds no language model that the kind can start from.
+        """
+        return cls.initialise(folder, template, options, torch.float32)
 
     @classmethod
     @abstractmethod
     def load(
         cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:
-        """A reward model that was saved, by us or by any other tool.
+        """Return a reward model that was saved, by us or by any other tool.
 
         Raises:
-            UserError: the folder holds no model of this kind.
+            UserError: The folder holds no model of this kind.
         """
 
     @classmethod
     def recognises(cls, architectures: Sequence[str]) -> bool:
-        """Whether a model of these classes, saved by another tool, is of this kind beyond doubt."""
+        """Return whether a model of these classes, saved by another tool, must be of this kind."""
         return False
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass, where there is one."""
-
-    def compile_layers(self) -> None:
-        """Compile what layers compute token by token, where there are layers."""
-
-    def freeze_backbone(self) -> None:
-        """Leave the last layer alone to train, where there is one."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and chat template for plain transformers."""
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
-        """Records as token trees for scoring: the prompt, then one leaf a response."""
-        return self.template.encode(records, max_length)
+        """Return records as the token trees that are scored."""
+        return self.encoder.encode(records, max_length)
 
     def encode_for_training(
         self, records: Sequence[Record], max_length: int | None = None
     ) -> list[Tree]:
-        """Records as token trees for the loss; further leaves than the responses are allowed."""
-        return self.encode(records, max_length)
+        """Return records as the token trees that the loss reads."""
+        return self.encoder.encode_for_training(records, max_length)
 
     @abstractmethod
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Refuse trees that the model cannot read: too long, or of tokens it does not have.
 
         Raises:
-            UserError: there is such a tree; the message names its record.
+            UserError: There is such a tree; the message names its record.
         """
 
     @abstractmethod
@@ -195,37 +202,72 @@ class RewardModel(nn.Module, ABC):
         return None
 
     def forward(self, pack: Pack) -> Outcome:
-        """Rewards of all leaves and the loss of all pairs of a pack."""
+        """Return rewards of all responses and losses of all pairs of a pack."""
         states = self.read(pack, self.positions(pack))
         rewards = self.rewards(states)
         return Outcome(rewards, self.losses(states, rewards), self.log_probs(states, rewards))
 
     @abstractmethod
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """(L,) float32 rewards of all leaves; meaningless for leaves that are no responses."""
+        """Return (L,) float32 rewards of all branches; only those that are responses count."""
 
     def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
-        """(P,) losses of all pairs; Bradley–Terry (eq. 3) unless a kind says otherwise."""
+        """Return (P,) losses of all pairs; Bradley–Terry (eq. 3) unless a kind says otherwise."""
         return bradley_terry(rewards[states.pack.chosen], rewards[states.pack.rejected])
 
     def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor | None:
-        """(L,) ln π(y | x) of all leaves, where the rewards (L,) tell them."""
+        """Return (L,) ln π(y | x) of all branches, for kinds whose (L,) rewards give them."""
         return None
 
     @abstractmethod
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """Rewards of every partial response of one record.
+        """Return rewards of every partial response of one record.
 
         Args:
-            tree: a record as `encode` writes it.
-            reference: its reference log-probabilities, where `needs_reference`.
+            tree: A record as `encode` writes it.
+            reference: Its reference log-probabilities, where `needs_reference`.
 
         Returns:
-            for each response a (T,) tensor: the reward of y≤k for k = 1 … T; the last one is the
-            reward of the response. Differences of neighbours are the rewards of the steps.
+            For each response a (T,) tensor: the rewards of y≤k for k = 1 … T. The last one is the
+            reward of the response; differences of neighbours are the rewards of the steps.
         """
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model."""
         return next(self.parameters(), torch.empty(0)).device
+
+    equation: ClassVar[str | None] = None
+    """Which equation says how a step on a pair moves rewards; None: they have no gradient."""
+    coefficient: ClassVar[str] = ""
+    """The coefficient of ⟨h̄, h⟩ in that equation."""
+    pointwise: ClassVar[bool] = False
+    """Whether the loss judges each response by itself (eq. 7) instead of a pair's two (eq. 3)."""
+
+    def gradient_terms(self, pack: Pack) -> Terms:
+        """Return what rewards read from the last layer: the rewards, or what they are functions of.
+
+        Raises:
+            NotImplementedError: If the rewards have no gradient.
+        """
+        raise NotImplementedError
+
+    def reward_slopes(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return (L,) derivatives of rewards by the values of `gradient_terms`; 1 by default."""
+        return torch.ones_like(rewards)
+
+    def loss_terms(self, pack: Pack) -> Terms:
+        """Return what the loss reads of the responses that `pulls` names."""
+        return self.gradient_terms(pack)
+
+    def pulls(self, pack: Pack) -> tuple[Pull, ...]:
+        """Return how a descent step on a pair's loss moves the values of `loss_terms`."""
+        return (Pull("chosen", pack.chosen, 1.0), Pull("rejected", pack.rejected, -1.0))
+
+    def score_terms(self, pack: Pack) -> Terms:
+        """Return what is forecast: the rewards, or scores that rank responses as they do."""
+        return self.gradient_terms(pack)
+
+    def scores(self, states: ResponseStates) -> torch.Tensor:
+        """Return the (L,) values of `score_terms` before training, unless log-probabilities."""
+        return self.rewards(states)

@@ -8,18 +8,19 @@ from typing import TypeAlias
 import numpy as np
 from scipy.stats import norm
 
-from rewardgap.dynamics.projection import Sketch
+from rewardgap.dynamics.projection import RandomProjection
 from rewardgap.evaluation.accuracy import (
     CHANCE,
     baseline_rewards,
     prompt_clusters,
     record_accuracies,
 )
-from rewardgap.evaluation.bootstrap import Clusters, Interval
+from rewardgap.evaluation.bootstrap import Clusters
 from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains, holm
-from rewardgap.forecasting.outcome import Array, Outcome
+from rewardgap.evaluation.text import align_columns, format_interval, join_names
+from rewardgap.forecasting.outcome import Array, ForecastOutcome
 
-Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]
+Outcomes: TypeAlias = Mapping[str, Mapping[str, ForecastOutcome]]
 """By evaluation set and kind."""
 
 CAVEAT = (
@@ -28,56 +29,48 @@ CAVEAT = (
 )
 
 
-def format_table(outcomes: Outcomes, loss: float) -> str:
-    """Plain text: for each set a line a kind, then the content-blind rules; 95 % intervals.
+def format_forecast(outcomes: Outcomes, loss: float) -> str:
+    """Return the table: for each set a line for every kind, then for the content-blind rules.
 
-    The last column is the share of pairs that the max-margin separator ranks rightly.
+    Intervals are 95 %. The last column is the share of pairs that the max-margin separator ranks
+    rightly.
     """
     lines: list[tuple[str, ...]] = [("", "one step", f"loss {loss:g}", "convergence", "u*")]
     for name, kinds in outcomes.items():
         first = next(iter(kinds.values()))
         lines.append((f"{name} (token overlap {first.token_overlap:.2f})", *[""] * 4))
-        for kind, each in kinds.items():
-            figures = each.one_step, each.at_loss.accuracy, each.convergence
-            lines.append((f"  {kind}", *map(_interval, figures), _share(each.separator_share)))
+        for kind, outcome in kinds.items():
+            figures = outcome.one_step, outcome.at_loss.accuracy, outcome.convergence
+            share = outcome.separator_share
+            positive = "not separable" if share is None else f"{share:.3f}"
+            lines.append((f"  {kind}", *map(format_interval, figures), positive))
         for rule, accuracy in first.at_loss.baselines.items():
-            lines.append((f"  ({rule.replace('_', ' ')})", "", _interval(accuracy), "", ""))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+            lines.append((f"  ({rule.replace('_', ' ')})", "", format_interval(accuracy), "", ""))
+    return align_columns(lines)
 
 
-def describe_sketches(sketches: Mapping[str, Sketch]) -> str:
-    """How much is kept of every kind's gradients, and by how much their products err for it."""
-    exact = [kind for kind, sketch in sketches.items() if not sketch.error]
-    parts = [f"not sketched for {_listed(exact)}"] if exact else []
+def describe_projections(projections: Mapping[str, RandomProjection]) -> str:
+    """Return how much is kept of every kind's gradients, and by how much their products err."""
+    whole = [kind for kind, projection in projections.items() if not projection.error]
+    parts = [f"kept whole for {join_names(whole)}"] if whole else []
     parts += [
-        f"kept as {sketch.size:,} of {sketch.entries:,} numbers for {kind}, by which products err "
-        f"by {sketch.error:.2g} of the product of the norms (one standard deviation)"
-        for kind, sketch in sketches.items()
-        if sketch.error
+        f"projected to {projection.size:,} of {projection.entries:,} numbers for {kind}, by which "
+        f"products err by {projection.error:.2g} of the product of the norms (one standard "
+        "deviation)"
+        for kind, projection in projections.items()
+        if projection.error
     ]
     return f"Gradients are {'; '.join(parts)}."
 
 
-def _interval(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _share(value: float | None) -> str:
-    return "not separable" if value is None else f"{value:.3f}"
-
-
-def conclude(outcomes: Outcomes, loss: float) -> str:
-    """Which kind to train, where each is expected to fail, and which blind rules do better."""
+def recommend(outcomes: Outcomes, loss: float) -> str:
+    """Return which kind to train, where each is expected to fail, and which rules do better."""
     wins = _wins(outcomes)
     kinds = list(next(iter(outcomes.values())))
     sentences = [_advice(kinds, wins)]
     for kind in kinds:
-        sentences += _weaknesses(kind, {name: each[kind] for name, each in outcomes.items()})
-    sentences += [*_blind_rules(outcomes), *_unreached(outcomes, loss)]
+        sentences += _weaknesses(kind, {name: of_set[kind] for name, of_set in outcomes.items()})
+    sentences += [*_better_rules(outcomes), *_unreached(outcomes, loss)]
     sentences += [*_inseparable(next(iter(outcomes.values()))), CAVEAT]
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
@@ -92,16 +85,16 @@ class _Win:
 
 
 def _wins(outcomes: Outcomes) -> list[_Win]:
-    """All wins, with Holm's correction over sets and pairs of kinds."""
-    found = [
+    """Return all wins, with Holm's correction over sets and pairs of kinds."""
+    comparisons = [
         (name, first, second, *_compare(_Ranking.by(kinds[first]), _Ranking.by(kinds[second])))
         for name, kinds in outcomes.items()
         for first, second in combinations(kinds, 2)
     ]
-    adjusted = holm([p_value for *_, p_value in found])
+    adjusted = holm([p_value for *_, p_value in comparisons])
     return [
         _Win(name, *((first, second) if difference > 0 else (second, first)))
-        for (name, first, second, difference, _), p_value in zip(found, adjusted, strict=True)
+        for (name, first, second, difference, _), p_value in zip(comparisons, adjusted, strict=True)
         if p_value < SIGNIFICANCE
     ]
 
@@ -121,20 +114,20 @@ class _Ranking:
     clusters: Clusters
 
     @classmethod
-    def by(cls, outcome: Outcome) -> "_Ranking":
-        """That of a kind."""
+    def by(cls, outcome: ForecastOutcome) -> "_Ranking":
+        """Return that of a kind."""
         accuracies = record_accuracies([row.scores for row in outcome.rows])
         return cls(accuracies, outcome.resampled, prompt_clusters(outcome.rows))
 
     @classmethod
-    def by_rule(cls, rule: str, outcome: Outcome) -> "_Ranking":
-        """That of a content-blind rule, the same whatever the training pairs."""
+    def by_rule(cls, rule: str, outcome: ForecastOutcome) -> "_Ranking":
+        """Return that of a content-blind rule, the same whatever the training pairs."""
         accuracies = record_accuracies(baseline_rewards(outcome.rows)[rule])
         return cls(accuracies, accuracies[None], prompt_clusters(outcome.rows))
 
 
 def _compare(first: _Ranking, second: _Ranking) -> tuple[float, float]:
-    """The difference in accuracy, and the p-value of there being none.
+    """Return the difference in accuracy, and the p-value of there being none.
 
     McNemar's test knows of other evaluation records alone. Other training pairs would have taught
     other things, too: their variance is that between the resamples, on which both kinds were
@@ -153,7 +146,7 @@ def _advice(kinds: Sequence[str], wins: Sequence[_Win]) -> str:
         return f"Only {kinds[0]} was forecast: name two kinds or more to learn which to train."
     if not wins:
         return (
-            f"The intervals do not separate {_listed(kinds)} on any set: "
+            f"The intervals do not separate {join_names(kinds)} on any set: "
             "this forecast does not say which to train."
         )
     beaten = {win.loser for win in wins}
@@ -166,48 +159,47 @@ def _advice(kinds: Sequence[str], wins: Sequence[_Win]) -> str:
 
 
 def _victories(kind: str, wins: Sequence[_Win]) -> str:
-    """Whom a kind beats, and on which sets."""
+    """Return which kinds a kind beats, and on which sets."""
     losers: dict[str, list[str]] = {}
     for win in wins:
         if win.winner == kind:
             losers.setdefault(win.loser, []).append(win.name)
-    return " and ".join(f"than {loser} on {_listed(names)}" for loser, names in losers.items())
+    return " and ".join(f"than {loser} on {join_names(names)}" for loser, names in losers.items())
 
 
-def _weaknesses(kind: str, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    accuracies = {name: each.at_loss.accuracy for name, each in outcomes.items()}
+def _weaknesses(kind: str, outcomes: Mapping[str, ForecastOutcome]) -> Iterator[str]:
+    accuracies = {name: outcome.at_loss.accuracy for name, outcome in outcomes.items()}
     wrong = [name for name, accuracy in accuracies.items() if accuracy.high < CHANCE]
     unclear = [name for name, a in accuracies.items() if a.low <= CHANCE <= a.high]
     if wrong:
-        yield f"{kind} is expected to fail, preferring the wrong response, on {_listed(wrong)}."
+        yield f"{kind} is expected to fail, preferring the wrong response, on {join_names(wrong)}."
     if unclear:
-        yield f"{kind} cannot be told from guessing on {_listed(unclear)}."
+        yield f"{kind} cannot be told from guessing on {join_names(unclear)}."
 
 
-def _blind_rules(outcomes: Outcomes) -> Iterator[str]:
-    """The best content-blind rule of every set where it scores higher than every kind.
+def _better_rules(outcomes: Outcomes) -> Iterator[str]:
+    """Yield the best content-blind rule of every set where it scores higher than every kind.
 
     It does better where tests say so, with Holm's correction over sets, rules and kinds.
     """
     p_values = {
-        (name, rule, kind): _compare(_Ranking.by_rule(rule, each), _Ranking.by(each))[1]
+        (name, rule, kind): _compare(_Ranking.by_rule(rule, outcome), _Ranking.by(outcome))[1]
         for name, kinds in outcomes.items()
-        for kind, each in kinds.items()
-        for rule in each.at_loss.baselines
+        for kind, outcome in kinds.items()
+        for rule in outcome.at_loss.baselines
     }
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     for name, kinds in outcomes.items():
         best = max(kinds, key=lambda kind: kinds[kind].at_loss.accuracy.value)
-        found = kinds[best].at_loss
-        rule = max(found.baselines, key=lambda each: found.baselines[each].value)
-        if found.baselines[rule].value > found.accuracy.value:
+        accuracy, rules = kinds[best].at_loss.accuracy, kinds[best].at_loss.baselines
+        rule = max(rules, key=lambda name: rules[name].value)
+        if rules[rule].value > accuracy.value:
             by_chance = max(adjusted[name, rule, kind] for kind in kinds) >= SIGNIFICANCE
             yield (
                 f"On {name} the content-blind rule {rule.replace('_', ' ')!r} "
                 f"{'scores higher' if by_chance else 'does better'} than any kind"
                 f"{', though not beyond chance' if by_chance else ''}: "
-                f"{_interval(found.baselines[rule])}, against {found.accuracy.value:.3f} "
-                f"for {best}."
+                f"{format_interval(rules[rule])}, against {accuracy.value:.3f} for {best}."
             )
 
 
@@ -215,19 +207,15 @@ def _unreached(outcomes: Outcomes, loss: float) -> Iterator[str]:
     for kind, outcome in next(iter(outcomes.values())).items():
         if outcome.loss > loss:
             yield (
-                f"At this level {kind} gets no lower than a training loss of {outcome.loss:.2g}, "
-                "and is judged there."
+                f"With its last layer alone {kind} gets no lower than a training loss of "
+                f"{outcome.loss:.2g}, and is judged there."
             )
 
 
-def _inseparable(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    kinds = [kind for kind, each in outcomes.items() if each.separator_share is None]
+def _inseparable(outcomes: Mapping[str, ForecastOutcome]) -> Iterator[str]:
+    kinds = [kind for kind, outcome in outcomes.items() if outcome.separator_share is None]
     if kinds:
         yield (
-            f"The training pairs are not separable for {_listed(kinds)}: no weights rank all of "
-            "them rightly at this level, so that there is no u*; convergence is the least loss."
+            f"The training pairs are not separable for {join_names(kinds)}: no weights of the last "
+            "layer rank all of them rightly, so that there is no u*; convergence is the least loss."
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -8,21 +8,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rewardgap.dynamics.equations import (
-    TokenGradients,
-    output_probabilities,
-    step_weight,
-    token_gradients,
-)
-from rewardgap.dynamics.kernels import (
     GradientSums,
-    explicit_kernel,
-    generative_log_odds,
-    generative_margins,
-    generative_steps,
+    TokenGradients,
     gradient_kernel,
-    implicit_pairs,
-    implicit_rewards,
-    pair_kernel,
+    residuals,
+    step_weight,
 )
 
 VOCABULARY, WIDTH = 11, 4
@@ -35,6 +25,21 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 UNEMBEDDING = normal(VOCABULARY, WIDTH, seed=0)
+
+
+def token_gradients(tokens: Tensor, hidden: Tensor) -> TokenGradients:
+    return TokenGradients(residuals(tokens, (hidden @ UNEMBEDDING.T).softmax(-1)), hidden)
+
+
+def stack(*parts: tuple[TokenGradients, Tensor]) -> GradientSums:
+    """The sums whose n-th is made of the n-th token of every part, with its weight."""
+    count = len(parts[0][1])
+    tokens = TokenGradients(
+        torch.cat([part.residuals for part, _ in parts]),
+        torch.cat([part.hidden for part, _ in parts]),
+    )
+    owners = torch.arange(count).repeat(len(parts))
+    return GradientSums(tokens, torch.cat([weights for _, weights in parts]), owners, count)
 
 
 class Responses:
@@ -50,11 +55,11 @@ class Responses:
         self.pairs, self.is_chosen = self.responses // 2, self.responses % 2 == 0
 
     def gradients(self) -> TokenGradients:
-        probabilities = output_probabilities(self.hidden, UNEMBEDDING)
-        return token_gradients(self.tokens, probabilities, self.hidden)
+        return token_gradients(self.tokens, self.hidden)
 
     def pair_gradients(self) -> GradientSums:
-        return implicit_pairs(self.gradients(), self.pairs, self.is_chosen, self.count, BETA)
+        weights = BETA * (2 * self.is_chosen.double() - 1)
+        return GradientSums(self.gradients(), weights, self.pairs, self.count)
 
     def margins(self, unembedding: Tensor) -> Tensor:
         """β ln π(y⁺) − β ln π(y⁻) of every pair; the reference is constant and left out."""
@@ -62,9 +67,6 @@ class Responses:
         chosen = log_probabilities.gather(1, self.tokens[:, None])[:, 0]
         signed = BETA * torch.where(self.is_chosen, chosen, -chosen)
         return torch.stack([signed[self.pairs == pair].sum() for pair in range(self.count)])
-
-    def index_pairs(self) -> Tensor:
-        return torch.arange(2 * self.count).view(-1, 2)
 
 
 TRAINING = Responses([(3, 5), (1, 1), (4, 2)], seed=1)
@@ -101,12 +103,13 @@ def test_order_of_tokens_does_not_matter():
 
 def test_kernel_of_pairs_follows_from_that_of_responses():
     rewards = [
-        implicit_rewards(data.gradients(), data.responses, 2 * data.count, BETA)
+        GradientSums(data.gradients(), BETA * weights, data.responses, 2 * data.count)
         for data in (EVALUATION, TRAINING)
+        for weights in [torch.ones(len(data.tokens), dtype=torch.float64)]
     ]
-    kernel = pair_kernel(
-        gradient_kernel(*rewards), EVALUATION.index_pairs(), TRAINING.index_pairs()
-    )
+    kernel = gradient_kernel(*rewards)
+    kernel = kernel[0::2] - kernel[1::2]  # responses alternate between chosen and rejected
+    kernel = kernel[:, 0::2] - kernel[:, 1::2]
     expected = gradient_kernel(EVALUATION.pair_gradients(), TRAINING.pair_gradients())
     torch.testing.assert_close(kernel, expected, rtol=1e-9, atol=1e-14)
 
@@ -148,14 +151,23 @@ def test_a_step_of_the_mean_loss_moves_explicit_margins_exactly():
     before = (training @ head).detach()
     (-logsigmoid(training @ head).mean()).backward()
     change = evaluation @ (-0.5 * head.grad)
-    predicted = 0.5 / 5 * explicit_kernel(evaluation, training) @ step_weight(before, 0 * before)
+    features = (
+        stack(
+            (
+                TokenGradients(torch.ones(len(rows), 1).double(), rows),
+                torch.ones(len(rows)).double(),
+            )
+        )
+        for rows in (evaluation, training)
+    )
+    predicted = 0.5 / 5 * gradient_kernel(*features) @ step_weight(before, 0 * before)
     torch.testing.assert_close(predicted, change, rtol=1e-10, atol=0)
 
 
 # --- generative -----------------------------------------------------------------------------------
 
 
-class Verdicts:
+class Verifications:
     """Hidden states at the end of the verification prompts of pairs."""
 
     def __init__(self, count: int, seed: int) -> None:
@@ -175,30 +187,27 @@ class Verdicts:
         return -yes - (self.rejected @ unembedding.T).log_softmax(-1)[:, NO]
 
     def margin_gradients(self) -> GradientSums:
-        probabilities = [
-            output_probabilities(hidden, UNEMBEDDING)[:, YES]
-            for hidden in (self.chosen, self.rejected)
-        ]
-        return generative_margins(
-            verdict(self.chosen, YES), verdict(self.rejected, YES), *probabilities
+        chosen, rejected = (
+            (hidden @ UNEMBEDDING.T).softmax(-1)[:, YES] for hidden in (self.chosen, self.rejected)
         )
+        return stack((answer(self.chosen, YES), chosen), (answer(self.rejected, YES), -rejected))
 
     def log_odds_gradients(self) -> GradientSums:
-        states, answers = (self.chosen, self.rejected), (YES, NO)
-        return generative_log_odds(
-            *(verdict(hidden, token) for hidden in states for token in answers)
-        )
+        ones = torch.ones(len(self.chosen), dtype=torch.float64)
+        chosen = (answer(self.chosen, YES), ones), (answer(self.chosen, NO), -ones)
+        rejected = (answer(self.rejected, YES), -ones), (answer(self.rejected, NO), ones)
+        return stack(*chosen, *rejected)
 
     def steps(self) -> GradientSums:
-        return generative_steps(verdict(self.chosen, YES), verdict(self.rejected, NO))
+        ones = torch.ones(len(self.chosen), dtype=torch.float64)
+        return stack((answer(self.chosen, YES), ones), (answer(self.rejected, NO), ones))
 
 
-def verdict(hidden: Tensor, token: int) -> TokenGradients:
-    probabilities = output_probabilities(hidden, UNEMBEDDING)
-    return token_gradients(torch.full((len(hidden),), token), probabilities, hidden)
+def answer(hidden: Tensor, token: int) -> TokenGradients:
+    return token_gradients(torch.full((len(hidden),), token), hidden)
 
 
-SEEN, UNSEEN = Verdicts(3, seed=9), Verdicts(2, seed=10)
+SEEN, UNSEEN = Verifications(3, seed=9), Verifications(2, seed=10)
 
 
 def test_generative_kernel_is_the_gram_matrix_of_gradients():
@@ -216,7 +225,7 @@ def test_a_step_moves_log_odds_exactly_by_the_kernel():
 
 
 def test_the_likelihood_term_adds_its_kernel():
-    """Eq. 7 with − λ ln π(y⁺ given x): its steps are those of the verdicts and of the tokens."""
+    """Eq. 7 with − λ ln π(y⁺ given x): its steps are those of the answers and of the tokens."""
     penalty, kept = 0.2, TRAINING.is_chosen
 
     def losses(unembedding: Tensor) -> Tensor:
@@ -227,7 +236,8 @@ def test_the_likelihood_term_adds_its_kernel():
 
     tokens = TRAINING.gradients()
     chosen = TokenGradients(tokens.residuals[kept], tokens.hidden[kept])
-    likelihood = implicit_rewards(chosen, TRAINING.pairs[kept], 3, beta=1.0)
+    ones = torch.ones(len(chosen.hidden), dtype=torch.float64)
+    likelihood = GradientSums(chosen, ones, TRAINING.pairs[kept], 3)
     margins = UNSEEN.margin_gradients()
     kernel = gradient_kernel(margins, SEEN.steps()) + penalty * gradient_kernel(margins, likelihood)
     expected = -jacobian(UNSEEN.margins) @ jacobian(losses).T

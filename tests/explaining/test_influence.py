@@ -10,9 +10,14 @@ from torch import nn
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.dynamics.last_layer import last_layer
+from rewardgap.dynamics import last_layer
 from rewardgap.explaining import influence
-from rewardgap.explaining.influence import Probe, Training, measure_contributions, measure_influence
+from rewardgap.explaining.influence import (
+    ExplainedRecord,
+    TrainingPairs,
+    measure_contributions,
+    measure_influence,
+)
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 
@@ -29,12 +34,12 @@ def initial(kind: str, folder: Path) -> RewardModel:
     return model.eval()
 
 
-def probe(model: RewardModel, record=EXPLAINED) -> Probe:
-    return Probe.of(model, last_layer(model), model.encode([record])[0])
+def explained(model: RewardModel, record=EXPLAINED) -> ExplainedRecord:
+    return ExplainedRecord.read(model, model.encode([record])[0])
 
 
-def training(model: RewardModel) -> Training:
-    return Training(TRAINING, model.encode_for_training(TRAINING), 4)
+def training(model: RewardModel) -> TrainingPairs:
+    return TrainingPairs(TRAINING, model.encode_for_training(TRAINING), 4)
 
 
 def autograd_contributions(kind: str, model: RewardModel, folder: Path) -> torch.Tensor:
@@ -59,7 +64,7 @@ def autograd_contributions(kind: str, model: RewardModel, folder: Path) -> torch
 def test_contributions_are_inner_products_of_gradients(kind, architecture, folders):
     folder = folders(architecture)
     model = initial(kind, folder)
-    found = measure_contributions(probe(model), training(model).trees, 1000).double()
+    found = measure_contributions(explained(model), training(model).trees, 1000).double()
     expected = autograd_contributions(kind, model, folder)
     assert found.shape == expected.shape == (4, 4)
     scale = float(expected.abs().max())
@@ -70,16 +75,16 @@ def test_contributions_are_inner_products_of_gradients(kind, architecture, folde
 def test_contributions_depend_on_no_budget(kind, folders, monkeypatch):
     model = initial(kind, folders("llama"))
     trees = training(model).trees
-    whole = measure_contributions(probe(model), trees, 1000)
-    monkeypatch.setattr(influence, "CHUNK_VALUES", 1)  # one row a block
-    single = measure_contributions(probe(model), trees, max(tree.size for tree in trees))
+    whole = measure_contributions(explained(model), trees, 1000)
+    monkeypatch.setattr(last_layer, "CHUNK_VALUES", 1)  # one row a block
+    single = measure_contributions(explained(model), trees, max(tree.size for tree in trees))
     torch.testing.assert_close(single, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max()))
 
 
 @pytest.mark.parametrize("kind", TRAINABLE)
 def test_token_contributions_sum_to_those_of_the_pairs(kind, folders):
     model = initial(kind, folders("llama"))
-    seen = probe(model)
+    seen = explained(model)
     data = training(model)
     whole = measure_contributions(seen, data.trees, 1000)
     found = measure_influence(seen, data, 1000, top=4)
@@ -104,7 +109,7 @@ def test_token_contributions_sum_to_those_of_the_pairs(kind, folders):
 
 def test_implicit_heat_maps_are_the_summands_of_equation_5(folders):
     model = initial("implicit", folders("llama"))
-    found = measure_influence(probe(model), training(model), 1000, top=4)
+    found = measure_influence(explained(model), training(model), 1000, top=4)
     for pair in found.responses[0].raising + found.responses[0].lowering:
         for part, sign in zip(pair.parts, (1, -1), strict=True):
             factors = sign * 0.5 * model.beta**2  # g = ½, where the model is its own reference
@@ -117,7 +122,7 @@ def test_implicit_heat_maps_are_the_summands_of_equation_5(folders):
 
 def test_an_explicit_model_is_moved_at_the_last_token_alone(folders):
     model = initial("explicit", folders("llama"))
-    found = measure_influence(probe(model), training(model), 1000, top=1)
+    found = measure_influence(explained(model), training(model), 1000, top=1)
     (part, *_) = found.responses[0].raising[0].parts
     assert [k for k, value in enumerate(part.contributions) if value] == [len(part.tokens) - 1]
     assert part.tokens[-1] == "<|end|>"
@@ -126,7 +131,7 @@ def test_an_explicit_model_is_moved_at_the_last_token_alone(folders):
 def test_a_long_response_gets_a_map_of_its_strongest_tokens(folders):
     model = initial("implicit", folders("llama"))
     long = make_record("hello", ["yes, the quick brown fox jumps over " * 4], ["no"])
-    found = measure_influence(probe(model, long), training(model), 1000, top=1)
+    found = measure_influence(explained(model, long), training(model), 1000, top=1)
     heat = found.responses[0].raising[0].parts[0].heat
     assert len(heat.rows) == influence.HEAT_TOKENS < len(found.responses[0].tokens)
     assert list(heat.rows) == sorted(set(heat.rows))

@@ -1,0 +1,54 @@
+"""How records become token trees; a kind of reward model may write them in its own way."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from rewardgap.configs.kind import KindConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.records import Record
+from rewardgap.data.trees import Tree
+from rewardgap.io.cache import cache_key
+
+
+class ChatEncoding:
+    """Write records as conversations: the prompt is the root of a tree, each response a leaf.
+
+    Another way of writing is a subclass with another `name`. Kinds of one encoding and equal
+    options share trees, in memory and on disk.
+
+    Attributes:
+        name: Name of the encoding, part of the cache key of its trees. Choose a new one whenever
+            the trees change.
+        template: The tokenizer and its chat template.
+        options: Settings of the kind.
+    """
+
+    name: ClassVar[str] = "chat"
+
+    def __init__(self, template: ChatTemplate, options: KindConfig):
+        self.template = template
+        self.options = options
+
+    def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
+        """Return the trees that are scored; the first leaves are the responses, chosen ones first.
+
+        Args:
+            records: What to write.
+            max_length: Truncate sequences to at most this many tokens; None leaves them whole.
+        """
+        return self.template.encode(records, max_length)
+
+    def encode_for_training(
+        self, records: Sequence[Record], max_length: int | None = None
+    ) -> list[Tree]:
+        """Return the trees that the loss reads; leaves after the responses are allowed."""
+        return self.encode(records, max_length)
+
+    def key(self, max_length: int | None) -> str:
+        """Return the cache key of trees: equal where the same records give the same trees.
+
+        β is left out, for it decides no token.
+        """
+        options = replace(self.options, beta=None)
+        return cache_key(self.name, options, max_length, self.template.fingerprint)

@@ -1,0 +1,27 @@
+"""A kind outside the package: the mean log-probability of the response's tokens, as in SimPO."""
+
+import torch
+
+from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.packing import pack
+
+
+class LengthNormalised(TrainedRewardModel):
+    """r(x, y) = β / |y| · ln π(y | x), with β = 2 unless given."""
+
+    generates = True
+    default_beta = 2.0
+
+    def steps(self, states):
+        tokens = states.pack.response_tokens
+        return self.beta * self.vocabulary.log_probs(states.predicting_states, tokens)
+
+    def rewards(self, states):
+        return states.total(self.steps(states)) / states.pack.response_lengths
+
+    def prefix_rewards(self, tree, reference):
+        states = self.read(pack([tree]).to(self.device))
+        return [
+            steps.cumsum(0) / torch.arange(1, len(steps) + 1, device=steps.device)
+            for steps in states.split(self.steps(states))
+        ]
