@@ -58,7 +58,9 @@ STYLE: Mapping[str, Any] = {
     },
     "axisQuantitative": {"tickCount": 8},
     # Of the weight of all type: a PDF has its fonts, if several, in an order that changes.
-    "title": {"fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6},
+    "title": {
+        "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6,
+    },
 }  # fmt: skip
 LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
 

@@ -54,8 +54,8 @@ def sentences(results: Results) -> Iterator[Finding]:
                 if kind not in doubted and not (is_difference(pair) and pair.difference.value > 0)
             }
             if doubtful:
-                which = "a content-blind baseline" if place else "the best content-blind baseline"
-                start = f"On {name} {which}, “{baseline_name(baseline)}” ({number(value)}), "
+                rank = "a content-blind baseline" if place else "the best content-blind baseline"
+                start = f"On {name} {rank}, “{baseline_name(baseline)}” ({number(value)}), "
                 yield Finding("caution", f"{start}{_doubt(doubtful, overall[name])}.")
             doubted |= doubtful.keys()
         kinds = [

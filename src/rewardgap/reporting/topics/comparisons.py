@@ -151,8 +151,8 @@ def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, l
 
 def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, list[str]]:
     where: dict[Group, list[str]] = {}
-    for name, found in alike.items():
-        for group in found:
+    for name, groups in alike.items():
+        for group in groups:
             if len(group) > 1:
                 where.setdefault(group, []).append(name)
     return where
