@@ -14,7 +14,7 @@ from rewardgap.data import prepared as module
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load
-from rewardgap.data.prepared import PreparedData
+from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.models.kinds import find_kind
@@ -193,3 +193,32 @@ def test_the_baseline_is_fitted_once(config, monkeypatch):
     assert shared.bag_of_words(config) == BagOfWords.fit(load(config.train))
     monkeypatch.setattr(module, "stream", lambda *_: pytest.fail("was read again"))
     assert shared.bag_of_words(config).weights
+
+
+def test_a_run_finds_all_its_data_tokenised(folders, config, tokenised):
+    model = open_model("implicit", folders("llama"))
+    shared = PreparedData()
+    data = RunData.open(config, model.encoder, shared)
+    assert list(data.training) == model.encode_for_training(load(config.train))
+    assert data.evaluation == {"test": model.encode(load(config.eval["test"]))}
+    assert data.bag_of_words() == BagOfWords.fit(load(config.train))
+    explicit = open_model("explicit", folders("llama"))
+    tokenised.clear()
+    again = RunData.open(config, explicit.encoder, shared)
+    assert again.evaluation["test"] is data.evaluation["test"] and not tokenised
+    records, trees = again.evaluation_set("test", model.encoder, None)
+    assert records == load(config.eval["test"]) and trees is data.evaluation["test"]
+    (_, shorter) = again.evaluation_set("test", model.encoder, 24)
+    assert shorter == model.encode(records, 24)
+
+
+def test_an_encoding_of_the_same_name_and_options_shares_trees_and_no_other(folders):
+    explicit, implicit, generative = (
+        open_model(kind, folders("llama")) for kind in ("explicit", "implicit", "generative")
+    )
+    asking = open_model("generative", folders("llama"), verification_prompt="{prompt} {response}?")
+    scaled = open_model("implicit", folders("llama"), beta=3.0)
+    key = explicit.encoder.key(24)
+    assert key == implicit.encoder.key(24) == scaled.encoder.key(24)
+    models = (generative, asking, open_model("explicit", folders("llama", "<|pad|>", None)))
+    assert len({key, explicit.encoder.key(None), *(m.encoder.key(24) for m in models)}) == 5

@@ -34,7 +34,7 @@ Data = tuple[str | tuple[str, ...], Identical]
 
 
 class Encodes(Protocol):
-    """A reward model, as far as this room knows it."""
+    """A reward model: what has an encoding."""
 
     encoder: ChatEncoding
 
@@ -103,8 +103,8 @@ class PreparedData:
         self, model: Encodes, records: Sequence[Record], max_length: int | None
     ) -> list[Tree]:
         """Return the trees of records that `records` has given."""
-        for (spec, identical), known in self._records.items():
-            if known is records:
+        for (spec, identical), evaluation_set in self._records.items():
+            if evaluation_set is records:
                 return self.evaluation_trees(model.encoder, spec, identical, max_length)
         return model.encoder.encode(records, max_length)
 
