@@ -1,8 +1,9 @@
 """`python -m benchmarks.memory_of_rows`: does training on more pairs take more memory?
 
 Trains a tiny model for a few steps on few and on many made-up pairs, each in a process of its own,
-from reading the file to the metrics, and prints the peaks of resident memory. Then it trains again,
-which finds the tokens in the cache, and prints how long that takes.
+from reading the file to the metrics, and prints the peaks of anonymous memory: pages of mapped
+files are not counted, which the system can drop at any time. Then it trains again, with the tokens
+in the cache, and prints how long that takes.
 """
 
 import argparse
@@ -10,16 +11,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import numpy as np
 
 from benchmarks.models import Size, make_model
 from benchmarks.rounds import run
-from benchmarks.worker import Job, Measurement
+from benchmarks.worker import Job, Measurement, resident
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io.cache import SETTLED
 from rewardgap.io.files import write_text
@@ -49,17 +52,17 @@ def main() -> None:
     add("--kinds", nargs="+", choices=KINDS, default=KINDS)
     add("--out", type=Path, default=Path("runs/memory_of_rows.json"), help="JSON of all figures")
     arguments = parser.parse_args()
-    found = {}
+    measured = {}
     with TemporaryDirectory() as folder:
         sizes = {count: _write_rows(Path(folder), count) for count in arguments.rows}
         words = (" ".join(row.values()) for row in _rows(1000))
         model = make_model(TINY, words, Path(folder) / "tiny").causal
         for kind in arguments.kinds:
-            measured = {
+            runs = {
                 count: measure(kind, model, rows, Path(folder)) for count, rows in sizes.items()
             }
-            found[kind] = _tell(kind, measured)
-    write_text(arguments.out, json.dumps(found, indent=1))
+            measured[kind] = _summarise(kind, runs)
+    write_text(arguments.out, json.dumps(measured, indent=1))
     print(f"wrote {arguments.out}")
 
 
@@ -69,17 +72,17 @@ def measure(kind: str, model: Path, rows: Path, folder: Path) -> Measurement:
     return run(sys.executable, Job(task, str(model), str(rows), "float32", "cpu", 32, 0, ""))
 
 
-def _tell(kind: str, measured: dict[int, Measurement]) -> dict[str, object]:
-    (few, less), (many, more) = measured.items()
+def _summarise(kind: str, runs: dict[int, Measurement]) -> dict[str, object]:
+    (few, less), (many, more) = runs.items()
     ratio = more.peak_memory / less.peak_memory
     print(
         f"{kind}: {less.peak_memory / 2**20:.0f} MiB with {few:,} pairs, "
         f"{more.peak_memory / 2**20:.0f} MiB with {many:,}: {ratio:.3f}x "
-        f"({less.memory_before / 2**20:.0f} MiB are resident before the run); "
+        f"({less.memory_before / 2**20:.0f} MiB before the run); "
         f"again: {less.seconds:.2f} s and {more.seconds:.2f} s",
         flush=True,
     )
-    peaks = {f"{count:,} pairs": each.peak_memory for count, each in measured.items()}
+    peaks = {f"{count:,} pairs": measurement.peak_memory for count, measurement in runs.items()}
     return {"ratio": ratio, **peaks, "seconds again": [less.seconds, more.seconds]}
 
 
@@ -98,13 +101,34 @@ def _train(job: Job, kind: str) -> Measurement:
         device=job.device,
         dtype=job.dtype,
     )
-    log = Run(train(config)).log.read_text("utf-8").splitlines()
+    before = resident("RssAnon")
+    with _peak_of_anonymous_memory() as peak:
+        log = Run(train(config)).log.read_text("utf-8").splitlines()
     time.sleep(SETTLED)  # files that have just changed are read again
-    train(replace(config, out=f"{config.out}-noted", eval={}))
+    train(replace(config, out=f"{config.out}-checked", eval={}))
     began = time.perf_counter()
     train(replace(config, out=f"{config.out}-again", eval={}))
     seconds = time.perf_counter() - began
-    return Measurement(seconds, [json.loads(line)["loss"] for line in log])
+    losses = [json.loads(line)["loss"] for line in log]
+    return Measurement(seconds, losses, memory_before=before, peak_memory=max(peak))
+
+
+@contextmanager
+def _peak_of_anonymous_memory() -> Iterator[list[int]]:
+    """Yield a list that is filled with the bytes of anonymous memory every few milliseconds."""
+    bytes_in_memory, done = [resident("RssAnon")], Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            bytes_in_memory[:] = [max(*bytes_in_memory, resident("RssAnon"))]
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield bytes_in_memory
+    finally:
+        done.set()
+        thread.join()
 
 
 explicit = partial(_train, kind="explicit")

@@ -85,13 +85,13 @@ def main(job_path: str, result_path: str) -> None:
 
 
 def resident(field: str) -> int:
-    """Bytes of this process in memory: now ("VmRSS") or at the highest ("VmHWM").
+    """Bytes of this process in memory: now ("VmRSS"; "RssAnon" without files) or at most ("VmHWM").
 
     `getrusage` would do for the peak, but on Linux it starts from that of the parent process.
     """
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+        line = next(x for x in status.read_text().splitlines() if x.startswith(f"{field}:"))
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

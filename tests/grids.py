@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.results import Results, measure
-from rewardgap.reporting.topic import Finding
+from rewardgap.reporting.contents import TOPICS
+from rewardgap.reporting.results import Results, read_results
+from rewardgap.reporting.topic import Figure, Finding, TextTable
 
 Rewards = Sequence[tuple[float, float]]
 """The chosen and the rejected reward of every record."""
@@ -142,11 +142,28 @@ def score_rows(name: str, rewards: Rewards, grid: Grid) -> list[ScoreRow]:
     ]
 
 
-def measured_of(folder: Path) -> Results:
-    """What the report measures on a grid."""
-    return measure(read_grids([str(folder)])[0])
+def results_of(folder: Path) -> Results:
+    """Return what the report reads of a grid."""
+    return read_results([str(folder)])[0]
 
 
-def texts(found: Sequence[Finding], tone: str) -> str:
-    """The report's sentences of one tone."""
-    return " ".join(each.text for each in found if each.tone == tone)
+def findings(results: Results) -> list[Finding]:
+    """Return the sentences of all topics."""
+    return [finding for topic in TOPICS for finding in topic.sentences(results)]
+
+
+def tables(results: Results) -> dict[str, TextTable]:
+    """Return the tables of all topics that have rows, by title."""
+    made = [table for topic in TOPICS for table in topic.tables(results)]
+    return {table.title: table for table in made if table.rows}
+
+
+def figures(results: Results) -> dict[str, Figure]:
+    """Return the charts of all topics that have variants, by title."""
+    made = [figure for topic in TOPICS for figure in topic.figures(results)]
+    return {figure.title: figure for figure in made if figure.variants}
+
+
+def texts(sentences: Sequence[Finding], tone: str) -> str:
+    """Return the sentences of one tone."""
+    return " ".join(finding.text for finding in sentences if finding.tone == tone)

@@ -1,67 +1,109 @@
 """The demo: what it says of its numbers, and the whole of it with tiny settings."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from grids import Grid, write_grid
 
 import rewardgap.demonstration
+from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.training import DemoConfig
+from rewardgap.data.load import load
 from rewardgap.data.sources.wordings import PARTS
-from rewardgap.demonstration import demo
-from rewardgap.demonstration.results import Results, Spread, caution, conclude, format_table
+from rewardgap.demonstration import EXPERIMENT, conclude, demo
 from rewardgap.errors import UserError
+from rewardgap.experiments.experiment import read_experiment
+from rewardgap.io.grid_folder import read_experiment_record
+from rewardgap.reporting.results import Results, read_results
+from rewardgap.reporting.topics.accuracy import terminal_table
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give
 
-
-def results(**accuracies: tuple[float, float, float, float]) -> Results:
-    kinds = {
-        kind: {part: Spread(value, 0.0) for part, value in zip(PARTS, values, strict=True)}
-        for kind, values in accuracies.items()
-    }
-    return Results(kinds, {"longer": dict.fromkeys(PARTS, 0.25)})
+SETS = (*PARTS, "crossed-test")
 
 
-def test_the_gap_is_reported_where_it_is_seen() -> None:
-    sentence = conclude(results(explicit=(1, 1, 1, 0.97), implicit=(1, 1, 0.1, 0.2)))
-    assert "explicit (97%) survived and implicit (20%) did not" in sentence
+def results_of(folder: Path, **accuracies: tuple[float, ...]) -> Results:
+    """Results of one seed with given accuracies on `SETS` over 20 records.
+
+    The bag of words of `grids` ranks every second record right.
+    """
+
+    def rewards(
+        grid: Grid, model: str, kind: str, seed: int, name: str
+    ) -> list[tuple[float, float]]:
+        right = round(20 * accuracies[kind][SETS.index(name)])
+        return [(1.0, 0.0)] * right + [(0.0, 1.0)] * (20 - right)
+
+    grid = Grid(
+        name="demo",
+        models=("m",),
+        kinds=tuple(accuracies),
+        seeds=(0,),
+        sets={name: ("in-distribution", None) for name in SETS},
+        records=20,
+    )
+    (results,) = read_results([str(write_grid(folder, grid, rewards))])
+    return results
 
 
-def test_the_gap_is_not_claimed_where_it_is_not_seen() -> None:
-    sentence = conclude(results(explicit=(1, 1, 1, 0.97), implicit=(1, 1, 0.9, 0.94)))
-    assert "was not seen" in sentence
-    reverse = conclude(results(explicit=(1, 1, 0, 0.1), implicit=(1, 1, 1, 1.0)))
-    assert "implicit (100%) survived and explicit (10%) did not" in reverse
+def test_the_gap_is_reported_where_it_is_seen(tmp_path: Path) -> None:
+    results = results_of(tmp_path, explicit=(1, 1, 1, 0.95, 1), implicit=(1, 1, 0.1, 0.2, 0))
+    assert "explicit (95%) survived and implicit (20%) did not" in conclude(results)
 
 
-def test_nothing_is_concluded_from_runs_that_did_not_learn() -> None:
-    sentence = conclude(results(explicit=(1, 1, 1, 1), implicit=(0.6, 0.5, 0.1, 0.2)))
-    assert "implicit (50%" in sentence
-    assert "say nothing" in sentence
+def test_the_gap_is_not_claimed_where_it_is_not_seen(tmp_path: Path) -> None:
+    alike = results_of(tmp_path / "a", explicit=(1, 1, 1, 0.95, 1), implicit=(1, 1, 0.9, 0.9, 1))
+    assert "was not seen" in conclude(alike)
+    reverse = results_of(tmp_path / "b", explicit=(1, 1, 0, 0.1, 1), implicit=(1, 1, 1, 1, 1))
+    assert "implicit (100%) survived and explicit (10%) did not" in conclude(reverse)
 
 
-def test_content_blind_rules_that_survive_are_named() -> None:
-    assert caution(results(explicit=(1, 1, 1, 1))) == ""
-    blind = replace(results(), baselines={"bag_of_words": dict.fromkeys(PARTS, 0.95)})
-    assert "bag of words (95%)" in caution(blind)
+def test_nothing_is_concluded_from_runs_that_did_not_learn(tmp_path: Path) -> None:
+    results = results_of(tmp_path, explicit=(1, 1, 1, 1, 1), implicit=(0.6, 0.5, 0.1, 0.2, 1))
+    assert "implicit (50%" in conclude(results)
+    assert "say nothing" in conclude(results)
 
 
-def test_the_table_shows_measured_and_printed_figures() -> None:
-    table = format_table(results(implicit=(1, 0.5, 0.1, 0.2), length=(0, 0, 0, 0)))
-    header, implicit, length, longer = table.splitlines()
-    assert header.split() == list(PARTS)
-    assert "0.200 ± 0.000 [0.019]" in implicit
-    assert "[" not in length
-    assert longer.split() == ["(longer)", *["0.250"] * 4]
+def test_baselines_that_survive_are_named_with_what_they_reach_on_the_crossed_set(
+    tmp_path: Path,
+) -> None:
+    results = results_of(tmp_path, explicit=(1, 1, 1, 1, 0.75))
+    assert "baselines" not in conclude(results)
+    metrics, sets = results.frame["metric"], results.frame["set"]
+    bag = metrics == "baseline bag_of_words"
+    results.frame.loc[bag & (sets == "paraphrased-test"), "value"] = 0.95
+    said = conclude(results)
+    assert "survive the paraphrase as well (bag of words (95%))" in said
+    assert "they reach bag of words (50%), and the kinds explicit (75%)" in said
 
 
-def test_the_spread_is_that_of_the_seeds() -> None:
-    assert Spread.of([1.0]) == Spread(1.0, 0.0)
-    assert Spread.of([0.0, 1.0]) == Spread(0.5, 0.5)
+def test_the_table_shows_measured_and_printed_figures(tmp_path: Path) -> None:
+    results = results_of(tmp_path, implicit=(1, 0.5, 0.1, 0.2, 0), length=(0, 0, 0, 0, 0))
+    lines = {line.split()[0]: line for line in terminal_table(results).splitlines()}
+    assert terminal_table(results).splitlines()[0].split() == list(SETS)
+    assert "0.200 [0.019]" in lines["implicit"]
+    assert "[" not in lines["length"]
+
+
+def test_a_bag_of_words_tells_the_paraphrases_and_not_the_crossed_ones() -> None:
+    """The experiment's sets, by the baseline that its training pairs give."""
+    from rewardgap.data.bag_of_words import BagOfWords, response_text
+
+    experiment = read_experiment(RunConfig(experiment=str(EXPERIMENT), out="out"))
+    assert isinstance(experiment.train.data, str)
+    words = BagOfWords.fit(load(experiment.train.data))
+    accuracies = {}
+    for name, source in experiment.eval.items():
+        assert source.data is not None
+        gaps = [
+            words.score(response_text(record.chosen[0]))
+            - words.score(response_text(record.rejected[0]))
+            for record in load(source.data)
+        ]
+        accuracies[name] = sum((gap > 0) + 0.5 * (gap == 0) for gap in gaps) / len(gaps)
+    assert accuracies == dict.fromkeys(PARTS, 1.0) | {"crossed-test": 0.5}
 
 
 @pytest.fixture
@@ -89,36 +131,40 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DemoConfig:
 
 def test_the_whole_demo(tiny: DemoConfig, capsys: pytest.CaptureFixture[str]) -> None:
     out = demo(tiny)
-    report = capsys.readouterr().out
-    assert report.strip() == (out / "report.txt").read_text().strip()
-    assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
-    assert b"<svg" in (out / "accuracy.svg").read_bytes()[:500]
-
-    summary = json.loads((out / "summary.json").read_text())
-    assert list(summary) == tiny.kinds
-    for kind in tiny.kinds:
-        runs = [json.loads((out / f"{kind}-seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
-        for part in PARTS:
-            values = [run[part]["accuracy"]["value"] for run in runs]
-            assert summary[kind][part] == {
-                "mean": pytest.approx(np.mean(values)),
-                "std": pytest.approx(np.std(values)),
-            }
-    _check_that_a_second_demo_works_on_nothing(tiny, out)
+    text = capsys.readouterr().out
+    assert text.strip() == (out / "report.txt").read_text().strip()
+    cells = read_experiment_record(out / "runs").cells
+    assert [(cell.kind, cell.seed) for cell in cells] == [
+        (kind, seed) for seed in (0, 1) for kind in ("explicit", "implicit")
+    ]
+    (results,) = read_results([str(out / "runs")])
+    assert terminal_table(results) in text
+    assert all(f"{kind} " in text for kind in ("explicit", "implicit"))
+    assert (out / "report" / "index.html").exists()
+    assert list((out / "report" / "figures").glob("*.png"))
+    _check_that_a_second_demo_works_on_nothing(tiny, out, text, capsys)
 
 
-def _check_that_a_second_demo_works_on_nothing(config: DemoConfig, out: Path) -> None:
+def _check_that_a_second_demo_works_on_nothing(
+    config: DemoConfig, out: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def worked_on() -> dict[Path, int]:
-        made = [*out.glob("*/**/*"), *Path(config.cache or "").rglob("*")]
-        return {path: path.stat().st_mtime_ns for path in made if path.is_file()}
+        made = [*out.rglob("*"), *Path(config.cache or "").rglob("*")]
+        return {
+            path: path.stat().st_mtime_ns
+            for path in made
+            if path.is_file() and "report" not in str(path.relative_to(out.parent))
+            if path.name != "experiment.yaml"
+        }
 
     before = worked_on()
-    summary = (out / "summary.json").read_bytes()
     demo(config)
     assert worked_on() == before
-    assert (out / "summary.json").read_bytes() == summary
-    with pytest.raises(UserError, match="another epochs"):
+    assert capsys.readouterr().out == text
+    with pytest.raises(UserError, match="another settings"):
         demo(replace(config, epochs=2))
+    with pytest.raises(UserError, match="another dialogues"):
+        demo(replace(config, dialogues=61))
 
 
 def test_an_unknown_kind_is_refused_before_any_work(tiny: DemoConfig) -> None:

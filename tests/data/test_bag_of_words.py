@@ -116,7 +116,7 @@ def test_more_records_than_fit_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -
     assert draw(iter(numbered), 5) == numbered
     drawn = draw(iter(numbered), 2)
     assert len({one.id for one in drawn}) == 2 and draw(iter(numbered), 2) == drawn
-    monkeypatch.setattr(bag_of_words, "MOST_RECORDS", 2)
+    monkeypatch.setattr(bag_of_words, "MAX_RECORDS", 2)
     assert BagOfWords.fit(iter(numbered)) == BagOfWords.fit(drawn)
     many = [record([f"w{i}"], ["no"], str(i)) for i in range(5000)]
     counts = np.zeros(5)

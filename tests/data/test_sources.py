@@ -196,10 +196,10 @@ def test_saved_dataset_without_splits_has_no_part(tmp_path):
 
 def test_parse_spec():
     spec = parse_spec("C:\\data\\pairs:test?limit=3&path=/a:b/c")
-    assert (spec.where, spec.part) == ("C:\\data\\pairs", "test")
+    assert (spec.name, spec.part) == ("C:\\data\\pairs", "test")
     assert spec.options == {"limit": "3", "path": "/a:b/c"}
     spec = parse_spec("organisation/name:train[:10]")
-    assert (spec.where, spec.part) == ("organisation/name", "train[:10]")
+    assert (spec.name, spec.part) == ("organisation/name", "train[:10]")
 
 
 def test_a_path_wins_over_everything(tmp_path, monkeypatch):

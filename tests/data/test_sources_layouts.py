@@ -129,7 +129,7 @@ def test_rm_bench(part, tmp_path, monkeypatch):
 
 def test_broken_rows_of_rm_bench(tmp_path):
     path = write(tmp_path / "a.jsonl", [RM_BENCH[0], {**RM_BENCH[1], "rejected": ["a", "b"]}])
-    assert f"{path}, line 2: `rejected` must be a list of 3 strings, one a style" in refused(
+    assert f"{path}, line 2: `rejected` must be a list of 3 strings, one per style" in refused(
         f"rm-bench:total?path={path}"
     )
     path = write(tmp_path / "b.jsonl", [{**RM_BENCH[0], "domain": None}])
@@ -150,7 +150,7 @@ def test_winners(tmp_path, caplog):
     assert [texts(record.chosen)[0] for record in records] == ["A!", "B!", "A!", "B!", "A!"]
     assert [texts(record.rejected)[0] for record in records] == ["B!", "A!", "B!", "A!", "B!"]
     assert records[0].metadata == {"judge": "j", "n": 2, "winner": "a"}
-    assert f"{path}: rows left out that name no winner: 3" in caplog.text
+    assert f"{path}: rows left out without a winner: 3" in caplog.text
 
 
 def said(role, content):
@@ -202,11 +202,11 @@ BROKEN_WINNERS = {
     "prompt": (winner("a", prompt=None), "`prompt` is missing"),
     "messages": (
         {"conversation_a": "Hi", "conversation_b": [], "winner": "a"},
-        "`conversation_a` must be a list of messages {role, content} of text, not 'Hi'",
+        "`conversation_a` must be a list of text messages {role, content}, not 'Hi'",
     ),
     "image": (
         {"conversation_a": IMAGE, "conversation_b": IMAGE, "winner": "b"},
-        "`conversation_b` must be a list of messages {role, content} of text",
+        "`conversation_b` must be a list of text messages {role, content}",
     ),
     "half": ({"conversation_a": [said("user", "Hi")], "winner": "b"}, "`conversation_b` must be"),
 }
@@ -223,7 +223,7 @@ def test_sources_of_your_own_data_need_a_path(spec):
     assert refused(spec).endswith(f"name them as {spec}?path=FILE")
     assert refused(f"{spec}?path=rows.jsonl?limit=3").endswith("join options by `&`")
     assert refused(f"{spec}?path=rows.jsonl") == "rows.jsonl: no such file"
-    assert "neither a path that exists" in refused(f"{spec}?path=rows")
+    assert "neither an existing path" in refused(f"{spec}?path=rows")
 
 
 SCORED = [
@@ -245,7 +245,7 @@ def test_best_against_worst(tmp_path, caplog):
     assert all(record.is_pair for record in records)
     assert records[1].id == "4"
     assert records[1].metadata == {"judge": "x"}
-    assert "rows left out in which no score is lower than another: 1" in caplog.text
+    assert "rows left out whose scores are all equal: 1" in caplog.text
 
 
 def test_all_pairs(tmp_path):

@@ -93,7 +93,7 @@ def test_ultrafeedback_is_cleaned(tmp_path, tokenizer):
     records = load(f"{spec}&train=10")
     assert {texts(record) for record in records} == contents(KEPT)
     assert records[0].metadata == {"score_chosen": 8.0, "score_rejected": 5.0}
-    assert "11 pairs were asked for, and 10 are left" in refused(f"{spec}&train=11")
+    assert "11 pairs were asked for, but only 10 pass the filters" in refused(f"{spec}&train=11")
     assert "lower `train`" in refused(spec)
     file = tokenizer / "tokenizer.json"
     assert load(f"ultrafeedback:train?path={path}&tokenizer={file}&train=10") == records
@@ -155,7 +155,7 @@ def test_where_the_tokenizer_cannot_be_had(tmp_path, monkeypatch):
     assert message.startswith("meta-llama/Llama-3.2-1B: the tokenizer of the length filter")
     assert "(gated)" in message
     assert message.endswith("`tokenizer=none` to keep every length")
-    assert "cannot be had" in refused(f"ultrafeedback:train?path={path}&tokenizer={tmp_path}")
+    assert "cannot be loaded" in refused(f"ultrafeedback:train?path={path}&tokenizer={tmp_path}")
 
 
 def copies(folder, rows, split):
@@ -301,7 +301,7 @@ def test_rewardmath_with_disjoint_prompts(math_file):
     assert test == prompts[""][1]
     assert not prompts[""][0].isdisjoint(test)
     few = refused(spec.format("train").replace("train=60", "train=200") + "&disjoint=1")
-    assert "200 training and 20 test pairs were asked for, and 270 are left" in few
+    assert "200 training and 20 test pairs were asked for, but only 270 pass" in few
 
 
 PARTS = ("train", "test")

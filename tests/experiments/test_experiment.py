@@ -12,13 +12,15 @@ from rewardgap.configs.experiments import RunConfig
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
+from rewardgap.experiments import experiment as experiment_module
 from rewardgap.experiments.data import find_evaluation_data, find_training_data
 from rewardgap.experiments.experiment import Experiment, Variation, read_experiment
 from rewardgap.experiments.grid import Grid, name_models, plan
 from rewardgap.io.grid_folder import GridFolder, write_experiment
 from rewardgap.models.kinds import KINDS
 
-FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "experiments"
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "demo")
 VALUES: dict[str, Any] = {
     "name": "toy",
     "claim": "It can be learnt.",
@@ -304,7 +306,7 @@ def test_the_papers_experiments(path, profile):
     sets = [experiment.train, *experiment.eval.values()]
     for spec in (spec for each in sets if isinstance(each.data, str) for spec in [each.data]):
         parsed = parse_spec(spec)
-        assert parsed.part in SOURCES[parsed.where].parts
+        assert parsed.part in SOURCES[parsed.name].parts
     grid = plan(experiment, "out", "train.jsonl", dict.fromkeys(experiment.eval, "test.jsonl"))
     configs = [grid.config(cell, "model") for cell in grid.cells]
     if profile is None:
@@ -318,3 +320,14 @@ def test_the_papers_experiments(path, profile):
 def test_there_is_an_experiment_for_every_claim():
     names = {path.stem for path in FILES}
     assert names == {"chat", "hamiltonian", "hyperparameters", "math", "persona", "variants"}
+
+
+def test_the_demos_experiment_is_one_file_in_the_package():
+    path = FOLDER / "demo.yaml"
+    packaged = Path(experiment_module.__file__).with_name("demo.yaml")
+    assert path.is_symlink() and path.resolve() == packaged.resolve()
+    experiment = read_experiment(RunConfig(experiment=str(path), out="out"))
+    assert experiment.name == "demo" and "crossed-test" in experiment.eval
+    assert [source.shift_of for source in experiment.eval.values()] == [
+        *(None, None, "original-train", "original-test", "original-test")
+    ]

@@ -24,7 +24,7 @@ from rewardgap.explaining.explanation import (
     ResponseReward,
 )
 from rewardgap.explaining.page import beside, colour, drop_shares, render, write_page
-from rewardgap.explaining.sentences import number, quote, summarise
+from rewardgap.explaining.sentences import describe, number, quote
 
 SCRIPT = "<script>document.title = 'taken over'</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -129,7 +129,7 @@ def test_the_first_step_is_compared_with_all_of_training():
 
 
 def test_the_summary_follows_the_numbers():
-    assert summarise(EXPLANATION) == (
+    assert describe(EXPLANATION) == (
         "The model prefers the rejected response: its reward is +0.750, that of the chosen one "
         f"−0.500 (margin −1.25). The largest step is at {quote(SCRIPT)} in the chosen response "
         "(−1.00). At the first step of training 1 of 3 training pairs raised the margin and 2 "
@@ -141,29 +141,29 @@ def test_the_summary_follows_the_numbers():
 
 def test_the_summary_says_where_training_went_the_other_way():
     said = "Training as a whole went the other way."
-    assert said not in summarise(EXPLANATION)  # the margin fell by 1.25, as its first step says
+    assert said not in describe(EXPLANATION)  # the margin fell by 1.25, as its first step says
     before = replace(influence().responses[0], initial_reward=-2.0)  # now it rose by 0.75
     responses = (before, influence().responses[1])
     turned = replace(influence(), responses=responses)
-    assert said in summarise(replace(EXPLANATION, influence=turned))
+    assert said in describe(replace(EXPLANATION, influence=turned))
     several = replace(turned, responses=(*responses, responses[1]))
     record = replace(RECORD, responses=(CHOSEN, REJECTED, REJECTED))
-    assert said in summarise(Explanation("m", "implicit", record, several))
+    assert said in describe(Explanation("m", "implicit", record, several))
 
 
 def test_the_summary_of_other_rewards():
     flat = ResponseReward("chosen", ("a", "b"), (0.0, 0.0))
     tie = replace(RECORD, responses=(flat, replace(flat, label="rejected")))
-    said = summarise(Explanation("m", "constant", tie, None))
+    said = describe(Explanation("m", "constant", tie, None))
     assert "The chosen and the rejected response get the same reward, 0." in said
     assert "Every token counts the same." in said
     # Both first tokens have the prompt's 5 in them; beside their mean they differ by 2.
     first = tuple(ResponseReward(str(i), ("a", "b"), (5.0 + i, 5.5 + i)) for i in (-1, 1))
-    said = summarise(Explanation("m", "explicit", replace(RECORD, responses=first), None))
+    said = describe(Explanation("m", "explicit", replace(RECORD, responses=first), None))
     assert "at the first token “a” of the -1 response (−1.00 beside the mean" in said
     several = tuple(replace(flat, label=label) for label in ("chosen", "rejected 1"))
     several += (ResponseReward("rejected 2", ("a", "b"), (1.0, 3.0)),)
-    said = summarise(Explanation("m", "explicit", replace(RECORD, responses=several), None))
+    said = describe(Explanation("m", "explicit", replace(RECORD, responses=several), None))
     assert "Of 3 responses the rejected 2 one gets the highest reward, +3.00; next" in said
 
 
@@ -175,7 +175,7 @@ def test_the_summary_of_a_paraphrase(margin, said):
     pair = (replace(CHOSEN, prefix_rewards=(margin,) * 3), replace(REJECTED, prefix_rewards=(0.0,)))
     counterpart = replace(RECORD, responses=pair)
     (turn,) = re.findall(
-        r"The counterpart .*", summarise(replace(EXPLANATION, counterpart=counterpart))
+        r"The counterpart .*", describe(replace(EXPLANATION, counterpart=counterpart))
     )
     expected = -1.25 - margin
     assert ("lowers" in turn) == (expected > 0)

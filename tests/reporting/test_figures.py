@@ -1,21 +1,22 @@
 """Figures of the report: which are drawn, why others are not, and what is in them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import altair as alt
+import pandas as pd
 import pytest
 from grids import Grid, write_grid
-from matplotlib.figure import Figure
 
-from rewardgap.evaluation.win_rates import WinRates
+from rewardgap.models.kinds import KINDS
 from rewardgap.reporting import drawing
-from rewardgap.reporting.colours import KNOWN
-from rewardgap.reporting.drawing import FORMATS, dots, grouped_bars, stacked_shares
-from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.paper import Printed
+from rewardgap.reporting.drawing import COLOURS, dots, kind_style, stacked_shares
 from rewardgap.reporting.paper.figures import PAPERS, draw_figures
-from rewardgap.reporting.results import Measured, Spread, measure
+from rewardgap.reporting.results import Results, measure
+from rewardgap.reporting.runs import read_grids
 
 TINY = Grid(
     models=("m",),
@@ -34,7 +35,7 @@ ALL = (
 )
 
 
-def experiments(folder: Path, *grids: Grid) -> dict[str, Measured]:
+def experiments(folder: Path, *grids: Grid) -> dict[str, Results]:
     for grid in grids:
         write_grid(folder / grid.name, grid)
     return {each.name: measure(each) for each in read_grids([str(folder)])}
@@ -43,7 +44,7 @@ def experiments(folder: Path, *grids: Grid) -> dict[str, Measured]:
 @pytest.fixture
 def one_format(monkeypatch):
     """Most of the time of a figure goes into the other two."""
-    monkeypatch.setattr(drawing, "FORMATS", {"svg": FORMATS["svg"]})
+    monkeypatch.setattr(drawing, "FORMATS", ("svg",))
 
 
 def test_all_figures_are_drawn(tmp_path, one_format):
@@ -56,7 +57,7 @@ def test_all_figures_are_drawn(tmp_path, one_format):
     assert drawn.absent == {}
     assert list(drawn.titles) == [*(f"figure-{n}" for n in range(2, 11)), "my-own-accuracy"]
     for name in drawn.titles:
-        assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")
+        assert (tmp_path / f"{name}.svg").read_text().startswith("<svg")
 
 
 def test_the_same_numbers_give_the_same_files_in_every_format(tmp_path):
@@ -65,7 +66,7 @@ def test_the_same_numbers_give_the_same_files_in_every_format(tmp_path):
         draw_figures(found, tmp_path / name)
     files = {path.suffix: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert {suffix: content[:4] for suffix, content in files.items()} == {
-        ".svg": b"<?xm",
+        ".svg": b"<svg",
         ".pdf": b"%PDF",
         ".png": b"\x89PNG",
     }
@@ -90,32 +91,81 @@ def test_an_experiment_without_scores_draws_nothing(tmp_path):
     assert len(PAPERS) == 9
 
 
-def spread(mean: float, deviation: float | None = 0.1) -> Spread:
-    return Spread(mean, deviation, 3, 3, 3)
+def marks(chart: alt.LayerChart) -> list[dict[str, Any]]:
+    """The rows of a chart's data that have a line."""
+    rows = [row for data in chart.to_dict()["datasets"].values() for row in data]
+    return [row for row in rows if "line" in row]
 
 
-def test_bars_have_their_kinds_colour_deviation_and_the_papers_mark():
-    axes = Figure().subplots()
-    values = {"explicit": [spread(0.7), None], "implicit": [spread(0.4), spread(0.2, None)]}
-    grouped_bars(axes, ["a", "b"], values, {"explicit": [Printed(0.9), None]})
-    assert [round(bar.get_height(), 3) for bar in axes.patches] == [0.7, 0.4, 0.2]
-    shade = tuple(int(KNOWN["explicit"][i : i + 2], 16) / 255 for i in (1, 3, 5))
-    assert axes.patches[0].get_facecolor()[:3] == pytest.approx(shade)
-    (marks,) = [each for each in axes.collections if each.get_label() == "the paper"]
-    assert marks.get_offsets()[0].tolist() == pytest.approx([-0.2, 0.9])
+def scale(chart: alt.LayerChart, channel: str) -> dict[str, str]:
+    """What a channel shows by the name in the legend."""
+    (first, *_) = (e[channel] for e in encodings(chart) if "scale" in e.get(channel, {}))
+    return dict(zip(first["scale"]["domain"], first["scale"]["range"], strict=True))
 
 
-def test_dots_stand_at_their_values():
-    axes = Figure().subplots()
-    dots(axes, ["a", "b"], {"explicit": [spread(0.7), spread(0.6)]})
-    (line, *_) = axes.containers[0]
-    assert line.get_xdata().tolist() == [0.7, 0.6]
-    assert axes.get_ylim() == (1.5, -0.5)  # the first place on top
+def encodings(chart: alt.LayerChart) -> list[dict[str, Any]]:
+    return [layer["encoding"] for layer in chart.to_dict()["layer"]]
+
+
+def test_kinds_have_a_colour_and_a_shape_by_their_place_in_the_registry(monkeypatch):
+    styles = [kind_style(kind) for kind in KINDS]
+    assert [style.colour for style in styles] == list(COLOURS[: len(KINDS)])
+    assert len({style.shape for style in styles}) == len(KINDS)
+    monkeypatch.setitem(KINDS, "outside", "elsewhere:Outside")
+    assert kind_style("outside").colour == COLOURS[len(KINDS) - 1]
+    assert kind_style("never heard of") == kind_style("never heard of")
+
+
+def test_dots_have_their_kinds_style_intervals_and_the_papers_diamond():
+    frame = pd.DataFrame(
+        [
+            ("a", "explicit", 0.7, 0.6, 0.8, 0.9, False),
+            ("a", "implicit", 0.4, 0.3, 0.5, None, False),
+            ("b", "implicit", 0.2, 0.2, 0.2, None, False),
+            ("a", "longer wins", 0.5, None, None, None, True),
+        ],
+        columns=["line", "series", "value", "low", "high", "paper", "baseline"],
+    )
+    chart = dots(frame, "accuracy", 0.5)
+    values = {(m["line"], m["series"]): (m["low"], m["value"], m["high"]) for m in marks(chart)}
+    assert values["a", "explicit"] == (0.6, 0.7, 0.8)
+    assert values["b", "implicit"] == (0.2, 0.2, 0.2)
+    assert {m["slot"] for m in marks(chart)} == {"explicit", "implicit", "baselines"}
+    colours = scale(chart, "color")
+    assert list(colours) == ["explicit", "implicit", "the paper", "longer wins"]
+    assert colours["explicit"] == "#0072B2" and colours["the paper"] == colours["longer wins"]
+    assert next(e["y"]["sort"] for e in encodings(chart) if "y" in e) == ["a", "b"]
+    (diamond,) = [e for e in encodings(chart) if e["x"].get("field") == "paper"]
+    assert diamond["shape"] == {"value": "diamond"}
+    (reference,) = [data for data in chart.to_dict()["datasets"].values() if "at" in data[0]]
+    assert reference == [{"at": 0.5}]
 
 
 def test_shares_are_stacked_to_a_whole():
-    axes = Figure().subplots()
-    stacked_shares(axes, ["a", "b"], [WinRates(50, 20, 30, 10), None], ("explicit", "implicit"))
-    firsts = [bars.patches[0] for bars in axes.containers]
-    assert [bar.get_x() for bar in firsts] == [0, 50, 70]
-    assert [bar.get_width() for bar in firsts] == [50, 20, 30]
+    frame = pd.DataFrame(
+        [
+            {"line": "a", "first": 50.0, "tie": 20.0, "second": 30.0}
+            | {"paper_first": 60.0, "paper_tie": 0.0, "paper_second": 40.0},
+            {"line": "b"},
+        ]
+    )
+    chart = stacked_shares(frame, ("explicit", "implicit"))
+    segments = [(m["who"], m["start"], m["end"]) for m in marks(chart)]
+    ours = [("explicit", 0, 50), ("tie", 50, 70), ("implicit", 70, 100)]
+    paper = [("explicit", 0, 60), ("tie", 60, 60), ("implicit", 60, 100)]
+    assert sorted(segments) == sorted(ours + paper)
+    assert {m["line"] for m in marks(chart)} == {"a"}
+
+
+@pytest.mark.parametrize(("name", "inches"), [("figure-4", 3.25), ("figure-5", 5.5)])
+def test_figures_have_the_papers_width_and_type_of_8_points(tmp_path, name, inches):
+    grids = (replace(TINY, name="persona"), TINY)
+    draw_figures(experiments(tmp_path / "grids", *grids), tmp_path)
+    pdf = (tmp_path / f"{name}.pdf").read_bytes()
+    box = re.search(rb"MediaBox \[0 0 ([\d.]+) ([\d.]+)", pdf)
+    assert float(box[1]) == pytest.approx(72 * inches, abs=1.5)
+    svg = (tmp_path / f"{name}.svg").read_text()
+    width = re.search(r'width="([\d.]+)pt" height="[\d.]+pt" viewBox="0 0 ([\d.]+)', svg)
+    shrunk = float(width[1]) / float(width[2])
+    sizes = {float(size) * shrunk for size in re.findall(r'font-size="([\d.]+)px"', svg)}
+    assert min(sizes) > 7.3 and max(sizes) == pytest.approx(8, abs=0.01)

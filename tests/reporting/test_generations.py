@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from grids import Grid, measured_of, texts, write_grid
+from grids import Grid, findings, results_of, texts, write_grid
 from scipy.stats import beta, binomtest
 
 from rewardgap.io.generations import Answer, write_answers
-from rewardgap.reporting.analysis import analyse
-from rewardgap.reporting.results import Measured
-from rewardgap.reporting.words import findings
+from rewardgap.reporting.results import Results
+from rewardgap.reporting.topics import generations
 
 
-def generated(tmp_path: Path, after: Sequence[int], before: Sequence[int]) -> Measured:
+def generated(tmp_path: Path, after: Sequence[int], before: Sequence[int]) -> Results:
     """An implicit model that answers rightly to some prompts of 100, after and before training."""
     grid = Grid(
         name="hamiltonian", models=("m",), seeds=(0,), sets={"test": ("in-distribution", None)}
@@ -26,18 +25,17 @@ def generated(tmp_path: Path, after: Sequence[int], before: Sequence[int]) -> Me
         write_answers(place / "generations" / "test.jsonl", answers)
     share = {"correct": len(after) / 100, "initial": len(before) / 100, "n": 100}
     (run / "generations.json").write_text(json.dumps({"test": share}))
-    return measured_of(folder)
+    return results_of(folder)
 
 
 def test_generations_that_no_test_tells_from_those_before_training(tmp_path):
-    measured = generated(tmp_path, after=range(2), before=range(5, 6))
-    analysis = analyse(measured)
-    (answers,) = analysis.answers["test", "implicit"]
-    assert answers.change.mcnemar_p == pytest.approx(binomtest(2, 3).pvalue)
+    results = generated(tmp_path, after=range(2), before=range(5, 6))
+    (run,) = generations.measure(results)["test", "implicit"]
+    assert run.change.mcnemar_p == pytest.approx(binomtest(2, 3).pvalue)
     # Clopper and Pearson's bounds are quantiles of Beta distributions.
     bounds = beta(2, 99).ppf(0.025), beta(3, 98).ppf(0.975)
-    assert (answers.correct.low, answers.correct.high) == pytest.approx(bounds)
-    found = findings(measured, analysis, [])
+    assert (run.correct.low, run.correct.high) == pytest.approx(bounds)
+    found = findings(results)
     assert "On test, implicit models rank responses with accuracy 1.000" in texts(found, "alike")
     assert "while 2.0% (each run's interval within 0.2% to 7.0%)" in texts(found, "alike")
     assert "no run's share can be told from the 1.0% before training" in texts(found, "alike")
@@ -48,16 +46,16 @@ def test_generations_that_no_test_tells_from_those_before_training(tmp_path):
     ("after", "before", "what"), [(range(30), range(5), "more"), (range(5), range(30), "fewer")]
 )
 def test_generations_that_training_changed(tmp_path, after, before, what):
-    measured = generated(tmp_path, after, before)
-    said = texts(findings(measured, analyse(measured), []), "difference")
+    results = generated(tmp_path, after, before)
+    said = texts(findings(results), "difference")
     assert f"a test finds {what} in 1 of 1 runs" in said
 
 
 def test_generations_without_their_answers_are_not_tested(tmp_path):
-    measured = generated(tmp_path, range(30), range(5))
+    results = generated(tmp_path, range(30), range(5))
     for path in tmp_path.rglob("test.jsonl"):
         if path.parent.name == "generations":
             path.unlink()
-    measured = measured_of(tmp_path)
-    said = texts(findings(measured, analyse(measured), []), "caution")
+    results = results_of(tmp_path)
+    said = texts(findings(results), "caution")
     assert "before training 5.0% were, which is not tested" in said

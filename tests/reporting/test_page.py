@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grids import SCRIPT, Grid, write_grid
+from grids import SCRIPT, Grid, figures, results_of, tables, write_grid
 
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.reporting.analysis import analyse
-from rewardgap.reporting.charts import charts
-from rewardgap.reporting.details import TextTable, details
-from rewardgap.reporting.grid import read_grids
+from rewardgap.reporting.page import embedded
 from rewardgap.reporting.records import Texts, pack
 from rewardgap.reporting.report import report
-from rewardgap.reporting.results import measure
+from rewardgap.reporting.topic import TextTable
+from rewardgap.reporting.topics import accuracy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -95,7 +93,8 @@ def test_names_and_data_are_escaped(page, elements):
     text = page.read_text()
     assert "chat &lt;b&gt;" in text and "chat <b>" not in text
     assert SCRIPT not in text
-    assert "<" not in elements.scripts[0] and "\\u003cb" in elements.scripts[0]
+    assert "<" not in elements.scripts[0]
+    assert embedded({"<b>": SCRIPT}).startswith('{"\\u003cb\\u003e":"\\u003c/script')
 
 
 def test_the_page_says_what_the_report_found(page):
@@ -124,12 +123,8 @@ def test_records_travel_with_texts_and_rewards(page):
     assert any(each == pytest.approx(wanted, rel=1e-5) for each in rewards)
 
 
-def measured_of(folder: Path):
-    return measure(read_grids([str(folder)])[0])
-
-
 def collection_of(folder: Path) -> dict[str, Any]:
-    data = json.loads(gzip.decompress(base64.b64decode(pack([measured_of(folder)]))))
+    data = json.loads(gzip.decompress(base64.b64decode(pack([results_of(folder)]))))
     return data["collections"][0]
 
 
@@ -171,13 +166,9 @@ def test_a_very_long_text_is_cut():
     assert texts.all()[1].endswith("… (8,000 more characters)")
 
 
-def test_plotly_knows_every_chart(page):
-    from plotly.graph_objects import Figure
-
-    measured = measured_of(page.parent.parent / "grid")
-    found = list(charts(measured, analyse(measured)))
-    titles = [chart.title for chart in found]
-    assert titles == [
+def test_vega_knows_every_chart(page):
+    made = figures(results_of(page.parent.parent / "grid"))
+    assert list(made) == [
         "Which kind wins",
         "Accuracy",
         "Margin",
@@ -185,21 +176,20 @@ def test_plotly_knows_every_chart(page):
         "Forecast and measured",
         "Training",
     ]
-    for chart in found:
-        for variant in chart.variants.values():
-            Figure(variant)  # refuses unknown keys and values
+    for figure in made.values():
+        for chart in figure.variants.values():
+            chart.to_dict()  # refuses unknown keys and values
 
 
 @pytest.mark.parametrize("share, cell", [(0.25, "0.250"), (None, "–")])
 def test_the_share_of_the_separator_stands_beside_the_papers(page, share, cell):
-    measured = measured_of(page.parent.parent / "grid")
+    measured = results_of(page.parent.parent / "grid")
     forecasts = [replace(each, separator_share=share) for each in measured.forecasts]
     measured = replace(measured, forecasts=forecasts)
 
     def table(name: str) -> TextTable:
         named = replace(measured, experiment=replace(measured.experiment, name=name))
-        made = details(named, analyse(measured))
-        return next(each for each in made if each.title == "Forecast and measured")
+        return tables(named)["Forecast and measured"]
 
     assert {row[-1] for row in table("chat").rows} == {cell}
     assert table("chat").note.endswith("can be separated.")
@@ -207,21 +197,19 @@ def test_the_share_of_the_separator_stands_beside_the_papers(page, share, cell):
     assert table("persona").note.endswith(note)
 
 
-def test_the_accuracy_chart_shows_kinds_rules_and_intervals(page):
-    measured = measured_of(page.parent.parent / "grid")
-    analysis = analyse(measured)
-    chart = next(each for each in charts(measured, analysis) if each.title == "Accuracy")
-    assert list(chart.variants) == ["all models together", "small", "large"]
-    traces = {trace["name"]: trace for trace in chart.variants["all models together"]["data"]}
-    overall = analysis.overall["ultrafeedback"]["explicit"].accuracy
-    explicit = traces["explicit"]
-    assert explicit["x"][0] == pytest.approx(overall.value, rel=1e-3)
-    assert explicit["error_x"]["array"][0] == pytest.approx(overall.high - overall.value, rel=1e-2)
-    assert {
-        "longer wins",
-        "shorter wins",
-        "bag of words",
-    } <= traces.keys()
+def test_the_accuracy_chart_shows_kinds_baselines_and_intervals(page):
+    results = results_of(page.parent.parent / "grid")
+    figure = figures(results)["Accuracy"]
+    assert list(figure.variants) == ["all models together", "small", "large"]
+    spec = figure.variants["all models together"].to_dict()
+    marks = [mark for rows in spec["datasets"].values() for mark in rows if "series" in mark]
+    overall = accuracy.measure(results).overall["ultrafeedback"]["explicit"].accuracy
+    (explicit,) = [
+        mark for mark in marks if (mark["line"], mark["series"]) == ("ultrafeedback", "explicit")
+    ]
+    ends = (explicit["value"], explicit["low"], explicit["high"])
+    assert ends == pytest.approx((overall.value, overall.low, overall.high), rel=1e-3)
+    assert {"longer wins", "shorter wins", "bag of words"} <= {mark["series"] for mark in marks}
 
 
 # In a browser.
@@ -281,7 +269,7 @@ def test_it_loads_without_an_error_and_draws(shown):
     for figure in shown.all("main > section > figure[data-chart]"):
         shown.run("arguments[0].scrollIntoView()", figure)
         shown.driver.implicitly_wait(10)
-        assert figure.find_elements("css selector", ".main-svg")
+        assert figure.find_elements("css selector", "svg.marks path")
     assert shown.driver.get_log("browser") == []
 
 

@@ -135,31 +135,28 @@ class PretrainConfig:
 class DemoConfig:
     """Make a language model, train reward models of several kinds from it, and compare them.
 
-    The defaults are the experiment; smaller numbers serve to try the machinery.
+    The experiment is the package's demo.yaml; smaller numbers serve to try the machinery.
     """
 
     out: str
-    """folder of the run folders, the table, the picture and summary.json"""
-    kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit", "generative"])
-    """kinds of reward model to compare"""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """seeds of the training runs; the data are the same for all"""
+    """folder of the language model, the runs, the report and report.txt"""
+    kinds: list[str] | None = None
+    """kinds of reward model to compare, instead of the experiment's"""
+    seeds: list[int] | None = None
+    """seeds of the training runs, instead of the experiment's; the data are the same for all"""
     dialogues: int = 10_000
-    """dialogues that the language model learns from"""
-    epochs: int = 20
-    """passes over the training pairs"""
-    learning_rate: float = 5e-5
-    """learning rate of every kind"""
-    batch_size: int = 16
-    """pairs an optimiser step"""
+    """number of dialogues that the language model learns from"""
+    epochs: int | None = None
+    """passes over the training pairs, instead of the experiment's"""
+    learning_rate: float | None = None
+    """learning rate of every kind, instead of the experiment's"""
+    batch_size: int | None = None
+    """pairs per optimiser step, instead of the experiment's"""
     device: Device = "auto"
     """auto takes a GPU where there is one; CUDA_VISIBLE_DEVICES says which"""
     cache: str | None = None
     """folder that keeps the language model; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
 
     def __post_init__(self) -> None:
-        """Refuse values that leave nothing to compare."""
-        at_least(self, 1, "epochs", "batch_size")
+        """Refuse a text without two dialogues."""
         at_least(self, 2, "dialogues")
-        if not self.kinds or not self.seeds:
-            raise UserError("kinds and seeds must each name at least one")

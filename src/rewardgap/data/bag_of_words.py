@@ -1,4 +1,4 @@
-"""A content-blind baseline: which words the chosen responses of the training set have."""
+"""A content-blind baseline: a linear reward over the words of a response."""
 
 import math
 import re
@@ -14,36 +14,34 @@ from sklearn.linear_model import LogisticRegression
 
 from rewardgap.data.records import Record, Response
 
-# One-character words count too: digits and "I" carry what a wording rule can learn.
+# Words of one character count too: digits and "I" are informative.
 WORD = re.compile(r"\w+")
-# Enough for a rule of single words, and few enough for its counts to be in memory.
-MOST_RECORDS = 10_000
+# Enough for a rule of single words, and few enough to keep their counts in memory.
+MAX_RECORDS = 10_000
 
 
 @dataclass(frozen=True)
 class BagOfWords:
     """A linear reward over counts of lower-case words, blind to the prompt and to word order.
 
-    Single words on purpose: what this rule gets right takes no understanding, so a reward model
-    has to beat it before its accuracy says anything about meaning.
+    The rule cannot understand a response, so the accuracy of a reward model says something about
+    meaning only if it is higher.
 
     Attributes:
-        weights: Reward of one occurrence of each word; words not listed have none.
+        weights: Reward of one occurrence of each word; other words have none.
     """
 
     weights: Mapping[str, float]
 
     @classmethod
     def fit(cls, records: Iterable[Record]) -> "BagOfWords":
-        """Logistic regression on differences of word counts, chosen minus rejected.
+        """Fit logistic regression to differences of word counts, chosen minus rejected.
 
-        Of more than `MOST_RECORDS` records, so many are drawn from a fixed seed.
-
-        Every pair also enters negated with the label flipped, and there is no intercept, so the
-        rule does not know which response came first. Records without any word give the rule
-        that scores everything 0.
+        At most `MAX_RECORDS` records are used, drawn with a fixed seed. Every pair also enters
+        negated with the label flipped, and there is no intercept, so the rule does not know which
+        response came first. If no response has a word, every reward is 0.
         """
-        records = draw(records, MOST_RECORDS)
+        records = draw(records, MAX_RECORDS)
         texts = [response_text(response) for record in records for response in record.responses]
         if not any(map(WORD.search, texts)):
             return cls({})
@@ -59,43 +57,42 @@ class BagOfWords:
         return cls(dict(zip(names.tolist(), model.coef_[0].tolist(), strict=True)))
 
     def score(self, text: str) -> float:
-        """Reward of one response's text; the order of its words does not matter, to the bit."""
+        """Return the reward of a text, the same to the bit for every order of its words."""
         counts = Counter(words(text))
         return math.fsum(self.weights.get(word, 0.0) * count for word, count in counts.items())
 
     def scores(self, texts: Iterable[str]) -> NDArray[np.float64]:
-        """Rewards of several texts, shape (texts,)."""
+        """Return the rewards of texts, (texts,) float64."""
         return np.array([self.score(text) for text in texts], dtype=np.float64)
 
 
 def draw(records: Iterable[Record], size: int) -> list[Record]:
-    """All records where there are at most `size`, else so many at random, always the same ones.
+    """Return all records if there are at most `size`, else a uniform sample with a fixed seed.
 
-    Each is as likely as any other, and only those drawn so far are in memory (Vitter, 1985,
-    algorithm R).
+    Only the sample is in memory (Vitter, 1985, algorithm R).
     """
     generator = np.random.default_rng(0)
     drawn: list[Record] = []
     for seen, record in enumerate(records):
         if seen < size:
             drawn.append(record)
-        elif (place := int(generator.integers(seen + 1))) < size:
-            drawn[place] = record
+        elif (position := int(generator.integers(seen + 1))) < size:
+            drawn[position] = record
     return drawn
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, in order."""
+    """Return the words of a text in lower case, in order."""
     return WORD.findall(text.lower())
 
 
 def response_text(response: Response) -> str:
-    """What a response says, its messages joined by line breaks."""
+    """Return the contents of a response's messages, joined by line breaks."""
     return "\n".join(message.content for message in response)
 
 
 def _pair_indices(records: Sequence[Record]) -> tuple[list[int], list[int]]:
-    """Positions, in all responses in order, of the chosen and the rejected one of every pair."""
+    """Return the indices, among all responses in order, of both responses of every pair."""
     chosen: list[int] = []
     rejected: list[int] = []
     start = 0

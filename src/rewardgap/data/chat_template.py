@@ -1,4 +1,4 @@
-"""Chat templates: records written as text once, tokenised once, split where the response begins."""
+"""Chat templates: records as text and as token trees, split where a response begins."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from rewardgap.errors import UserError, first_line
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The paper's format for models without a template, with three special tokens of its own.
+# The paper's format for models without a chat template, with three new special tokens.
 PAPER_TOKENS = ("[USER]", "[ASSISTANT]", "[EOS]")
 PAPER_TEMPLATE = (
     "{% for message in messages %}"
@@ -23,21 +23,26 @@ PAPER_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '[ASSISTANT]' }}{% endif %}"
 )
-# For templates that end a response with its last word: no model could learn where to stop.
+# Added to templates that do not end a response: no model could learn where to stop.
 END_OF_TURN = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
-# Stands for a response's words where only what the template writes around them is wanted.
+# Stands for a response's text if only the text around it is needed.
 WORDS = "⟦words⟧"
 
 Conversation = tuple[Message, ...]
 
 
 class ChatTemplate:
-    """A tokenizer together with the chat template that writes conversations for it.
+    """A tokenizer with its chat template.
 
-    A model without a chat template gets the paper's (`added_tokens` then tells that its embeddings
-    need resizing); a template that does not end a response by a special token gets the tokenizer's
-    end-of-sequence token appended. Either way the saved tokenizer holds the template in use.
+    A tokenizer without a chat template gets the paper's. A template that does not end a response
+    with a special token gets the tokenizer's end-of-sequence token appended. In both cases the
+    tokenizer is saved with the template in use.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        added_tokens: Whether the paper's template added tokens, so that a model's embeddings have
+            to be resized.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
@@ -50,17 +55,17 @@ class ChatTemplate:
         elif self.end_of_turn is None:
             if tokenizer.eos_token is None:
                 raise UserError(
-                    "the chat template does not end a response by a special token and the "
+                    "the chat template does not end a response with a special token and the "
                     "tokenizer has no eos_token; set one in tokenizer_config.json"
                 )
             tokenizer.chat_template += END_OF_TURN
 
     @classmethod
     def load(cls, folder: Path) -> "ChatTemplate":
-        """The template of a model directory.
+        """Load the template of a model directory.
 
         Raises:
-            UserError: there is no tokenizer.
+            UserError: There is no tokenizer, or it cannot be loaded.
         """
         from transformers import AutoTokenizer
 
@@ -77,19 +82,19 @@ class ChatTemplate:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What determines how records are written: equal where tokenizer and template are.
+        """A hash of everything that determines how records are written.
 
-        An example is part of it: a template may write special tokens, or today's date.
+        It includes an example, because a template may write special tokens or today's date.
         """
         tokenizer = self.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)
-        words = backend.to_str() if backend else f"{type(tokenizer)} {tokenizer.get_vocab()}"
+        state = backend.to_str() if backend else f"{type(tokenizer)} {tokenizer.get_vocab()}"
         example = self.render((Message("user", WORDS), Message("assistant", WORDS)))
-        parts = (tokenizer.chat_template, example, tokenizer.bos_token, words)
+        parts = (tokenizer.chat_template, example, tokenizer.bos_token, state)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def render(self, conversation: Conversation, *, open_response: bool = False) -> str:
-        """A conversation as text; `open_response` adds the start of the assistant's next turn."""
+        """Return a conversation as text; `open_response` starts the assistant's next turn."""
         messages = [{"role": m.role, "content": m.content} for m in conversation]
         return str(
             self.tokenizer.apply_chat_template(
@@ -98,9 +103,9 @@ class ChatTemplate:
         )
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of rendered texts.
+        """Return the token ids of rendered texts.
 
-        No special tokens are added: the template has written them, and a second BOS would shift
+        No special tokens are added: the template has written them, and a second BOS would change
         every reward.
         """
         if not texts:
@@ -111,35 +116,35 @@ class ChatTemplate:
         return [tuple(ids) for ids in encoded["input_ids"]]
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
-        """Records as trees: the prompt is the root and every response, with its end, a leaf.
+        """Return records as trees: the prompt is the root, every response with its end a leaf.
 
         Args:
-            records: what to write.
-            max_length: truncate sequences to so many tokens; None leaves them whole.
+            records: The records.
+            max_length: Truncate sequences to at most this many tokens; None for no limit.
 
         Raises:
-            UserError: the tokens of a prompt are not the first tokens of the prompt with a
-                response, so that no position separates the two.
+            UserError: The tokens of a prompt are not the first tokens of the prompt with a
+                response, so no position separates the two.
         """
         prompts = self.tokenize([self.render(r.prompt, open_response=True) for r in records])
-        wholes = iter(
+        sequences = iter(
             self.tokenize([self.render(r.prompt + y) for r in records for y in r.responses])
         )
         trees = [
-            self._tree(record, prompt, [next(wholes) for _ in record.responses])
+            self._tree(record, prompt, [next(sequences) for _ in record.responses])
             for record, prompt in zip(records, prompts, strict=True)
         ]
         return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
 
-    def _tree(self, record: Record, prompt: Tokens, wholes: list[Tokens]) -> Tree:
-        for whole in wholes:
-            if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+    def _tree(self, record: Record, prompt: Tokens, sequences: list[Tokens]) -> Tree:
+        for tokens in sequences:
+            if tokens[: len(prompt)] != prompt or len(tokens) == len(prompt):
                 raise UserError(
                     f"record {record.id}: the tokens of the prompt are not a prefix of prompt and "
                     "response; use a chat template whose generation prompt is also what precedes "
                     "a given response, and whose turns end in special tokens"
                 )
-        responses = tuple(whole[len(prompt) :] for whole in wholes)
+        responses = tuple(tokens[len(prompt) :] for tokens in sequences)
         return Tree(
             record=record.id,
             nodes=(prompt, *responses),
@@ -153,27 +158,27 @@ class ChatTemplate:
         )
 
     def head(self, tokens: Tokens) -> int:
-        """Number of tokens at the start that truncation keeps: 1 for BOS, else 0."""
+        """Return the number of tokens at the start that truncation keeps: 1 for BOS, else 0."""
         return int(len(tokens) > 0 and tokens[0] == self.tokenizer.bos_token_id)
 
     @cached_property
     def opening(self) -> int:
-        """Number of tokens between the user's words and a response."""
+        """Number of tokens between the user's text and a response."""
         opened = self.render((Message("user", WORDS),), open_response=True)
         return max(1, len(self.tokenize([opened.rpartition(WORDS)[2]])[0]))
 
     @cached_property
     def closing(self) -> int:
-        """Number of tokens that end a response (the end of the turn and what follows it)."""
+        """Number of tokens from the end of a response's text, at least 1."""
         return max(1, len(self.closing_tokens()))
 
     def closing_tokens(self) -> Tokens:
-        """The tokens that end a response."""
+        """Return the tokens after a response's text."""
         answered = (Message("user", "a"), Message("assistant", WORDS))
         return self.tokenize([self.render(answered).rpartition(WORDS)[2]])[0]
 
     @property
     def end_of_turn(self) -> int | None:
-        """The special token that ends a response, None where there is none."""
+        """The special token that ends a response, None if there is none."""
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         return next((token for token in self.closing_tokens() if token in special), None)

@@ -1,4 +1,4 @@
-"""Documents to pretrain on: plain text and conversations, from files or from a named source."""
+"""Documents to pretrain on: plain text and conversations, from files or named sources."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,22 +15,22 @@ Document: TypeAlias = str | tuple[Message, ...]
 
 
 def read_documents(paths: str | Sequence[str]) -> list[Document]:
-    """Read .txt files (documents separated by blank lines), .jsonl files (one a line) and sources.
+    """Read .txt files (split at blank lines), .jsonl files (a document per line) and sources.
 
     Raises:
-        UserError: a file cannot be read, or a row has neither `text` nor `messages`.
+        UserError: A file cannot be read, or a row has neither `text` nor `messages`.
     """
     paths = [paths] if isinstance(paths, str) else paths
     documents: list[Document] = []
     for path in paths:
         if path.endswith(".jsonl"):
-            documents.extend(_document(row, where) for where, row in read_jsonl(path))
+            documents.extend(_document(row, location) for location, row in read_jsonl(path))
         elif named_source(parse_spec(path)):
-            documents.extend(_document(row, where) for where, row in read_rows(path))
+            documents.extend(_document(row, location) for location, row in read_rows(path))
         else:
             documents.extend(filter(None, map(str.strip, _read_text(path).split("\n\n"))))
     if not documents:
-        raise UserError(f"{', '.join(paths)}: there is no text: give at least two documents")
+        raise UserError(f"{', '.join(paths)}: no text: give at least two documents")
     return documents
 
 
@@ -43,24 +43,24 @@ def _read_text(path: str) -> str:
         raise UserError(f"{path}: not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
 
 
-def _document(row: Mapping[str, Any], where: str) -> Document:
+def _document(row: Mapping[str, Any], location: str) -> Document:
     match row:
         case {"text": str(text)} if text:
             return text
         case {"messages": [_, *_] as messages}:
-            return tuple(_message(message, where) for message in messages)
-    raise UserError(f"{where}: give `text` (a string) or `messages` (a list), not empty")
+            return tuple(_message(message, location) for message in messages)
+    raise UserError(f"{location}: give `text` (a string) or `messages` (a list), not empty")
 
 
-def _message(value: Any, where: str) -> Message:
+def _message(value: Any, location: str) -> Message:
     match value:
         case {"role": str(role), "content": str(content)}:
             return Message(role, content)
-    raise UserError(f"{where}: a message needs `role` and `content`, both strings")
+    raise UserError(f"{location}: a message needs `role` and `content`, both strings")
 
 
 def texts(document: Document) -> list[str]:
-    """The words of a document, without roles."""
+    """Return the texts of a document, without roles."""
     if isinstance(document, str):
         return [document]
     return [message.content for message in document]

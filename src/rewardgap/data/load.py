@@ -1,12 +1,12 @@
-"""Data by specification: files, saved data sets, the Hugging Face hub and named sources.
+"""Records by specification: files, saved data sets, the Hugging Face hub and named sources.
 
-A specification is one string, `WHERE[:PART][?key=value&key=value]`:
+A specification is one string, `NAME[:PART][?key=value&key=value]`:
 
-- WHERE is a JSONL or Parquet file, a folder saved by `datasets`, the name of a source, or the
-  hub's `organisation/name`; an existing path wins over the others.
+- NAME is a JSONL, JSON or Parquet file, a folder saved by `datasets`, the name of a source, or
+  `organisation/name` on the hub; an existing path wins.
 - PART is a split or a part of a source.
-- Options of all: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
-  order of the data. A named source adds its own; a `seed` of its own also serves the sample.
+- Options of all data: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
+  order of the data. A named source adds its options; if it has a `seed`, that is the sample's too.
 """
 
 import hashlib
@@ -21,11 +21,9 @@ import numpy as np
 
 from rewardgap.configs.compute import Identical
 from rewardgap.data.parsing import TakenIds, collect
-from rewardgap.data.readers import HUB_NAME, hash_path, hub_fingerprint, read_place
+from rewardgap.data.readers import HUB_NAME, hash_path, hub_fingerprint, read_path_or_hub
 from rewardgap.data.records import Record, Rows
-from rewardgap.data.sources import (
-    SOURCES,
-)
+from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
 from rewardgap.errors import UserError
 
@@ -36,7 +34,7 @@ def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Rec
     """Load the records of one specification, or of several, one after the other.
 
     Args:
-        spec: As the head of this module says.
+        spec: One specification, or a list of them.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
             such records out and logs their number.
 
@@ -50,31 +48,38 @@ def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Rec
 
 
 def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterator[Record]:
-    """The records that `load` gives, one by one, so that memory does not grow with their number.
+    """Yield the records that `load` returns, so that memory does not grow with their number.
 
-    A `sample` is drawn from all records at once, and a source may have to do the same.
+    A `sample` is drawn from all records at once, and a source may have to read all of its rows.
     """
     taken = TakenIds()
-    for one in _parse(spec):
-        rows, options = _read(one)
+    for parsed in _parse(spec):
+        rows, options = _read(parsed)
         records = collect(rows, identical, taken)
         first = next(records, None)
         if first is None:
-            raise UserError(f"{one.text}: holds no records")
-        whole = chain([first], records)
+            raise UserError(f"{parsed.text}: holds no records")
+        records = chain([first], records)
         if "sample" in options:
-            yield from _sample(list(whole), options["sample"], options.get("seed", 0), one)
+            yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)
         else:
-            yield from whole
+            yield from records
+
+
+def _sample(records: list[Record], size: int, seed: int, spec: Spec) -> list[Record]:
+    if not 0 < size <= len(records):
+        raise UserError(f"{spec.text}: `sample` must be between 1 and the {len(records)} records")
+    chosen = np.random.default_rng(seed).choice(len(records), size, replace=False)
+    return [records[index] for index in np.sort(chosen)]
 
 
 def named_source(spec: Spec) -> Source | None:
-    """The source that a specification names; None where it names a path or the hub."""
-    return None if os.path.exists(spec.where) else SOURCES.get(spec.where)
+    """Return the source that a specification names; None if it names a path or the hub."""
+    return None if os.path.exists(spec.name) else SOURCES.get(spec.name)
 
 
 def read_rows(spec: str) -> Rows:
-    """The rows of one specification as they are, each with the place that errors name.
+    """Return the unparsed rows of one specification, each with its location for errors.
 
     Raises:
         UserError: The specification, or the format of the data, is wrong.
@@ -83,46 +88,47 @@ def read_rows(spec: str) -> Rows:
 
 
 def added_tokens(spec: str | Sequence[str]) -> tuple[str, ...]:
-    """Tokens that the named sources among these data write and that no tokenizer has."""
-    named = filter(None, map(named_source, _parse(spec)))
-    return tuple(dict.fromkeys(token for source in named for token in source.added_tokens))
+    """Return the strings of named sources that should be single tokens of a tokenizer."""
+    sources = filter(None, map(named_source, _parse(spec)))
+    return tuple(dict.fromkeys(token for source in sources for token in source.added_tokens))
 
 
-def data_fingerprint(spec: str | Sequence[str], notes: Path | None = None) -> str:
-    """Hash what determines the records: the specifications, and the data that they name.
+def data_fingerprint(spec: str | Sequence[str], cache: Path | None = None) -> str:
+    """Hash everything that determines the records: the specifications and the data they name.
 
-    Local data are hashed file by file, and a data set of the hub is known by the fingerprint that
-    `datasets` gives it. What other sources yield, and data that are chosen by a file (such as a
-    tokenizer), is hashed row by row.
+    Local data are hashed file by file; a data set of the hub is identified by the fingerprint of
+    `datasets`. Rows of other sources, and of data that depend on a file (such as a tokenizer), are
+    hashed one by one.
 
     Args:
-        spec: As `load` takes it.
-        notes: A folder of notes on local files, of which unchanged ones are not read again.
+        spec: One specification, or a list of them.
+        cache: A folder of cached hashes of local files; unchanged files are not read again.
 
     Raises:
         UserError: A specification is wrong, or its data cannot be read.
     """
     digest = hashlib.sha256()
-    for one in _parse(spec):
-        options = {key: value for key, value in one.options.items() if key != "path"}
-        digest.update(repr([Path(one.where).suffix, one.part, sorted(options.items())]).encode())
-        digest.update(_fingerprint_data(one, notes).encode())
+    for parsed in _parse(spec):
+        options = {key: value for key, value in parsed.options.items() if key != "path"}
+        suffix = Path(parsed.name).suffix
+        digest.update(repr([suffix, parsed.part, sorted(options.items())]).encode())
+        digest.update(_content_fingerprint(parsed, options, cache).encode())
     return digest.hexdigest()
 
 
-def _fingerprint_data(spec: Spec, notes: Path | None) -> str:
+def _content_fingerprint(spec: Spec, options: Mapping[str, str], cache: Path | None) -> str:
+    """Hash the data of a specification; `options` are all but `path`."""
     path = spec.options.get("path", "")
-    others = [value for key, value in spec.options.items() if key != "path"]
-    if os.path.exists(spec.where):
-        return hash_path(spec.where, notes)
-    if os.path.exists(path) and not any(map(os.path.exists, others)):
-        return spec.where + hash_path(path, notes)
-    if named_source(spec) is None and HUB_NAME.fullmatch(spec.where):
-        return hub_fingerprint(spec.where, spec.part or "train")
+    if os.path.exists(spec.name):
+        return hash_path(spec.name, cache)
+    if os.path.exists(path) and not any(map(os.path.exists, options.values())):
+        return spec.name + hash_path(path, cache)
+    if named_source(spec) is None and HUB_NAME.fullmatch(spec.name):
+        return hub_fingerprint(spec.name, spec.part or "train")
     digest = hashlib.sha256()
     for _, row in _read(spec)[0]:
         digest.update(json.dumps(row, default=str).encode())
-    return spec.where + digest.hexdigest()
+    return spec.name + digest.hexdigest()
 
 
 def _parse(spec: str | Sequence[str]) -> list[Spec]:
@@ -133,32 +139,18 @@ def _parse(spec: str | Sequence[str]) -> list[Spec]:
 
 
 def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
-    """The rows of a specification before any sample is drawn, and all options."""
+    """Return the rows of a specification before any sample is drawn, and all options."""
     source = named_source(spec)
-    own = option_types(source.rows) if source else {}
-    options = read_options(spec, {**SELECTION, **own})
-    if "seed" in options and "seed" not in own and "sample" not in options:
+    types = option_types(source.rows) if source else {}
+    options = read_options(spec, {**SELECTION, **types})
+    if "seed" in options and "seed" not in types and "sample" not in options:
         raise UserError(f"{spec.text}: `seed` does nothing without `sample`: add `sample=N`")
-    own_options = {name: value for name, value in options.items() if name in own}
-    rows = _source_rows(source, spec, own_options) if source else _place_rows(spec)
+    if source is None:
+        sources = f", nor a named source (valid are {', '.join(SOURCES)})"
+        rows = read_path_or_hub(spec.name, spec.part, sources)
+    elif spec.part in source.parts:
+        rows = source.rows(spec.part, **{key: options[key] for key in types if key in options})
+    else:
+        parts = ", ".join(source.parts)
+        raise UserError(f"{spec.text}: name a part as {spec.name}:PART: valid are {parts}")
     return islice(rows, options.get("limit")), options
-
-
-def _source_rows(source: Source, spec: Spec, options: Mapping[str, Any]) -> Rows:
-    if spec.part not in source.parts:
-        raise UserError(
-            f"{spec.text}: name a part as {spec.where}:PART: valid are {', '.join(source.parts)}"
-        )
-    return source.rows(spec.part, **options)
-
-
-def _place_rows(spec: Spec) -> Rows:
-    named = f", nor a named source (valid are {', '.join(SOURCES)})"
-    return read_place(spec.where, spec.part, named)
-
-
-def _sample(records: list[Record], size: int, seed: int, spec: Spec) -> list[Record]:
-    if not 0 < size <= len(records):
-        raise UserError(f"{spec.text}: `sample` must be between 1 and the {len(records)} records")
-    chosen = np.random.default_rng(seed).choice(len(records), size, replace=False)
-    return [records[index] for index in np.sort(chosen)]

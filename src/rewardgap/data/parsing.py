@@ -19,7 +19,7 @@ HASH_BYTES = 16
 LATEST_HASHES = 2**16
 
 
-def parse_record(row: Row, where: str) -> Record:
+def parse_record(row: Row, location: str) -> Record:
     """Return the record of a row in any of the accepted layouts.
 
     `prompt` is a string or a list of messages `{role, content}`; `chosen` and `rejected` are a
@@ -29,23 +29,23 @@ def parse_record(row: Row, where: str) -> Record:
 
     Args:
         row: The fields of the record.
-        where: The row's location for error messages, such as "pairs.jsonl, line 3".
+        location: The row's location for error messages, such as "pairs.jsonl, line 3".
 
     Raises:
         UserError: A key is missing, or has the wrong type, or an empty value.
     """
-    chosen = _read_responses(row, "chosen", where)
-    rejected = _read_responses(row, "rejected", where)
+    chosen = _read_responses(row, "chosen", location)
+    rejected = _read_responses(row, "rejected", location)
     if row.get("prompt") is None:
-        prompt = _common_prompt(chosen + rejected, where)
+        prompt = _common_prompt(chosen + rejected, location)
     else:
-        prompt = _read_prompt(row["prompt"], where)
-    _check_prompt(prompt, where)
-    chosen = tuple(_answer(prompt, response, "chosen", where) for response in chosen)
-    rejected = tuple(_answer(prompt, response, "rejected", where) for response in rejected)
+        prompt = _read_prompt(row["prompt"], location)
+    _check_prompt(prompt, location)
+    chosen = tuple(_answer(prompt, response, "chosen", location) for response in chosen)
+    rejected = tuple(_answer(prompt, response, "rejected", location) for response in rejected)
     known = {"id", "prompt", "chosen", "rejected"}
     return Record(
-        id=_read_id(row.get("id"), where) or content_id(prompt, chosen, rejected),
+        id=_read_id(row.get("id"), location) or content_id(prompt, chosen, rejected),
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
@@ -103,15 +103,15 @@ def collect(
         UserError: A row cannot be read, or has the id of another row.
     """
     dropped, first_dropped = 0, ""
-    for where, row in rows:
-        record = parse_record(row, where)
+    for location, row in rows:
+        record = parse_record(row, location)
         if set(record.chosen).isdisjoint(record.rejected):
-            yield _with_unique_id(record, where, taken)
+            yield _with_unique_id(record, location, taken)
         elif identical == "drop":
-            dropped, first_dropped = dropped + 1, first_dropped or where
+            dropped, first_dropped = dropped + 1, first_dropped or location
         else:
             raise UserError(
-                f"{where}: the same response is both chosen and rejected: "
+                f"{location}: the same response is both chosen and rejected: "
                 "remove the row or set `identical_pairs: drop`"
             )
     if dropped:
@@ -122,12 +122,12 @@ def collect(
         )
 
 
-def _with_unique_id(record: Record, where: str, taken: TakenIds) -> Record:
+def _with_unique_id(record: Record, location: str, taken: TakenIds) -> Record:
     if taken.take(record.id):
         return record
     if record.id != content_id(record.prompt, record.chosen, record.rejected):
         raise UserError(
-            f"{where}: `id` {record.id!r} occurs twice: give every record its own id, or none"
+            f"{location}: `id` {record.id!r} occurs twice: give every record its own id, or none"
         )
     # A file written from loaded records may contain suffixed ids; the loop passes over them.
     while True:
@@ -136,85 +136,85 @@ def _with_unique_id(record: Record, where: str, taken: TakenIds) -> Record:
             return replace(record, id=suffixed)
 
 
-def _read_id(value: Any, where: str) -> str | None:
+def _read_id(value: Any, location: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise UserError(f"{where}: `id` must be a non-empty string or a whole number")
-    return _text(str(value), "id", where)
+        raise UserError(f"{location}: `id` must be a non-empty string or a whole number")
+    return _text(str(value), "id", location)
 
 
-def _read_prompt(value: Any, where: str) -> tuple[Message, ...]:
+def _read_prompt(value: Any, location: str) -> tuple[Message, ...]:
     if isinstance(value, str):
-        return (Message("user", _text(value, "prompt", where)),)
+        return (Message("user", _text(value, "prompt", location)),)
     if isinstance(value, Sequence):
-        return _read_messages(value, "prompt", where)
-    raise _wrong_type(value, "prompt", "a string or a list of messages", where)
+        return _read_messages(value, "prompt", location)
+    raise _wrong_type(value, "prompt", "a string or a list of messages", location)
 
 
-def _read_responses(row: Row, key: str, where: str) -> tuple[Response, ...]:
+def _read_responses(row: Row, key: str, location: str) -> tuple[Response, ...]:
     value = row.get(key)
     if value is None:
         present = ", ".join(f"`{name}`" for name in row) or "none"
-        raise UserError(f"{where}: `{key}` is missing (keys present: {present}): add it")
+        raise UserError(f"{location}: `{key}` is missing (keys present: {present}): add it")
     if isinstance(value, str):
-        return (_read_response(value, key, where),)
+        return (_read_response(value, key, location),)
     if not isinstance(value, Sequence):
         layouts = "a string, a list of messages, or a list of several responses"
-        raise _wrong_type(value, key, layouts, where)
+        raise _wrong_type(value, key, layouts, location)
     if not value:
-        raise UserError(f"{where}: `{key}` is an empty list: give at least one response")
+        raise UserError(f"{location}: `{key}` is an empty list: give at least one response")
     if isinstance(value[0], Mapping):
-        return (_read_messages(value, key, where),)
-    return tuple(_read_response(response, key, where) for response in value)
+        return (_read_messages(value, key, location),)
+    return tuple(_read_response(response, key, location) for response in value)
 
 
-def _read_response(value: Any, key: str, where: str) -> Response:
+def _read_response(value: Any, key: str, location: str) -> Response:
     if isinstance(value, str):
-        return (Message("assistant", _text(value, key, where)),)
+        return (Message("assistant", _text(value, key, location)),)
     if isinstance(value, Sequence):
-        return _read_messages(value, key, where)
-    raise _wrong_type(value, key, "strings or lists of messages inside the list", where)
+        return _read_messages(value, key, location)
+    raise _wrong_type(value, key, "strings or lists of messages inside the list", location)
 
 
-def _read_messages(values: Sequence[Any], key: str, where: str) -> tuple[Message, ...]:
+def _read_messages(values: Sequence[Any], key: str, location: str) -> tuple[Message, ...]:
     if not values:
-        raise UserError(f"{where}: `{key}` has no messages: give at least one")
-    return tuple(_read_message(value, key, where) for value in values)
+        raise UserError(f"{location}: `{key}` has no messages: give at least one")
+    return tuple(_read_message(value, key, location) for value in values)
 
 
-def _read_message(value: Any, key: str, where: str) -> Message:
+def _read_message(value: Any, key: str, location: str) -> Message:
     if not isinstance(value, Mapping):
-        raise _wrong_type(value, key, "messages {role, content} inside the list", where)
+        raise _wrong_type(value, key, "messages {role, content} inside the list", location)
     for field in ("role", "content"):
         if value.get(field) is None:
-            raise UserError(f"{where}: a message of `{key}` has no `{field}`: add it")
+            raise UserError(f"{location}: a message of `{key}` has no `{field}`: add it")
         if not isinstance(value[field], str):
-            raise _wrong_type(value[field], f"{key}.{field}", "a string", where)
+            raise _wrong_type(value[field], f"{key}.{field}", "a string", location)
     extra = [name for name in value if name not in ("role", "content") and value[name]]
     if extra:
         raise UserError(
-            f"{where}: a message of `{key}` has `{extra[0]}`, which is not supported: "
+            f"{location}: a message of `{key}` has `{extra[0]}`, which is not supported: "
             "only `role` and `content` are; remove it"
         )
-    return Message(value["role"], _text(value["content"], f"{key}.content", where))
+    return Message(value["role"], _text(value["content"], f"{key}.content", location))
 
 
-def _text(value: str, key: str, where: str) -> str:
+def _text(value: str, key: str, location: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: `{key}` has half of a surrogate pair at character {error.start + 1}, which "
-            "is not text: write the whole character"
+            f"{location}: `{key}` has half of a surrogate pair at character {error.start + 1}, "
+            "which is not text: write the whole character"
         ) from error
     return value
 
 
-def _common_prompt(conversations: Sequence[Response], where: str) -> tuple[Message, ...]:
+def _common_prompt(conversations: Sequence[Response], location: str) -> tuple[Message, ...]:
     if any(len(conversation) == 1 for conversation in conversations):
         raise UserError(
-            f"{where}: `prompt` is missing: add it, or give `chosen` and `rejected` as "
+            f"{location}: `prompt` is missing: add it, or give `chosen` and `rejected` as "
             "conversations (lists of messages) that begin with the prompt"
         )
     shortest = min(conversations, key=len)
@@ -225,46 +225,48 @@ def _common_prompt(conversations: Sequence[Response], where: str) -> tuple[Messa
         return shortest[:-1]  # the same response on both sides: `collect` drops or refuses it
     if length == len(shortest):
         raise UserError(
-            f"{where}: a conversation of `chosen` or `rejected` is only the beginning of another, "
-            "so it has no response: add `prompt`"
+            f"{location}: a conversation of `chosen` or `rejected` is only the beginning of "
+            "another, so it has no response: add `prompt`"
         )
     return shortest[:length]
 
 
-def _check_prompt(prompt: tuple[Message, ...], where: str) -> None:
+def _check_prompt(prompt: tuple[Message, ...], location: str) -> None:
     if not prompt:
         raise UserError(
-            f"{where}: `prompt` is missing and `chosen` and `rejected` do not begin with the same "
-            "messages: add `prompt`"
+            f"{location}: `prompt` is missing and `chosen` and `rejected` do not begin with the "
+            "same messages: add `prompt`"
         )
     if not any(message.content.strip() for message in prompt):
-        raise UserError(f"{where}: `prompt` is empty: give it text or remove the row")
+        raise UserError(f"{location}: `prompt` is empty: give it text or remove the row")
     if prompt[-1].role == "assistant":
         raise UserError(
-            f"{where}: `prompt` ends with an assistant message: move it into the responses"
+            f"{location}: `prompt` ends with an assistant message: move it into the responses"
         )
 
 
-def _answer(prompt: tuple[Message, ...], response: Response, key: str, where: str) -> Response:
+def _answer(prompt: tuple[Message, ...], response: Response, key: str, location: str) -> Response:
     """Remove the prompt from a conversation that repeats it, and check the rest."""
     if response[: len(prompt)] == prompt:
         response = response[len(prompt) :]
     if not response:
-        raise UserError(f"{where}: `{key}` is only the prompt: add the assistant's message")
+        raise UserError(f"{location}: `{key}` is only the prompt: add the assistant's message")
     if response[0].role != "assistant":
         raise UserError(
-            f"{where}: `{key}` begins with a message of {response[0].role!r} that is not in "
+            f"{location}: `{key}` begins with a message of {response[0].role!r} that is not in "
             "`prompt`: begin with the assistant's message or with the same messages as `prompt`"
         )
     if response[-1].role != "assistant":
         raise UserError(
-            f"{where}: `{key}` ends with a message of {response[-1].role!r}: "
+            f"{location}: `{key}` ends with a message of {response[-1].role!r}: "
             "end with the assistant's message"
         )
     if not response[-1].content.strip():
-        raise UserError(f"{where}: `{key}` has an empty response: give it text or remove the row")
+        raise UserError(
+            f"{location}: `{key}` has an empty response: give it text or remove the row"
+        )
     return response
 
 
-def _wrong_type(value: Any, key: str, expected: str, where: str) -> UserError:
-    return UserError(f"{where}: `{key}` must be {expected}, not {type(value).__name__}")
+def _wrong_type(value: Any, key: str, expected: str, location: str) -> UserError:
+    return UserError(f"{location}: `{key}` must be {expected}, not {type(value).__name__}")

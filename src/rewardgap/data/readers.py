@@ -1,7 +1,7 @@
-"""Rows of files, of saved data sets and of data sets of the Hugging Face hub.
+"""Readers of rows: files, saved data sets and data sets of the Hugging Face hub.
 
-Every reader yields each row with the place that errors name, and keeps no row (but for a JSON
-array, which can only be read whole). The heavy libraries are imported where they are used.
+Every reader yields each row with its location for error messages, and keeps no row; only a JSON
+array has to be read whole. Heavy libraries are imported where they are used.
 """
 
 import hashlib
@@ -18,12 +18,14 @@ from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.cache import cache_key, cached_for_file
 
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
 
 def read_path(path: str, part: str | None) -> Rows:
-    """Read what lies at a path: a saved data set if it is a folder, else by the file's ending.
+    """Read a saved data set if the path is a folder, else a file by its ending.
 
     Raises:
-        UserError: The format is unknown, the content is broken, or `part` is not there.
+        UserError: The format is unknown, the content is broken, or there is no such `part`.
     """
     if Path(path).is_dir():
         return read_saved(path, part)
@@ -36,24 +38,24 @@ def read_path(path: str, part: str | None) -> Rows:
 
 
 def read_jsonl(path: str) -> Rows:
-    """Read one JSON object a line; blank lines are skipped.
+    """Read one JSON object per line; blank lines are skipped.
 
     Raises:
         UserError: The file cannot be opened, or a line is not UTF-8, not JSON, or not an object.
     """
     try:
-        file = open(path, "rb")  # noqa: SIM115 (the next line closes it)
+        file = open(path, "rb")  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     with file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                where = f"{path}, line {number}"
-                yield where, _read_object(line, where)
+                location = f"{path}, line {number}"
+                yield location, _read_object(line, location)
 
 
 def read_json(path: str) -> Rows:
-    """Read a JSON file: an array of objects, or one object a line.
+    """Read a JSON file: an array of objects, or one object per line.
 
     Raises:
         UserError: As `read_jsonl`, or the array is broken.
@@ -68,15 +70,15 @@ def read_json(path: str) -> Rows:
             f"{path}: broken JSON ({first_line(error)}): write an array of objects, or one object "
             "on each line"
         ) from error
-    for where, value in numbered(path, values):
-        yield where, _as_object(value, where)
+    for location, value in numbered(path, values):
+        yield location, _as_object(value, location)
 
 
 def read_parquet(path: str) -> Rows:
     """Read a Parquet file batch by batch.
 
     Raises:
-        UserError: The file cannot be opened or is no Parquet.
+        UserError: The file cannot be opened or is not Parquet.
     """
     import pyarrow
     from pyarrow import parquet
@@ -116,7 +118,7 @@ def read_folder(path: str, split: str) -> Rows:
     """Read one split of a local copy of a data set that has splits on the hub.
 
     Args:
-        path: A folder saved by `datasets`, of all splits or of this one alone, or a downloaded
+        path: A folder saved by `datasets`, of all splits or of this one only, or a downloaded
             repository of the hub.
         split: Such as "train".
 
@@ -131,7 +133,7 @@ def read_folder(path: str, split: str) -> Rows:
 
     try:
         data = datasets.load_dataset(path, split=split)
-    except Exception as error:  # whatever is wrong with the folder's files
+    except Exception as error:  # any error in the folder's files
         raise UserError(
             f"{path}: neither a saved data set nor a copy of a hub repository with a split "
             f"{split!r}: {first_line(error)}"
@@ -140,7 +142,7 @@ def read_folder(path: str, split: str) -> Rows:
 
 
 def read_hub(name: str, split: str, **arguments: str) -> Rows:
-    """Read a split of a data set of the Hugging Face hub, from its cache where it has one.
+    """Read a split of a data set of the Hugging Face hub, or of its local cache.
 
     Args:
         name: Such as "organisation/name".
@@ -154,39 +156,12 @@ def read_hub(name: str, split: str, **arguments: str) -> Rows:
 
 
 def hub_fingerprint(name: str, split: str) -> str:
-    """What `datasets` knows the content of a split by.
+    """Return the fingerprint that `datasets` gives to the content of a split.
 
     Raises:
         UserError: As `read_hub`.
     """
     return str(_load_hub(name, split)._fingerprint)
-
-
-def hash_path(path: str, notes: Path | None = None) -> str:
-    """The SHA-256 of a file's content, or of the names and contents of a folder's files.
-
-    With a folder of `notes`, files that have not changed since are not read again.
-    """
-    digest = hashlib.sha256()
-    try:
-        for each in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
-            if each.is_file():
-                digest.update(str(each.relative_to(path)).encode())
-                digest.update(_hash_file(each, notes).encode())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def _hash_file(path: Path, notes: Path | None) -> str:
-    if notes is None:
-        return _sha256(path)
-    return cached_for_file(path, notes / f"{cache_key(str(path.resolve()))}.json", _sha256)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load_hub(name: str, split: str, **arguments: str) -> Any:
@@ -196,88 +171,45 @@ def _load_hub(name: str, split: str, **arguments: str) -> Any:
         return datasets.load_dataset(name, split=split, **arguments)
     except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
         raise UserError(
-            f"{name}:{split}: no such path here, and not to be had from the Hugging Face hub: "
+            f"{name}:{split}: no such path here, and cannot be loaded from the Hugging Face hub: "
             f"{first_line(error)}"
         ) from error
 
 
-def numbered(place: str, rows: Iterable[Row]) -> Rows:
-    """Say of each row where it stands, counting from 1."""
-    for number, row in enumerate(rows, start=1):
-        yield f"{place}, row {number}", row
-
-
-FORMATS: Mapping[str, Callable[[str], Rows]] = {
-    ".jsonl": read_jsonl,
-    ".json": read_json,
-    ".parquet": read_parquet,
-}
-
-
-def _read_object(line: bytes, where: str) -> Row:
-    try:
-        value: Any = json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a mark
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{where}: broken JSON ({first_line(error)}): write one object on each line"
-        ) from error
-    return _as_object(value, where)
-
-
-def _as_object(value: Any, where: str) -> Row:
-    if not isinstance(value, dict):
-        kind = type(value).__name__
-        raise UserError(f"{where}: a {kind}, not an object: write one object on each line")
-    return value
-
-
-def _begins_with_bracket(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-
-
-def read_place(where: str, part: str | None, named: str = "") -> Rows:
+def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
     """Read a path that exists, or else a data set of the hub.
 
     Args:
-        where: The path, or "organisation/name".
+        name: The path, or "organisation/name".
         part: A split; of the hub's data sets by default "train".
-        named: What else `where` could have been, for the error.
+        sources: The valid names of sources, for the error message.
 
     Raises:
         UserError: It is neither, or cannot be read.
     """
-    if os.path.exists(where):
-        return read_path(where, part)
-    if Path(where).suffix.lower() in FORMATS:
-        raise UserError(f"{where}: no such file")
-    if HUB_NAME.fullmatch(where):
-        return read_hub(where, part or "train")
+    if os.path.exists(name):
+        return read_path(name, part)
+    if Path(name).suffix.lower() in FORMATS:
+        raise UserError(f"{name}: no such file")
+    if HUB_NAME.fullmatch(name):
+        return read_hub(name, part or "train")
     raise UserError(
-        f"{where}: neither a path that exists, nor organisation/name on the Hugging Face hub{named}"
+        f"{name}: neither an existing path, nor organisation/name on the Hugging Face hub{sources}"
     )
 
 
 def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows:
-    """Read a split of a data set of the hub, or a local copy of it in the same columns.
+    """Read a split of a data set of the hub, or a local copy with the same columns.
 
     Args:
-        path: A file, which is the split itself; or a folder as `read_folder` takes it; or None for
-            the hub.
+        path: A file, which is the split itself; or a folder as for `read_folder`; or None for the
+            hub.
         name: The data set's name on the hub.
         split: The data set's split.
-        arguments: Passed on to `datasets.load_dataset` where the hub is asked.
+        arguments: Passed on to `datasets.load_dataset` for the hub.
 
     Raises:
-        UserError: The data cannot be had.
+        UserError: The data cannot be read.
     """
     if path is None:
         try:
@@ -290,11 +222,11 @@ def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows
 
 
 def read_given(path: str | None, example: str) -> Rows:
-    """Read the rows of a source that has no data of its own.
+    """Read the rows of a source that has no data, only a layout.
 
     Args:
-        path: The option `path`: `WHERE[:PART]` as in a specification.
-        example: The specification that the error shows where there is no path.
+        path: The option `path`: `NAME[:PART]` as in a specification.
+        example: The specification that the error message shows if there is no path.
 
     Raises:
         UserError: There is no path, or it cannot be read.
@@ -304,4 +236,72 @@ def read_given(path: str | None, example: str) -> Rows:
     spec = parse_spec(path)
     if spec.options:
         raise UserError(f"{example}?path={path}: a second `?`: join options by `&`")
-    return read_place(spec.where, spec.part)
+    return read_path_or_hub(spec.name, spec.part)
+
+
+def hash_path(path: str, cache: Path | None = None) -> str:
+    """Return the SHA-256 of a file's content, or of the names and contents of a folder's files.
+
+    With a folder of cached hashes, unchanged files are not read again.
+    """
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
+            if file.is_file():
+                digest.update(str(file.relative_to(path)).encode())
+                digest.update(_hash_file(file, cache).encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path, cache: Path | None) -> str:
+    if cache is None:
+        return _sha256(path)
+    return cached_for_file(path, cache / f"{cache_key(str(path.resolve()))}.json", _sha256)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def numbered(name: str, rows: Iterable[Row]) -> Rows:
+    """Yield ("name, row N", row), counting from 1."""
+    for number, row in enumerate(rows, start=1):
+        yield f"{name}, row {number}", row
+
+
+FORMATS: Mapping[str, Callable[[str], Rows]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".parquet": read_parquet,
+}
+
+
+def _read_object(line: bytes, location: str) -> Row:
+    try:
+        value: Any = json.loads(line.decode("utf-8-sig"))  # some editors write a byte-order mark
+    except UnicodeDecodeError as error:
+        message = f"{location}: not UTF-8 (byte {error.start + 1}): save it as UTF-8"
+        raise UserError(message) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{location}: broken JSON ({first_line(error)}): write one object on each line"
+        ) from error
+    return _as_object(value, location)
+
+
+def _as_object(value: Any, location: str) -> Row:
+    if not isinstance(value, dict):
+        name = type(value).__name__
+        raise UserError(f"{location}: a {name}, not an object: write one object on each line")
+    return value
+
+
+def _begins_with_bracket(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error

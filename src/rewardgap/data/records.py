@@ -17,13 +17,13 @@ class Message:
 
 
 Response: TypeAlias = tuple[Message, ...]
-"""What the assistant says: usually one message; else turns from its first to its last one."""
+"""What the assistant says: usually one message, else all turns from its first to its last."""
 
 Row: TypeAlias = Mapping[str, Any]
-"""A record as it is written in a file, before it is parsed."""
+"""A row of a file, before it is parsed into a record."""
 
 Rows: TypeAlias = Iterator[tuple[str, Row]]
-"""Rows, each with the place that errors name."""
+"""Rows, each with its location for error messages, such as "pairs.jsonl, line 3"."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Record:
     """One prompt, at least one chosen and at least one rejected response.
 
     Attributes:
-        id: Unique in what was loaded; by default a hash of the content.
+        id: Unique among the records of one call to `load`; by default a hash of the content.
         prompt: The conversation that the responses answer; never ends with the assistant.
         chosen: The responses that beat every one of `rejected`.
         rejected: The responses that lose to every one of `chosen`.
-        metadata: All other fields of the row, as they were.
+        metadata: All other fields of the row, unchanged.
     """
 
     id: str
@@ -62,20 +62,20 @@ class Record:
 
 
 def content_id(prompt: Response, chosen: Sequence[Response], rejected: Sequence[Response]) -> str:
-    """Hash the content to 16 hexadecimal digits, the same for every layout that it came in."""
+    """Hash a record's content to 16 hexadecimal digits, the same for every layout of the row."""
     return _hash(
-        [_plain(prompt), *([_plain(each) for each in side] for side in (chosen, rejected))]
+        [_plain(prompt), *(list(map(_plain, responses)) for responses in (chosen, rejected))]
     )
 
 
 def prompt_id(prompt: Response) -> str:
-    """Hash a prompt to 16 hexadecimal digits, by which score rows know that a prompt recurs."""
+    """Hash a prompt to 16 hexadecimal digits, which show in score rows that a prompt recurs."""
     return _hash(_plain(prompt))
 
 
 def responses_id(record: "Record") -> str:
-    """Hash a record's responses likewise: data may have been reworded or edited under one id."""
-    return _hash([[_plain(each) for each in side] for side in (record.chosen, record.rejected)])
+    """Hash a record's responses to 16 hexadecimal digits, which show that they were changed."""
+    return _hash([list(map(_plain, responses)) for responses in (record.chosen, record.rejected)])
 
 
 def _plain(messages: Response) -> list[list[str]]:

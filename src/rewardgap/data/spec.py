@@ -1,4 +1,4 @@
-"""The words of a data specification, and what a named source offers to be asked for."""
+"""Data specifications and the sources that they can name."""
 
 import inspect
 import math
@@ -13,25 +13,32 @@ from rewardgap.errors import UserError
 
 @dataclass(frozen=True)
 class Spec:
-    """`WHERE[:PART][?key=value&key=value]`, taken apart but not yet judged."""
+    """A specification `NAME[:PART][?key=value&key=value]`, split but not yet checked.
+
+    Attributes:
+        text: The specification as it was given.
+        name: A path, the name of a source, or "organisation/name" on the hub.
+        part: A split or a part of a source, if one is named.
+        options: The options by key.
+    """
 
     text: str
-    where: str
+    name: str
     part: str | None
     options: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Records that are made or fetched under a name.
+    """A named source of records.
 
     Attributes:
         rows: Called with one of `parts` and the options as keywords; its keyword-only parameters
-            are the options, annotated with a type that `READERS` has.
+            are the options, annotated with a type of `READERS`.
         parts: The valid parts.
-        added_tokens: What a tokenizer should get as single tokens before it is used on the
-            records; without them the text means the same and has more tokens.
-        is_correct: Whether a prompt is answered by a response, where that can be told.
+        added_tokens: Strings that should be single tokens of a tokenizer for these records; without
+            them the text means the same and has more tokens.
+        is_correct: Tells whether a prompt is answered by a response, if that can be checked.
     """
 
     rows: Callable[..., Rows]
@@ -41,36 +48,45 @@ class Source:
 
 
 def parse_spec(text: str) -> Spec:
-    """Take a specification apart; an existing path is never cut.
+    """Split a specification; an existing path is never split.
 
     Raises:
-        UserError: It is empty, or an option is not `key=value`, or is given twice.
+        UserError: It is empty, or an option is not `key=value` or is given twice.
     """
     if not text:
         raise UserError("an empty string names no data: give a file, a data set or a source")
     if os.path.exists(text):
         return Spec(text, text, None, {})
-    place, _, query = text.partition("?")
-    options = _split_options(query, text)
-    if os.path.exists(place):
-        return Spec(text, place, None, options)
-    # Only behind the last separator, so that the colon of a drive letter stays.
-    start_of_name = max(place.rfind("/"), place.rfind("\\")) + 1
-    name, colon, part = place[start_of_name:].partition(":")
-    return Spec(text, place[:start_of_name] + name, part if colon else None, options)
+    path, _, query = text.partition("?")
+    options: dict[str, str] = {}
+    for item in query.split("&") if query else []:
+        key, equals, value = item.partition("=")
+        if not equals or key in options:
+            raise UserError(f"{text}: write each option once, as key=value, not {item!r}")
+        options[key] = value
+    if os.path.exists(path):
+        return Spec(text, path, None, options)
+    # Only the last component is split, so that the colon of a drive letter stays.
+    start = max(path.rfind("/"), path.rfind("\\")) + 1
+    name, colon, part = path[start:].partition(":")
+    return Spec(text, path[:start] + name, part if colon else None, options)
 
 
 def option_types(function: Callable[..., Any]) -> dict[str, Any]:
-    """Name the keyword-only parameters of a function, with their annotations."""
+    """Return the annotations of a function's keyword-only parameters by name."""
     parameters = inspect.signature(function).parameters.values()
-    return {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return {
+        parameter.name: parameter.annotation
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
 
 
 def read_options(spec: Spec, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the options of a specification the types that their readers annotate.
+    """Convert the options of a specification to their types.
 
     Raises:
-        UserError: An option is not among `types`, or is not a number where one is due.
+        UserError: An option is not among `types`, or is not a number but should be.
     """
     values: dict[str, Any] = {}
     for name, value in spec.options.items():
@@ -108,13 +124,3 @@ READERS: Mapping[Any, Callable[[str, str, Spec], Any]] = {
     int: _whole,
     float: _number,
 }
-
-
-def _split_options(query: str, text: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for item in query.split("&") if query else []:
-        name, equals, value = item.partition("=")
-        if not equals or name in options:
-            raise UserError(f"{text}: write each option once, as key=value, not {item!r}")
-        options[name] = value
-    return options

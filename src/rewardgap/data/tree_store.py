@@ -20,8 +20,8 @@ from rewardgap.io.tables import MappedTable, write_table
 
 FORMAT = 2
 """To be raised with every change of how trees are written here."""
-BATCH_TREES = 1024
-BATCH_TOKENS = 2**18
+BATCH_TREES = 4096
+BATCH_TOKENS = 2**20
 DESCRIPTION = b"description"
 
 TREE = pa.struct(

@@ -1,7 +1,7 @@
 """Token trees: one record's prompt and responses as nodes of token ids.
 
-A tree computes a shared prompt once: every node continues its parent, and a token attends to its
-own node up to itself and to all of its ancestors, never to a sibling.
+A shared prompt is computed once: every node continues its parent, and a token attends to the
+earlier tokens of its node and to all ancestors of the node, never to a sibling.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,21 @@ Tokens = tuple[int, ...]
 class Tree:
     """One record as token ids.
 
-    `nodes[i]` continues `nodes[parents[i]]` (-1: it starts a sequence). The nodes without children
-    are the leaves. The first `chosen + rejected` leaves are the record's responses, chosen ones
-    first; a kind may add further leaves for its loss alone.
+    The nodes without children are the leaves. The first `chosen + rejected` leaves are the record's
+    responses, chosen ones first; a kind may add leaves for its loss.
 
-    `lengths` counts each response's tokens before any truncation. `head`, `opening` and `closing`
-    are numbers of tokens that truncation keeps: at the start of a root (BOS), at its end (the
-    turn that opens the response) and at the end of a leaf (the end of the turn).
+    Attributes:
+        record: Id of the record.
+        nodes: Token ids of every node.
+        parents: `nodes[i]` continues `nodes[parents[i]]`; -1 for a root.
+        chosen: Number of chosen responses.
+        rejected: Number of rejected responses.
+        lengths: Number of tokens of every response before any truncation.
+        head: Number of tokens that truncation keeps at the start of a root (BOS).
+        opening: Number of tokens that truncation keeps at the end of a root (the turn that opens
+            the response).
+        closing: Number of tokens that truncation keeps at the end of a leaf (the end of the turn).
+        truncated: Whether the tree was truncated.
     """
 
     record: str
@@ -38,27 +46,27 @@ class Tree:
 
     @property
     def leaves(self) -> tuple[int, ...]:
-        """Indices of the nodes that no node continues, in order."""
+        """Indices of the nodes without children, in order."""
         inner = set(self.parents)
         return tuple(node for node in range(len(self.nodes)) if node not in inner)
 
     @property
     def size(self) -> int:
-        """Number of tokens that a forward pass over the tree computes."""
+        """Number of tokens, of which a forward pass computes each once."""
         return sum(map(len, self.nodes))
 
     def path(self, node: int) -> tuple[int, ...]:
-        """Indices of the nodes from the root down to `node`, itself included."""
+        """Return the indices of the nodes from the root to `node`, inclusive."""
         parent = self.parents[node]
         return (*self.path(parent), node) if parent >= 0 else (node,)
 
     def sequence(self, leaf: int) -> Tokens:
-        """The whole token sequence of one leaf, as a model without trees would read it."""
+        """Return the whole token sequence of a leaf, as a model without trees would read it."""
         return tuple(token for node in self.path(leaf) for token in self.nodes[node])
 
     @property
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """Positions, among the leaves, of every (chosen, rejected) pair."""
+        """Indices into `leaves` of every (chosen, rejected) pair."""
         for chosen in range(self.chosen):
             for rejected in range(self.chosen, self.chosen + self.rejected):
                 yield chosen, rejected
@@ -70,7 +78,7 @@ class Tree:
 
     @property
     def has_identical_pair(self) -> bool:
-        """Whether some chosen response has the same tokens as a rejected one."""
+        """Whether a chosen response has the same tokens as a rejected one."""
         leaves = self.leaves
         return any(self.nodes[leaves[i]] == self.nodes[leaves[j]] for i, j in self.pairs)
 
@@ -78,11 +86,11 @@ class Tree:
 def truncate(tree: Tree, max_length: int) -> Tree:
     """Shorten every sequence of a tree with one root to at most `max_length` tokens.
 
-    The prompt gives way first: its end is kept, and BOS. Only where a response does not fit behind
-    the turn that opens it is the response cut, on the right, before its end-of-turn tokens.
+    The prompt is cut first, on the left after BOS. A response is cut only if it does not fit after
+    the turn that opens it: on the right, before its end-of-turn tokens.
 
     Raises:
-        UserError: `max_length` leaves no room for a single token of a response.
+        UserError: `max_length` leaves no room for one token of a response.
     """
     if tree.head + tree.opening + tree.closing >= max_length:
         raise UserError(
@@ -98,7 +106,7 @@ def truncate(tree: Tree, max_length: int) -> Tree:
 
 
 def _cut(tokens: Tokens, room: int, first: int) -> Tokens:
-    """The `first` tokens and then the last ones, `room` in all; `tokens` itself where it fits."""
+    """Return the `first` tokens and then the last ones, `room` in all; all tokens if they fit."""
     if len(tokens) <= room:
         return tokens
     return tokens[:first] + tokens[len(tokens) - (room - first) :]

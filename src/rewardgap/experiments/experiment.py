@@ -196,7 +196,7 @@ def _name_training(given: Values, file: Values, config: RunConfig) -> dict[str, 
     if config.train_name is None and config.train is None:
         return dict(given)
     specs = [config.train] if isinstance(config.train, str) else config.train or []
-    source = " + ".join(Path(parse_spec(spec).where).name for spec in specs)
+    source = " + ".join(Path(parse_spec(spec).name).name for spec in specs)
     name = config.train_name or source
     own = isinstance(file.get("train"), dict) and file["train"].get("name")
     named = _merge(given, {"train": {"name": name}})

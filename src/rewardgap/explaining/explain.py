@@ -156,7 +156,7 @@ def _open_initial(
 
 
 def _obstacle(config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any]) -> str:
-    """Return why training pairs cannot be looked at, if they cannot."""
+    """Return why training pairs cannot be measured, or an empty text."""
     if find_kind(saved.kind).equation is None:
         return (
             f"The kind {saved.kind} learns nothing from training pairs, so none of them moved it."
@@ -177,7 +177,7 @@ def _measure(
     config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any], record: Record
 ) -> Influence:
     """Measure the contributions of the training pairs under the model that training began with."""
-    where = config.reference or saved.initial_model  # looked at already, see `_obstacle`
+    where = config.reference or saved.initial_model  # checked already, see `_obstacle`
     folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
     device = choose_device(config.device)
     # A kind with an equation reads a language model.

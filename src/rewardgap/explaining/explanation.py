@@ -1,4 +1,4 @@
-"""What an explanation says, as plain numbers and text: the page and the JSON file show the same."""
+"""An explanation as plain numbers and text: the page and the JSON file show the same."""
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -12,9 +12,9 @@ class ResponseReward:
     """The reward of one response, token by token.
 
     Attributes:
-        label: what the response is in its record, such as "chosen" or "rejected 2".
-        tokens: the text of every token; together they are the text that the model read.
-        prefix_rewards: the reward of the response up to and with each token.
+        label: What the response is in its record, such as "chosen" or "rejected 2".
+        tokens: The text of every token; together they are the text that the model read.
+        prefix_rewards: The reward of the response up to and with each token.
     """
 
     label: str
@@ -23,12 +23,12 @@ class ResponseReward:
 
     @property
     def reward(self) -> float:
-        """The reward of the whole response."""
+        """Return the reward of the whole response."""
         return self.prefix_rewards[-1]
 
     @property
     def steps(self) -> tuple[float, ...]:
-        """What each token adds to the reward; the first one also has what the prompt gives."""
+        """Return what each token adds to the reward; the first also has what the prompt gives."""
         return tuple(after - before for before, after in pairwise((0.0, *self.prefix_rewards)))
 
 
@@ -43,7 +43,7 @@ class RecordReward:
 
     @property
     def margin(self) -> float | None:
-        """r(x, y⁺) − r(x, y⁻) of a pair; None for a record of more responses."""
+        """Return r(x, y⁺) − r(x, y⁻) of a pair; None for a record of more responses."""
         if len(self.responses) != 2:
             return None
         return self.responses[0].reward - self.responses[1].reward
@@ -54,9 +54,9 @@ class HeatMap:
     """ρ · ⟨h̄, h⟩ (or ⟨h̄, h⟩ alone) between tokens of two responses.
 
     Attributes:
-        rows: indices of the shown tokens of the explained response.
-        columns: indices of the shown tokens of the training response.
-        values: one row of numbers for each of `rows`.
+        rows: Indices of the shown tokens of the explained response.
+        columns: Indices of the shown tokens of the training response.
+        values: One row of numbers for each of `rows`.
     """
 
     rows: tuple[int, ...]
@@ -70,10 +70,10 @@ class Part:
 
     Attributes:
         label: "chosen" or "rejected", or what else the loss reads.
-        tokens: the text of its tokens.
-        contributions: what each of them adds to the pair's contribution.
-        received: what each token of the explained response gets from it; the same sum.
-        heat: the products themselves, before the sign and the factors of the loss.
+        tokens: The text of its tokens.
+        contributions: What each of them adds to the pair's contribution.
+        received: What each token of the explained response gets from it; the same sum.
+        heat: The products themselves, before the sign and the factors of the loss.
     """
 
     label: str
@@ -84,7 +84,7 @@ class Part:
 
     @property
     def contribution(self) -> float:
-        """What the whole response adds to the pair's contribution."""
+        """Return what the whole response adds to the pair's contribution."""
         return sum(self.contributions)
 
 
@@ -104,12 +104,12 @@ class ResponseInfluence:
     """What the first step of training adds to the reward of one response.
 
     Attributes:
-        tokens: the text of the response's tokens, as the heat maps number them.
-        initial_reward: its reward before training.
-        contributions: for every training pair, what a step on that pair alone adds per unit of
+        tokens: The text of the response's tokens, as the heat maps number them.
+        initial_reward: Its reward before training.
+        contributions: For every training pair, what a step on that pair alone adds per unit of
             learning rate.
-        raising: the pairs with the largest positive contributions, the largest first.
-        lowering: those with the largest negative ones.
+        raising: The pairs with the largest positive contributions, the largest first.
+        lowering: Those with the largest negative ones.
     """
 
     tokens: tuple[str, ...]
@@ -120,7 +120,7 @@ class ResponseInfluence:
 
     @property
     def predicted(self) -> float:
-        """What a step on the mean loss over all pairs adds, per unit of learning rate."""
+        """Return what a step on the mean loss over all pairs adds, per unit of learning rate."""
         return sum(self.contributions) / len(self.contributions)
 
 
@@ -129,11 +129,11 @@ class Influence:
     """Contributions of training pairs to every response of the explained record.
 
     Attributes:
-        equation: the equation that they are computed by.
-        product: what a heat map shows.
-        pairs: names of the training pairs that were looked at.
-        available: number of training pairs there are.
-        responses: one entry for each response.
+        equation: The equation that they are computed by.
+        product: What a heat map shows.
+        pairs: Names of the training pairs that were measured.
+        available: Number of training pairs there are.
+        responses: One entry for each response.
     """
 
     equation: str
@@ -144,10 +144,10 @@ class Influence:
 
     @property
     def margins(self) -> tuple[float, ...]:
-        """Of a record that is a pair: every training pair's contribution to its margin."""
+        """Return every training pair's contribution to the margin; none unless it is of a pair."""
         if len(self.responses) != 2:
             return ()
-        chosen, rejected = (each.contributions for each in self.responses)
+        chosen, rejected = (response.contributions for response in self.responses)
         return tuple(c - r for c, r in zip(chosen, rejected, strict=True))
 
 
@@ -156,12 +156,12 @@ class Explanation:
     """Why the responses of one record have the rewards that a model gives them.
 
     Attributes:
-        model: what was explained, as the user named it.
-        kind: the kind of reward model.
-        record: rewards per token and prefix.
-        influence: contributions of training pairs; None where `obstacle` says why.
-        obstacle: why there is no influence; empty where there is.
-        counterpart: the rewards of another wording of the record, if one was named.
+        model: The explained model, as the user named it.
+        kind: The kind of reward model.
+        record: Rewards per token and prefix.
+        influence: Contributions of training pairs; None where `obstacle` says why.
+        obstacle: Why there is no influence; empty where there is.
+        counterpart: The rewards of another wording of the record, if one was named.
     """
 
     model: str
@@ -173,7 +173,7 @@ class Explanation:
 
     @property
     def drop(self) -> float | None:
-        """The margin of the record less that of its counterpart."""
+        """Return the margin of the record less that of its counterpart."""
         if (
             self.counterpart is None
             or self.counterpart.margin is None
@@ -183,7 +183,7 @@ class Explanation:
         return self.record.margin - self.counterpart.margin
 
     def to_json(self) -> dict[str, Any]:
-        """All numbers, with names for what the page shows as derived from them."""
+        """Return all numbers, those too that the page derives from others."""
         influence = self.influence
         return {
             "model": self.model,
@@ -198,11 +198,14 @@ class Explanation:
 
 def _record_json(record: RecordReward) -> dict[str, Any]:
     responses = [
-        asdict(each) | {"steps": each.steps, "reward": each.reward} for each in record.responses
+        asdict(response) | {"steps": response.steps, "reward": response.reward}
+        for response in record.responses
     ]
     return asdict(record) | {"responses": responses, "margin": record.margin}
 
 
 def _influence_json(influence: Influence) -> dict[str, Any]:
-    responses = [asdict(each) | {"predicted": each.predicted} for each in influence.responses]
+    responses = [
+        asdict(response) | {"predicted": response.predicted} for response in influence.responses
+    ]
     return asdict(influence) | {"responses": responses, "margins": influence.margins}

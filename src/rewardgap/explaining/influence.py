@@ -38,7 +38,7 @@ HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """The training pairs that are looked at.
+    """The training pairs that are measured.
 
     Attributes:
         records: Some or all of the training records.

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rewardgap.explaining.explanation import Explanation, RecordReward
-from rewardgap.explaining.sentences import number, quote, summarise
+from rewardgap.explaining.sentences import describe, number, quote
 from rewardgap.io.files import write_text
 
 FAINTEST = 0.04  # shares of the largest value below this get no colour
@@ -29,7 +29,7 @@ def write_page(path: Path, explanation: Explanation) -> Path:
     """Write `path` and, beside it, the same numbers as .json.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: If a file cannot be written.
     """
     text = json.dumps(explanation.to_json(), indent=1, ensure_ascii=False)
     write_text(path.with_suffix(".json"), text + "\n")
@@ -38,7 +38,7 @@ def write_page(path: Path, explanation: Explanation) -> Path:
 
 
 def render(explanation: Explanation) -> str:
-    """The page as HTML: without scripts, without anything that is loaded, all text escaped."""
+    """Return the page as HTML, which runs no scripts and loads nothing; all text is escaped."""
     environment = Environment(
         loader=PackageLoader("rewardgap.explaining", ""),
         autoescape=True,
@@ -56,14 +56,14 @@ def render(explanation: Explanation) -> str:
     }
     return environment.get_template("page.html").render(
         explanation=explanation,
-        summary=summarise(explanation),
+        summary=describe(explanation),
         shares=drop_shares(explanation),
         margin_pairs=margin_pairs(explanation),
     )
 
 
 def visible(token: str) -> str:
-    """A token with signs for what cannot be seen: line ends, control characters, nothing."""
+    """Return a token with signs for what cannot be seen: line ends, control characters, nothing."""
     signs = (
         chr(0x2400 + ord(sign)) if ord(sign) < 32 and sign not in "\n\t" else sign for sign in token
     )
@@ -71,7 +71,7 @@ def visible(token: str) -> str:
 
 
 def colour(value: float, largest: float) -> str:
-    """The style of a value's background: its hue by the sign, its opacity by the size."""
+    """Return the style of a value's background: the hue by its sign, the opacity by its size."""
     share = abs(value) / largest if largest else 0.0
     if share < FAINTEST:
         return ""
@@ -80,28 +80,30 @@ def colour(value: float, largest: float) -> str:
 
 
 def beside(value: float, largest: float) -> str:
-    """A value with as many decimals as give the largest one three digits, so that noise is 0."""
+    """Return a value with the decimals that give the largest three digits, so that noise is 0."""
     decimals = max(0, 2 - floor(log10(largest))) if largest else 0
     text = f"{value:+.{decimals}f}"
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 
 def largest(groups: Iterable[Iterable[float]]) -> float:
-    """The largest size of any value; 0 where there is none."""
+    """Return the largest size of any value; 0 where there is none."""
     return max((abs(value) for values in groups for value in values), default=0.0)
 
 
 def margin_pairs(explanation: Explanation) -> list[int]:
-    """Numbers of the training pairs that raise the margin most, then of those that lower it most.
+    """Return the training pairs that raise the margin most, then those that lower it most.
 
-    As many as there are described for a response; none where the record is no pair.
+    They are indices, as many as are described for a response; none unless the record is a pair.
     """
     influence = explanation.influence
     if influence is None or not influence.margins:
         return []
     margins = influence.margins
     order = sorted(range(len(margins)), key=lambda pair: -margins[pair])
-    shown = max(max(len(each.raising), len(each.lowering)) for each in influence.responses)
+    shown = max(
+        max(len(response.raising), len(response.lowering)) for response in influence.responses
+    )
     raising = [pair for pair in order[:shown] if margins[pair] > 0]
     return raising + [pair for pair in order[-shown:] if margins[pair] < 0]
 
@@ -117,8 +119,8 @@ def drop_shares(explanation: Explanation) -> list[Share]:
 
 
 def _shares(record: RecordReward, name: str, sign: float) -> list[Share]:
-    chosen, rejected = record.responses
+    factors = zip(record.responses, (sign, -sign), strict=True)
     return [
-        Share(f"{name}, {each.label}", each.tokens, tuple(factor * step for step in each.steps))
-        for each, factor in ((chosen, sign), (rejected, -sign))
+        Share(f"{name}, {y.label}", y.tokens, tuple(factor * step for step in y.steps))
+        for y, factor in factors
     ]

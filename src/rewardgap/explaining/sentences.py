@@ -8,8 +8,8 @@ from rewardgap.explaining.explanation import Explanation, Influence, PairInfluen
 SHOWN = 60  # characters of a response in a sentence
 
 
-def summarise(explanation: Explanation) -> str:
-    """What the model prefers, which token counts most, and where the training pairs pull."""
+def describe(explanation: Explanation) -> str:
+    """Return what the model prefers, which token counts most, and where training pairs pull."""
     sentences = [_preference(explanation.record), _decisive_token(explanation.record)]
     if explanation.influence is not None:
         sentences.append(_pull(explanation.record, explanation.influence))
@@ -19,49 +19,50 @@ def summarise(explanation: Explanation) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits with a sign, such as +0.0123 or −4.56; plain 0 where nothing is left."""
+    """Return three digits with a sign, such as +0.0123 or −4.56; plain 0 for nothing."""
     text = f"{value:+#.3g}".removesuffix(".")
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 
 def quote(token: str) -> str:
-    """A token as words in a sentence: its spaces and line breaks would not be seen there."""
+    """Return a token in quotes; one of spaces or line breaks alone by its escapes."""
     return f"“{token.strip() or repr(token)[1:-1]}”"
 
 
 def _preference(record: RecordReward) -> str:
-    highest, other = sorted(record.responses, key=lambda each: -each.reward)[:2]
-    if highest.reward == other.reward:
+    highest, second = sorted(record.responses, key=lambda response: -response.reward)[:2]
+    if highest.reward == second.reward:
         return (
-            f"The {highest.label} and the {other.label} response get the same reward, "
+            f"The {highest.label} and the {second.label} response get the same reward, "
             f"{number(highest.reward)}."
         )
     if record.margin is None:
         return (
             f"Of {len(record.responses)} responses the {highest.label} one gets the highest "
-            f"reward, {number(highest.reward)}; next is the {other.label} one with "
-            f"{number(other.reward)}."
+            f"reward, {number(highest.reward)}; next is the {second.label} one with "
+            f"{number(second.reward)}."
         )
     return (
         f"The model prefers the {highest.label} response: its reward is {number(highest.reward)}, "
-        f"that of the {other.label} one {number(other.reward)} (margin {number(record.margin)})."
+        f"that of the {second.label} one {number(second.reward)} (margin {number(record.margin)})."
     )
 
 
 def _decisive_token(record: RecordReward) -> str:
-    """The token with the largest step; a first one counts beside the other responses' first ones.
+    """Return the token with the largest step.
 
-    The first step has in it what the prompt alone gives, which is the same for all responses.
+    The first step of a response also has what the prompt alone gives, which is the same for all
+    responses: it is compared with the mean of their first steps.
     """
-    first = fmean(each.steps[0] for each in record.responses)
+    first = fmean(response.steps[0] for response in record.responses)
     steps = [
-        (step if k else step - first, k, each.tokens[k], each.label)
-        for each in record.responses
-        for k, step in enumerate(each.steps)
+        (step if k else step - first, k, response.tokens[k], response.label)
+        for response in record.responses
+        for k, step in enumerate(response.steps)
     ]
-    if len({step for each in record.responses for step in each.steps}) == 1:
+    if len({step for response in record.responses for step in response.steps}) == 1:
         return "Every token counts the same."
-    step, k, token, label = max(steps, key=lambda each: abs(each[0]))
+    step, k, token, label = max(steps, key=lambda candidate: abs(candidate[0]))
     if k:
         return f"The largest step is at {quote(token)} in the {label} response ({number(step)})."
     return (
@@ -71,17 +72,17 @@ def _decisive_token(record: RecordReward) -> str:
 
 
 def _pull(record: RecordReward, influence: Influence) -> str:
-    """How the training pairs pull at the margin of a pair, or else at the first response."""
+    """Return how training pairs pull at the margin of a pair, or else at the first response."""
     values = influence.margins or influence.responses[0].contributions
-    what = "margin" if influence.margins else "reward of the first response"
+    target = "margin" if influence.margins else "reward of the first response"
     up, down, pairs = sum(v > 0 for v in values), sum(v < 0 for v in values), len(values)
     if pairs in (up, down):
         turn = "raised" if up else "lowered"
-        counted = f"every one of the {pairs} training pairs {turn} the {what}"
+        counted = f"every one of the {pairs} training pairs {turn} the {target}"
     else:
         together = "up" if sum(values) > 0 else "down"
         counted = (
-            f"{up} of {pairs} training pairs raised the {what} and {down} lowered it; "
+            f"{up} of {pairs} training pairs raised the {target} and {down} lowered it; "
             f"together they pushed it {together}"
         )
     turned = " Training as a whole went the other way." if _turned(record, influence) else ""
@@ -89,7 +90,7 @@ def _pull(record: RecordReward, influence: Influence) -> str:
 
 
 def _turned(record: RecordReward, influence: Influence) -> bool:
-    """Whether training moved the margin, or else the first reward, against its first step."""
+    """Return whether all of training moved the margin (or first reward) against its first step."""
     moved = [
         after.reward - before.initial_reward
         for after, before in zip(record.responses, influence.responses, strict=True)
@@ -100,15 +101,15 @@ def _turned(record: RecordReward, influence: Influence) -> bool:
 
 
 def _strongest(influence: Influence) -> str:
-    described: Sequence[tuple[int, PairInfluence]] = [
-        (i, pair)
-        for i, response in enumerate(influence.responses)
+    described: Sequence[PairInfluence] = [
+        pair
+        for response in influence.responses
         for pair in (*response.raising[:1], *response.lowering[:1])
     ]
     if not described:
         return ""
-    _, pair = max(described, key=lambda each: abs(each[1].contribution))
-    part = max(pair.parts, key=lambda each: max(map(abs, each.contributions)))
+    pair = max(described, key=lambda pair: abs(pair.contribution))
+    part = max(pair.parts, key=lambda part: max(map(abs, part.contributions)))
     token = max(range(len(part.tokens)), key=lambda k: abs(part.contributions[k]))
     text = _shorten("".join(part.tokens))
     return (
@@ -118,7 +119,7 @@ def _strongest(influence: Influence) -> str:
 
 
 def _shorten(text: str) -> str:
-    """The beginning of a text, in quotes."""
+    """Return the beginning of a text, in quotes."""
     words = " ".join(text.split())
     return f"“{words}”" if len(words) <= SHOWN else f"“{words[:SHOWN].rstrip()}…”"
 

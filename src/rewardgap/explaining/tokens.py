@@ -16,10 +16,10 @@ CONTEXT = 8  # tokens read before a response, for decoders that drop the first s
 
 
 def reward_tokens(scorer: Scorer, record: Record) -> RecordReward:
-    """The reward of every partial response of a record.
+    """Return the rewards of every partial response of a record.
 
     Raises:
-        UserError: the model cannot read the record.
+        UserError: If the model cannot read the record.
     """
     model = scorer.model
     (tree,) = trees = model.encode([record], scorer.max_length)
@@ -44,7 +44,7 @@ def response_labels(tree: Tree) -> list[str]:
 
 
 def leaf_texts(template: ChatTemplate, tree: Tree, leaf: int) -> tuple[str, ...]:
-    """The text of every token of a leaf; together they are the text of the whole leaf."""
+    """Return the text of every token of a leaf; together they are the text of the whole leaf."""
     before = tree.sequence(leaf)[: -len(tree.nodes[leaf])][-CONTEXT:]
     return token_texts(template, before, tree.nodes[leaf])
 
@@ -52,13 +52,13 @@ def leaf_texts(template: ChatTemplate, tree: Tree, leaf: int) -> tuple[str, ...]
 def token_texts(template: ChatTemplate, before: Tokens, tokens: Tokens) -> tuple[str, ...]:
     """Cut a text where its tokens end.
 
-    Where several tokens make one character (bytes of UTF-8) it stands at the last of them and the
-    others are empty.
+    Where several tokens make one character (bytes of UTF-8) it belongs to the last of them, and the
+    texts of the others are empty.
 
     Args:
-        template: whose tokenizer wrote the tokens.
-        before: tokens that precede them.
-        tokens: at least one token.
+        template: Whose tokenizer wrote the tokens.
+        before: Tokens that precede them.
+        tokens: At least one token.
     """
 
     def decode(ids: Sequence[int]) -> str:
@@ -71,6 +71,6 @@ def token_texts(template: ChatTemplate, before: Tokens, tokens: Tokens) -> tuple
 
 
 def _common(first: str, second: str) -> int:
-    """Number of characters that two texts begin with alike."""
+    """Return the number of characters that two texts begin with alike."""
     signs = enumerate(zip(first, second, strict=False))
     return next((i for i, (a, b) in signs if a != b), min(len(first), len(second)))

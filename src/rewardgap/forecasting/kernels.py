@@ -256,15 +256,15 @@ def _evaluate(
                     float(of_kind.test_vectors.double().square().sum()),
                 )
             )
-    lengths, places = _lengths(trees), np.argsort(order)
+    lengths, in_order = _lengths(trees), np.argsort(order)
     tokens = max(1.0, lengths[tested_responses(len(lengths))].sum())
     evaluation = {}
     for kind, blocks in parts.items():
         kernels, tested, scores, norms = zip(*blocks, strict=True)
         evaluation[kind] = EvaluationKernel(
-            kernel=np.concatenate(kernels)[places],
+            kernel=np.concatenate(kernels)[in_order],
             test_vectors=np.concatenate(tested),
-            scores=np.concatenate(scores)[places],
+            scores=np.concatenate(scores)[in_order],
             lengths=lengths,
             tokens=tokens,
             noise=reader.projections[kind].noise * sum(norms),

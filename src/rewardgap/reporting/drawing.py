@@ -29,7 +29,6 @@ TIE = "#BDBDBD"
 PAPER = "the paper"
 BASELINES = "baselines"
 
-CHANCE = 0.5
 TYPE = 13
 SCALE = 8 / TYPE
 COLUMN, PAGE = 3.25, 5.5
@@ -57,6 +56,7 @@ STYLE: Mapping[str, Any] = {
         "labelLimit": 220, "titleLimit": 500, "gridOpacity": 0.6,
         "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
     },
+    "axisQuantitative": {"tickCount": 8},
     "title": {"fontSize": TYPE, "anchor": "start", "frame": "bounds", "offset": 6},
 }  # fmt: skip
 LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
@@ -334,6 +334,8 @@ def panels(charts: Sequence[tuple[str, alt.LayerChart]], columns: int) -> alt.Co
 
 FORMATS = ("svg", "pdf", "png")
 PPI = 300
+RESOURCES = re.compile(rb"(?: +/\w+ \d+ 0 R\n)+")
+"""Names of objects in a PDF, written in an order that changes from call to call."""
 
 
 def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
@@ -354,12 +356,16 @@ def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
     points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
     content: dict[str, Callable[[], bytes]] = {
         "svg": svg.encode,
-        "pdf": partial(svg_to_pdf, points),
+        "pdf": lambda: RESOURCES.sub(_sorted_lines, svg_to_pdf(points)),
         "png": partial(svg_to_png, points, ppi=PPI),
     }
     for ending in FORMATS:
         with whole_file(folder / f"{name}.{ending}") as unfinished:
             unfinished.write_bytes(content[ending]())
+
+
+def _sorted_lines(block: re.Match[bytes]) -> bytes:
+    return b"".join(sorted(block[0].splitlines(keepends=True)))
 
 
 def shrunk_svg(chart: Chart, inches: float) -> str:

@@ -149,7 +149,7 @@ def render(page: Page) -> str:
         version=version("rewardgap"),
         tones=TONES,
         style=Markup(_asset(environment, "page.css")),
-        charts=_embedded({"style": STYLE, "figures": _charts(page.sections)}),
+        charts=embedded({"style": STYLE, "figures": _charts(page.sections)}),
         scripts=[Markup(script) for script in scripts],
         script_hashes=Markup(" ".join(map(_hash, scripts))),
     )
@@ -185,8 +185,8 @@ def _charts(sections: Sequence[Section]) -> dict[str, list[dict[str, Any]]]:
     return charts
 
 
-def _embedded(data: Any) -> Markup:
-    """JSON that can be inside a script element, whatever its texts hold."""
+def embedded(data: Any) -> Markup:
+    """Return JSON that can be inside a script element, whatever its texts hold."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -17,9 +17,7 @@ from rewardgap.evaluation.measures.margin import margin_from_moments, margin_mom
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
-from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.paper import printed
-from rewardgap.reporting.runs import (
+from rewardgap.reporting.artifacts import (
     Curve,
     ForecastAccuracy,
     Generated,
@@ -27,6 +25,8 @@ from rewardgap.reporting.runs import (
     read_forecasts,
     read_generations,
 )
+from rewardgap.reporting.paper import printed
+from rewardgap.reporting.runs import read_grids
 
 Rows = Sequence[ScoreRow]
 
@@ -174,11 +174,15 @@ class Results:
         return [cell for cell in cells if not cell.variation] or cells
 
     def cells(self, kind: str, variation: str = "", model: str | None = None) -> list[Cell]:
-        """Return the planned cells of a kind and a variation, of one initial model or of all."""
+        """Return the planned cells of a kind and a variation, of one initial model or of all.
+
+        Those of the kind INITIAL are the cells of all kinds that generate.
+        """
+        kinds = {cell.kind for cell in self.generations} if kind in (INITIAL,) else {kind}
         return [
             cell
             for cell in self.experiment.cells
-            if (cell.kind, cell.variation) == (kind, variation) and model in (None, cell.model)
+            if cell.kind in kinds and cell.variation == variation and model in (None, cell.model)
         ]
 
     @cached_property

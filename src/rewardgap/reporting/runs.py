@@ -1,199 +1,169 @@
-"""What run folders and grids hold beside scores: training logs, generations, forecasts."""
+"""What folders hold: experiments of planned cells, and the runs that there are of them."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rewardgap.errors import UserError, first_line
-from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.io.generations import read_answers, read_shares
-from rewardgap.io.grid_folder import Cell, ExperimentRecord, GridFolder
+from rewardgap.errors import UserError
+from rewardgap.io.grid_folder import (
+    Cell,
+    ExperimentRecord,
+    GridFolder,
+    SetRecord,
+    read_experiment_record,
+)
+from rewardgap.io.run_folder import Run
 
-CURVE_POINTS = 120
-"""Steps of a training curve that are shown."""
+RUN_KEYS = {"model", "kind", "seed", "train", "eval"}
+"""What the configuration of a run has, and that of no other folder."""
 
-CURVES = ("loss", "accuracy", "margin")
-
-
-EVALUATION = "eval_accuracy/"
-"""What the key of an evaluation set's accuracy begins with in a log."""
-
-Line = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A training run.
-
-    Attributes:
-        steps: Numbers of the steps that are shown.
-        values: Mean loss, accuracy and margin of the training pairs since the step before.
-        evaluations: By evaluation set its accuracy along training, as (training loss, accuracy);
-            the loss is the mean over the steps since the evaluation before.
-    """
-
-    steps: tuple[int, ...]
-    values: Mapping[str, tuple[float, ...]]
-    evaluations: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+DEPTH = 4
+"""How far below a given folder runs are looked for."""
 
 
-@dataclass(frozen=True)
-class Generated:
-    """Share of correct generations of a trained model and of its initial model, of `n` each.
-
-    `turned` are the numbers of prompts that only the trained and that only the initial model
-    answers rightly; None where the answers themselves are not there.
-    """
-
-    correct: float
-    initial: float | None
-    n: int
-    turned: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class ForecastAccuracy:
-    """The accuracy that was forecast for a kind on a set, from an initial model.
-
-    `loss` is the training loss at which it holds, and `separator_share` the share of the pairs with
-    a positive product with the max-margin separator; None where training pairs are not separable.
-    """
-
-    model: str
-    name: str
-    kind: str
-    accuracy: Interval
-    loss: float
-    separator_share: float | None = None
-
-
-def read_curves(experiment: ExperimentRecord) -> dict[Cell, Curve]:
-    """The training curves of the runs that have begun.
+def read_grids(folders: Sequence[str]) -> tuple[ExperimentRecord, ...]:
+    """Read grids, run folders, and folders of either; experiments of one name become one.
 
     Raises:
-        UserError: A log is damaged.
+        UserError: A folder holds no run, a file is not what it should be, or two runs have the
+            same experiment, model, kind, seed and variation.
     """
-    logs = {cell: cell.run.log for cell in experiment.cells}
-    curves = {cell: _read_curve(path) for cell, path in logs.items() if path.exists()}
-    return {cell: curve for cell, curve in curves.items() if curve.steps}
+    found: dict[str, ExperimentRecord] = {}
+    runs: dict[Path, Mapping[str, Any]] = {}
+    for folder in folders:
+        grids, outside = _read_folder(Path(folder))
+        runs |= outside
+        for experiment in grids:
+            known = found.get(experiment.name)
+            found[experiment.name] = _merge(known, experiment) if known else experiment
+    return (*found.values(), *_read_runs(runs))
 
 
-def _read_curve(path: Path) -> Curve:
-    text = _read_text(path)
-    lines = text[: text.rfind("\n") + 1].splitlines()  # a line without an end is being written
-    # Each kept point is the mean of the steps since the last: thinning must not hide a peak.
-    rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
-    size = max(1, -(-len(rows) // CURVE_POINTS))
-    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
-    try:
-        steps = tuple(int(group[-1]["step"]) for group in groups)
-        present = [name for name in CURVES if rows and name in rows[0]]
-        values = {name: tuple(_mean(group, name) for group in groups) for name in present}
-        return Curve(steps, values, _evaluations(rows))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is no training log: {first_line(error)} is missing") from error
+def _read_folder(folder: Path) -> tuple[list[ExperimentRecord], dict[Path, Mapping[str, Any]]]:
+    """The grids in a folder, and the configurations of the runs outside them."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    found: list[ExperimentRecord] = []
+    runs: dict[Path, Mapping[str, Any]] = {}
+    for path in _walk(folder, DEPTH):
+        if GridFolder(path).experiment.exists():
+            record = read_experiment_record(path)
+            found.append(replace(record, cells=_distinct(record.cells)))
+        elif (config := Run(path).read_config()).keys() >= RUN_KEYS:
+            runs[path] = config
+    if not found and not runs:
+        raise UserError(f"{folder} is no run and holds none: name what `run` or `train` wrote")
+    return found, runs
 
 
-def _mean(group: Sequence[Line], name: str) -> float:
-    return sum(float(row[name]) for row in group) / len(group)
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    """The grids in a folder, and the configured folders outside them."""
+    if GridFolder(folder).experiment.exists():
+        yield folder
+        return
+    if Run(folder).config.exists():
+        yield folder
+    if depth and not Run(folder).log.exists():  # a run holds no further run
+        for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+            yield from _walk(path, depth - 1)
 
 
-def _evaluations(rows: Sequence[Line]) -> dict[str, tuple[tuple[float, float], ...]]:
-    points: dict[str, list[tuple[float, float]]] = {}
-    start = 0
-    for end, row in enumerate(rows, start=1):
-        accuracies = {key: row[key] for key in row if key.startswith(EVALUATION)}
-        if accuracies:
-            loss = _mean(rows[start:end], "loss")
-            for key, accuracy in accuracies.items():
-                points.setdefault(key.removeprefix(EVALUATION), []).append((loss, float(accuracy)))
-            start = end
-    return {name: tuple(values) for name, values in points.items()}
+def _read_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[ExperimentRecord]:
+    """Runs outside grids: an experiment for each training set, named by it."""
+    by_training: dict[tuple[str, ...], dict[Path, Mapping[str, Any]]] = {}
+    for folder, config in configs.items():
+        given = config["train"]
+        training = (given,) if isinstance(given, str) else tuple(map(str, given))
+        by_training.setdefault(training, {})[folder] = config
+    titles = _titles(list(by_training))
+    for title, some in zip(titles, by_training.values(), strict=True):
+        variations = _variations(list(some.values()))
+        names = dict.fromkeys(name for config in some.values() for name in config["eval"] or {})
+        yield ExperimentRecord(
+            name=f"runs trained on {title}",
+            claim="",
+            profile=None,
+            train=title,
+            sets=tuple(map(SetRecord, names)),
+            cells=_distinct(
+                [
+                    Cell(
+                        _model_name(each["model"]), each["kind"], each["seed"], varied, Run(folder)
+                    )
+                    for (folder, each), varied in zip(some.items(), variations, strict=True)
+                ]
+            ),
+            folders=tuple(some),
+        )
 
 
-def read_generations(experiment: ExperimentRecord) -> dict[Cell, dict[str, Generated]]:
-    """By run and set the shares of correct generations, where a run has generated.
-
-    Raises:
-        UserError: A file is damaged.
-    """
-    return {
-        cell: {
-            name: Generated(
-                share.correct, share.initial, share.n, _count_turned(experiment, cell, name)
-            )
-            for name, share in read_shares(cell.shares).items()
-        }
-        for cell in experiment.cells
-        if cell.shares.exists()
-    }
-
-
-def _count_turned(experiment: ExperimentRecord, cell: Cell, name: str) -> tuple[int, int] | None:
-    folders = [each for each in experiment.folders if cell.run.folder.is_relative_to(each)]
-    if not folders:
-        return None
-    trained, initial = cell.answers(name), GridFolder(folders[0]).initial_answers(cell.model, name)
-    if not (trained.exists() and initial.exists()):
-        return None
-    after, before = (
-        {answer.id: answer.correct for answer in read_answers(path)} for path in (trained, initial)
-    )
-    if after.keys() != before.keys():
-        raise UserError(f"{trained} and {initial} answer different prompts: remove the older one")
-    return (
-        sum(after[each] and not before[each] for each in after),
-        sum(before[each] and not after[each] for each in after),
-    )
-
-
-def read_forecasts(experiment: ExperimentRecord) -> list[ForecastAccuracy]:
-    """The forecasts of a grid.
-
-    Raises:
-        UserError: A file is damaged.
-    """
-    paths = [
-        path / "forecast.json"
-        for folder in experiment.folders
-        for path in GridFolder(folder).forecasts()
+def _titles(trainings: Sequence[tuple[str, ...]]) -> list[str]:
+    """The files' last names, joined; whole specifications where others have the same names."""
+    short = [", ".join(Path(each).name for each in training) for training in trainings]
+    return [
+        name if short.count(name) == 1 else ", ".join(training)
+        for name, training in zip(short, trainings, strict=True)
     ]
-    return [forecast for path in paths for forecast in _read_forecast(path)]
 
 
-def _read_forecast(path: Path) -> list[ForecastAccuracy]:
-    try:
-        return [
-            ForecastAccuracy(
-                path.parent.name,
-                name,
-                kind,
-                Interval(**_bounds(numbers["accuracy"])),
-                float(numbers["loss"]),
-                numbers.get("separator_share"),
+def _model_name(model: str) -> str:
+    """A hub id as it is, a folder by its last name."""
+    return Path(model).name if Path(model).is_absolute() or model.startswith(".") else model
+
+
+def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What tells runs of the same model, kind and seed apart, as "key=value"; empty if nothing."""
+    keys = [key for key in configs[0] if key not in RUN_KEYS | {"out", "device", "token_budget"}]
+
+    def rivals(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        same = ("model", "kind", "seed")
+        return [each for each in configs if all(each.get(key) == config.get(key) for key in same)]
+
+    return [
+        ", ".join(
+            f"{key}={config.get(key)}"
+            for key in keys
+            if len({str(each.get(key)) for each in rivals(config)}) > 1
+        )
+        for config in configs
+    ]
+
+
+def _merge(first: ExperimentRecord, second: ExperimentRecord) -> ExperimentRecord:
+    """One experiment of two folders, such as a grid that two machines worked on."""
+    sets = {each.name: each for each in first.sets}
+    for each in second.sets:
+        known = sets.setdefault(each.name, each)
+        if (known.category, known.shift_of) != (each.category, each.shift_of):
+            raise UserError(
+                f"{second.folders[0]} and {first.folders[0]} disagree on the category or "
+                f"shift_of of {each.name} in the experiment {first.name!r}: report them apart"
             )
-            for name, kinds in _parse(_read_text(path), str(path)).items()
-            for kind, numbers in kinds.items()
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no forecast: {first_line(error)}") from error
+    return replace(
+        first,
+        sets=tuple(sets.values()),
+        cells=_distinct([*first.cells, *second.cells]),
+        folders=first.folders + second.folders,
+    )
 
 
-def _bounds(accuracy: Mapping[str, float]) -> dict[str, float]:
-    return {key: float(accuracy[key]) for key in ("value", "low", "high")}
+def _distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Cells by name; of a cell that was begun in one folder and only planned in another, the first.
 
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {first_line(error)}") from error
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{where}: not valid JSON ({first_line(error)})") from error
+    Raises:
+        UserError: Two folders hold the same cell.
+    """
+    found: dict[tuple[str, str, int, str], Cell] = {}
+    for cell in cells:
+        known = found.setdefault(cell.key, cell)
+        if known is cell:
+            continue
+        if known.run.folder.resolve() == cell.run.folder.resolve() or cell.run.config.exists():
+            if known.run.config.exists():
+                raise UserError(
+                    f"two runs of one name ({cell}): {known.run.folder} and {cell.run.folder}; "
+                    "give only one of them"
+                )
+            found[cell.key] = cell
+    return tuple(found.values())

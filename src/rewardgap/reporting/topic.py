@@ -3,19 +3,27 @@
 A topic is a module of `topics` that ends with its `TOPIC`, and is listed in `contents.TOPICS`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import altair as alt
 
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.comparisons import SIGNIFICANCE, Comparison, is_difference
+from rewardgap.evaluation.comparisons import (
+    Comparison,
+    Pair,
+    adjust,
+    is_difference,
+    is_significant,
+)
 from rewardgap.evaluation.text import format_interval
 from rewardgap.reporting.results import Results
 
 Tone = Literal["difference", "alike", "caution", "paper"]
-Measure = TypeVar("Measure")
+Measurement = TypeVar("Measurement")
+Place = TypeVar("Place", bound=Hashable)
+"""Where pairs are compared, such as a set."""
 
 NOTHING = "–"
 P_VALUES = ("permutation p", "McNemar p", "Holm p", "BH p")
@@ -93,13 +101,13 @@ class Topic:
     figures: Callable[[Results], Iterable[Figure]] = _nothing
 
 
-def once(measure: Callable[[Results], Measure]) -> Callable[[Results], Measure]:
+def once(measure: Callable[[Results], Measurement]) -> Callable[[Results], Measurement]:
     """Compute a measure once for each experiment."""
 
-    def cached(results: Results) -> Measure:
+    def cached(results: Results) -> Measurement:
         if measure not in results.measures:
             results.measures[measure] = measure(results)
-        value: Measure = results.measures[measure]
+        value: Measurement = results.measures[measure]
         return value
 
     return cached
@@ -135,9 +143,26 @@ def significance(first: str, second: str, comparison: Comparison) -> str:
     """Return what a table says of two names: who is ahead, or why nobody is."""
     if is_difference(comparison):
         return f"{first if comparison.difference.value > 0 else second} is ahead"
-    if comparison.holm_p < SIGNIFICANCE:
+    if is_significant(comparison):
         return "these runs differ, others may not"
     return "cannot be told apart"
+
+
+def adjusted_by_place(
+    families: Mapping[Place, Mapping[Pair, Comparison]],
+) -> dict[Place, dict[Pair, Comparison]]:
+    """Return comparisons of all places with p-values adjusted for all of them together."""
+    family = adjust(
+        {
+            (place, pair): comparison
+            for place, comparisons in families.items()
+            for pair, comparison in comparisons.items()
+        }
+    )
+    return {
+        place: {pair: family[place, pair] for pair in comparisons}
+        for place, comparisons in families.items()
+    }
 
 
 def baseline_name(baseline: str) -> str:

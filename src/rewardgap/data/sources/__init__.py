@@ -1,6 +1,6 @@
 """The registry of named sources.
 
-A new source is one file beside this one with a `SOURCE`, and one entry in the table.
+A new source is a module of this package with a `SOURCE`, and an entry in `SOURCES`.
 """
 
 from collections.abc import Mapping

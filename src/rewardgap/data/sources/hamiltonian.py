@@ -1,7 +1,7 @@
-"""The `hamiltonian` source: which permutation of a graph's vertices is a Hamiltonian cycle.
+"""The `hamiltonian` source: a Hamiltonian cycle of a graph against another permutation.
 
-Section 5.1 of the specification: checking a cycle is easy, finding one is hard, so a model can
-learn to verify what it cannot generate (figure 3).
+Checking a cycle is easy and finding one is hard, so a model can learn to verify what it cannot
+generate (figure 3 of the paper).
 """
 
 import re
@@ -20,7 +20,7 @@ from rewardgap.errors import UserError
 SEPARATOR = "[sep]"
 EDGE_SEPARATOR = "[edge_sep]"
 PROMPT = re.compile(r"Vertices: (.*)\nEdges: (.*)")
-FRUITLESS_DRAWS = 1000  # graphs in a row that were there already
+MAX_REPEATS = 1000  # graphs in a row that were drawn before
 
 Edge = frozenset[int]
 Vertex = TypeVar("Vertex", int, str)
@@ -28,14 +28,14 @@ Vertex = TypeVar("Vertex", int, str)
 
 @dataclass(frozen=True)
 class Graph:
-    """A Hamiltonian cycle and all edges, in the order in which the prompt lists them."""
+    """A graph by a Hamiltonian cycle and all edges, in the order of the prompt."""
 
     cycle: tuple[int, ...]
     edges: tuple[Edge, ...]
 
     @property
     def prompt(self) -> str:
-        """The graph as text; an edge names its smaller vertex first."""
+        """The graph as text; the smaller vertex of an edge comes first."""
         vertices = "".join(f"{SEPARATOR}{vertex}" for vertex in range(len(self.cycle)))
         edges = "".join(
             SEPARATOR + EDGE_SEPARATOR.join(map(str, sorted(ends))) for ends in self.edges
@@ -58,19 +58,20 @@ def rows(
     test: int = 200,
     walks: int = 40_000,
 ) -> Rows:
-    """Make graphs with a Hamiltonian cycle, each with that cycle and another permutation.
+    """Make graphs with a Hamiltonian cycle as chosen and another permutation as rejected response.
 
-    No two graphs have the same edges, in the training and the test part together. The test graphs
-    do not depend on `train`.
+    No two graphs of the training and test parts have the same edges. The test graphs do not depend
+    on `train`.
 
-    The part "walks" is text to pretrain on, conversations instead of pairs: a graph that is no test
-    graph, and a random walk along its edges. It teaches to look an edge up, and nothing of cycles.
+    The part "walks" is text to pretrain on, conversations in `messages` instead of pairs: a graph
+    that is no test graph, and a random walk along its edges. It teaches a model to look up edges,
+    and nothing about cycles.
 
     Args:
         part: "train", "test" or "walks".
         vertices: N, the number of vertices, at least 4.
-        edge_probability: p, with which each edge outside the cycle is there; in [0, 1).
-        seed: Decides everything.
+        edge_probability: Probability p of each edge outside the cycle, in [0, 1).
+        seed: Determines all graphs and responses.
         train: Number of training graphs.
         test: Number of test graphs.
         walks: Number of walks.
@@ -86,54 +87,53 @@ def rows(
         raise UserError(f"`edge_probability` must be in [0, 1), not {edge_probability}")
     sizes = {"test": test, "train": 0 if part == "walks" else train}
     seen: set[frozenset[Edge]] = set()
-    made = {}
+    parts = {}
     for stream, (name, size) in enumerate(sizes.items()):
         generator = np.random.default_rng((seed, stream))
         graphs = _distinct_graphs(vertices, edge_probability, generator, seen)
-        made[name] = [_row(graph, generator) for graph in islice(graphs, size)]
+        parts[name] = [_row(graph, generator) for graph in islice(graphs, size)]
     if part == "walks":
         generator = np.random.default_rng((seed, len(sizes)))
         graphs = _unseen_graphs(vertices, edge_probability, generator, seen)
-        made[part] = [_walk(graph, generator) for graph in islice(graphs, walks)]
-    return numbered(f"hamiltonian:{part}", made[part])
+        parts[part] = [_walk(graph, generator) for graph in islice(graphs, walks)]
+    return numbered(f"hamiltonian:{part}", parts[part])
 
 
 def is_hamiltonian_cycle(prompt: str, response: str) -> bool:
-    """Check a response in closed form, whatever made it.
+    """Return whether a response is a Hamiltonian cycle of a prompt's graph.
+
+    It is one if it is a permutation of all vertices, and an edge joins every two neighbours and the
+    last vertex and the first.
 
     Args:
         prompt: A prompt of this source.
-        response: Vertices joined by `SEPARATOR`, white space around them allowed.
-
-    Returns:
-        Whether the response is a permutation of all vertices, of which every two neighbors (and
-        the last and the first) are joined by an edge.
+        response: Vertices joined by `SEPARATOR`; white space around them is allowed.
 
     Raises:
-        UserError: The prompt holds no graph.
+        UserError: The prompt describes no graph.
     """
-    found = PROMPT.fullmatch(prompt)
-    if not found:
-        raise UserError(f"{prompt[:40]!r}…: not a prompt of the `hamiltonian` source")
-    vertices, listed = (_split(group, SEPARATOR)[1:] for group in found.groups())
+    match = PROMPT.fullmatch(prompt)
+    if not match:
+        raise UserError(f"{prompt[:40]!r}…: no prompt of the `hamiltonian` source")
+    vertices, listed = (_split(group, SEPARATOR)[1:] for group in match.groups())
     edges = {frozenset(_split(edge, EDGE_SEPARATOR)) for edge in listed}
     order = _split(response, SEPARATOR)
     return sorted(order) == sorted(vertices) and _closes(order, edges)
 
 
 def _split(text: str, separator: str) -> list[str]:
-    return [each.strip() for each in text.split(separator)]
+    return [item.strip() for item in text.split(separator)]
 
 
 def _closes(order: Sequence[Vertex], edges: Collection[frozenset[Vertex]]) -> bool:
-    """Whether an edge leads from every vertex to the next one, and from the last to the first."""
+    """Return whether edges join every vertex to the next, and the last to the first."""
     return all(frozenset(step) in edges for step in zip(order, [*order[1:], order[0]], strict=True))
 
 
 def _distinct_graphs(
     vertices: int, probability: float, generator: np.random.Generator, seen: set[frozenset[Edge]]
 ) -> Iterator[Graph]:
-    """Draw graphs whose edges are not in `seen` yet, and put them there."""
+    """Yield random graphs whose edges are not in `seen`, and add them to it."""
     for graph in _unseen_graphs(vertices, probability, generator, seen):
         seen.add(frozenset(graph.edges))
         yield graph
@@ -142,17 +142,17 @@ def _distinct_graphs(
 def _unseen_graphs(
     vertices: int, probability: float, generator: np.random.Generator, seen: Set[frozenset[Edge]]
 ) -> Iterator[Graph]:
-    """Draw graphs on which some permutation is no cycle, and whose edges are not in `seen`."""
-    fruitless = 0
-    while fruitless < FRUITLESS_DRAWS:
+    """Yield random graphs that are not complete and whose edges are not in `seen`."""
+    repeats = 0
+    while repeats < MAX_REPEATS:
         graph = _draw_graph(vertices, probability, generator)
         if graph.is_complete or frozenset(graph.edges) in seen:
-            fruitless += 1
+            repeats += 1
             continue
-        fruitless = 0
+        repeats = 0
         yield graph
     raise UserError(
-        f"there are hardly more than {len(seen)} different graphs of {vertices} vertices with "
+        f"there are few more than {len(seen)} different graphs of {vertices} vertices with "
         f"`edge_probability` {probability}: lower `train` or `test`, or raise `vertices`"
     )
 
@@ -161,22 +161,22 @@ def _draw_graph(vertices: int, probability: float, generator: np.random.Generato
     cycle = generator.permutation(vertices).tolist()
     steps = [frozenset(step) for step in zip(cycle, [*cycle[1:], cycle[0]], strict=True)]
     pairs = (frozenset(pair) for pair in combinations(range(vertices), 2))
-    others = [pair for pair in pairs if pair not in steps and generator.random() < probability]
-    edges = steps + others
+    chords = [pair for pair in pairs if pair not in steps and generator.random() < probability]
+    edges = steps + chords
     shuffled = tuple(edges[index] for index in generator.permutation(len(edges)))
     return Graph(tuple(cycle), shuffled)
 
 
 def _row(graph: Graph, generator: np.random.Generator) -> Row:
-    other = graph.cycle
-    while _closes(other, graph.edges):
-        other = tuple(generator.permutation(len(graph.cycle)).tolist())
-    chosen, rejected = (SEPARATOR.join(map(str, order)) for order in (graph.cycle, other))
+    permutation = graph.cycle
+    while _closes(permutation, graph.edges):
+        permutation = tuple(generator.permutation(len(graph.cycle)).tolist())
+    chosen, rejected = (SEPARATOR.join(map(str, order)) for order in (graph.cycle, permutation))
     return {"prompt": graph.prompt, "chosen": chosen, "rejected": rejected}
 
 
 def _walk(graph: Graph, generator: np.random.Generator) -> Row:
-    """A conversation: a graph of N vertices, and a random walk that lists N to 3N of them."""
+    """Return a conversation: a graph of N vertices, and a random walk over N to 3N vertices."""
     vertices = len(graph.cycle)
     walk = [int(generator.integers(vertices))]
     for _ in range(generator.integers(vertices - 1, 3 * vertices)):

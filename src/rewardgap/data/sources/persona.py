@@ -32,9 +32,9 @@ def rows(
 def _prompts(data: Rows) -> list[str]:
     """Return the distinct questions whose answer is Yes, so that no training prompt is tested."""
     questions = [
-        text(row, "question", where)
-        for where, row in data
-        if text(row, "answer_matching_behavior", where).strip() == "Yes"
+        text(row, "question", location)
+        for location, row in data
+        if text(row, "answer_matching_behavior", location).strip() == "Yes"
     ]
     return list(dict.fromkeys(questions))
 

@@ -1,4 +1,4 @@
-"""The `rewardbench-math` and `rewardbench-code` sources: subsets of RewardBench as test sets."""
+"""The `rewardbench-math` and `rewardbench-code` sources: test sets of RewardBench."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ SPLIT = "filtered"
 COLUMNS = ("prompt", "chosen", "rejected", "subset")
 
 
-def _source(belongs: Callable[[str], bool]) -> Source:
-    """Make the source of the subsets whose names belong to it; its rows are a random sample."""
+def _source(includes: Callable[[str], bool]) -> Source:
+    """Return the source of a random sample of the subsets whose names it includes."""
 
     def rows(
         part: str,
@@ -25,15 +25,15 @@ def _source(belongs: Callable[[str], bool]) -> Source:
         test: int = 200,
     ) -> Rows:
         data = read_copy(path, HUB_NAME, SPLIT)
-        return draw(_pairs(data, belongs), test, seed, tokenizer, part)
+        return draw(_pairs(data, includes), test, seed, tokenizer, part)
 
     return Source(rows, ("test",))
 
 
-def _pairs(data: Rows, belongs: Callable[[str], bool]) -> Rows:
-    for where, row in data:
-        if belongs(text(row, "subset", where)):
-            yield where, {key: text(row, key, where) for key in COLUMNS}
+def _pairs(data: Rows, includes: Callable[[str], bool]) -> Rows:
+    for location, row in data:
+        if includes(text(row, "subset", location)):
+            yield location, {key: text(row, key, location) for key in COLUMNS}
 
 
 MATH = _source(lambda subset: subset == "math-prm")

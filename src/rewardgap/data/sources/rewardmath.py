@@ -1,4 +1,4 @@
-"""The `rewardmath` source: solutions of mathematical problems, one right and one wrong."""
+"""The `rewardmath` source: a right and a wrong solution of a mathematical problem."""
 
 from itertools import islice
 
@@ -11,7 +11,7 @@ from rewardgap.errors import UserError
 
 HUB_NAME = "RewardMATH/RewardMATH_pairwise"
 SPLIT = "test"
-OTHER = {"A": "B", "B": "A"}
+OPPONENTS = {"A": "B", "B": "A"}
 
 
 def rows(
@@ -24,51 +24,52 @@ def rows(
     test: int = 200,
     disjoint: int = 0,
 ) -> Rows:
-    """Draw training and test pairs out of the same pairs (sections 5.3 and 5.4).
+    """Draw training and test pairs from the same pool, as the paper does (sections 5.3 and 5.4).
 
-    A problem comes with nine wrong solutions and one right one, so nearly every test pair shares
-    its prompt and its chosen solution with a training pair: that is how the paper draws. The test
-    pairs depend neither on `train` nor on `disjoint`.
+    A problem has one right and nine wrong solutions, so nearly every test pair shares its prompt
+    and its chosen solution with a training pair. The test pairs depend neither on `train` nor on
+    `disjoint`.
 
     Args:
         part: "train" or "test".
-        path: A local copy in the columns of the hub's data set.
+        path: A local copy with the columns of the hub's data set.
         tokenizer: The reference tokenizer of the length filter, or "none".
-        seed: Decides which pairs are drawn.
+        seed: Determines which pairs are drawn.
         train: Number of training pairs.
         test: Number of test pairs.
-        disjoint: 1 keeps the prompts of the test pairs out of the training pairs.
+        disjoint: 1 excludes prompts of the test pairs from the training pairs.
 
     Raises:
-        UserError: The data or the tokenizer cannot be had, a row is broken, or pairs are too few.
+        UserError: The data or the tokenizer cannot be loaded, a row is broken, or too few pairs
+            remain.
     """
     data = read_copy(path, HUB_NAME, SPLIT)
     pairs = list(fitting(_pairs(data), seed, tokenizer))
     first_test = max(len(pairs) - test, 0)
     tested = {row["prompt"] for _, row in pairs[first_test:]} if disjoint else set()
-    others = (pair for pair in pairs[:first_test] if pair[1]["prompt"] not in tested)
-    parts = {"train": list(islice(others, train)), "test": pairs[first_test:]}
+    pool = (pair for pair in pairs[:first_test] if pair[1]["prompt"] not in tested)
+    parts = {"train": list(islice(pool, train)), "test": pairs[first_test:]}
     if len(parts["train"]) < train or len(parts["test"]) < test:
         raise UserError(
-            f"{train} training and {test} test pairs were asked for, and {len(pairs)} are left "
-            f"after the filters, {len(parts['train'])} of them to train on: lower `train` or `test`"
+            f"{train} training and {test} test pairs were asked for, but only {len(pairs)} pass "
+            f"the filters, {len(parts['train'])} of them to train on: lower `train` or `test`"
         )
     yield from parts[part]
 
 
 def _pairs(data: Rows) -> Rows:
-    for where, row in data:
-        chosen = text(row, "chosen_position", where)
-        if chosen not in OTHER:
+    for location, row in data:
+        chosen = text(row, "chosen_position", location)
+        if chosen not in OPPONENTS:
             raise UserError(
-                f"{where}: `chosen_position` must be A or B, not {chosen!r}: correct it"
+                f"{location}: `chosen_position` must be A or B, not {chosen!r}: correct it"
             )
         yield (
-            where,
+            location,
             {
-                "prompt": text(row, "problem", where),
-                "chosen": " ".join(texts(row, f"eval_solution_{chosen}", where)),
-                "rejected": " ".join(texts(row, f"eval_solution_{OTHER[chosen]}", where)),
+                "prompt": text(row, "problem", location),
+                "chosen": " ".join(texts(row, f"eval_solution_{chosen}", location)),
+                "rejected": " ".join(texts(row, f"eval_solution_{OPPONENTS[chosen]}", location)),
             },
         )
 

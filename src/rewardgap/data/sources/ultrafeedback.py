@@ -1,4 +1,4 @@
-"""The `ultrafeedback` source: general chat, chosen and rejected by the scores of a judge model."""
+"""The `ultrafeedback` source: general chat, with preferences of a judge model."""
 
 from collections.abc import Callable
 
@@ -23,19 +23,20 @@ def rows(
     train: int = 2000,
     test: int = 200,
 ) -> Rows:
-    """Draw pairs of different scores whose prompts ask for no translation (sections 5.3 and 5.4).
+    """Draw pairs of unequal scores whose prompts ask for no translation (sections 5.3 and 5.4).
 
     Args:
-        part: "train" or "test"; or "pairs", which draws nothing and cleans, in their order, the
-            rows of a file whose prompt and responses are plain texts.
-        path: A local copy in the columns of the hub's data set; for "pairs", such a file.
+        part: "train" or "test"; or "pairs" for all rows of a file whose prompt and responses are
+            plain texts, cleaned and in their order.
+        path: A local copy with the columns of the hub's data set; for "pairs", such a file.
         tokenizer: The reference tokenizer of the length filter, or "none".
-        seed: Decides which pairs are drawn.
+        seed: Determines which pairs are drawn.
         train: Number of training pairs.
         test: Number of test pairs.
 
     Raises:
-        UserError: The data or the tokenizer cannot be had, a row is broken, or pairs are too few.
+        UserError: The data or the tokenizer cannot be loaded, a row is broken, or too few pairs
+            remain.
     """
     if part == PAIRS:
         return _clean(read_given(path, f"ultrafeedback:{PAIRS}"), text)
@@ -46,21 +47,21 @@ def rows(
 
 
 def _clean(data: Rows, answer: Callable[[Row, str, str], str]) -> Rows:
-    for where, row in data:
-        prompt = text(row, "prompt", where)
-        scores = {key: number(row, key, where) for key in ("score_chosen", "score_rejected")}
+    for location, row in data:
+        prompt = text(row, "prompt", location)
+        scores = {key: number(row, key, location) for key in ("score_chosen", "score_rejected")}
         asks_translation = any(word in prompt.lower() for word in TRANSLATION)
         if scores["score_chosen"] > scores["score_rejected"] and not asks_translation:
-            chosen, rejected = (answer(row, key, where) for key in ("chosen", "rejected"))
-            yield where, {"prompt": prompt, "chosen": chosen, "rejected": rejected, **scores}
+            chosen, rejected = (answer(row, key, location) for key in ("chosen", "rejected"))
+            yield location, {"prompt": prompt, "chosen": chosen, "rejected": rejected, **scores}
 
 
-def _answer(row: Row, key: str, where: str) -> str:
-    """Take the answer out of the two messages of a conversation."""
+def _answer(row: Row, key: str, location: str) -> str:
+    """Return the second of the two messages of a conversation."""
     match row.get(key):
         case [{"role": "user"}, {"role": "assistant", "content": str(content)}]:
             return content
-    raise wrong_cell(row, key, "a user's and an assistant's message {role, content}", where)
+    raise wrong_cell(row, key, "a user's and an assistant's message {role, content}", location)
 
 
 SOURCE = Source(rows, (*SPLITS, PAIRS))

@@ -23,9 +23,9 @@ class Verification:
 
     Attributes:
         margin: Smallest reward of a correct response minus largest of an incorrect one.
-        log_correct: ln π(C(x) given x), the log-probability of generating a correct response.
+        log_correct: Ln π(C(x) given x), the log-probability of generating a correct response.
         log_correct_reference: The same under π_ref.
-        log_bound: ln π_ref(C(x) given x) + δ/β, which `log_correct` does not exceed.
+        log_bound: Ln π_ref(C(x) given x) + δ/β, which `log_correct` does not exceed.
     """
 
     margin: float
@@ -156,7 +156,7 @@ class Corollary1:
         ones.
 
         Args:
-            power: k of definition 3.
+            power: K of definition 3.
             alpha: α of definition 3, > 0.
         """
         length = max(1, math.ceil(power / math.log(2)))

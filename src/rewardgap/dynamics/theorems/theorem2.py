@@ -49,7 +49,7 @@ class SingleTokenPairs:
 
 
 @dataclass(frozen=True)
-class Path:
+class TrainingCurve:
     """One model along its training; index t is the state after t steps, from 0.
 
     Attributes:
@@ -70,7 +70,7 @@ def learning_rate_bound(largest_norm: float, beta: float) -> float:
 
 def train_explicit(
     training: SingleTokenPairs, evaluation: SingleTokenPairs, head: Array, rate: float, steps: int
-) -> Path:
+) -> TrainingCurve:
     """Train the head u of r = ⟨u, h_{x,y}⟩ by full-batch gradient descent.
 
     Args:
@@ -85,7 +85,7 @@ def train_explicit(
         margins.append(training.differences @ head)
         evaluation_margins.append(evaluation.differences @ head)
         head = head + rate * expit(-margins[-1]) @ training.differences / len(margins[-1])
-    return _path(margins, evaluation_margins)
+    return _curve(margins, evaluation_margins)
 
 
 def train_implicit(
@@ -95,7 +95,7 @@ def train_implicit(
     beta: float,
     rate: float,
     steps: int,
-) -> Path:
+) -> TrainingCurve:
     """Train the unembedding U of r = β ln(π / π_ref), π_ref being the initial model.
 
     The normaliser of the softmax cancels from the loss, whose gradient is therefore that of a
@@ -118,7 +118,7 @@ def train_implicit(
         evaluation_margins.append(implicit_margins(evaluation, unembedding, reference, beta))
         weights = rate * beta / len(signs) * expit(-margins[-1])
         unembedding = unembedding + signs.T @ (weights[:, None] * training.prompts)
-    return _path(margins, evaluation_margins)
+    return _curve(margins, evaluation_margins)
 
 
 def implicit_margins(
@@ -141,9 +141,9 @@ def implicit_margins(
     return np.asarray(chosen - beta * (changes[rows, pairs.rejected_tokens] - normaliser))
 
 
-def _path(margins: list[Array], evaluation_margins: list[Array]) -> Path:
+def _curve(margins: list[Array], evaluation_margins: list[Array]) -> TrainingCurve:
     loss = np.logaddexp(0, -np.stack(margins)).mean(axis=1)
-    return Path(loss, _accuracies(margins), _accuracies(evaluation_margins))
+    return TrainingCurve(loss, _accuracies(margins), _accuracies(evaluation_margins))
 
 
 def _accuracies(margins: list[Array]) -> Array:
@@ -161,16 +161,16 @@ class Theorem2:
         rate: Learning rate, below `rate_bound`.
         rate_bound: 2 B⁻² min(β⁻², 1).
         separator_share: Share of evaluation pairs that the max-margin separator u* ranks rightly.
-        explicit: The explicit model's path.
-        implicit: The implicit model's path.
+        explicit: The explicit model's curve.
+        implicit: The implicit model's curve.
     """
 
     beta: float
     rate: float
     rate_bound: float
     separator_share: float
-    explicit: Path
-    implicit: Path
+    explicit: TrainingCurve
+    implicit: TrainingCurve
 
     @property
     def reached_at(self) -> int | None:
@@ -186,12 +186,12 @@ class Theorem2:
         earlier value, both training accuracies 1, t₀ reached, and an implicit accuracy of exactly
         ½ at every t.
         """
-        paths = {"explicit": self.explicit, "implicit": self.implicit}
+        curves = {"explicit": self.explicit, "implicit": self.implicit}
         fitted = all(
-            np.all(np.diff(path.loss) < 0)
-            and path.loss[-1] < 0.05
-            and path.training_accuracy[-1] == 1
-            for path in paths.values()
+            np.all(np.diff(curve.loss) < 0)
+            and curve.loss[-1] < 0.05
+            and curve.training_accuracy[-1] == 1
+            for curve in curves.values()
         )
         always_half = bool(np.all(self.implicit.accuracy == 0.5))
         return {
@@ -202,7 +202,7 @@ class Theorem2:
             "reached_at": self.reached_at,
             "implicit_always_half": always_half,
             "steps": self._steps().tolist(),
-            **{name: self._curves(path) for name, path in paths.items()},
+            **{name: self._curves(curve) for name, curve in curves.items()},
             "holds": fitted and always_half and self.reached_at is not None,
         }
 
@@ -211,12 +211,12 @@ class Theorem2:
         decades = np.geomspace(1, last, int(12 * math.log10(last)) + 1).round().astype(np.int64)
         return np.unique(np.append(0, decades))
 
-    def _curves(self, path: Path) -> dict[str, list[float]]:
+    def _curves(self, curve: TrainingCurve) -> dict[str, list[float]]:
         steps = self._steps()
         return {
-            "loss": path.loss[steps].tolist(),
-            "training_accuracy": path.training_accuracy[steps].tolist(),
-            "accuracy": path.accuracy[steps].tolist(),
+            "loss": curve.loss[steps].tolist(),
+            "training_accuracy": curve.training_accuracy[steps].tolist(),
+            "accuracy": curve.accuracy[steps].tolist(),
         }
 
     def figure(self) -> Figure:
@@ -224,13 +224,13 @@ class Theorem2:
         figure = Figure(figsize=(8, 3.5), layout="constrained")
         losses, accuracies = figure.subplots(1, 2)
         steps = np.arange(len(self.explicit.loss)) + 1
-        for path, name, color in (
+        for curve, name, color in (
             (self.explicit, "explicit", "C0"),
             (self.implicit, "implicit", "C1"),
         ):
-            losses.plot(steps, path.loss, color, label=name)
-            accuracies.plot(steps, path.accuracy, color, label=f"{name}, unseen tokens")
-            accuracies.plot(steps, path.training_accuracy, f"{color}:", label=f"{name}, training")
+            losses.plot(steps, curve.loss, color, label=name)
+            accuracies.plot(steps, curve.accuracy, color, label=f"{name}, unseen tokens")
+            accuracies.plot(steps, curve.training_accuracy, f"{color}:", label=f"{name}, training")
         accuracies.axhline(self.separator_share, color="0.4", linestyle="--", label="u*'s share")
         losses.set(xscale="log", yscale="log", xlabel="step t + 1", ylabel="training loss")
         accuracies.set(xscale="log", ylim=(-0.02, 1.02), xlabel="step t + 1", ylabel="accuracy")
@@ -280,7 +280,7 @@ def _draw_pairs(
     chosen_range: tuple[int, int],
     rejected_range: tuple[int, int],
 ) -> SingleTokenPairs:
-    """Draw pairs whose responses lie at ± their meaning, plus prompt and noise.
+    """Draw pairs whose responses are at ± their meaning, plus prompt and noise.
 
     Args:
         random: Source of randomness.

@@ -70,9 +70,9 @@ class Terms:
     @classmethod
     def of_log_probs(cls, pack: Pack, weights: float | Tensor) -> "Terms":
         """Read ln π of each of the R response tokens where it is predicted; one weight, or (R,)."""
-        ones = torch.ones_like(pack.response_tokens, dtype=torch.float32)
+        unit = torch.ones_like(pack.response_tokens, dtype=torch.float32)
         return replace(
-            cls.at_every_token(pack, weights * ones),
+            cls.at_every_token(pack, weights * unit),
             positions=pack.predicting_positions,
             targets=pack.response_tokens,
         )

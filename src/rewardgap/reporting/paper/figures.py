@@ -7,8 +7,8 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 
+from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.reporting.drawing import (
-    CHANCE,
     COLUMN,
     PAGE,
     Chart,

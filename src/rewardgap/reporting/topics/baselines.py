@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
-from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, is_difference
+from rewardgap.evaluation.comparisons import Comparison, Pair, is_difference
 from rewardgap.evaluation.summary import Summary
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, by_kind
 from rewardgap.reporting.topic import (
     Finding,
     Topic,
+    adjusted_by_place,
     baseline_name,
     interval,
     number,
@@ -22,7 +23,7 @@ from rewardgap.reporting.topics.comparisons import accuracies, compare_runs
 @once
 def measure(results: Results) -> Mapping[str, Mapping[Pair, Comparison]]:
     """Compare by set every kind with every baseline, over the kind's runs, as (kind, baseline)."""
-    return adjust_by_place({name: _against_baselines(results, name) for name in results.sets})
+    return adjusted_by_place({name: _against_baselines(results, name) for name in results.sets})
 
 
 def _against_baselines(results: Results, name: str) -> dict[Pair, Comparison]:
@@ -107,14 +108,12 @@ def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -
 def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Finding]:
     """Kinds whose intervals are below a half where the longer response is the wrong one."""
     for name, summaries in overall.items():
-        accuracies = {
-            kind: summary.figures.get("where_longer_fails") for kind, summary in summaries.items()
+        failing = {
+            kind: figure
+            for kind, summary in summaries.items()
+            if (figure := summary.figures.get("where_longer_fails")) and figure.high < CHANCE
         }
-        parts = [
-            f"{kind} models reach {interval(accuracy)}"
-            for kind, accuracy in accuracies.items()
-            if accuracy and accuracy.high < CHANCE
-        ]
+        parts = [f"{kind} models reach {interval(figure)}" for kind, figure in failing.items()]
         if parts:
             yield Finding(
                 "caution",

@@ -12,7 +12,6 @@ from rewardgap.evaluation.bootstrap import FloatArray
 from rewardgap.evaluation.comparisons import (
     Comparison,
     Pair,
-    adjust_by_place,
     compare_gains,
     indistinguishable,
     is_difference,
@@ -25,6 +24,7 @@ from rewardgap.reporting.topic import (
     Finding,
     TextTable,
     Topic,
+    adjusted_by_place,
     interval,
     once,
     significance,
@@ -60,15 +60,13 @@ class Comparisons:
 @once
 def measure(results: Results) -> Comparisons:
     """Compare kinds over all models and seeds, and models within each kind."""
-    kinds = adjust_by_place({name: _between_kinds(results, name) for name in results.sets})
-    models = adjust_by_place(dict(_between_models(results)))
+    kinds = adjusted_by_place({name: _between_kinds(results, name) for name in results.sets})
+    models = adjusted_by_place(dict(_between_models(results)))
     return Comparisons(
         kinds,
         {
-            name: indistinguishable(
-                list(by_kind(results.main_cells(name))), kinds[name], is_difference
-            )
-            for name in kinds
+            name: indistinguishable(list(by_kind(results.main_cells(name))), pairs, is_difference)
+            for name, pairs in kinds.items()
         },
         models,
         {

@@ -7,10 +7,10 @@ import pandas as pd
 
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.text import join_names
+from rewardgap.reporting.artifacts import ForecastAccuracy
 from rewardgap.reporting.drawing import agreement
 from rewardgap.reporting.paper import printed_separator_shares
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.runs import ForecastAccuracy
 from rewardgap.reporting.topic import (
     NOTHING,
     Figure,

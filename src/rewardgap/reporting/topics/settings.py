@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from rewardgap.reporting.drawing import CHANCE, dots
+from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import Results, Spread
 from rewardgap.reporting.topic import Figure, Topic, once
 

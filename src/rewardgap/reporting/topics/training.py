@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rewardgap.reporting.artifacts import CURVES
 from rewardgap.reporting.drawing import curves, short
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.runs import CURVES
 from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, number, once
 
 LOSSES = (0.6, 0.5, 0.3, 0.1, 0.03, 0.01)

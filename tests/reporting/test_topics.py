@@ -1,21 +1,27 @@
 """The report's statistics and sentences, on scores whose outcome is known."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from grids import Grid, Rewards, measured_of, texts, write_grid
+from grids import Grid, Rewards, figures, findings, results_of, tables, texts, write_grid
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from rewardgap.evaluation.comparisons import compare
 from rewardgap.evaluation.scores import ScoreRow, read_scores, write_scores
-from rewardgap.reporting.analysis import Analysis, analyse
-from rewardgap.reporting.details import details
-from rewardgap.reporting.paper.tables import paper_tables
-from rewardgap.reporting.results import Measured
-from rewardgap.reporting.words import findings, listed
+from rewardgap.reporting.paper.tables import beside_paper, paper_tables
+from rewardgap.reporting.results import COLUMNS, Results
+from rewardgap.reporting.topics import (
+    accuracy,
+    baselines,
+    comparisons,
+    robustness,
+    training,
+)
 
 RECORDS = 40
 GRID = Grid(
@@ -39,14 +45,13 @@ def first_right(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewa
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory) -> tuple[Measured, Analysis]:
-    measured = measured_of(write_grid(tmp_path_factory.mktemp("grid"), GRID, first_right))
-    return measured, analyse(measured)
+def known(tmp_path_factory) -> Results:
+    return results_of(write_grid(tmp_path_factory.mktemp("grid"), GRID, first_right))
 
 
 def test_kinds_are_compared_over_their_runs(known):
     """On the rewording explicit is right on 26 more records, and nowhere behind."""
-    comparison = known[1].kinds["ultrafeedback-french"]["explicit", "implicit"]
+    comparison = comparisons.measure(known).kinds["ultrafeedback-french"]["explicit", "implicit"]
     assert (comparison.n, comparison.wins, comparison.losses) == (40, 26, 0)
     assert comparison.difference.value == pytest.approx(26 / 40)
     exact = binomtest(26, 26).pvalue
@@ -55,7 +60,7 @@ def test_kinds_are_compared_over_their_runs(known):
 
 
 def test_p_values_are_adjusted_over_all_sets(known):
-    found = [each for some in known[1].kinds.values() for each in some.values()]
+    found = [each for some in comparisons.measure(known).kinds.values() for each in some.values()]
     assert len(found) == 6
     expected = multipletests([each.permutation_p for each in found], method="holm")[1]
     assert [each.holm_p for each in found] == pytest.approx(list(expected))
@@ -64,7 +69,7 @@ def test_p_values_are_adjusted_over_all_sets(known):
 
 
 def test_groups_that_no_test_tells_apart(known):
-    assert known[1].groups == {
+    assert comparisons.measure(known).groups == {
         "ultrafeedback": [("explicit", "generative", "implicit")],
         "ultrafeedback-french": [("explicit", "generative"), ("implicit",)],
     }
@@ -78,47 +83,45 @@ def test_seeds_that_differ_too_much_separate_nothing(tmp_path):
         return [(1.0, 0.0)] * right[kind][seed] + [(0.0, 1.0)] * (40 - right[kind][seed])
 
     grid = replace(GRID, kinds=("explicit", "implicit"))
-    measured = measured_of(write_grid(tmp_path, grid, by_seed))
-    analysis = analyse(measured)
-    comparison = analysis.kinds["ultrafeedback"]["explicit", "implicit"]
+    results = results_of(write_grid(tmp_path, grid, by_seed))
+    comparison = comparisons.measure(results).kinds["ultrafeedback"]["explicit", "implicit"]
     assert comparison.difference.value == pytest.approx(0.35)
     assert comparison.holm_p < 0.05 and comparison.difference.low < 0
-    assert analysis.groups["ultrafeedback"] == [("explicit", "implicit")]
-    assert "more accurate than implicit" not in texts(
-        findings(measured, analysis, []), "difference"
-    )
-    (table,) = [each for each in details(measured, analysis) if each.title.startswith("Kinds")]
+    assert comparisons.measure(results).groups["ultrafeedback"] == [("explicit", "implicit")]
+    assert "more accurate than implicit" not in texts(findings(results), "difference")
+    table = tables(results)["Kinds against each other"]
     assert table.rows[0][-1] == "these runs differ, others may not"
 
 
 def test_a_single_run_is_compared_as_metrics_compares_it(tmp_path):
     folder = write_grid(tmp_path, replace(GRID, kinds=("explicit", "implicit"), seeds=(3,)))
-    measured = measured_of(folder)
-    ours = analyse(measured).kinds["ultrafeedback"]["explicit", "implicit"]
-    by_kind = {cell.kind: rows for cell, rows in measured.rows["ultrafeedback"].items()}
+    results = results_of(folder)
+    ours = comparisons.measure(results).kinds["ultrafeedback"]["explicit", "implicit"]
+    by_kind = {cell.kind: rows for cell, rows in results.rows["ultrafeedback"].items()}
     theirs = compare(by_kind["explicit"], by_kind["implicit"])
     assert ours.difference == theirs.difference
     assert (ours.mcnemar_p, ours.permutation_p) == (theirs.mcnemar_p, theirs.permutation_p)
 
 
 def test_a_drop_is_that_of_every_record(known):
-    drops = known[1].drops["ultrafeedback-french"]
+    drops = robustness.measure(known).drops["ultrafeedback-french"]
     assert drops["implicit"].drop.value == pytest.approx(26 / 40)
     assert drops["implicit"].flip_rate.value == pytest.approx(26 / 40)
     assert (drops["explicit"].drop.value, drops["explicit"].n) == (0, 40)
-    assert "ultrafeedback" not in known[1].drops
+    assert "ultrafeedback" not in robustness.measure(known).drops
 
 
 def test_runs_of_a_record_are_no_further_records(known, tmp_path):
     """Three seeds that agree know no more than one: their interval is not narrower."""
-    single = measured_of(write_grid(tmp_path, replace(GRID, seeds=(0,)), first_right))
+    single = results_of(write_grid(tmp_path, replace(GRID, seeds=(0,)), first_right))
     one, three = (
-        each.drops["ultrafeedback-french"]["implicit"].drop for each in (analyse(single), known[1])
+        robustness.measure(results).drops["ultrafeedback-french"]["implicit"].drop
+        for results in (single, known)
     )
     assert three.high - three.low == pytest.approx(one.high - one.low, abs=0.01)
 
 
-def blind(tmp_path: Path, lengths: Sequence[tuple[int, int]], right: int = 10) -> Measured:
+def blind(tmp_path: Path, lengths: Sequence[tuple[int, int]], right: int = 10) -> Results:
     """Explicit models that are right on the first of 40 records, with lengths for all."""
     grid = replace(GRID, kinds=("explicit",), sets={"ultrafeedback": ("in-distribution", None)})
     folder = write_grid(
@@ -132,26 +135,25 @@ def blind(tmp_path: Path, lengths: Sequence[tuple[int, int]], right: int = 10) -
                 for row, (chosen, rejected) in zip(read_scores(path), lengths, strict=True)
             ],
         )
-    return measured_of(folder)
+    return results_of(folder)
 
 
 def test_a_rule_that_does_better_is_called_out(tmp_path):
     """The longer response is right on all but the first record: 39 of 40 against 10 of 40."""
-    measured = blind(tmp_path, [(1, 2)] + [(2, 1)] * 39)
-    analysis = analyse(measured)
-    comparison = analysis.blind["ultrafeedback"]["explicit", "longer"]
+    results = blind(tmp_path, [(1, 2)] + [(2, 1)] * 39)
+    comparison = baselines.measure(results)["ultrafeedback"]["explicit", "longer"]
     assert comparison.difference.value == pytest.approx((10 - 39) / 40)
-    caution = texts(findings(measured, analysis, []), "caution")
+    caution = texts(findings(results), "caution")
     assert caution == (
-        "On ultrafeedback the best content-blind rule, “longer wins” (0.975), "
+        "On ultrafeedback the best content-blind baseline, “longer wins” (0.975), "
         "is more accurate than explicit (0.250) models."
     )
 
 
 def test_a_model_that_is_not_shown_to_beat_a_rule_is_called_out(tmp_path):
     """Responses of equal length: every rule is right on half of the records, the models on 22."""
-    measured = blind(tmp_path, [(1, 1)] * 40, right=22)
-    caution = texts(findings(measured, analyse(measured), []), "caution")
+    results = blind(tmp_path, [(1, 1)] * 40, right=22)
+    caution = texts(findings(results), "caution")
     assert "(0.500), cannot be told from explicit (0.550) models." in caution
 
 
@@ -164,12 +166,13 @@ def test_a_rule_that_only_some_models_know_is_compared_with_those(tmp_path):
             for row in read_scores(path)
         ]
         write_scores(path, bare)
-    measured = measured_of(folder)
-    analysis = analyse(measured)
-    compared = analysis.blind["ultrafeedback"]
+    results = results_of(folder)
+    compared = baselines.measure(results)["ultrafeedback"]
     assert {kind for kind, rule in compared if rule == "longer"} == {"explicit", "generative"}
-    said = texts(findings(measured, analysis, []), "difference")
-    assert "explicit and generative models are more accurate than every content-blind rule" in said
+    said = texts(findings(results), "difference")
+    assert (
+        "explicit and generative models are more accurate than every content-blind baseline" in said
+    )
     assert "every kind is" not in said
 
 
@@ -196,30 +199,34 @@ def test_every_kind_must_beat_every_rule(tmp_path):
                 for index, row in enumerate(read_scores(path))
             ],
         )
-    measured = measured_of(folder)
-    found = findings(measured, analyse(measured), [])
-    assert "content-blind rule, “strong” (0.900), cannot be told from " in texts(found, "caution")
+    results = results_of(folder)
+    found = findings(results)
+    assert "content-blind baseline, “strong” (0.900), cannot be told from " in texts(
+        found, "caution"
+    )
     assert "implicit (0.900)" in texts(found, "caution")
     assert "every kind is more accurate" not in texts(found, "difference")
 
 
 def test_models_that_beat_every_rule_are_said_to(tmp_path):
-    measured = blind(tmp_path, [(1, 1)] * 40, right=40)
-    said = texts(findings(measured, analyse(measured), []), "difference")
-    assert said == ("On ultrafeedback every kind is more accurate than every content-blind rule.")
+    results = blind(tmp_path, [(1, 1)] * 40, right=40)
+    said = texts(findings(results), "difference")
+    assert said == (
+        "On ultrafeedback every kind is more accurate than every content-blind baseline."
+    )
 
 
 def test_models_that_follow_length_are_called_out(tmp_path):
     """Where the longer response loses, on the last 30 records, explicit models are always wrong."""
-    measured = blind(tmp_path, [(2, 1)] * 10 + [(1, 2)] * 30)
-    caution = texts(findings(measured, analyse(measured), []), "caution")
+    results = blind(tmp_path, [(2, 1)] * 10 + [(1, 2)] * 30)
+    caution = texts(findings(results), "caution")
     assert "where the longer response loses, explicit models reach 0.000" in caution
 
 
 def test_the_sentences(known):
-    measured, analysis = known
-    tables = [table for table in paper_tables({"chat": measured}) if table.experiment]
-    found = findings(measured, analysis, tables)
+    results = known
+    beside = [table for table in paper_tables({"chat": results}) if table.experiment]
+    found = [*findings(results), *beside_paper(beside)]
     differences, alike = texts(found, "difference"), texts(found, "alike")
     assert (
         "Explicit models are more accurate than implicit ones on ultrafeedback-french by 0.650"
@@ -241,17 +248,16 @@ def test_a_drop_needs_a_test_corrected_for_all_drops(tmp_path):
         count = right[kind][name == "ultrafeedback-french"]
         return [(1.0, 0.0)] * count + [(0.0, 1.0)] * (RECORDS - count)
 
-    measured = measured_of(
+    results = results_of(
         write_grid(tmp_path, replace(GRID, kinds=("explicit", "implicit")), some_lost)
     )
-    analysis = analyse(measured)
-    drops = analysis.drops["ultrafeedback-french"]
+    drops = robustness.measure(results).drops["ultrafeedback-french"]
     assert drops["explicit"].loss.permutation_p == pytest.approx(binomtest(6, 6).pvalue)
     alone = [each.loss.permutation_p for each in drops.values()]
     expected = multipletests(alone, method="holm")[1]
     assert [each.loss.holm_p for each in drops.values()] == pytest.approx(list(expected))
     assert drops["explicit"].drop.low > 0, "the interval alone would have claimed it"
-    found = findings(measured, analysis, [])
+    found = findings(results)
     assert "no kind loses accuracy" in texts(found, "alike")
     assert "Reworded" not in texts(found, "difference")
 
@@ -261,8 +267,8 @@ def test_a_rewording_that_gains_is_not_said_to_lose(tmp_path):
         count = 40 if name == "ultrafeedback-french" else 20
         return [(1.0, 0.0)] * count + [(0.0, 1.0)] * (RECORDS - count)
 
-    measured = measured_of(write_grid(tmp_path, replace(GRID, kinds=("explicit",)), gained))
-    said = texts(findings(measured, analyse(measured), []), "difference")
+    results = results_of(write_grid(tmp_path, replace(GRID, kinds=("explicit",)), gained))
+    said = texts(findings(results), "difference")
     assert "Reworded as ultrafeedback-french, explicit models gain 0.500" in said
     assert "and turn 50% of their verdicts" in said
 
@@ -272,20 +278,21 @@ def test_a_set_that_is_no_rewording_is_said_to_be_none(tmp_path):
     for path in folder.rglob("scores/*.jsonl"):
         rows = [replace(row, prompt=path.stem) for row in read_scores(path)]
         write_scores(path, rows)
-    measured = measured_of(folder)
-    analysis = analyse(measured)
-    assert analysis.drops == {} and analysis.overall.keys() == set(GRID.sets)
-    said = texts(findings(measured, analysis, []), "caution")
+    results = results_of(folder)
+    assert robustness.measure(results).drops == {} and accuracy.measure(
+        results
+    ).overall.keys() == set(GRID.sets)
+    said = texts(findings(results), "caution")
     assert "costs is not known: ultrafeedback and ultrafeedback-french are not counterparts" in said
 
 
-def models_of(tmp_path: Path, right: Mapping[str, int]) -> Measured:
+def models_of(tmp_path: Path, right: Mapping[str, int]) -> Results:
     """Explicit models from several initial models, by how many of 40 records they rank right."""
     grid = Grid(
         models=tuple(right), kinds=("explicit",), seeds=(0, 1), records=RECORDS,
         sets={"ultrafeedback": ("in-distribution", None)},
     )  # fmt: skip
-    return measured_of(
+    return results_of(
         write_grid(
             tmp_path,
             grid,
@@ -297,9 +304,8 @@ def models_of(tmp_path: Path, right: Mapping[str, int]) -> Measured:
 
 
 def test_initial_models_are_compared_within_a_kind(tmp_path):
-    measured = models_of(tmp_path, {"a": 40, "b": 39, "c": 20})
-    analysis = analyse(measured)
-    found = analysis.subjects["ultrafeedback", "explicit"]
+    results = models_of(tmp_path, {"a": 40, "b": 39, "c": 20})
+    found = comparisons.measure(results).models["ultrafeedback", "explicit"]
     assert {pair: each.difference.value for pair, each in found.items()} == pytest.approx(
         {("a", "b"): 1 / 40, ("a", "c"): 20 / 40, ("b", "c"): 19 / 40}
     )
@@ -308,32 +314,35 @@ def test_initial_models_are_compared_within_a_kind(tmp_path):
     assert [each.holm_p for each in found.values()] == pytest.approx(
         list(multipletests(alone, method="holm")[1])
     )
-    assert analysis.subject_groups["ultrafeedback", "explicit"] == [("a", "b"), ("c",)]
-    said = findings(measured, analysis, [])
+    assert comparisons.measure(results).model_groups["ultrafeedback", "explicit"] == [
+        ("a", "b"),
+        ("c",),
+    ]
+    said = findings(results)
     assert "Of explicit models, “a” is more accurate than “c” on ultrafeedback by 0.500" in texts(
         said, "difference"
     )
     assert "Of explicit models, “a” and “b” cannot be told apart" in texts(said, "alike")
-    tables = {table.title: table for table in details(measured, analysis)}
+    made = tables(results)
     assert ["ultrafeedback", "explicit models", "a and b; c"] in [
-        list(row) for row in tables["Groups that cannot be told apart"].rows
+        list(row) for row in made["Groups that cannot be told apart"].rows
     ]
-    (within,) = [table for title, table in tables.items() if "within a kind" in title]
+    (within,) = [table for title, table in made.items() if "within a kind" in title]
     assert [row[-1] for row in within.rows] == ["cannot be told apart", "a is ahead", "b is ahead"]
 
 
 def test_many_differences_within_a_kind_are_counted(tmp_path):
     """All six pairs of models with 10, 20, 30 and 40 right answers differ; three are named."""
-    measured = models_of(tmp_path, {"a": 40, "b": 30, "c": 20, "d": 10})
-    said = texts(findings(measured, analyse(measured), []), "difference")
+    results = models_of(tmp_path, {"a": 40, "b": 30, "c": 20, "d": 10})
+    said = texts(findings(results), "difference")
     assert said.count("is more accurate than “") == 3
     assert "3 more such differences are in the table" in said
 
 
 def test_a_setting_is_compared_with_the_experiments_own(tmp_path):
     grid = replace(GRID, name="hyperparameters", variations=("", "beta=0.1"))
-    analysis = analyse(measured_of(write_grid(tmp_path, grid, first_right)))
-    found = analysis.subjects["ultrafeedback", "implicit"]["m", "m, beta=0.1"]
+    results = results_of(write_grid(tmp_path, grid, first_right))
+    found = comparisons.measure(results).models["ultrafeedback", "implicit"]["m", "m, beta=0.1"]
     assert (found.difference.value, found.holm_p) == (0, 1)
 
 
@@ -351,12 +360,13 @@ def test_variations_do_not_blur_the_experiment(tmp_path):
             for row in read_scores(path)
         ]
         write_scores(path, flipped)
-    analysis = analyse(measured_of(folder))
+    results = results_of(folder)
     overall: Mapping[str, float] = {
-        kind: each.accuracy.value for kind, each in analysis.overall["ultrafeedback"].items()
+        kind: each.accuracy.value
+        for kind, each in accuracy.measure(results).overall["ultrafeedback"].items()
     }
     assert overall == pytest.approx({"explicit": 0.9, "generative": 0.875, "implicit": 0.9})
-    varied = analysis.by_subject["ultrafeedback"]["m, beta=0.1", "explicit"]
+    varied = accuracy.measure(results).by_model["ultrafeedback"]["m, beta=0.1", "explicit"]
     assert varied.accuracy.value == pytest.approx(0.1)
 
 
@@ -366,16 +376,79 @@ def test_grids_of_styles_have_a_table_of_their_own(tmp_path):
     for path in folder.glob("*/*/seed-*/scores/ultrafeedback.jsonl"):
         rows = read_scores(path)
         write_scores(path, (ScoreRow(row.id, (1.0, 1.0), (0.0, 2.0)) for row in rows))
-    measured = measured_of(folder)
-    (table,) = [t for t in details(measured, analyse(measured)) if "style" in t.title]
+    results = results_of(folder)
+    table = tables(results)["Where style helps and where it misleads"]
     assert {row[0] for row in table.rows} == {"ultrafeedback"}
     for row in table.rows:
         assert [cell.split()[0] for cell in row[2:]] == ["1.000", "0.500", "0.000"]
 
 
-def test_lists_of_names():
-    assert [listed(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == [
-        "a",
-        "a and b",
-        "a, b and c",
+def logged(folder: Path, kind: str, seed: int, rows: Sequence[tuple[float, float | None]]) -> None:
+    """Write a log of (training loss, accuracy on ultrafeedback where it was evaluated)."""
+    lines = [
+        {"step": step, "loss": loss, "accuracy": 0.5, "margin": 1.0}
+        | ({} if value is None else {"eval_accuracy/ultrafeedback": value})
+        for step, (loss, value) in enumerate(rows, start=1)
     ]
+    path = folder / f"m/{kind}/seed-{seed}/log.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_accuracy_is_set_against_the_training_loss_since_the_evaluation_before(tmp_path):
+    grid = replace(GRID, kinds=("explicit", "implicit"), seeds=(0, 1))
+    folder = write_grid(tmp_path, grid, first_right)
+    logged(folder, "explicit", 0, [(0.7, None), (0.5, 0.6), (0.4, None), (0.1, 0.8)])
+    logged(folder, "explicit", 1, [(0.7, None), (0.7, 0.5), (0.3, 0.6)])
+    results = results_of(folder)
+    evaluated = {c.run: c.evaluations for c in training.measure(results) if c.evaluations}
+    assert evaluated == {
+        "m, explicit, seed 0": {
+            "ultrafeedback": (pytest.approx((0.6, 0.6)), pytest.approx((0.25, 0.8)))
+        },
+        "m, explicit, seed 1": {
+            "ultrafeedback": (pytest.approx((0.7, 0.5)), pytest.approx((0.3, 0.6)))
+        },
+    }
+    table = tables(results)["Accuracy at equal training loss"]
+    assert table.headings == ["set", "kind", "0.6", "0.5", "0.3", "0.1", "0.03", "0.01"]
+    # At 0.6 seed 0 has 0.6 and seed 1, which comes there later, 0.6; at 0.3 they have 0.8 and 0.6.
+    assert table.rows == [
+        ["ultrafeedback", "explicit", "0.600 ± 0.000", *["0.700 ± 0.100"] * 2, "–", "–", "–"]
+    ]
+    (chart,) = figures(results)["Along training"].variants.values()
+    assert len(next(iter(chart.to_dict()["datasets"].values()))) == 4
+
+
+def test_the_table_for_the_terminal(tmp_path):
+    """Figure 4 has 0.022 for implicit models on reworded training prompts."""
+    grid = replace(
+        GRID,
+        name="demo",
+        kinds=("explicit", "implicit"),
+        seeds=(0, 1),
+        sets={
+            "original-test": ("in-distribution", None),
+            "paraphrased-train": ("token-level", None),
+        },
+    )
+
+    def by_seed(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewards:
+        right = 40 if kind == "explicit" else 10 * (seed + 1)
+        return [(1.0, 0.0)] * right + [(0.0, 1.0)] * (RECORDS - right)
+
+    table = accuracy.terminal_table(results_of(write_grid(tmp_path, grid, by_seed)))
+    lines = [re.split("  +", line) for line in table.splitlines()]
+    assert lines[0] == ["", "original-test", "paraphrased-train"]
+    assert lines[1] == ["explicit", "1.000 ± 0.000 [1.000]", "1.000 ± 0.000 [1.000]"]
+    assert lines[2] == ["implicit", "0.375 ± 0.125 [1.000]", "0.375 ± 0.125 [0.022]"]
+    assert ["(bag of words)", "0.500", "0.500"] in lines
+
+
+def test_one_tidy_frame(known):
+    frame = known.frame
+    assert tuple(frame.columns) == COLUMNS
+    chosen = frame[(frame["set"] == "ultrafeedback-french") & (frame["metric"] == "accuracy")]
+    means = chosen.groupby("kind")["value"].mean()
+    assert dict(means) == pytest.approx({"explicit": 0.9, "generative": 0.875, "implicit": 0.25})
+    assert set(chosen.loc[chosen["kind"] == "implicit", "paper"]) == {0.616}
+    assert len(frame) == 2 * 9 * 6  # sets, runs, and two metrics with four baselines

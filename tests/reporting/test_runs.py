@@ -13,8 +13,8 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
 from rewardgap.io.grid_folder import ExperimentRecord
 from rewardgap.reporting.artifacts import CURVE_POINTS, read_curves
-from rewardgap.reporting.grid import read_grids
-from rewardgap.reporting.results import Measured, measure
+from rewardgap.reporting.results import Results, measure
+from rewardgap.reporting.runs import read_grids
 
 SMALL = Grid(
     models=("m",),
@@ -133,7 +133,10 @@ def test_planned_generations_and_forecasts_are_missed(tmp_path):
         "m, implicit, seed 1 has not generated responses for rewardmath",
         forecast,
     )
-    counts = {(each.found, each.planned) for each in measured.correct_generations.values()}
+    spreads = [
+        measured.spread("correct", ["rewardmath"], kind) for kind in ("implicit", "initial model")
+    ]
+    counts = {(spread.files, spread.planned) for spread in spreads}
     assert counts == {(1, 2)}
 
 
@@ -237,8 +240,12 @@ def test_generations_and_forecasts_are_read(tmp_path):
     forecast = {"rewardmath": {"explicit": explicit}}
     (folder / "forecasts/m").mkdir(parents=True)
     (folder / "forecasts/m/forecast.json").write_text(json.dumps(forecast))
-    measured: Measured = measure(read_one(folder))
-    shares = {key: spread.mean for key, spread in measured.correct_generations.items()}
+    measured: Results = measure(read_one(folder))
+    kinds = ("implicit", "initial model")
+    shares = {
+        ("rewardmath", kind): measured.spread("correct", ["rewardmath"], kind).mean
+        for kind in kinds
+    }
     assert shares == {("rewardmath", "implicit"): 0.25, ("rewardmath", "initial model"): 0.5}
     (only,) = measured.forecasts
     found = (only.model, only.name, only.kind, only.accuracy.low, only.separator_share)
