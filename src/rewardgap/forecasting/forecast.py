@@ -17,7 +17,7 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
-from rewardgap.data.prepared import PreparedData
+from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.dynamics.projection import GIB
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
@@ -83,7 +83,8 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     models = _open_models(config)
-    known = list(shared.training_trees(next(iter(models.values())), config))
+    encoder = next(iter(models.values())).encoder
+    known = list(shared.training_trees(encoder, config))
 
     kernels = _read_kernels(models, config, shared)
     trainings = {
@@ -93,7 +94,9 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     outcomes = {}
     for name, evaluated in records.items():
         # All kinds write the tokens of responses alike.
-        trees = shared.encode(next(iter(models.values())), evaluated, config.max_length)
+        trees = shared.evaluation_trees(
+            encoder, config.eval[name], config.identical_pairs, config.max_length
+        )
         records_of_set = ForecastSet(evaluated, trees, baseline, token_overlap(known, trees))
         outcomes[name] = {
             kind: predict(trainings[kind], of_kind.evaluation[name], records_of_set, config.loss)
@@ -132,19 +135,14 @@ def _read_kernels(
     kernels: dict[str, KindKernels] = {}
     for group in groups.values():
         model = next(iter(group.values()))
-        training = list(shared.training_trees(model, config))
-        evaluation = {
-            name: shared.encode(
-                model, shared.records(spec, config.identical_pairs), config.max_length
-            )
-            for name, spec in config.eval.items()
-        }
+        data = RunData.open(config, model.encoder, shared)
+        training = list(data.training)
         reader = FeatureReader.of(
             group, training, int(config.memory * GIB), config.seed, config.token_budget
         )
         identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
         folder = cache_folder(config.cache) / "forecast"
-        kernels |= read_kernels(reader, training, evaluation, folder, identity)
+        kernels |= read_kernels(reader, training, data.evaluation, folder, identity)
     return {kind: kernels[kind] for kind in models}
 
 
