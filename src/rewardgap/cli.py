@@ -1,7 +1,7 @@
 """The command line: `rewardgap COMMAND --config FILE.yaml`, where every key is also a flag.
 
-A command is a line in `COMMANDS`: what it does, the class of its configuration, the function that
-does it, and what is printed at the end. Nothing heavy is imported before a command is known.
+A new command is a class in `configs` and an entry in `COMMANDS`, which names the class, the
+function and what is printed at the end. Nothing heavy is imported before the command is known.
 """
 
 import dataclasses
@@ -20,10 +20,15 @@ from rewardgap.models.kinds import KINDS
 
 @dataclass(frozen=True)
 class Command:
-    """One command: `function` and `config` are "module:name", imported when it is called.
+    """One command.
 
-    `positional` names the key that words without a flag fill, `settings` a class whose keys are
-    flags too and go into the key `settings`.
+    Attributes:
+        summary: What it does, in a line.
+        function: "module:name" of its function, imported when it is called.
+        config: "module:name" of the class of its configuration.
+        report: Returns what is printed at the end, from the configuration and the result.
+        positional: Key that words without a flag fill.
+        settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
     """
 
     summary: str
@@ -39,7 +44,7 @@ def _say_where(config: Any, written: Any) -> str:
 
 
 def _say_metrics(config: Any, written: Any) -> str:
-    """The table of the score files that a command has written."""
+    """Return the table of the score files that a command has written."""
     from rewardgap.evaluation.scores import read_scores
     from rewardgap.evaluation.summary import summarise
     from rewardgap.evaluation.table import format_table
@@ -54,8 +59,8 @@ def _say_report(config: Any, report: Any) -> str:
     return json.dumps(figures, indent=2) + "\n" if config.json else str(table)
 
 
-def _say_forecast(config: Any, found: Any) -> str:
-    return f"{found.table}\n\n{found.recommendation}\nwrote {config.out}/forecast.json\n"
+def _say_forecast(config: Any, forecast: Any) -> str:
+    return f"{forecast.table}\n\n{forecast.recommendation}\nwrote {config.out}/forecast.json\n"
 
 
 def _say_plan(config: Any, plan: Any) -> str:
@@ -63,20 +68,25 @@ def _say_plan(config: Any, plan: Any) -> str:
 
 
 def _say_theory(config: Any, report: Any) -> str:
-    lines = [
-        f"{name:<12}{'holds' if found['holds'] else 'DOES NOT HOLD'}"
-        for name, found in report.items()
-        if name != "seed"
+    from rewardgap.evaluation.text import align_columns
+
+    checks = {name: check for name, check in report.items() if name != "seed"}
+    rows = [
+        (name, "holds" if check["holds"] else "DOES NOT HOLD") for name, check in checks.items()
     ]
-    return "\n".join([*lines, f"wrote {config.out}", ""])
+    return f"{align_columns(rows)}\nwrote {config.out}\n"
 
 
 def _say_ches(config: Any, scores: Any) -> str:
-    """The pairs whose chosen response is displaced most, whatever the lengths."""
+    """Return the pairs whose chosen response is displaced most, whatever the lengths."""
+    from rewardgap.evaluation.text import align_columns
+
     worst = sorted(scores, key=lambda score: -score.length_normalised)[:5]
-    lines = [f"{each.length_normalised:12.4g}  {each.id}" for each in worst]
+    rows = [(f"{score.length_normalised:.4g}", score.id) for score in worst]
     title = "most displaced (length-normalised CHES score, record):"
-    return "\n".join([title, *lines, f"wrote {config.out}", ""])
+    return "\n".join(
+        [title, *([align_columns(rows, right=[0])] if rows else []), f"wrote {config.out}\n"]
+    )
 
 
 COMMANDS = {
@@ -140,7 +150,7 @@ COMMANDS = {
         positional="model",
     ),
     "run": Command(
-        "an experiment from its YAML file: every kind, model and seed, as far as not done yet",
+        "an experiment from its YAML file: every kind, model and seed that is not done yet",
         "rewardgap.experiments.run:run",
         "rewardgap.configs.experiments:RunConfig",
         _say_plan,
@@ -160,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        the exit status: 0, or 2 after a mistake in the input, which is told in one line.
+        The exit status: 0, or 2 after a mistake in the input, which is printed in one line.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -183,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show_warnings() -> None:
-    """Show what is logged; a message that several passes over the data repeat, only once."""
+    """Print warnings; one that several passes over the data repeat, only once."""
     shown: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -225,7 +235,7 @@ def _find(name: str) -> Any:
 
 
 def _configure(name: str, command: Command, words: list[str]) -> Any:
-    """The command's configuration from flags and YAML; flags win."""
+    """Return the configuration from flags and YAML; flags win."""
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -250,7 +260,7 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
 
 
 def _settings(command: Command) -> dict[str, dataclasses.Field[Any]]:
-    """Fields of the further class whose keys are flags of a command."""
+    """Return the fields of the further class whose keys are flags of a command."""
     if command.settings is None:
         return {}
     return {field.name: field for field in dataclasses.fields(_find(command.settings))}

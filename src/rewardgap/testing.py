@@ -13,8 +13,11 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
+from rewardgap.dynamics.equations import gradient_kernel
+from rewardgap.dynamics.last_layer import gradient_sums
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.packing import pack
 from rewardgap.scoring.scorer import score_trees
 
@@ -28,7 +31,8 @@ def check_kind(
     """Check that a kind keeps the contract that training, scoring and forecasts rely on.
 
     A reward depends on its prompt and response alone; the loss is eq. 3 unless the kind has its
-    own; gradients reach the whole model and lower the loss; a saved model scores as before.
+    own; gradients in the last layer are those that the kind states; gradients reach the whole model
+    and lower the loss; a saved model scores as before.
 
     Args:
         name: A registered kind, or `module:Class`.
@@ -54,6 +58,8 @@ def check_kind(
         assert difference < TOLERANCE / 10, (
             f"saving and loading changes rewards by {difference:.2g}"
         )
+    if model.equation is not None:
+        _check_gradient_terms(model)
     if model.language_model is not None:
         _check_learning(model)
 
@@ -173,6 +179,33 @@ def _check_losses(model: RewardModel) -> None:
         margins = rewards[batch.chosen] - rewards[batch.rejected]
         losses = model.losses(model.read(batch, model.positions(batch)), rewards)
         assert torch.allclose(losses, softplus(-margins)), "the loss is not eq. 3, −ln σ(r⁺ − r⁻)"
+
+
+def _check_gradient_terms(model: RewardModel) -> None:
+    """Compare the gradients of rewards in the last layer with those of `gradient_terms`."""
+    assert isinstance(model, TrainedRewardModel), "a kind with an equation reads a language model"
+    trees = model.encode(RECORDS)
+    batch = pack(trees, _references(model, trees))
+    with torch.no_grad():
+        states = model.read(batch)
+    rewards = model.rewards(states)
+    parameters = list(model.parameters())
+    rows = []
+    for reward in rewards:
+        gradients = torch.autograd.grad(
+            reward, parameters, retain_graph=True, materialize_grads=True
+        )
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]).double())
+    with torch.no_grad():
+        slopes = model.reward_slopes(rewards).double()
+        sums = gradient_sums(model, model.gradient_terms(batch), states)
+        kernel = slopes[:, None] * gradient_kernel(sums, sums).double() * slopes
+    expected = torch.stack(rows) @ torch.stack(rows).T
+    difference = float((kernel - expected).abs().max() / expected.abs().max())
+    assert difference < 1e-3, (
+        "`gradient_terms` and `reward_slopes` do not give the gradients of rewards in the last "
+        f"layer: their products differ by {difference:.2g}"
+    )
 
 
 def _check_learning(model: RewardModel) -> None:

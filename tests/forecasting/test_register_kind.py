@@ -23,6 +23,7 @@ from rewardgap.forecasting.kernels import products
 from rewardgap.models.kinds import KINDS, register_kind
 from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.packing import pack
+from rewardgap.testing import check_kind
 
 KIND = "explained-length-normalised"
 
@@ -54,6 +55,7 @@ def gradients(model: ExplainedLengthNormalised, values: torch.Tensor) -> torch.T
 
 def test_features_and_contributions_are_those_of_autograd(folders: Callable[..., Path]) -> None:
     folder = folders("llama")
+    check_kind(KIND, folder)
     reader = reader_of(KIND, folder)
     values = read(reader, KIND).values
     batch = pack(reader.model.encode(RECORDS))

@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
+import torch
 from example_kind import LengthNormalised
 from plain import RECORDS, log_probs, plain_copy
 from toy import read_rows, train_toy
@@ -14,6 +15,7 @@ from rewardgap.errors import UserError
 from rewardgap.models import kinds
 from rewardgap.models.kinds import KINDS, find_kind, register_kind
 from rewardgap.models.kinds.explicit import Explicit
+from rewardgap.models.kinds.gradients import Terms
 from rewardgap.scoring.scorer import load, score
 from rewardgap.testing import check_kind
 
@@ -64,6 +66,14 @@ def test_a_kind_is_named_by_its_place(folders, tmp_path):
     with pytest.raises(UserError, match=f"to import its code, name it: --kind {PATH}"):
         load(str(run.folder))
     assert load(str(run.folder), kind=PATH).score("hi", ["yes"])
+
+
+def test_a_kind_lies_in_the_working_directory(tmp_path, monkeypatch):
+    source = Path(sys.modules["example_kind"].__file__).read_text()
+    (tmp_path / "kind_of_mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert find_kind("kind_of_mine:LengthNormalised").default_beta == 2
 
 
 @pytest.mark.parametrize(
@@ -132,9 +142,15 @@ class ForgetsItsHead(Explicit):
         self.model.score.weight.data.div_(2)
 
 
+class SaysAnotherGradient(Explicit):
+    def gradient_terms(self, pack):
+        return Terms.at_every_token(pack, torch.ones(len(pack.response_tokens)))
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
+        (SaysAnotherGradient, "do not give the gradients of rewards in the last layer"),
         (DependsOnItsMates, "a reward changes with its batch mates"),
         (LearnsBackwards, "20 steps do not raise the mean margin"),
         (Detached, "no gradient in the input embedding"),

@@ -24,9 +24,9 @@ RESAMPLES = 2000
 TAIL = 0.025
 """Probability left out at either end of an interval."""
 UNSEEN = 0.75
-"""Clusters supposed to lie, unseen, at either end of the range of values; see `mean_interval`."""
+"""Number of unseen clusters assumed at either end of the range of values, see `mean_interval`."""
 MOST_CLUSTERS = 2048
-"""More clusters are joined at random to so many, which bounds memory; see `join_clusters`."""
+"""More clusters are joined at random to this many, which bounds memory, see `join_clusters`."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,20 @@ class Interval:
     high: float
 
     def __neg__(self) -> "Interval":
-        """Interval of the negated quantity."""
+        """Return the interval of the negated quantity."""
         return Interval(-self.value, -self.high, -self.low)
 
 
 def cluster_totals(columns: FloatArray, clusters: Clusters) -> FloatArray:
-    """Sums of the columns, shape (records, columns), over each cluster: (clusters, columns)."""
+    """Return sums of the columns, (records, columns), over each cluster: (clusters, columns)."""
     return np.stack([np.bincount(clusters, weights=column) for column in columns.T], axis=1)
 
 
 def join_clusters(totals: FloatArray, seed: int) -> FloatArray:
-    """Totals of at most `MOST_CLUSTERS` random groups of clusters, shape (groups, columns).
+    """Return totals of at most `MOST_CLUSTERS` random groups of clusters, shape (groups, columns).
 
-    Groups are as independent as the clusters are, and thousands of them tell the variance as well.
+    Groups are as independent as the clusters are, and thousands of them estimate the variance as
+    well.
     """
     if len(totals) <= MOST_CLUSTERS:
         return totals
@@ -61,13 +62,13 @@ def join_clusters(totals: FloatArray, seed: int) -> FloatArray:
 
 
 def resampling_units(columns: FloatArray, clusters: Clusters, seed: int) -> FloatArray:
-    """Sums of the columns over each joined cluster, then its records: (units, columns + 1)."""
+    """Return column sums over each joined cluster, then its size: (units, columns + 1)."""
     counted = np.column_stack([columns, np.ones(len(columns))])
     return join_clusters(cluster_totals(counted, clusters), seed)
 
 
 def weighted_sums(totals: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray]:
-    """Sums over the records of each resample.
+    """Return sums over the records of each resample.
 
     Args:
         totals: Of `resampling_units`, shape (units, columns + 1).
@@ -76,21 +77,21 @@ def weighted_sums(totals: FloatArray, weights: Weights) -> tuple[FloatArray, Flo
     Returns:
         (of the columns, shape (resamples, columns); number of records, shape (resamples, 1)).
     """
-    # Column by column: over so small a product of matrices the threads of a busy machine wait for
-    # each other ten times as long as they work.
+    # Column by column: in a product of matrices this small, threads on a busy machine wait for each
+    # other ten times as long as they work.
     exact = weights.astype(np.float64)
     sums = np.stack([exact @ column for column in totals.T], axis=1)
     return sums[:, :-1], sums[:, -1:]
 
 
 def random_weights(clusters: int, seed: int) -> Weights:
-    """Weights of the Bayesian bootstrap (Rubin 1981): exponential with mean 1, so never zero."""
+    """Return weights of the Bayesian bootstrap (Rubin 1981): exponential with mean 1, never 0."""
     return _random_weights(seed)[:clusters].T
 
 
 @lru_cache(maxsize=4)
 def _random_weights(seed: int) -> Weights:
-    """Weights of as many clusters as there ever are, a row a cluster: any part of them serves."""
+    """Return weights of `MOST_CLUSTERS` clusters, a row per cluster; callers take a part."""
     generator = np.random.default_rng((seed, 1))
     weights = generator.standard_exponential((MOST_CLUSTERS, RESAMPLES), dtype=np.float32)
     weights.setflags(write=False)  # all callers share them
@@ -99,16 +100,16 @@ def _random_weights(seed: int) -> Weights:
 
 @lru_cache(maxsize=8)
 def drawn_weights(clusters: int, seed: int) -> Weights:
-    """How often each of n clusters is drawn in n draws with replacement."""
+    """Return how often each of n clusters is drawn in n draws with replacement."""
     draws = np.random.default_rng((seed, 2)).integers(clusters, size=(RESAMPLES, clusters))
-    weights = np.stack([np.bincount(each, minlength=clusters) for each in draws]).astype(np.float32)
+    weights = np.stack([np.bincount(draw, minlength=clusters) for draw in draws]).astype(np.float32)
     weights.setflags(write=False)
     return weights
 
 
 @lru_cache(maxsize=4)
 def _weights_of_ends(seed: int) -> FloatArray:
-    """Weights of what lies unseen at the lower and at the upper end, shape (resamples, 2)."""
+    """Return weights of unseen values at the lower and the upper end, shape (resamples, 2)."""
     weights = np.random.default_rng((seed, 3)).standard_gamma(UNSEEN, (RESAMPLES, 2))
     weights.setflags(write=False)
     return weights
@@ -120,7 +121,7 @@ def mean_interval(
     seed: int = 0,
     support: tuple[float, float] = (0.0, 1.0),
 ) -> Interval:
-    """95 % interval of the mean of `values`, which lie in `support`.
+    """Return the 95 % interval of the mean of `values`, which are in `support`.
 
     Percentiles of the Bayesian bootstrap, with three quarters of a cluster of ordinary size added
     at either end of `support`: values that a small sample happens not to contain. For records that
@@ -134,11 +135,11 @@ def mean_interval(
 
     Where all records have the same value v, the exact argument of Clopper and Pearson takes over:
     were a share p of all clusters different from v, n clusters would miss it with probability
-    (1 - p)^n, so p can be as large as 1 - 0.025^(1/n), and those could lie anywhere in `support`.
+    (1 - p)^n, so p can be as large as 1 - 0.025^(1/n), with values anywhere in `support`.
 
     Args:
-        values: One value a record, shape (records,), or one a record and training seed, shape
-            (records, seeds), of which the mean over both is meant; see `over_seeds`.
+        values: One value per record, shape (records,), or per record and training seed, shape
+            (records, seeds), averaged over records and seeds; see `over_seeds`.
         clusters: Shape (records,).
         seed: Of the resamples.
         support: Smallest and largest value that a record can have.
@@ -154,8 +155,8 @@ def mean_interval(
     ends = _weights_of_ends(seed) * len(values) / count
     # Each pair of ends serves both ways round, so that negated values have the negated interval.
     both_ways = [
-        (sums + (each @ np.array(support))[:, None]) / (records + each.sum(axis=1)[:, None])
-        for each in (ends, ends[:, ::-1])
+        (sums + (pair @ np.array(support))[:, None]) / (records + pair.sum(axis=1)[:, None])
+        for pair in (ends, ends[:, ::-1])
     ]
     means = over_seeds(values.mean(axis=0), np.concatenate(both_ways), seed)
     low, high = np.quantile(means, [TAIL, 1 - TAIL])
@@ -165,7 +166,7 @@ def mean_interval(
 def studentised_draws(
     columns: FloatArray, clusters: Clusters, statistic: Statistic, seed: int = 0
 ) -> FloatArray:
-    """Where a function of means may lie: draws whose percentiles are its interval (bootstrap-t).
+    """Return draws whose percentiles are the interval of a function of means (bootstrap-t).
 
     Each resample's distance from the sample's value is divided by the resample's own standard
     error, by linearisation, and taken off the value in units of the sample's (Hall 1988; Efron and
@@ -197,7 +198,7 @@ def studentised_draws(
 def _values_and_errors(
     totals: FloatArray, weights: Weights, statistic: Statistic
 ) -> tuple[FloatArray, FloatArray]:
-    """The statistic of each resample and its standard error, each of shape (resamples,)."""
+    """Return the statistic of each resample and its standard error, shape (resamples,) each."""
     sums, records = weighted_sums(totals, weights)
     means = sums / records
     values, gradients = statistic(means)
@@ -209,13 +210,13 @@ def _values_and_errors(
 
 
 def interval_of_draws(value: float, draws: FloatArray) -> Interval:
-    """95 % interval of a figure that cannot be negative from `studentised_draws` of it."""
+    """Return the 95 % interval of a figure that cannot be negative from `studentised_draws`."""
     low, high = np.quantile(draws, [TAIL, 1 - TAIL])
     return Interval(value, float(np.clip(low, 0.0, value)), float(max(high, value)))
 
 
 def over_seeds(values: FloatArray, resampled: FloatArray, seed: int = 0) -> FloatArray:
-    """Resamples of a figure's mean over training seeds, in which the seeds vary as well.
+    """Return resamples of a figure's mean over training seeds, in which the seeds vary as well.
 
     Resampling two or three seeds cannot show how much seeds differ (percentiles of it cover 0.8 to
     0.9). Instead the variance between seeds, less what the sample of records explains of it, adds

@@ -1,6 +1,6 @@
 """Score files: the rewards of every record, written once, from which every metric is computed.
 
-One JSON object a line::
+One JSON object per line::
 
     {"id": "a", "scores_chosen": 0.5, "scores_rejected": -1.0,
      "tokens_chosen": 12, "tokens_rejected": 9, "truncated": false,
@@ -41,14 +41,13 @@ class ScoreRow:
         tokens_chosen: Response lengths in tokens; empty where a file does not say.
         tokens_rejected: As `tokens_chosen`.
         truncated: Whether any of the record's sequences was cut to fit.
-        baselines: Rewards that content-blind rules give to the same responses, by rule.
-        prompt: The same for records of the same prompt, such as a hash of it; empty where a file
-            does not say.
-        responses: The same for records of the same responses, likewise.
+        baselines: Rewards of content-blind baselines for the same responses, by name.
+        prompt: A hash of the prompt, equal for records of one prompt; empty where it is not known.
+        responses: A hash of the responses likewise.
 
     Raises:
-        UserError: For a reward that is not finite, a side without a reward, or lists of
-            unequal length; the message names the id.
+        UserError: A reward is not finite, a side has no reward, or lists have unequal lengths; the
+            message names the id.
     """
 
     id: str
@@ -81,7 +80,7 @@ class ScoreRow:
 
     @property
     def scores(self) -> RecordRewards:
-        """Rewards of the chosen and of the rejected responses."""
+        """The rewards of the chosen and of the rejected responses."""
         return self.scores_chosen, self.scores_rejected
 
 
@@ -124,11 +123,11 @@ def _check_side(row: ScoreRow, side: str, scores: Rewards, tokens: tuple[int, ..
         )
 
 
-def _check_finite(record_id: str, what: str, rewards: Rewards) -> None:
+def _check_finite(record_id: str, label: str, rewards: Rewards) -> None:
     for reward in rewards:
         if not math.isfinite(reward):
             raise UserError(
-                f"record {record_id!r}: {what} has the reward {reward}, which is not finite; "
+                f"record {record_id!r}: {label} has the reward {reward}, which is not finite; "
                 "did the model diverge?"
             )
 
@@ -232,9 +231,9 @@ def _baseline(name: str, sides: object) -> RecordRewards:
     return _values(sides, "chosen", _reward), _values(sides, "rejected", _reward)
 
 
-def _object(value: object, what: str) -> dict[str, Any]:
+def _object(value: object, label: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{what} must be a JSON object, not {type(value).__name__}")
+        raise UserError(f"{label} must be a JSON object, not {type(value).__name__}")
     return value
 
 

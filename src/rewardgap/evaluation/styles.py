@@ -27,14 +27,14 @@ class StyleAccuracies:
 
 
 def is_style_grid(rows: Sequence[ScoreRow]) -> bool:
-    """Whether all rows may be grids of styles: as many chosen as rejected rewards, at least two."""
+    """Return whether all rows have as many chosen as rejected rewards, at least two."""
     return all(len(row.scores_chosen) == len(row.scores_rejected) >= 2 for row in rows)
 
 
 def style_accuracies(
     *runs: Sequence[ScoreRow], name: str = "the scores", seed: int = 0
 ) -> StyleAccuracies:
-    """Easy, normal and hard accuracy of k × k grids of styles, as RM-Bench defines them.
+    """Return easy, normal and hard accuracy of k × k grids of styles, as RM-Bench defines them.
 
     Args:
         runs: Rows of the same records by one or several runs, each with the rewards of k chosen and
@@ -44,16 +44,16 @@ def style_accuracies(
         seed: Of the resamples.
 
     Raises:
-        UserError: If a row is no square grid of two styles or more; names it.
+        UserError: A row is no square grid of two styles or more; names it.
     """
     if not all(runs):
         raise UserError(f"{name} has no rows")
     ordered = [sorted(rows, key=lambda row: row.id) for rows in runs]
-    grids = [[_verdicts(row, name) for row in rows] for rows in ordered]
+    grids = [[_wins(row, name) for row in rows] for rows in ordered]
     clusters = prompt_clusters(ordered[0])
 
     def interval(accuracy: Callable[[FloatArray], float]) -> Interval:
-        values = np.array([[accuracy(grid) for grid in some] for some in grids])
+        values = np.array([[accuracy(grid) for grid in by_record] for by_record in grids])
         return mean_interval(values[0] if len(runs) == 1 else values.T, clusters, seed)
 
     return StyleAccuracies(
@@ -63,8 +63,8 @@ def style_accuracies(
     )
 
 
-def _verdicts(row: ScoreRow, name: str) -> FloatArray:
-    """Shape (chosen, rejected): 1 where the chosen response wins, ½ for a tie, 0 where it loses."""
+def _wins(row: ScoreRow, name: str) -> FloatArray:
+    """Return 1 where the chosen response wins, ½ for a tie, else 0; shape (chosen, rejected)."""
     chosen, rejected = np.array(row.scores_chosen), np.array(row.scores_rejected)
     if not len(chosen) == len(rejected) >= 2:
         raise UserError(

@@ -7,7 +7,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.comparisons import ROUNDING, SIGNIFICANCE, compare, holm
 from rewardgap.evaluation.scores import ScoreRow
 
-Cell = tuple[str, int]
+ModelAndSeed = tuple[str, int]
 """Initial language model and seed: only models that share both are compared."""
 
 
@@ -29,9 +29,9 @@ class WinRates:
 
 
 def win_rates(
-    first: Mapping[Cell, float], second: Mapping[Cell, float], tie: float = 0.01
+    first: Mapping[ModelAndSeed, float], second: Mapping[ModelAndSeed, float], tie: float = 0.01
 ) -> WinRates:
-    """Win-rates by the paper's rule (section 3): accuracies within 0.01 of each other are a tie.
+    """Return win rates by the paper's rule (section 3): accuracies within 0.01 are a tie.
 
     Args:
         first: Accuracy of the first kind in each cell.
@@ -39,22 +39,25 @@ def win_rates(
         tie: Largest difference that is a tie, itself included.
 
     Raises:
-        UserError: If no cell is in both.
+        UserError: No cell is in both.
     """
     return _shares([first[c] - second[c] for c in _shared(first, second)], tie + ROUNDING)
 
 
 def tested_win_rates(
-    first: Mapping[Cell, Sequence[ScoreRow]], second: Mapping[Cell, Sequence[ScoreRow]]
+    first: Mapping[ModelAndSeed, Sequence[ScoreRow]],
+    second: Mapping[ModelAndSeed, Sequence[ScoreRow]],
 ) -> WinRates:
-    """Win-rates in which a tie is a difference that McNemar's test with Holm does not establish.
+    """Return win rates in which a difference that McNemar's test does not establish is a tie.
+
+    P-values are adjusted by Holm's method.
 
     Args:
         first: Score rows of the first kind in each cell, for one evaluation set.
         second: Score rows of the second; cells that only one of the two has do not count.
 
     Raises:
-        UserError: If no cell is in both, or one has scores of different records.
+        UserError: No cell is in both, or one has scores of different records.
     """
     comparisons = [
         compare(first[cell], second[cell], _names(cell)) for cell in _shared(first, second)
@@ -69,11 +72,13 @@ def tested_win_rates(
     )
 
 
-def _names(cell: Cell) -> tuple[str, str]:
+def _names(cell: ModelAndSeed) -> tuple[str, str]:
     return f"the first scores of {cell[0]}, seed {cell[1]}", "the second ones"
 
 
-def _shared(first: Mapping[Cell, object], second: Mapping[Cell, object]) -> list[Cell]:
+def _shared(
+    first: Mapping[ModelAndSeed, object], second: Mapping[ModelAndSeed, object]
+) -> list[ModelAndSeed]:
     shared = [cell for cell in first if cell in second]
     if not shared:
         raise UserError("there are no win-rates: no model and seed has scores of both kinds")

@@ -1,4 +1,4 @@
-"""What an experiment is: its YAML file with a profile and flags merged in, read and checked."""
+"""An experiment: its YAML file, with a profile and flags merged in, read and checked."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields, replace
@@ -18,10 +18,10 @@ from rewardgap.models.kinds import KINDS
 Category = Literal["in-distribution", "token-level", "domain"]
 Values = Mapping[str, Any]
 
-# Keys whose values have keys of their own.
 NESTED = frozenset({"train", "eval", "settings", "variations"})
-# What every run sets for itself.
-OWN = frozenset({"model", "kind", "train", "out", "eval", "seed", "resume"})
+"""Keys whose values are mappings, or lists of mappings."""
+SET_BY_CELL = frozenset({"model", "kind", "train", "out", "eval", "seed", "resume"})
+"""Keys of `rewardgap train` that the cell determines, so that settings cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class TrainingSource:
     """Where training data come from.
 
     Attributes:
-        name: such as "rewardmath".
-        data: specifications of `rewardgap.sources`; None where no source has them.
-        local: specifications that take their place where the files exist that they name as
+        name: Their name, such as "rewardmath".
+        data: Specifications that `load` reads; None where no source has the data.
+        local: Specifications that are used instead if the files exist that they name as
             `$data_dir/FILE`.
     """
 
@@ -45,10 +45,10 @@ class EvaluationSource:
     """Where evaluation data come from, and how they differ from the training data.
 
     Attributes:
-        category: the kind of shift.
-        data: a specification; None where no source has the data.
-        local: a specification that takes its place, as in `TrainingSource`.
-        shift_of: the set whose responses this one perturbs, row by row.
+        category: The kind of shift.
+        data: A specification; None where no source has the data.
+        local: A specification that is used instead, as in `TrainingSource`.
+        shift_of: The set of the originals whose responses this one perturbs, row by row.
     """
 
     category: Category
@@ -59,11 +59,11 @@ class EvaluationSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """Settings of some runs that differ from the experiment's.
+    """Settings that differ from the experiment's; they add runs to those without.
 
     Attributes:
-        settings: keys of `rewardgap train`.
-        kinds: the kinds that vary so; None for all.
+        settings: Keys of `rewardgap train`.
+        kinds: The kinds that are trained with them; None for all.
     """
 
     settings: Values = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Variation:
 
     @property
     def name(self) -> str:
-        """Such as "learning_rate=5e-7"; empty where nothing varies."""
+        """The settings as "learning_rate=5e-7"; empty where nothing varies."""
         return ",".join(f"{key}={_short(value)}" for key, value in self.settings.items())
 
 
@@ -80,20 +80,20 @@ class Experiment:
     """One claim: what is trained on what, and how it is evaluated.
 
     Attributes:
-        name: of the experiment.
-        claim: what it shows, in one sentence.
-        models: initial language models, directories or hub ids.
-        kinds: kinds of reward model.
-        seeds: seeds of training; the data are the same for all.
-        train: the training data.
-        eval: the evaluation sets by name.
-        settings: keys of `rewardgap train` for all runs.
-        variations: settings that differ, each of which adds runs to those without.
-        generate: evaluation sets whose prompts implicit models answer.
-        forecast: whether the accuracies are forecast before training.
-        train_rows: first rows taken of each file or source of training data; None for all.
-        eval_rows: first rows taken of each evaluation set; None for all.
-        profile: the profile that is merged in, if one is.
+        name: Its name.
+        claim: What it shows, in one sentence.
+        models: Initial language models, directories or hub ids.
+        kinds: Kinds of reward model.
+        seeds: Seeds of training; the data are the same for all.
+        train: The training data.
+        eval: The evaluation sets by name.
+        settings: Keys of `rewardgap train` for all runs.
+        variations: Settings that differ in further runs.
+        generate: Evaluation sets to whose prompts the kinds that generate respond.
+        forecast: Whether the accuracies are forecast before training.
+        train_rows: Number of rows taken of each file or source of training data; None for all.
+        eval_rows: Number of rows taken of each evaluation set; None for all.
+        profile: The profile that is merged in; None for none.
     """
 
     name: str
@@ -118,7 +118,7 @@ def read_experiment(config: RunConfig) -> Experiment:
     A mapping is merged key by key, anything else replaced; null takes a key out.
 
     Raises:
-        UserError: an unknown key, kind, category, set or profile, or a value that cannot be.
+        UserError: A key, kind, category, set or profile is unknown, or a value has another type.
     """
     where = config.experiment
     values = _read_yaml(Path(where))
@@ -130,19 +130,21 @@ def read_experiment(config: RunConfig) -> Experiment:
             known = ", ".join(profiles) or "none"
             raise UserError(f"{where}: unknown profile {config.profile!r}; the profiles: {known}")
         values = _merge(values, profiles[config.profile])
-    given = _overrides(config)
-    unknown = [name for name, each in given["eval"].items() if "category" not in each]
+    overrides = _overrides(config)
+    unknown = [name for name, keys in overrides["eval"].items() if "category" not in keys]
     _refuse_unknown(unknown, values.get("eval") or {}, "evaluation set", where)
-    named = _name_training(_merge(values, given), values, config)
+    named = _name_training(_merge(values, overrides), values, config)
     experiment = _check_form(named, where)
     _check_names(experiment, where)
     return replace(experiment, profile=config.profile)
 
 
 def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of a file, over those of the file that it names as its `base`.
+    """Return the values of a file, merged over those of the file that it names as its `base`.
 
-    `above` are the files that are based on it.
+    Args:
+        path: The file.
+        above: The files that are based on it.
     """
     if path.resolve() in above:
         raise UserError(f"{path}: is its own base; name another, or leave `base` out")
@@ -162,22 +164,22 @@ def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(_read_yaml(path.parent / base, (*above, path.resolve())), values)
 
 
-def _merge(values: Values, others: Any) -> dict[str, Any]:
-    """`values` with those of `others` in their place, inner mappings likewise."""
+def _merge(values: Values, changes: Any) -> dict[str, Any]:
+    """Return `values` with `changes` in their place, inner mappings merged likewise."""
     merged = dict(values)
-    for key, other in (others or {}).items():
-        both = isinstance(other, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], other) if both else other
+    for key, change in (changes or {}).items():
+        nested = isinstance(change, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], change) if nested else change
     return {key: value for key, value in merged.items() if value is not None}
 
 
 def _overrides(config: RunConfig) -> dict[str, Any]:
-    """What the flags say, in the shape of the file."""
+    """Return the values that flags give, in the shape of the file."""
     keys = ("name", "claim", "models", "kinds", "seeds", "train_rows", "eval_rows", "variations")
-    given: dict[str, Any] = {key: getattr(config, key) for key in (*keys, "generate", "forecast")}
-    given = {key: value for key, value in given.items() if value is not None}
+    flags = {key: getattr(config, key) for key in (*keys, "generate", "forecast")}
+    overrides: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if config.train is not None:
-        given["train"] = {"data": config.train, "local": None}
+        overrides["train"] = {"data": config.train, "local": None}
     sets: dict[str, dict[str, Any]] = {}
     for path, value in config.eval.items():
         name, _, inner = path.partition("/")
@@ -185,29 +187,29 @@ def _overrides(config: RunConfig) -> dict[str, Any]:
         changed = {inner: value} if inner else form
         replaced = {"local": None} if "data" in changed else {}
         sets[name] = sets.get(name, {}) | replaced | changed
-    return given | {"eval": sets, "settings": config.settings}
+    return overrides | {"eval": sets, "settings": config.settings}
 
 
-def _name_training(given: Values, file: Values, config: RunConfig) -> dict[str, Any]:
-    """The values with names that fit other training data than the file's.
+def _name_training(values: Values, file: Values, config: RunConfig) -> dict[str, Any]:
+    """Return the values, under another name if the training data are not the file's.
 
-    Under the file's own name a report would set the paper's numbers beside them.
+    Under the name of the file a report would show the paper's numbers beside them.
     """
     if config.train_name is None and config.train is None:
-        return dict(given)
+        return dict(values)
     specs = [config.train] if isinstance(config.train, str) else config.train or []
     source = " + ".join(Path(parse_spec(spec).name).name for spec in specs)
     name = config.train_name or source
-    own = isinstance(file.get("train"), dict) and file["train"].get("name")
-    named = _merge(given, {"train": {"name": name}})
-    if config.name is None and name != own:
-        named["name"] = f"{given.get('name')} on {name}"
+    name_in_file = isinstance(file.get("train"), dict) and file["train"].get("name")
+    named = _merge(values, {"train": {"name": name}})
+    if config.name is None and name != name_in_file:
+        named["name"] = f"{values.get('name')} on {name}"
     return named
 
 
 def _check_form(values: dict[str, Any], where: str) -> Experiment:
-    """The experiment, if every key is known and every value of its type."""
-    keys = [each.name for each in fields(Experiment) if each.name != "profile"]
+    """Return the experiment, if every key is known and every value of its type."""
+    keys = [known.name for known in fields(Experiment) if known.name != "profile"]
     _refuse_unknown(values, [*keys, "profiles", "base"], "key", where)
     plain = {key: value for key, value in values.items() if key not in NESTED}
     form = _fill(Experiment, plain, where, skip=NESTED | {"profile"})
@@ -222,7 +224,7 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
         },
         settings=check_settings(values.get("settings", {}), f"{where}: settings"),
         variations=tuple(
-            _read_variation(each, f"{where}: variations") for each in values.get("variations", ())
+            _read_variation(entry, f"{where}: variations") for entry in values.get("variations", ())
         ),
     )
 
@@ -243,12 +245,12 @@ def _read_variation(values: Any, where: str) -> Variation:
 
 
 def check_settings(values: Values, where: str) -> dict[str, Any]:
-    """Settings as `rewardgap train` takes them, with its types.
+    """Return settings as `rewardgap train` takes them, with its types.
 
     Raises:
-        UserError: one is no key of it, or has another type.
+        UserError: A setting is no key of it, or has another type.
     """
-    return _fill(TrainConfig, values, where, skip=OWN, defaults=False)
+    return _fill(TrainConfig, values, where, skip=SET_BY_CELL, defaults=False)
 
 
 def _fill(
@@ -258,12 +260,12 @@ def _fill(
     skip: Set[str] = frozenset(),
     defaults: bool = True,
 ) -> dict[str, Any]:
-    """The fields of a dataclass from values of YAML, each of its type."""
+    """Return the fields of a dataclass from values of YAML, converted to their types."""
     from jsonargparse import ArgumentError, ArgumentParser
 
     if not isinstance(values, dict):
         raise UserError(f"{where}: must be keys and values, not {values!r}")
-    keys = {each.name: each for each in fields(form) if each.name not in skip}
+    keys = {known.name: known for known in fields(form) if known.name not in skip}
     _refuse_unknown(values, keys, "key", where)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(form, skip=set(skip))
@@ -276,30 +278,30 @@ def _fill(
 
 
 def _check_names(experiment: Experiment, where: str) -> None:
-    """Refuse names that stand for nothing or stand twice."""
+    """Refuse names that are unknown or given twice."""
     for key in ("models", "kinds", "seeds", "eval"):
         names = list(getattr(experiment, key))
         twice = sorted({str(name) for name in names if names.count(name) > 1})
         if not names or twice:
-            said = f"names {twice[0]} twice" if twice else "must name at least one"
-            raise UserError(f"{where}: {key} {said}")
-    varied = [kind for each in experiment.variations for kind in each.kinds or ()]
+            complaint = f"names {twice[0]} twice" if twice else "must name at least one"
+            raise UserError(f"{where}: {key} {complaint}")
+    varied = [kind for variation in experiment.variations for kind in variation.kinds or ()]
     _refuse_unknown([*experiment.kinds, *varied], KINDS, "kind", where)
-    originals = [each.shift_of for each in experiment.eval.values() if each.shift_of is not None]
+    originals = [source.shift_of for source in experiment.eval.values() if source.shift_of]
     _refuse_unknown([*originals, *experiment.generate], experiment.eval, "evaluation set", where)
     rows = (experiment.train_rows, experiment.eval_rows)
-    if any(each is not None and each < 1 for each in rows):
+    if any(count is not None and count < 1 for count in rows):
         raise UserError(f"{where}: train_rows and eval_rows must be at least 1")
 
 
-def _refuse_unknown(names: Any, known: Any, what: str, where: str) -> None:
+def _refuse_unknown(names: Any, known: Any, noun: str, where: str) -> None:
     for name in names:
         if name not in known:
-            raise UserError(f"{where}: unknown {what} {name!r}; the {what}s are {', '.join(known)}")
+            raise UserError(f"{where}: unknown {noun} {name!r}; the {noun}s are {', '.join(known)}")
 
 
 def _short(value: object) -> str:
-    """A value as one would write it: 5e-07 as 5e-7."""
+    """Return a value without superfluous zeros: 5e-07 as 5e-7."""
     if not isinstance(value, float) or abs(value) >= 1e-3:
         return f"{value:g}" if isinstance(value, float) else str(value)
     mantissa, _, exponent = f"{value:e}".partition("e")

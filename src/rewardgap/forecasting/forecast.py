@@ -7,7 +7,7 @@ the way from the first step to convergence, and these are measured like those of
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
-from rewardgap.data.prepared import PreparedData
-from rewardgap.dynamics.projection import GIB
+from rewardgap.data.prepared import PreparedData, RunData
+from rewardgap.dynamics.projection import GIB, RandomProjection
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
 from rewardgap.forecasting.features import FeatureReader
@@ -67,43 +67,42 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     Raises:
         UserError: If the data, the model or the configuration does not allow it.
     """
-    for kind in config.kinds:
+    _check_kinds(config.kinds)
+    shared = shared or PreparedData()
+    shared.check_training(config)
+    for spec in config.eval.values():
+        shared.records(spec, config.identical_pairs)
+    out = Path(config.out)
+    write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    models = _open_models(config)
+    kernels = _read_kernels(models, config, shared)
+    trainings = {
+        kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, config.loss)
+        for kind, of_kind in kernels.items()
+    }
+    sets = _evaluation_sets(next(iter(models.values())), config, shared)
+    outcomes = {
+        name: {
+            kind: predict(trainings[kind], of_kind.evaluation[name], evaluated, config.loss)
+            for kind, of_kind in kernels.items()
+        }
+        for name, evaluated in sets.items()
+    }
+    projections = {kind: of_kind.projection for kind, of_kind in kernels.items()}
+    table = f"{format_forecast(outcomes, config.loss)}\n\n{describe_projections(projections)}"
+    result = ForecastResult(outcomes, table, recommend(outcomes, config.loss))
+    _write(result, projections, out)
+    return result
+
+
+def _check_kinds(kinds: Sequence[str]) -> None:
+    for kind in kinds:
         if find_kind(kind).equation is None:
             trained = [name for name in KINDS if find_kind(name).equation]
             raise UserError(
                 f"kind {kind!r} has no forecast, as training does not change its rewards; the "
                 f"kinds that have are {', '.join(trained)}"
             )
-    shared = shared or PreparedData()
-    shared.check_training(config)
-    records = {
-        name: shared.records(spec, config.identical_pairs) for name, spec in config.eval.items()
-    }
-    baseline = shared.bag_of_words(config)
-    out = Path(config.out)
-    write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
-    models = _open_models(config)
-    known = list(shared.training_trees(next(iter(models.values())), config))
-
-    kernels = _read_kernels(models, config, shared)
-    trainings = {
-        kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, config.loss)
-        for kind, of_kind in kernels.items()
-    }
-    outcomes = {}
-    for name, evaluated in records.items():
-        # All kinds write the tokens of responses alike.
-        trees = shared.encode(next(iter(models.values())), evaluated, config.max_length)
-        records_of_set = ForecastSet(evaluated, trees, baseline, token_overlap(known, trees))
-        outcomes[name] = {
-            kind: predict(trainings[kind], of_kind.evaluation[name], records_of_set, config.loss)
-            for kind, of_kind in kernels.items()
-        }
-    projections = {kind: of_kind.projection for kind, of_kind in kernels.items()}
-    table = f"{format_forecast(outcomes, config.loss)}\n\n{describe_projections(projections)}"
-    result = ForecastResult(outcomes, table, recommend(outcomes, config.loss))
-    _write(result, kernels, out)
-    return result
 
 
 def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
@@ -132,26 +131,38 @@ def _read_kernels(
     kernels: dict[str, KindKernels] = {}
     for group in groups.values():
         model = next(iter(group.values()))
-        training = list(shared.training_trees(model, config))
-        evaluation = {
-            name: shared.encode(
-                model, shared.records(spec, config.identical_pairs), config.max_length
-            )
-            for name, spec in config.eval.items()
-        }
+        data = RunData.open(config, model.encoder, shared)
+        training = list(data.training)
         reader = FeatureReader.of(
             group, training, int(config.memory * GIB), config.seed, config.token_budget
         )
         identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
         folder = cache_folder(config.cache) / "forecast"
-        kernels |= read_kernels(reader, training, evaluation, folder, identity)
+        kernels |= read_kernels(reader, training, data.evaluation, folder, identity)
     return {kind: kernels[kind] for kind in models}
 
 
-def _write(result: ForecastResult, kernels: Mapping[str, KindKernels], out: Path) -> None:
+def _evaluation_sets(
+    model: TrainedRewardModel, config: ForecastConfig, shared: PreparedData
+) -> dict[str, ForecastSet]:
+    """Return the evaluation sets as any of the kinds writes them: lengths are alike for all."""
+    data = RunData.open(config, model.encoder, shared)
+    training, baseline = list(data.training), data.bag_of_words()
+    return {
+        name: ForecastSet(
+            shared.records(config.eval[name], config.identical_pairs),
+            trees,
+            baseline,
+            token_overlap(training, trees),
+        )
+        for name, trees in data.evaluation.items()
+    }
+
+
+def _write(result: ForecastResult, projections: Mapping[str, RandomProjection], out: Path) -> None:
     report = {
         name: {
-            kind: outcome.to_json() | {"sketch": kernels[kind].projection.to_json()}
+            kind: outcome.to_json() | {"sketch": projections[kind].to_json()}
             for kind, outcome in kinds.items()
         }
         for name, kinds in result.outcomes.items()

@@ -57,7 +57,10 @@ STYLE: Mapping[str, Any] = {
         "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
     },
     "axisQuantitative": {"tickCount": 8},
-    "title": {"fontSize": TYPE, "anchor": "start", "frame": "bounds", "offset": 6},
+    # Of the weight of all type: a PDF has its fonts, if several, in an order that changes.
+    "title": {
+        "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6,
+    },
 }  # fmt: skip
 LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
 

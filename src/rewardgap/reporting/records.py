@@ -32,18 +32,18 @@ class Texts:
         self._numbers: dict[str, int] = {}
 
     def number(self, text: str) -> int:
-        """The number of a text, cut where it is very long."""
+        """Return the number of a text, cut where it is very long."""
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
         return self._numbers.setdefault(text, len(self._numbers))
 
     def all(self) -> list[str]:
-        """The texts, in the order of their numbers."""
+        """Return the texts in the order of their numbers."""
         return list(self._numbers)
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedRecords:
     """The records of a set by id; none, and the reason, where they cannot be had."""
 
     records: Mapping[str, Record]
@@ -51,15 +51,15 @@ class Found:
 
 
 def pack(experiments: Iterable[Results]) -> str:
-    """The records of all experiments, for the page to unpack."""
+    """Return the records of all experiments, for the page to unpack."""
     texts = Texts()
-    loaded: dict[str, Found] = {}
+    loaded: dict[str, LoadedRecords] = {}
     collections = [
         _collection(results, name, texts, loaded)
         for results in experiments
         for name in results.sets
     ]
-    kinds = {cell["kind"] for each in collections for cell in each["cells"]}
+    kinds = {cell["kind"] for collection in collections for cell in collection["cells"]}
     data = {
         "colours": {kind: kind_style(kind).colour for kind in sorted(kinds)},
         "texts": texts.all(),
@@ -70,11 +70,11 @@ def pack(experiments: Iterable[Results]) -> str:
 
 
 def _collection(
-    results: Results, name: str, texts: Texts, loaded: dict[str, Found]
+    results: Results, name: str, texts: Texts, loaded: dict[str, LoadedRecords]
 ) -> dict[str, Any]:
     """An evaluation set of an experiment: ids, texts, lengths, and the rewards of every run."""
-    rows = results.rows[name]
-    first = next(iter(rows.values()))
+    by_cell = results.rows[name]
+    first = next(iter(by_cell.values()))
     original = next(entry.shift_of for entry in results.experiment.sets if entry.name == name)
     collection: dict[str, Any] = {
         "experiment": results.experiment.name,
@@ -86,16 +86,24 @@ def _collection(
                 "subject": cell.subject,
                 "kind": cell.kind,
                 "seed": cell.seed,
-                "rewards": [reward for row in own for reward in _short_rewards(row)],
+                "rewards": [reward for row in rows for reward in _short_rewards(row)],
             }
-            for cell, own in rows.items()
+            for cell, rows in by_cell.items()
         ],
     }
     if any(len(row.scores_chosen) + len(row.scores_rejected) > 2 for row in first):
         collection["sizes"] = [[len(row.scores_chosen), len(row.scores_rejected)] for row in first]
     if all(row.tokens_chosen for row in first):
         collection["tokens"] = [[row.tokens_chosen, row.tokens_rejected] for row in first]
-    return collection | _texts(_find(rows, name, first, loaded), first, texts)
+    known = _load_scored(next(iter(by_cell)), name, first, loaded)
+    if known.obstacle:
+        return collection | {"without_texts": known.obstacle}
+    records = [known.records[row.id] for row in first]
+    return collection | {
+        "prompts": [texts.number(_plain(record.prompt)) for record in records],
+        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in records],
+        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in records],
+    }
 
 
 def _short_rewards(row: ScoreRow) -> Sequence[float]:
@@ -105,17 +113,6 @@ def _short_rewards(row: ScoreRow) -> Sequence[float]:
     return rounded if len(set(rounded)) == len(set(rewards)) else rewards
 
 
-def _texts(found: Found, rows: Rows, texts: Texts) -> dict[str, Any]:
-    if found.obstacle:
-        return {"without_texts": found.obstacle}
-    records = [found.records[row.id] for row in rows]
-    return {
-        "prompts": [texts.number(_plain(record.prompt)) for record in records],
-        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in records],
-        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in records],
-    }
-
-
 def _plain(messages: Response) -> str:
     """A prompt or a response as text; roles are named where there is more than one turn."""
     if len(messages) == 1:
@@ -123,20 +120,21 @@ def _plain(messages: Response) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def _find(rows: Mapping[Cell, Rows], name: str, first: Rows, loaded: dict[str, Found]) -> Found:
+def _load_scored(
+    cell: Cell, name: str, rows: Rows, loaded: dict[str, LoadedRecords]
+) -> LoadedRecords:
     """The records that were scored, by the configuration of the first run that names them."""
-    config = next(iter(rows)).run.read_config()
-    spec = (config.get("eval") or {}).get(name)
+    spec = (cell.run.read_config().get("eval") or {}).get(name)
     if not isinstance(spec, str):
-        return Found({}, "Texts are not shown: the run's config.yaml does not name their data.")
+        reason = "Texts are not shown: the run's config.yaml does not name their data."
+        return LoadedRecords({}, reason)
     if spec not in loaded:
         loaded[spec] = _load(spec)
-    found = loaded[spec]
-    if not (found.obstacle or all(_rates(row, found.records.get(row.id)) for row in first)):
-        return Found(
-            {}, f"Texts are not shown: {spec} no longer holds the records that were scored."
-        )
-    return found
+    known = loaded[spec]
+    if not (known.obstacle or all(_rates(row, known.records.get(row.id)) for row in rows)):
+        reason = f"Texts are not shown: {spec} no longer holds the records that were scored."
+        return LoadedRecords({}, reason)
+    return known
 
 
 def _rates(row: ScoreRow, record: Record | None) -> bool:
@@ -150,10 +148,10 @@ def _rates(row: ScoreRow, record: Record | None) -> bool:
     )
 
 
-def _load(spec: str) -> Found:
+def _load(spec: str) -> LoadedRecords:
     try:
         # Records that training refused or dropped were not scored; whether to is settled.
-        return Found({record.id: record for record in load(spec, "drop")})
+        return LoadedRecords({record.id: record for record in load(spec, "drop")})
     except (UserError, OSError) as error:
         logger.warning("the texts of %s are not shown: %s", spec, error)
-        return Found({}, f"Texts are not shown: {error}.")
+        return LoadedRecords({}, f"Texts are not shown: {error}.")

@@ -36,13 +36,15 @@ def report(config: ReportConfig) -> Path:
     out = Path(config.out)
     experiments = {results.experiment.name: results for results in read_results(config.folders)}
     tables = paper_tables(experiments)
-    own = {name: own_table(results) for name, results in experiments.items()}
-    for table in (*tables, *(table for table in own.values() if table.rows)):
+    by_set = {name: own_table(results) for name, results in experiments.items()}
+    for table in (*tables, *(table for table in by_set.values() if table.rows)):
         for ending, text in FORMATS.items():
             write_text(out / "tables" / f"{table.name}.{ending}", text(table))
     figures = draw_figures(experiments, out / "figures")
     sections = {
-        name: section(results, [table for table in tables if table.experiment == name], own[name])
+        name: section(
+            results, [table for table in tables if table.experiment == name], by_set[name]
+        )
         for name, results in experiments.items()
     }
     for results in experiments.values():
@@ -51,7 +53,7 @@ def report(config: ReportConfig) -> Path:
         "experiments": {
             name: _experiment(results, sections[name]) for name, results in experiments.items()
         },
-        "tables": {table.name: _plain(table) for table in (*tables, *own.values())},
+        "tables": {table.name: _plain(table) for table in (*tables, *by_set.values())},
         "figures": _plain(figures),
     }
     write_text(out / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

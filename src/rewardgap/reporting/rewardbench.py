@@ -23,41 +23,38 @@ from rewardgap.reporting.paper.tables import file_name
 from rewardgap.reporting.results import Results, Rows
 
 
-def write_results(measured: Results, folder: Path) -> None:
+def write_results(results: Results, folder: Path) -> None:
     """Write both files of every run that has scores.
 
     Raises:
         UserError: A file cannot be written.
     """
-    for cell in measured.experiment.cells:
-        sets = {name: rows[cell] for name, rows in measured.rows.items() if cell in rows}
+    for cell in results.experiment.cells:
+        sets = {name: rows[cell] for name, rows in results.rows.items() if cell in rows}
         if sets:
-            name = file_name(f"{measured.experiment.name}-{cell}")
-            _write(folder / f"{name}.json", results(cell, sets))
-            _write(folder / f"{name}-scores.json", records(cell, sets))
+            name = file_name(f"{results.experiment.name}-{cell}")
+            for ending, content in (("", accuracies(cell, sets)), ("-scores", records(cell, sets))):
+                text = json.dumps(content, ensure_ascii=False) + "\n"
+                write_text(folder / f"{name}{ending}.json", text)
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
-
-
-def results(cell: Cell, sets: Mapping[str, Rows]) -> dict[str, Any]:
-    """The content of `CELL.json`."""
+def accuracies(cell: Cell, sets: Mapping[str, Rows]) -> dict[str, Any]:
+    """Return the content of `CELL.json`."""
     right = {name: [_is_right(row) for row in rows] for name, rows in sets.items()}
-    every = [each for some in right.values() for each in some]
+    outcomes = [outcome for by_record in right.values() for outcome in by_record]
     return {
-        "accuracy": _share(every),
-        "num_prompts": len(every),
+        "accuracy": _share(outcomes),
+        "num_prompts": len(outcomes),
         "model": str(cell),
         "ref_model": cell.model,
         "tokenizer": cell.model,
         "chat_template": "tokenizer",
-        "extra_results": {name: _share(some) for name, some in right.items()},
+        "extra_results": {name: _share(by_record) for name, by_record in right.items()},
     }
 
 
 def records(cell: Cell, sets: Mapping[str, Rows]) -> dict[str, Any]:
-    """The content of `CELL-scores.json`."""
+    """Return the content of `CELL-scores.json`."""
     flat = [(name, row) for name, rows in sets.items() for row in rows]
     return {
         "model": str(cell),
@@ -66,8 +63,8 @@ def records(cell: Cell, sets: Mapping[str, Rows]) -> dict[str, Any]:
         "id": [row.id for _, row in flat],
         "subset": [name for name, _ in flat],
         "results": [int(_is_right(row)) for _, row in flat],
-        "scores_chosen": [_one_or_all(row.scores_chosen) for _, row in flat],
-        "scores_rejected": [_one_or_all(row.scores_rejected) for _, row in flat],
+        "scores_chosen": [_single_or_all(row.scores_chosen) for _, row in flat],
+        "scores_rejected": [_single_or_all(row.scores_rejected) for _, row in flat],
     }
 
 
@@ -79,5 +76,5 @@ def _share(outcomes: Sequence[bool]) -> float:
     return sum(outcomes) / len(outcomes)
 
 
-def _one_or_all(scores: Sequence[float]) -> float | list[float]:
+def _single_or_all(scores: Sequence[float]) -> float | list[float]:
     return scores[0] if len(scores) == 1 else list(scores)

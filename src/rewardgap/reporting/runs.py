@@ -29,32 +29,23 @@ def read_grids(folders: Sequence[str]) -> tuple[ExperimentRecord, ...]:
         UserError: A folder holds no run, a file is not what it should be, or two runs have the
             same experiment, model, kind, seed and variation.
     """
-    found: dict[str, ExperimentRecord] = {}
-    runs: dict[Path, Mapping[str, Any]] = {}
-    for folder in folders:
-        grids, outside = _read_folder(Path(folder))
-        runs |= outside
-        for experiment in grids:
-            known = found.get(experiment.name)
-            found[experiment.name] = _merge(known, experiment) if known else experiment
-    return (*found.values(), *_read_runs(runs))
-
-
-def _read_folder(folder: Path) -> tuple[list[ExperimentRecord], dict[Path, Mapping[str, Any]]]:
-    """The grids in a folder, and the configurations of the runs outside them."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}")
-    found: list[ExperimentRecord] = []
-    runs: dict[Path, Mapping[str, Any]] = {}
-    for path in _walk(folder, DEPTH):
-        if GridFolder(path).experiment.exists():
-            record = read_experiment_record(path)
-            found.append(replace(record, cells=_distinct(record.cells)))
-        elif (config := Run(path).read_config()).keys() >= RUN_KEYS:
-            runs[path] = config
-    if not found and not runs:
-        raise UserError(f"{folder} is no run and holds none: name what `run` or `train` wrote")
-    return found, runs
+    experiments: dict[str, ExperimentRecord] = {}
+    configs: dict[Path, Mapping[str, Any]] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}")
+        paths = list(_walk(folder, DEPTH))
+        grids = [path for path in paths if GridFolder(path).experiment.exists()]
+        loose = {path: Run(path).read_config() for path in paths if path not in grids}
+        loose = {path: config for path, config in loose.items() if config.keys() >= RUN_KEYS}
+        if not grids and not loose:
+            raise UserError(f"{folder} is no run and holds none: name what `run` or `train` wrote")
+        configs |= loose
+        for record in map(read_experiment_record, grids):
+            record = replace(record, cells=_distinct(record.cells))
+            known = experiments.get(record.name)
+            experiments[record.name] = _merge(known, record) if known else record
+    return (*experiments.values(), *_experiments_of_runs(configs))
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -69,42 +60,32 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             yield from _walk(path, depth - 1)
 
 
-def _read_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[ExperimentRecord]:
+def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[ExperimentRecord]:
     """Runs outside grids: an experiment for each training set, named by it."""
     by_training: dict[tuple[str, ...], dict[Path, Mapping[str, Any]]] = {}
     for folder, config in configs.items():
-        given = config["train"]
-        training = (given,) if isinstance(given, str) else tuple(map(str, given))
+        train = config["train"]
+        training = (train,) if isinstance(train, str) else tuple(map(str, train))
         by_training.setdefault(training, {})[folder] = config
-    titles = _titles(list(by_training))
-    for title, some in zip(titles, by_training.values(), strict=True):
-        variations = _variations(list(some.values()))
-        names = dict.fromkeys(name for config in some.values() for name in config["eval"] or {})
+    short = [", ".join(Path(file).name for file in training) for training in by_training]
+    for title, (training, runs) in zip(short, by_training.items(), strict=True):
+        # Whole specifications where two training sets have files of the same names.
+        name = title if short.count(title) == 1 else ", ".join(training)
+        variations = _variations(list(runs.values()))
+        cells = [
+            Cell(_model_name(config["model"]), config["kind"], config["seed"], varied, Run(folder))
+            for (folder, config), varied in zip(runs.items(), variations, strict=True)
+        ]
+        sets = dict.fromkeys(name for config in runs.values() for name in config["eval"] or {})
         yield ExperimentRecord(
-            name=f"runs trained on {title}",
+            name=f"runs trained on {name}",
             claim="",
             profile=None,
-            train=title,
-            sets=tuple(map(SetRecord, names)),
-            cells=_distinct(
-                [
-                    Cell(
-                        _model_name(each["model"]), each["kind"], each["seed"], varied, Run(folder)
-                    )
-                    for (folder, each), varied in zip(some.items(), variations, strict=True)
-                ]
-            ),
-            folders=tuple(some),
+            train=name,
+            sets=tuple(map(SetRecord, sets)),
+            cells=_distinct(cells),
+            folders=tuple(runs),
         )
-
-
-def _titles(trainings: Sequence[tuple[str, ...]]) -> list[str]:
-    """The files' last names, joined; whole specifications where others have the same names."""
-    short = [", ".join(Path(each).name for each in training) for training in trainings]
-    return [
-        name if short.count(name) == 1 else ", ".join(training)
-        for name, training in zip(short, trainings, strict=True)
-    ]
 
 
 def _model_name(model: str) -> str:
@@ -115,30 +96,31 @@ def _model_name(model: str) -> str:
 def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What tells runs of the same model, kind and seed apart, as "key=value"; empty if nothing."""
     keys = [key for key in configs[0] if key not in RUN_KEYS | {"out", "device", "token_budget"}]
-
-    def rivals(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        same = ("model", "kind", "seed")
-        return [each for each in configs if all(each.get(key) == config.get(key) for key in same)]
-
+    values: dict[tuple[Any, ...], set[str]] = {}
+    for config in configs:
+        for key in keys:
+            values.setdefault((*_identity(config), key), set()).add(str(config.get(key)))
     return [
         ", ".join(
-            f"{key}={config.get(key)}"
-            for key in keys
-            if len({str(each.get(key)) for each in rivals(config)}) > 1
+            f"{key}={config.get(key)}" for key in keys if len(values[*_identity(config), key]) > 1
         )
         for config in configs
     ]
 
 
+def _identity(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    return config.get("model"), config.get("kind"), config.get("seed")
+
+
 def _merge(first: ExperimentRecord, second: ExperimentRecord) -> ExperimentRecord:
     """One experiment of two folders, such as a grid that two machines worked on."""
-    sets = {each.name: each for each in first.sets}
-    for each in second.sets:
-        known = sets.setdefault(each.name, each)
-        if (known.category, known.shift_of) != (each.category, each.shift_of):
+    sets = {entry.name: entry for entry in first.sets}
+    for entry in second.sets:
+        known = sets.setdefault(entry.name, entry)
+        if (known.category, known.shift_of) != (entry.category, entry.shift_of):
             raise UserError(
                 f"{second.folders[0]} and {first.folders[0]} disagree on the category or "
-                f"shift_of of {each.name} in the experiment {first.name!r}: report them apart"
+                f"shift_of of {entry.name} in the experiment {first.name!r}: report them apart"
             )
     return replace(
         first,
@@ -154,9 +136,9 @@ def _distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     Raises:
         UserError: Two folders hold the same cell.
     """
-    found: dict[tuple[str, str, int, str], Cell] = {}
+    by_key: dict[tuple[str, str, int, str], Cell] = {}
     for cell in cells:
-        known = found.setdefault(cell.key, cell)
+        known = by_key.setdefault(cell.key, cell)
         if known is cell:
             continue
         if known.run.folder.resolve() == cell.run.folder.resolve() or cell.run.config.exists():
@@ -165,5 +147,5 @@ def _distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
                     f"two runs of one name ({cell}): {known.run.folder} and {cell.run.folder}; "
                     "give only one of them"
                 )
-            found[cell.key] = cell
-    return tuple(found.values())
+            by_key[cell.key] = cell
+    return tuple(by_key.values())

@@ -3,7 +3,7 @@
 A topic is a module of `topics` that ends with its `TOPIC`, and is listed in `contents.TOPICS`.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -12,8 +12,6 @@ import altair as alt
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
     Comparison,
-    Pair,
-    adjust,
     is_difference,
     is_significant,
 )
@@ -22,8 +20,6 @@ from rewardgap.reporting.results import Results
 
 Tone = Literal["difference", "alike", "caution", "paper"]
 Measurement = TypeVar("Measurement")
-Place = TypeVar("Place", bound=Hashable)
-"""Where pairs are compared, such as a set."""
 
 NOTHING = "–"
 P_VALUES = ("permutation p", "McNemar p", "Holm p", "BH p")
@@ -146,23 +142,6 @@ def significance(first: str, second: str, comparison: Comparison) -> str:
     if is_significant(comparison):
         return "these runs differ, others may not"
     return "cannot be told apart"
-
-
-def adjusted_by_place(
-    families: Mapping[Place, Mapping[Pair, Comparison]],
-) -> dict[Place, dict[Pair, Comparison]]:
-    """Return comparisons of all places with p-values adjusted for all of them together."""
-    family = adjust(
-        {
-            (place, pair): comparison
-            for place, comparisons in families.items()
-            for pair, comparison in comparisons.items()
-        }
-    )
-    return {
-        place: {pair: family[place, pair] for pair in comparisons}
-        for place, comparisons in families.items()
-    }
 
 
 def baseline_name(baseline: str) -> str:

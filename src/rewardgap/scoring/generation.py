@@ -1,6 +1,6 @@
-"""What a language model answers to the prompts of a data set, sampled, and how often it is right.
+"""Responses of a language model to the prompts of a data set, and the share that is correct.
 
-One response to a prompt, at temperature 1 and from the whole vocabulary, by plain transformers.
+One response per prompt, sampled at temperature 1 from the whole vocabulary by plain transformers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,15 +21,21 @@ from rewardgap.models.language_model import quiet
 
 MOST_NEW_TOKENS = 300
 TOKENS_AT_ONCE = 16_384
-"""where the user does not say: more than of a forward pass, as a step computes one a response"""
+"""Default token budget: more than in a forward pass, as a step computes one token per response."""
 
 Check = Callable[[str, str], bool]
-"""Whether a response to a prompt is correct."""
+"""Returns whether a response, the second argument, to a prompt, the first, is correct."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are sampled: from which seed, where, and how many tokens at once."""
+    """How responses are sampled.
+
+    Attributes:
+        seed: Seed of the sampling.
+        device: Where the model runs.
+        token_budget: Number of tokens of a batch, at most; None for `TOKENS_AT_ONCE`.
+    """
 
     seed: int
     device: torch.device
@@ -42,18 +48,18 @@ def answer(
     """Sample and check a response to every record's prompt, unless `out` holds them already.
 
     Args:
-        folder: a causal language model and its tokenizer.
-        records: whose prompts are answered; their responses are not read.
-        check: whether a response is correct.
-        sampling: the seed and the device.
-        out: the file of answers, one JSON object a line.
+        folder: A causal language model and its tokenizer.
+        records: The records whose prompts are answered; their responses are not read.
+        check: Returns whether a response is correct.
+        sampling: Seed, device and token budget.
+        out: The file of answers, one JSON object per line.
 
     Raises:
-        UserError: `out` holds other answers.
+        UserError: `out` holds answers to other prompts, or is damaged.
     """
     if out.exists():
         answers = read_answers(out)
-        if [known.id for known in answers] != [record.id for record in records]:
+        if [response.id for response in answers] != [record.id for record in records]:
             raise UserError(f"{out} holds answers to other prompts; remove it")
         return answers
     responses = _sample(folder, records, sampling)
@@ -66,15 +72,15 @@ def answer(
 
 
 def share_correct(answers: Sequence[Answer]) -> float:
-    """Share of the answers that are correct."""
-    return sum(each.correct for each in answers) / len(answers)
+    """Return the share of the answers that are correct."""
+    return sum(response.correct for response in answers) / len(answers)
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
     template = ChatTemplate.load(folder)
     prompts = template.tokenize([template.render(r.prompt, open_response=True) for r in records])
     ending = template.end_of_turn
-    assert ending is not None, "the template has seen to it"
+    assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
     model = _open(folder, ending).to(sampling.device)
     responses: dict[int, str] = {}
     with torch.random.fork_rng(), torch.no_grad():
@@ -94,7 +100,7 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
 def _open(folder: Path, ending: int) -> Any:
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
-    # Set, not passed: what the model's own settings say beside these would be mixed in.
+    # Set, not passed to `generate`, which would mix in the model's default settings.
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
@@ -108,7 +114,7 @@ def _open(folder: Path, ending: int) -> Any:
 
 
 def _batches(prompts: Sequence[Tokens], token_budget: int) -> Iterator[list[int]]:
-    """Indices of prompts of similar length, longest first, that are answered together."""
+    """Yield the indices of prompts of similar length that are answered together, longest first."""
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     while order:
         size = max(1, token_budget // (len(prompts[order[0]]) + MOST_NEW_TOKENS))
@@ -117,7 +123,7 @@ def _batches(prompts: Sequence[Tokens], token_budget: int) -> Iterator[list[int]
 
 
 def _pad(prompts: Sequence[Tokens], token: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts padded on the left, (B, T), and which tokens are not padding."""
+    """Return prompts padded on the left, (B, T), and a mask of the tokens that are not padding."""
     longest = max(map(len, prompts))
     rows = [[token] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]

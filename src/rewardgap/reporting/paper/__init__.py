@@ -36,7 +36,7 @@ class Printed:
 
 
 def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -> Printed | None:
-    """The paper's accuracy, margin or share of correct generations; None where it prints none.
+    """Return the paper's accuracy, margin or share of correct generations; None without any.
 
     Args:
         experiment: Name of our experiment.
@@ -46,27 +46,27 @@ def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -
         kind: Kind of reward model.
     """
     experiment = SAME_DATA.get(experiment, experiment)
-    found = _figures()[level].get(experiment, {}).get(place, {}).get(metric, {}).get(kind)
-    return Printed(*found) if found else None
+    values = _figures()[level].get(experiment, {}).get(place, {}).get(metric, {}).get(kind)
+    return Printed(*values) if values else None
 
 
 def printed_win_rates(experiment: str, kind: str, name: str) -> tuple[float, float, float] | None:
-    """The paper's win rates of a kind against implicit models on a set: (kind, tie, implicit).
+    """Return the paper's win rates on a set as (kind, tie, implicit); None where it prints none.
 
-    Percentages of 18 models and seeds; None where the paper prints none.
+    Percentages of 18 models and seeds.
     """
-    found = _figures()["win_rates"].get(experiment, {}).get(kind, {}).get(name)
-    return tuple(found) if found else None
+    values = _figures()["win_rates"].get(experiment, {}).get(kind, {}).get(name)
+    return tuple(values) if values else None
 
 
 def printed_separator_shares(experiment: str) -> Mapping[str, float]:
-    """Footnote 3: by models, the share of reworded pairs whose product with u* is positive."""
+    """Return by models the share of reworded pairs with a positive product with u* (footnote 3)."""
     shares: Mapping[str, float] = _figures()["separator_shares"].get(experiment, {})
     return shares
 
 
 def source() -> str:
-    """The paper's authors, title and year."""
+    """Return the paper's authors, title and year."""
     return str(_figures()["source"])
 
 

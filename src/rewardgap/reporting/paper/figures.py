@@ -22,8 +22,7 @@ from rewardgap.reporting.paper.tables import TRAINING, file_name
 from rewardgap.reporting.results import Results, Spread
 from rewardgap.reporting.topics.settings import BASE
 
-Experiments = Mapping[str, Results]
-Draw = Callable[[Experiments], Chart | None]
+Draw = Callable[[Sequence[Results]], Chart | None]
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,18 @@ class Drawing:
     Attributes:
         name: Its file name without ending.
         title: What it shows.
-        needs: The scores that it needs.
-        draw: Returns the chart; None without these scores.
+        experiments: Those that it shows, any of them.
+        draw: Returns the chart from these experiments, all with scores; None if they lack some.
         inches: Width of its canvas.
+        needs: What it needs, for a report that cannot draw it.
     """
 
     name: str
     title: str
-    needs: str
+    experiments: Sequence[str]
     draw: Draw
     inches: float = PAGE
+    needs: str = "scores"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class DrawnFigures:
     absent: Mapping[str, str]
 
 
-def draw_figures(experiments: Experiments, folder: Path) -> DrawnFigures:
+def draw_figures(experiments: Mapping[str, Results], folder: Path) -> DrawnFigures:
     """Draw every figure that there are numbers for, in every format.
 
     Raises:
@@ -62,9 +63,12 @@ def draw_figures(experiments: Experiments, folder: Path) -> DrawnFigures:
     titles: dict[str, str] = {}
     absent: dict[str, str] = {}
     for drawing in (*PAPERS, *_further(experiments)):
-        chart = drawing.draw(experiments)
+        known = [experiments[name] for name in drawing.experiments if name in experiments]
+        known = [results for results in known if results.sets]
+        chart = drawing.draw(known) if known else None
         if chart is None:
-            absent[drawing.name] = f"{drawing.title}: needs {drawing.needs}"
+            needs = f"{drawing.needs} of the experiment {' or '.join(drawing.experiments)}"
+            absent[drawing.name] = f"{drawing.title}: needs {needs}"
         else:
             save(chart, folder, drawing.name, drawing.inches)
             titles[drawing.name] = drawing.title
@@ -74,41 +78,33 @@ def draw_figures(experiments: Experiments, folder: Path) -> DrawnFigures:
 def _compare(kind: str) -> Draw:
     """Figures 2 and 8: win rates and accuracy by category against implicit models."""
 
-    def draw(experiments: Experiments) -> Chart | None:
+    def draw(experiments: Sequence[Results]) -> Chart | None:
+        pair = (kind, OPPONENT)
         charts: list[tuple[str, alt.LayerChart]] = []
         for results in _with_pair(experiments, kind):
-            pair = (kind, OPPONENT)
-            rates = [
-                {"line": place} | (vars(found) if (found := results.win_rates(names, pair)) else {})
-                for place, names in results.categories.items()
-            ]
-            charts.append(
-                (_trained_on(results), stacked_shares(pd.DataFrame(rates), pair, legend=False))
-            )
+            rates = {place: results.win_rates(n, pair) for place, n in results.categories.items()}
+            rows = [{"line": place} | (vars(r) if r else {}) for place, r in rates.items()]
+            bars = stacked_shares(pd.DataFrame(rows), pair, legend=False)
+            charts.append((_trained_on(results), bars))
             charts.append(("", _by_category(results, pair, "accuracy", False, with_tie=True)))
         return panels(charts, 2) if charts else None
 
     return draw
 
 
-def _accuracy_and_margin(experiments: Experiments) -> Chart | None:
+def _accuracy_and_margin(experiments: Sequence[Results]) -> Chart | None:
     """Figure 5."""
+    pair = ("explicit", OPPONENT)
     charts: list[tuple[str, alt.LayerChart]] = []
     for results in _with_pair(experiments, "explicit"):
-        pair = ("explicit", OPPONENT)
         charts.append((_trained_on(results), _by_category(results, pair, "accuracy")))
         charts.append(("", _by_category(results, pair, "margin", labels=False)))
     return panels(charts, 2) if charts else None
 
 
-def _with_pair(experiments: Experiments, kind: str) -> list[Results]:
-    """The paper's two experiments, where some category has both kinds."""
-    known = [experiments[name] for name in TRAINING if name in experiments]
-    return [
-        results
-        for results in known
-        if results.categories and {kind, OPPONENT} <= set(results.kinds)
-    ]
+def _with_pair(experiments: Sequence[Results], kind: str) -> list[Results]:
+    """The experiments in which some category has both kinds."""
+    return [r for r in experiments if r.categories and {kind, OPPONENT} <= set(r.kinds)]
 
 
 def _trained_on(results: Results) -> str:
@@ -162,130 +158,87 @@ def _dots(
     return dots(pd.DataFrame(rows, columns=columns), label or metric, reference, labels, with_tie)
 
 
-def _hamiltonian(experiments: Experiments) -> Chart | None:
+def _hamiltonian(experiments: Sequence[Results]) -> Chart | None:
     """Figure 3: verification accuracy of the kinds, and correct generations."""
-    results = experiments.get("hamiltonian")
-    if results is None or not results.sets:
-        return None
+    (results,) = experiments
     charts = [("Verification", _by_set(results, "accuracy"))]
     if results.generations:
         charts.append(("Generation", _by_set(results, "correct", "correct generations")))
     return panels(charts, 2)
 
 
-def _persona(experiments: Experiments) -> Chart | None:
+def _persona(experiments: Sequence[Results]) -> Chart | None:
     """Figure 4: accuracy on original and reworded responses, on seen and unseen prompts."""
-    results = experiments.get("persona")
-    return _by_set(results, "accuracy") if results and results.sets else None
+    return _by_set(experiments[0], "accuracy")
 
 
-def _hyperparameters(experiments: Experiments) -> Chart | None:
+def _hyperparameters(experiments: Sequence[Results]) -> Chart | None:
     """Figure 6: accuracy by category under other learning rates and β."""
-    results = experiments.get("hyperparameters")
-    if results is None or not results.categories:
-        return None
-    charts = []
-    for place, (category, names) in enumerate(results.categories.items()):
+    (results,) = experiments
+    charts: list[tuple[str, alt.LayerChart]] = []
+    for category, names in results.categories.items():
         spreads = {
             (variation or BASE, kind): results.spread("accuracy", names, kind, variation)
             for variation in results.variations
             for kind in results.kinds
         }
-        charts.append((category, _dots(results, spreads, "accuracy", None, labels=place == 0)))
-    return panels(charts, len(charts))
+        labels = not charts
+        charts.append((category, _dots(results, spreads, "accuracy", None, labels)))
+    return panels(charts, len(charts)) if charts else None
 
 
-def _variants(experiments: Experiments) -> Chart | None:
+def _variants(experiments: Sequence[Results]) -> Chart | None:
     """Figure 7: accuracy by category of variants of the explicit and the implicit kind."""
-    results = experiments.get("variants")
-    if results is None or not results.categories:
-        return None
-    return _by_category(results, results.kinds, "accuracy")
+    (results,) = experiments
+    return _by_category(results, results.kinds, "accuracy") if results.categories else None
 
 
-def _by_model(name: str) -> Draw:
+def _by_model(experiments: Sequence[Results]) -> Chart | None:
     """Figures 9 and 10: accuracy by initial model and evaluation set, all kinds."""
-
-    def draw(experiments: Experiments) -> Chart | None:
-        results = experiments.get(name)
-        if results is None or not results.models:
-            return None
-        columns = min(3, len(results.models))
-        level: Level | None = "by_set" if len(results.models) == 1 else None
-        charts = []
-        for place, (model, cells) in enumerate(_cells_by_model(results).items()):
-            spreads = {
-                (evaluation, kind): results.spread("accuracy", [evaluation], kind, *cells)
-                for evaluation in results.sets
-                for kind in results.kinds
-            }
-            labels = place % columns == 0
-            charts.append((model, _dots(results, spreads, "accuracy", level, labels)))
-        return panels(charts, columns)
-
-    return draw
+    (results,) = experiments
+    columns = min(3, len(results.models))
+    level: Level | None = "by_set" if len(results.models) == 1 else None
+    cells = {cell.subject: (cell.variation, cell.model) for cell in results.measured}
+    charts: list[tuple[str, alt.LayerChart]] = []
+    for place, (model, settings) in enumerate(cells.items()):
+        spreads = {
+            (name, kind): results.spread("accuracy", [name], kind, *settings)
+            for name in results.sets
+            for kind in results.kinds
+        }
+        labels = place % columns == 0
+        charts.append((model, _dots(results, spreads, "accuracy", level, labels)))
+    return panels(charts, columns)
 
 
-def _cells_by_model(results: Results) -> dict[str, tuple[str, str]]:
-    """By initial model with its variation (variation, model)."""
-    return {cell.subject: (cell.variation, cell.model) for cell in results.measured}
+BY_SET = "accuracy by model and evaluation set"
+BOTH = tuple(TRAINING)
+EXPLICIT, GENERATIVE = (f"scores of {k} and implicit models" for k in ("explicit", "generative"))
+HAMILTONIAN = "Verifying and generating Hamiltonian cycles"
+PAPERS = (
+    Drawing(
+        "figure-2", "Explicit and implicit by category", BOTH, _compare("explicit"), PAGE, EXPLICIT
+    ),
+    Drawing("figure-3", HAMILTONIAN, ["hamiltonian"], _hamiltonian),
+    Drawing("figure-4", "The controlled token-level shift", ["persona"], _persona, COLUMN),
+    Drawing(
+        "figure-5", "Accuracy and margin by category", BOTH, _accuracy_and_margin, PAGE, EXPLICIT
+    ),
+    Drawing("figure-6", "Other learning rates and β", ["hyperparameters"], _hyperparameters),
+    Drawing("figure-7", "Variants of kinds", ["variants"], _variants, COLUMN),
+    Drawing(
+        "figure-8", f"Generative and {OPPONENT} by category", BOTH, _compare("generative"), PAGE,
+        GENERATIVE,
+    ),
+    Drawing("figure-9", f"General chat: {BY_SET}", ["chat"], _by_model),
+    Drawing("figure-10", f"Math: {BY_SET}", ["math"], _by_model),
+)  # fmt: skip
 
 
 def _further(experiments: Iterable[str]) -> Iterator[Drawing]:
     """A figure for every experiment that is none of the paper's."""
+    claims = {name for drawing in PAPERS for name in drawing.experiments}
     for name in experiments:
-        if name not in CLAIMS:
-            title = f"{name}: accuracy by model and evaluation set"
-            yield Drawing(
-                f"{file_name(name)}-accuracy", title, f"scores of {name}", _by_model(name)
-            )
-
-
-CLAIMS = {*TRAINING, "hamiltonian", "persona", "hyperparameters", "variants"}
-"""The experiments that the figures below show."""
-
-_SCORES = "scores of explicit and implicit models of the experiment chat or math"
-_GENERATIVE = _SCORES.replace("explicit", "generative")
-PAPERS = (
-    Drawing("figure-2", "Explicit and implicit by category", _SCORES, _compare("explicit")),
-    Drawing(
-        "figure-3",
-        "Verifying and generating Hamiltonian cycles",
-        "scores of the experiment hamiltonian",
-        _hamiltonian,
-    ),
-    Drawing(
-        "figure-4",
-        "The controlled token-level shift",
-        "scores of the experiment persona",
-        _persona,
-        COLUMN,
-    ),
-    Drawing("figure-5", "Accuracy and margin by category", _SCORES, _accuracy_and_margin),
-    Drawing(
-        "figure-6",
-        "Other learning rates and β",
-        "scores of the experiment hyperparameters",
-        _hyperparameters,
-    ),
-    Drawing(
-        "figure-7",
-        "Variants of kinds",
-        "scores of the experiment variants",
-        _variants,
-        COLUMN,
-    ),
-    Drawing("figure-8", "Generative and implicit by category", _GENERATIVE, _compare("generative")),
-    Drawing(
-        "figure-9",
-        "General chat: accuracy by model and evaluation set",
-        "scores of the experiment chat",
-        _by_model("chat"),
-    ),
-    Drawing(
-        "figure-10",
-        "Math: accuracy by model and evaluation set",
-        "scores of the experiment math",
-        _by_model("math"),
-    ),
-)
+        if name not in claims:
+            title = f"{name}: {BY_SET}"
+            yield Drawing(f"{file_name(name)}-accuracy", title, [name], _by_model)

@@ -8,9 +8,9 @@ import pandas as pd
 from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.measure import measures
 from rewardgap.evaluation.summary import Summary, summarise_seeds
-from rewardgap.evaluation.text import align_columns, join_names
+from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import dots
-from rewardgap.reporting.results import BASELINE, METRICS, Results, Rows, by_kind
+from rewardgap.reporting.results import BASELINE, Results, Rows, by_kind
 from rewardgap.reporting.topic import (
     Figure,
     TextTable,
@@ -55,28 +55,28 @@ def measure(results: Results) -> Accuracies:
 
 
 def tables(results: Results) -> Iterator[TextTable]:
-    """Return every kind's accuracy beside baselines, and where the longer-wins rule fails."""
+    """Return every kind's measures beside the accuracy of baselines."""
     overall = measure(results).overall
-    further = [entry for entry in measures() if entry.name not in METRICS]
+    columns = [known for known in measures() if known.is_column]
+    further = [known for known in measures() if not known.is_column]
+    meanings = "; ".join(f"{known.title}: {known.meaning}" for known in (*columns, *further))
+    titles = [known.title for known in columns]
     yield TextTable(
         "Accuracy beside content-blind baselines",
-        "Means over all runs of a kind with 95 % intervals. The last columns: "
-        + join_names([f"{entry.title} is {entry.meaning}" for entry in further])
-        + ".",
+        f"Means over all runs of a kind with 95 % intervals. {meanings[0].upper()}{meanings[1:]}. "
+        "The other columns are the accuracy of content-blind baselines.",
         [
-            "set",
-            "kind",
-            "accuracy",
+            *("set", "kind", *titles),
             *map(baseline_name, results.baselines),
-            *(entry.title for entry in further),
+            *(known.title for known in further),
         ],
         [
             [
                 name,
                 kind,
-                interval(summary.accuracy),
+                *(interval(summary.figures.get(known.name)) for known in columns),
                 *(interval(summary.baselines.get(baseline)) for baseline in results.baselines),
-                *(interval(summary.figures.get(entry.name)) for entry in further),
+                *(interval(summary.figures.get(known.name)) for known in further),
             ]
             for name, summaries in overall.items()
             for kind, summary in summaries.items()

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
-from rewardgap.evaluation.comparisons import Comparison, Pair, is_difference
+from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, is_difference
 from rewardgap.evaluation.summary import Summary
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, by_kind
 from rewardgap.reporting.topic import (
     Finding,
     Topic,
-    adjusted_by_place,
     baseline_name,
     interval,
     number,
@@ -23,7 +22,7 @@ from rewardgap.reporting.topics.comparisons import accuracies, compare_runs
 @once
 def measure(results: Results) -> Mapping[str, Mapping[Pair, Comparison]]:
     """Compare by set every kind with every baseline, over the kind's runs, as (kind, baseline)."""
-    return adjusted_by_place({name: _against_baselines(results, name) for name in results.sets})
+    return adjust_by_place({name: _against_baselines(results, name) for name in results.sets})
 
 
 def _against_baselines(results: Results, name: str) -> dict[Pair, Comparison]:
@@ -55,8 +54,8 @@ def sentences(results: Results) -> Iterator[Finding]:
                 if kind not in doubted and not (is_difference(pair) and pair.difference.value > 0)
             }
             if doubtful:
-                which = "a content-blind baseline" if place else "the best content-blind baseline"
-                start = f"On {name} {which}, “{baseline_name(baseline)}” ({number(value)}), "
+                rank = "a content-blind baseline" if place else "the best content-blind baseline"
+                start = f"On {name} {rank}, “{baseline_name(baseline)}” ({number(value)}), "
                 yield Finding("caution", f"{start}{_doubt(doubtful, overall[name])}.")
             doubted |= doubtful.keys()
         kinds = [
@@ -108,12 +107,14 @@ def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -
 def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Finding]:
     """Kinds whose intervals are below a half where the longer response is the wrong one."""
     for name, summaries in overall.items():
-        failing = {
-            kind: figure
-            for kind, summary in summaries.items()
-            if (figure := summary.figures.get("where_longer_fails")) and figure.high < CHANCE
+        accuracies = {
+            kind: summary.figures.get("where_longer_fails") for kind, summary in summaries.items()
         }
-        parts = [f"{kind} models reach {interval(figure)}" for kind, figure in failing.items()]
+        parts = [
+            f"{kind} models reach {interval(accuracy)}"
+            for kind, accuracy in accuracies.items()
+            if accuracy and accuracy.high < CHANCE
+        ]
         if parts:
             yield Finding(
                 "caution",

@@ -12,6 +12,7 @@ from rewardgap.evaluation.bootstrap import FloatArray
 from rewardgap.evaluation.comparisons import (
     Comparison,
     Pair,
+    adjust_by_place,
     compare_gains,
     indistinguishable,
     is_difference,
@@ -24,7 +25,6 @@ from rewardgap.reporting.topic import (
     Finding,
     TextTable,
     Topic,
-    adjusted_by_place,
     interval,
     once,
     significance,
@@ -60,13 +60,15 @@ class Comparisons:
 @once
 def measure(results: Results) -> Comparisons:
     """Compare kinds over all models and seeds, and models within each kind."""
-    kinds = adjusted_by_place({name: _between_kinds(results, name) for name in results.sets})
-    models = adjusted_by_place(dict(_between_models(results)))
+    kinds = adjust_by_place({name: _between_kinds(results, name) for name in results.sets})
+    models = adjust_by_place(dict(_between_models(results)))
     return Comparisons(
         kinds,
         {
-            name: indistinguishable(list(by_kind(results.main_cells(name))), pairs, is_difference)
-            for name, pairs in kinds.items()
+            name: indistinguishable(
+                list(by_kind(results.main_cells(name))), kinds[name], is_difference
+            )
+            for name in kinds
         },
         models,
         {
@@ -149,8 +151,8 @@ def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, l
 
 def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, list[str]]:
     where: dict[Group, list[str]] = {}
-    for name, found in alike.items():
-        for group in found:
+    for name, groups in alike.items():
+        for group in groups:
             if len(group) > 1:
                 where.setdefault(group, []).append(name)
     return where

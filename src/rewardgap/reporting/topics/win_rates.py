@@ -75,9 +75,9 @@ def _shares(rates: WinRates) -> str:
 def figures(results: Results) -> Iterator[Figure]:
     """Return the shares of wins of every two kinds."""
     measured = measure(results)
-    found = dict.fromkeys(pair for pairs in measured.tested.values() for pair in pairs)
+    played = dict.fromkeys(pair for pairs in measured.tested.values() for pair in pairs)
     variants = {}
-    for pair in sorted(found, key=lambda pair: pair[1] != OPPONENT):  # the paper's pairs first
+    for pair in sorted(played, key=lambda pair: pair[1] != OPPONENT):  # the paper's pairs first
         label = f"{pair[0]} against {pair[1]}"
         rows = [_row(results, name, pair) for name in results.sets]
         variants[f"{label}, the paper's 1 % rule"] = stacked_shares(pd.DataFrame(rows), pair)
