@@ -16,7 +16,7 @@ from rewardgap.reporting.drawing import (
     panels,
     stacked_shares,
 )
-from rewardgap.reporting.paper import OPPONENT, Level, printed
+from rewardgap.reporting.paper.printed import OPPONENT, Level, printed
 from rewardgap.reporting.paper.saving import COLUMN, PAGE, save
 from rewardgap.reporting.paper.tables import TRAINING, file_name
 from rewardgap.reporting.results import INITIAL, Results, Spread
