@@ -14,7 +14,7 @@ from rewardgap.data import prepared as module
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load
-from rewardgap.data.prepared import PreparedData
+from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.models.kinds import find_kind
@@ -53,23 +53,19 @@ def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, token
     explicit = open_model("explicit", folders("llama"))
     implicit = open_model("implicit", folders("llama"), beta=0.5)
     generative = open_model("generative", folders("llama"))
-    first = shared.encode(explicit, records, None)
+    paper = open_model("explicit", folders("llama", "<|pad|>", None))
+
+    def trees(model, spec=data, max_length=None):
+        return shared.evaluation_trees(model.encoder, spec, "refuse", max_length)
+
+    first = trees(explicit)
     assert first == explicit.encode(records)
     tokenised.clear()
-    assert shared.encode(implicit, records, None) is first and not tokenised
-    others = [
-        shared.encode(implicit, records, 24),
-        shared.encode(implicit, records[:2], None),
-        shared.encode(generative, records, None),
-        shared.encode(open_model("explicit", folders("llama", "<|pad|>", None)), records, None),
-    ]
-    expected = [
-        implicit.encode(records, 24),
-        implicit.encode(records[:2]),
-        generative.encode(records),
-    ]
-    assert others[:3] == expected
-    assert others[3] != first, "another template"
+    assert trees(implicit) is first and not tokenised
+    assert trees(implicit, max_length=24) == implicit.encode(records, 24)
+    assert trees(implicit, f"{data}?limit=2") == implicit.encode(records[:2])
+    assert trees(generative) == generative.encode(records)
+    assert trees(paper) == paper.encode(records) != first, "another template"
 
 
 @pytest.fixture
@@ -91,10 +87,10 @@ def test_training_trees_are_made_once_for_kinds_that_write_alike(
     monkeypatch.setattr(module, "CHUNK", 5)  # 12 records, so that the last chunk is smaller
     explicit = open_model("explicit", folders("llama"))
     implicit = open_model("implicit", folders("llama"), beta=0.5)
-    trees = PreparedData().training_trees(explicit, config)
+    trees = PreparedData().training_trees(explicit.encoder, config)
     assert list(trees) == explicit.encode_for_training(load(config.train))
     tokenised.clear()
-    again = PreparedData().training_trees(implicit, config)
+    again = PreparedData().training_trees(implicit.encoder, config)
     assert list(again) == list(trees) and not tokenised and len(entries(config)) == 1
 
 
@@ -119,7 +115,7 @@ def test_whatever_changes_the_trees_makes_others(folders, config, tmp_path):
         start=1,
     ):
         current = changed(config, **changes)
-        trees = PreparedData().training_trees(model, current)
+        trees = PreparedData().training_trees(model.encoder, current)
         expected = model.encode_for_training(load(current.train), current.max_length)
         assert list(trees) == expected
         assert len(entries(config)) == made
@@ -128,21 +124,26 @@ def test_whatever_changes_the_trees_makes_others(folders, config, tmp_path):
 def test_a_data_file_that_was_changed_is_noticed_by_a_new_start(folders, config, tmp_path):
     model = open_model("explicit", folders("llama"))
     shared = PreparedData()
-    before = list(shared.training_trees(model, config))
+    before = list(shared.training_trees(model.encoder, config))
     stamps = Path(config.train).stat()
     text = Path(config.train).read_text()
     Path(config.train).write_text(text.replace("yes, sure", "yes, true"))  # as long as before
     os.utime(config.train, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
-    assert list(shared.training_trees(model, config)) == before, "one grid, one state of the data"
-    after = list(PreparedData().training_trees(model, config))
+    assert list(shared.training_trees(model.encoder, config)) == before, (
+        "one grid, one state of the data"
+    )
+    after = list(PreparedData().training_trees(model.encoder, config))
     assert after != before and after == model.encode_for_training(load(config.train))
     copy = Path(config.train).rename(tmp_path / "moved.jsonl")
-    assert list(PreparedData().training_trees(model, changed(config, train=str(copy)))) == after
+    assert (
+        list(PreparedData().training_trees(model.encoder, changed(config, train=str(copy))))
+        == after
+    )
     assert len(entries(config)) == 2, "where a file lies is no matter"
 
 
 def test_a_forecast_takes_its_training_trees_from_training(folders, config, tokenised):
-    PreparedData().training_trees(open_model("implicit", folders("llama")), config)
+    PreparedData().training_trees(open_model("implicit", folders("llama")).encoder, config)
     (kept,) = entries(config)
     tokenised.clear()
     forecast(
@@ -164,12 +165,12 @@ def test_a_forecast_takes_its_training_trees_from_training(folders, config, toke
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_file_is_made_again(damage, folders, config, caplog):
     model = open_model("explicit", folders("llama"))
-    expected = list(PreparedData().training_trees(model, config))
+    expected = list(PreparedData().training_trees(model.encoder, config))
     (path,) = entries(config)
     whole = path.read_bytes()
     flipped = whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]
     path.write_bytes({"cut": whole[: len(whole) // 2], "flipped": flipped, "empty": b""}[damage])
-    assert list(PreparedData().training_trees(model, config)) == expected
+    assert list(PreparedData().training_trees(model.encoder, config)) == expected
     assert caplog.text.count("is damaged; it is computed again") == 1
     assert path.read_bytes() == whole
 
@@ -183,7 +184,7 @@ def test_wrong_rows_are_told_before_anything_is_made(config):
 
 
 def test_data_whose_trees_are_there_are_not_read_again(folders, config, monkeypatch):
-    PreparedData().training_trees(open_model("explicit", folders("llama")), config)
+    PreparedData().training_trees(open_model("explicit", folders("llama")).encoder, config)
     monkeypatch.setattr(module, "stream", lambda *_: pytest.fail("was read again"))
     PreparedData().check_training(config)
 
@@ -193,3 +194,32 @@ def test_the_baseline_is_fitted_once(config, monkeypatch):
     assert shared.bag_of_words(config) == BagOfWords.fit(load(config.train))
     monkeypatch.setattr(module, "stream", lambda *_: pytest.fail("was read again"))
     assert shared.bag_of_words(config).weights
+
+
+def test_a_run_finds_all_its_data_tokenised(folders, config, tokenised):
+    model = open_model("implicit", folders("llama"))
+    shared = PreparedData()
+    data = RunData.open(config, model.encoder, shared)
+    assert list(data.training) == model.encode_for_training(load(config.train))
+    assert data.evaluation == {"test": model.encode(load(config.eval["test"]))}
+    assert data.bag_of_words() == BagOfWords.fit(load(config.train))
+    explicit = open_model("explicit", folders("llama"))
+    tokenised.clear()
+    again = RunData.open(config, explicit.encoder, shared)
+    assert again.evaluation["test"] is data.evaluation["test"] and not tokenised
+    records, trees = again.evaluation_set("test", model.encoder, None)
+    assert records == load(config.eval["test"]) and trees is data.evaluation["test"]
+    (_, shorter) = again.evaluation_set("test", model.encoder, 24)
+    assert shorter == model.encode(records, 24)
+
+
+def test_an_encoding_of_the_same_name_and_options_shares_trees_and_no_other(folders):
+    explicit, implicit, generative = (
+        open_model(kind, folders("llama")) for kind in ("explicit", "implicit", "generative")
+    )
+    asking = open_model("generative", folders("llama"), verification_prompt="{prompt} {response}?")
+    scaled = open_model("implicit", folders("llama"), beta=3.0)
+    key = explicit.encoder.key(24)
+    assert key == implicit.encoder.key(24) == scaled.encoder.key(24)
+    models = (generative, asking, open_model("explicit", folders("llama", "<|pad|>", None)))
+    assert len({key, explicit.encoder.key(None), *(m.encoder.key(24) for m in models)}) == 5

@@ -282,7 +282,7 @@ def test_all_pairs_are_those_of_unequal_scores_each_once(scores):
 
 
 BROKEN_SCORED = {
-    "count": ({"scores": [1, 2]}, "3 `responses` and 2 `scores`: give each its own"),
+    "count": ({"scores": [1, 2]}, "3 `responses` and 2 `scores`: give every response a score"),
     "text": ({"scores": [1, 2, "3"]}, "`scores` must be a list of numbers, not [1, 2, '3']"),
     "nan": (
         {"scores": [1, 2, float("nan")]},

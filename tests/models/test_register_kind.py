@@ -68,6 +68,14 @@ def test_a_kind_is_named_by_its_place(folders, tmp_path):
     assert load(str(run.folder), kind=PATH).score("hi", ["yes"])
 
 
+def test_a_kind_lies_in_the_working_directory(tmp_path, monkeypatch):
+    source = Path(sys.modules["example_kind"].__file__).read_text()
+    (tmp_path / "kind_of_mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert find_kind("kind_of_mine:LengthNormalised").default_beta == 2
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

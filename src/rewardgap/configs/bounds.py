@@ -1,13 +1,13 @@
-"""Checks of numbers in configurations."""
+"""Checks of the numbers in a configuration."""
 
 from rewardgap.errors import UserError
 
 
 def at_least(config: object, least: int, *names: str) -> None:
-    """Refuse a value that is too small; None is not a value.
+    """Refuse values below `least`; None is allowed.
 
     Raises:
-        UserError: one of the named keys is below `least`.
+        UserError: One of the named keys is below `least`.
     """
     for name in names:
         value = getattr(config, name)
@@ -16,10 +16,10 @@ def at_least(config: object, least: int, *names: str) -> None:
 
 
 def positive(config: object, *names: str) -> None:
-    """Refuse a value that is not positive; None is not a value.
+    """Refuse values that are not positive; None is allowed.
 
     Raises:
-        UserError: one of the named keys is zero, negative or not a number.
+        UserError: One of the named keys is zero, negative or not a number.
     """
     for name in names:
         value = getattr(config, name)

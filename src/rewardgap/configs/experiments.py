@@ -1,4 +1,4 @@
-"""What commands on whole experiments can be told."""
+"""Settings of the commands run and report."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +8,9 @@ from rewardgap.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Do an experiment: train every kind on every model with every seed.
+    """Run an experiment: train every kind on every model with every seed.
 
-    Every key of `rewardgap train` that is no key here is one too, for all runs: --epochs 3.
+    Every other key of `rewardgap train` is a key too, for all runs, such as --epochs 3.
     """
 
     experiment: str
@@ -18,13 +18,13 @@ class RunConfig:
     out: str
     """folder of experiment.yaml and of a run folder for each model, kind and seed"""
     name: str | None = None
-    """name, instead of the experiment's; with other training data by default named after them"""
+    """name, instead of the experiment's; by default, other training data change it"""
     claim: str | None = None
-    """what it shows, instead of the experiment's claim"""
+    """claim that it tests, instead of the experiment's"""
     profile: str | None = None
     """one of the experiment's profiles, such as small"""
     data_dir: str | None = None
-    """folder of prepared local files, used instead of the hub where they exist"""
+    """folder of prepared local files, which are used instead of the hub if they exist"""
     models: list[str] | None = None
     """initial language models, instead of the experiment's"""
     kinds: list[str] | None = None
@@ -34,29 +34,29 @@ class RunConfig:
     train: str | list[str] | None = None
     """training data, instead of the experiment's"""
     train_name: str | None = None
-    """name of the training data, by default that of their file or source"""
+    """name of the training data; by default that of their file or source"""
     eval: dict[str, Any] = field(default_factory=dict)
-    """other data for an evaluation set as --eval.NAME DATA, or any key as --eval.NAME.KEY VALUE,
-    which with a category also adds a set"""
+    """other data of an evaluation set as --eval.NAME DATA, or any of its keys as --eval.NAME.KEY
+    VALUE; a new name with a category adds a set"""
     train_rows: int | None = None
     """only the first rows of each file or source of training data"""
     eval_rows: int | None = None
     """only the first rows of each evaluation set"""
     variations: list[dict[str, Any]] | None = None
-    """settings to vary, instead of the experiment's; [] varies none"""
+    """settings to vary, instead of the experiment's; [] for none"""
     generate: list[str] | None = None
-    """sets whose prompts implicit models answer, instead of the experiment's"""
+    """evaluation sets whose prompts are answered, instead of the experiment's"""
     forecast: bool | None = None
-    """forecast the accuracies before training, or do not, instead of what the experiment says"""
+    """whether to forecast the accuracies before training, instead of the experiment's setting"""
     settings: dict[str, Any] = field(default_factory=dict)
     """keys of `rewardgap train` for all runs"""
     dry_run: bool = False
-    """say what would be done, with an estimate of tokens and memory, and do nothing"""
+    """print the runs with estimates of tokens and memory, and do nothing"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """Put the runs of experiments, or any runs, into tables, figures and one page."""
+    """Show the runs of experiments, or any runs, in tables, figures and one page."""
 
     folders: list[str]
     """folders of grids, of runs, or of folders of these"""

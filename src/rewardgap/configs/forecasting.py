@@ -51,7 +51,7 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     model: str
     """a run's folder, a forecast's folder, a saved reward model, or a hub id"""
     data: str
-    """where the record is: a file, a saved data set, a hub id, or source:part"""
+    """data with the record: a file, a saved data set, a hub id, or source:part"""
     id: str
     """id of the record"""
     out: str
@@ -68,7 +68,7 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     seed: int = 0
     """seed of the sample"""
     train: str | None = None
-    """training data; a run knows its own"""
+    """training data; by default those of the run"""
     reference: str | None = None
     """initial language model, if it has moved or the model was trained elsewhere"""
     kind: str | None = None
@@ -93,17 +93,17 @@ class TheoryConfig:
     """seed of the random tasks"""
 
     def __post_init__(self) -> None:
-        """Refuse a seed that is none."""
+        """Refuse a negative seed."""
         at_least(self, 0, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChesConfig(ComputeConfig):
-    """Score how far each training pair displaces its own chosen response."""
+    """Score how far every training pair displaces its chosen response."""
 
     model: str
     """initial language model: a directory or a hub id"""
     data: str | list[str]
     """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
     out: str
-    """the file of scores to write"""
+    """the score file to write"""

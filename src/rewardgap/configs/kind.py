@@ -7,7 +7,7 @@ from rewardgap.configs.bounds import positive
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """Settings that decide what the rewards of a kind are."""
+    """Settings that determine the rewards of a kind."""
 
     beta: float | None = None
     """factor of an implicit reward; by default 0.01, or 1 without a reference"""
@@ -15,20 +15,20 @@ class RewardConfig:
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
 
     def __post_init__(self) -> None:
-        """Refuse a factor that would turn rewards around or into nothing."""
+        """Refuse a factor that would reverse the rewards or make them zero."""
         positive(self, "beta")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KindConfig(RewardConfig):
-    """All settings of a kind: those of its rewards, and those of its loss."""
+    """All settings of a kind: of its rewards and of its loss."""
 
     likelihood_weight: float = 0.0
     """λ of a generative model's loss: weight of −ln π(chosen | prompt)"""
 
     @classmethod
     def of(cls, config: object) -> "KindConfig":
-        """Return the settings of a kind that a command's configuration holds."""
+        """Return the settings of a kind from a command's configuration."""
         names = (field.name for field in fields(KindConfig))
         return KindConfig(
             **{name: getattr(config, name) for name in names if hasattr(config, name)}

@@ -1,4 +1,4 @@
-"""What commands that measure trained models can be told."""
+"""Settings of the commands score and metrics."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from rewardgap.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(RewardConfig, CachedComputeConfig):
-    """Write the rewards that a run, or a model trained elsewhere, gives to a data set."""
+    """Write the rewards of a run, or of a model trained elsewhere, for a data set."""
 
     model: str
     """a run's folder, a saved reward model, or a hub id"""
     data: str
-    """what to score: a file, a saved data set, a hub id, or source:part"""
+    """data to score: a file, a saved data set, a hub id, or source:part"""
     out: str
     """the score file to write"""
     kind: str | None = None
@@ -22,17 +22,17 @@ class ScoreConfig(RewardConfig, CachedComputeConfig):
     reference: str | None = None
     """initial model of an implicit model trained elsewhere"""
     train: str | None = None
-    """training data for the bag-of-words baseline; a run knows its own"""
+    """training data of the bag-of-words baseline; by default those of the run"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsConfig:
-    """Measure score files, and compare those of the same records pair by pair."""
+    """Compute metrics of score files, and paired tests between files of the same records."""
 
     scores: list[str]
     """score files"""
     styles: bool = False
-    """also easy, normal and hard accuracies of records that are grids of styles (RM-Bench)"""
+    """also compute easy, normal and hard accuracies of records in several styles (RM-Bench)"""
     json: bool = False
     """print JSON instead of a table"""
 

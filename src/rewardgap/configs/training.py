@@ -1,4 +1,4 @@
-"""What training commands can be told: `train`, `pretrain` and the demo."""
+"""Settings of the commands train, pretrain and demo."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -28,36 +28,38 @@ class TrainConfig(KindConfig, CachedComputeConfig):
     epochs: int = 5
     """passes over the training data"""
     max_steps: int | None = None
-    """end, and the schedule too, after so many optimiser steps although the epochs have more"""
+    """stop after this many optimiser steps, even in the middle of an epoch; the schedule ends there
+    too"""
     batch_size: int = 32
-    """pairs an optimiser step, whatever the token budget"""
+    """pairs per optimiser step; the token budget does not change it"""
     learning_rate: float = 1e-6
     """peak learning rate of Adam (no weight decay)"""
     schedule: Schedule = "constant"
-    """course of the learning rate after the warm-up"""
+    """schedule of the learning rate after the warm-up"""
     warmup_steps: int = 0
-    """steps over which the learning rate rises from zero"""
+    """steps over which the learning rate rises from zero to its peak"""
     max_grad_norm: float | None = None
-    """clip the gradient to this norm"""
+    """clip gradients to this norm; by default not at all"""
     frozen_backbone: bool = False
-    """train the last layer alone, the head or the output embedding, as the theory assumes"""
+    """train only the last layer (the head or the output embedding), as the theory assumes"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass, to save memory"""
     compile: bool = False
-    """compile norms and feed-forward networks first, a minute once: measure whether it pays"""
+    """compile norms and feed-forward networks, which takes about a minute at the start; measure
+    whether training is faster"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
-    """measure accuracy on the evaluation sets every so many steps; 0 measures at the end alone"""
+    """evaluate every N steps; 0: only at the end"""
     checkpoint_steps: int = 100
-    """write a checkpoint every so many steps; 0 writes none"""
+    """write a checkpoint every N steps; 0: never"""
     report_to: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
-    """trackers that the log is also sent to"""
+    """experiment trackers that also get the log"""
     resume: bool = False
-    """continue the run in `out` where it stopped"""
+    """continue the run in `out` from its last checkpoint"""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have."""
+        """Refuse values that no run can use."""
         super().__post_init__()
         at_least(self, 1, "epochs", "batch_size", "token_budget", "max_steps")
         at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
@@ -67,7 +69,7 @@ class TrainConfig(KindConfig, CachedComputeConfig):
                 raise UserError(f"eval has the name {name!r}, which cannot name a score file")
 
     def settings(self) -> dict[str, Any]:
-        """All that determines the run, as written to its config.yaml."""
+        """Return everything that determines the run, as its config.yaml holds it."""
         return {key: value for key, value in asdict(self).items() if key not in ("resume", "cache")}
 
 
@@ -76,12 +78,12 @@ class PretrainConfig:
     """Make a small causal language model and its tokenizer from text."""
 
     text: str | list[str]
-    """a .txt file of documents separated by blank lines, a .jsonl file of `text` or `messages`, a
-    source's conversations such as hamiltonian:walks; or a list of these"""
+    """a .txt file of documents separated by blank lines, a .jsonl file with `text` or `messages`,
+    or conversations of a source (agreement:dialogues, hamiltonian:walks); or a list of these"""
     out: str
     """the model's folder, which must be new"""
     vocabulary: int = 4096
-    """tokens of the tokenizer; fewer where the text has no more to give"""
+    """size of the tokenizer's vocabulary; smaller if the text is too short for it"""
     layers: int = 4
     """transformer blocks"""
     width: int = 192
@@ -89,31 +91,31 @@ class PretrainConfig:
     heads: int = 3
     """attention heads"""
     feed_forward: int = 512
-    """size of the feed-forward layers"""
+    """hidden size of the feed-forward layers"""
     context: int = 512
-    """longest sequence in tokens; longer documents are cut into pieces"""
+    """tokens of the longest sequence; longer documents are split"""
     epochs: int = 1
     """passes over the text"""
     batch_tokens: int = 8192
-    """tokens an optimiser step"""
+    """tokens per optimiser step"""
     learning_rate: float = 3e-3
-    """peak learning rate of AdamW, followed by a cosine to zero"""
+    """peak learning rate of AdamW, followed by a cosine decay to zero"""
     warmup_steps: int = 50
-    """steps over which the learning rate rises from zero"""
+    """steps over which the learning rate rises from zero to its peak"""
     weight_decay: float = 0.1
     """weight decay of the matrices"""
     held_out: float = 0.01
-    """share of the documents kept to measure the loss on, at least one document"""
+    """share of the documents that are held out to measure the loss, at least one document"""
     seed: int = 0
-    """decides the first weights, the held-out documents and the order of the others"""
+    """seed of the initial weights, of the held-out documents and of the order of the rest"""
     dtype: Dtype = "auto"
-    """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that have it and
-    float32 elsewhere"""
+    """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that support it
+    and float32 elsewhere"""
     device: Device = "auto"
-    """auto takes a GPU where there is one; CUDA_VISIBLE_DEVICES says which"""
+    """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
 
     def __post_init__(self) -> None:
-        """Refuse values that no model can have."""
+        """Refuse values that make no model."""
         at_least(self, 1, "layers", "heads", "feed_forward", "epochs")
         at_least(self, 0, "warmup_steps", "seed")
         at_least(self, 2, "context")
@@ -122,7 +124,7 @@ class PretrainConfig:
             raise UserError("text names no file: give at least one")
         if self.width < 2 * self.heads or self.width % (2 * self.heads):
             raise UserError(
-                f"width must be a multiple of twice heads; {self.width} is none of {2 * self.heads}"
+                f"width must be a multiple of twice heads; got {self.width} and {self.heads} heads"
             )
         if self.learning_rate <= 0 or self.weight_decay < 0 or not 0 < self.held_out < 1:
             raise UserError(
@@ -135,7 +137,7 @@ class PretrainConfig:
 class DemoConfig:
     """Make a language model, train reward models of several kinds from it, and compare them.
 
-    The experiment is the package's demo.yaml; smaller numbers serve to try the machinery.
+    The experiment is the package's demo.yaml; smaller numbers show that everything works.
     """
 
     out: str
@@ -153,9 +155,9 @@ class DemoConfig:
     batch_size: int | None = None
     """pairs per optimiser step, instead of the experiment's"""
     device: Device = "auto"
-    """auto takes a GPU where there is one; CUDA_VISIBLE_DEVICES says which"""
+    """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
     cache: str | None = None
-    """folder that keeps the language model; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
+    """folder that caches the language model; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
 
     def __post_init__(self) -> None:
         """Refuse a text without two dialogues."""

@@ -33,12 +33,6 @@ Data = tuple[str | tuple[str, ...], Identical]
 """The arguments of `load`: what names the data, and what happens to identical pairs."""
 
 
-class Encodes(Protocol):
-    """A reward model, as far as this room knows it."""
-
-    encoder: ChatEncoding
-
-
 class TrainingData(Protocol):
     """What names training data and says how they are read: a command's configuration."""
 
@@ -99,15 +93,6 @@ class PreparedData:
             self._trees[key] = encoder.encode(self.records(spec, identical), max_length)
         return self._trees[key]
 
-    def encode(
-        self, model: Encodes, records: Sequence[Record], max_length: int | None
-    ) -> list[Tree]:
-        """Return the trees of records that `records` has given."""
-        for (spec, identical), known in self._records.items():
-            if known is records:
-                return self.evaluation_trees(model.encoder, spec, identical, max_length)
-        return model.encoder.encode(records, max_length)
-
     def check_training(self, config: TrainingData) -> None:
         """Read all training records, unless trees were made of the same data before.
 
@@ -118,7 +103,7 @@ class PreparedData:
             for _ in _stream(config, "reading"):
                 pass
 
-    def training_trees(self, model: Encodes | ChatEncoding, config: TrainingData) -> StoredTrees:
+    def training_trees(self, encoder: ChatEncoding, config: TrainingData) -> StoredTrees:
         """Return the trees of the training records, from the cache if they are there.
 
         They are named by what determines them: the content of the data, the encoding, its options
@@ -128,7 +113,6 @@ class PreparedData:
             UserError: A record is wrong, truncation makes responses identical and the configuration
                 has that refused, or leaves no record.
         """
-        encoder = model if isinstance(model, ChatEncoding) else model.encoder
         path = self._folder(config) / f"{encoder.key(config.max_length)}.rows"
         if not is_intact(path):
             records = _stream(config, "tokenising")

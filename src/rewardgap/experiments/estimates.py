@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.prepared import PreparedData
+from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.evaluation.text import align_columns
 from rewardgap.models.devices import choose_device, tokens_at_once
 from rewardgap.models.kinds import find_kind
@@ -68,11 +68,9 @@ def estimate(
     """
     options = KindConfig.of(config)
     model = find_kind(config.kind).on_meta(folder, template, options)
-    training = shared.training_trees(model, config)
-    scored = 0
-    for spec in config.eval.values():
-        rows = shared.records(spec, config.identical_pairs)
-        scored += sum(tree.size for tree in shared.encode(model, rows, config.max_length))
+    data = RunData.open(config, model.encoder, shared)
+    training = data.training
+    scored = sum(tree.size for trees in data.evaluation.values() for tree in trees)
     epoch = int(training.sizes.sum())
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Estimate(

@@ -17,8 +17,7 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
-from rewardgap.data.prepared import PreparedData
-from rewardgap.data.trees import Tree
+from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.dynamics.projection import GIB, RandomProjection
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
@@ -132,34 +131,23 @@ def _read_kernels(
     kernels: dict[str, KindKernels] = {}
     for group in groups.values():
         model = next(iter(group.values()))
-        training = list(shared.training_trees(model, config))
-        evaluation = _evaluation_trees(model, config, shared)
+        data = RunData.open(config, model.encoder, shared)
+        training = list(data.training)
         reader = FeatureReader.of(
             group, training, int(config.memory * GIB), config.seed, config.token_budget
         )
         identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
         folder = cache_folder(config.cache) / "forecast"
-        kernels |= read_kernels(reader, training, evaluation, folder, identity)
+        kernels |= read_kernels(reader, training, data.evaluation, folder, identity)
     return {kind: kernels[kind] for kind in models}
-
-
-def _evaluation_trees(
-    model: TrainedRewardModel, config: ForecastConfig, shared: PreparedData
-) -> dict[str, list[Tree]]:
-    return {
-        name: shared.evaluation_trees(
-            model.encoder, spec, config.identical_pairs, config.max_length
-        )
-        for name, spec in config.eval.items()
-    }
 
 
 def _evaluation_sets(
     model: TrainedRewardModel, config: ForecastConfig, shared: PreparedData
 ) -> dict[str, ForecastSet]:
     """Return the evaluation sets as any of the kinds writes them: lengths are alike for all."""
-    training = list(shared.training_trees(model, config))
-    baseline = shared.bag_of_words(config)
+    data = RunData.open(config, model.encoder, shared)
+    training, baseline = list(data.training), data.bag_of_words()
     return {
         name: ForecastSet(
             shared.records(config.eval[name], config.identical_pairs),
@@ -167,7 +155,7 @@ def _evaluation_sets(
             baseline,
             token_overlap(training, trees),
         )
-        for name, trees in _evaluation_trees(model, config, shared).items()
+        for name, trees in data.evaluation.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there."""
+"""Files and folders that are either complete or absent."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from rewardgap.errors import UserError, first_line
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it becomes `path`, in one step, when the block ends well.
+    """Yield a path to write to; it becomes `path`, in one step, at the end of the block.
 
-    Missing folders are made. After an error nothing is left behind and an older `path` stands.
+    Missing folders are created. After an error nothing is left behind, and an older `path` stays.
 
     Raises:
-        UserError: the file cannot be written (permission, full disk).
+        UserError: The file cannot be written (permission, full disk).
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -35,12 +35,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; it becomes `path` when the block ends well.
+    """Yield an empty folder to fill; it becomes `path` at the end of the block.
 
-    An older `path` is replaced only then.
+    After an error nothing is left behind, and an older `path` stays.
 
     Raises:
-        UserError: the folder cannot be written (permission, full disk).
+        UserError: The folder cannot be written (permission, full disk).
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -60,17 +60,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file.
+    """Write a text file in one step.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: The file cannot be written.
     """
     with whole_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process has left half-written anywhere in a folder."""
+    """Remove unfinished files and folders of killed processes, anywhere in a folder."""
     for path in folder.rglob(".*.unfinished"):
         if path.is_dir():
             shutil.rmtree(path)
@@ -79,13 +79,13 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError | SafetensorError) -> UserError:
-    """The error to raise; a full disk is an error of its own to safetensors."""
+    """Return the error to raise; safetensors reports a full disk by its own error."""
     reason = getattr(error, "strerror", None) or first_line(error)
     return UserError(f"cannot write {path}: {reason}")
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold what was written, so that a rename never precedes the content."""
+    """Write a file to the disk, so that a rename never precedes the content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Run folders: what lies where in them, and how a run is begun, resumed or refused."""
+"""Run folders: the paths in them, and how a run is started or resumed."""
 
 import json
 from collections.abc import Mapping
@@ -21,38 +21,38 @@ class Run:
 
     @property
     def config(self) -> Path:
-        """The resolved configuration, written before any work."""
+        """The resolved configuration, written before anything else."""
         return self.folder / "config.yaml"
 
     @property
     def reward_model(self) -> Path:
-        """The trained model, loadable by plain transformers."""
+        """The trained model, which plain transformers can load."""
         return self.folder / "reward_model"
 
     @property
     def log(self) -> Path:
-        """One JSON object a training step."""
+        """One JSON object per training step."""
         return self.folder / "log.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """What an interrupted run continues from."""
+        """Checkpoints, from which an interrupted run continues."""
         return self.folder / "checkpoints"
 
     @property
     def metrics(self) -> Path:
-        """Accuracy and margin on every evaluation set; the last file to be written."""
+        """Accuracy and margin on every evaluation set, written last."""
         return self.folder / "metrics.json"
 
     def scores(self, name: str) -> Path:
-        """The score file of an evaluation set."""
+        """Return the path of the score file of an evaluation set."""
         return self.folder / "scores" / f"{name}.jsonl"
 
     def read_config(self) -> dict[str, Any]:
-        """The resolved configuration.
+        """Read the resolved configuration.
 
         Raises:
-            UserError: it is missing or no YAML mapping.
+            UserError: It is missing or not a YAML mapping.
         """
         try:
             config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
@@ -66,36 +66,34 @@ class Run:
 def open_run(
     folder: str, settings: Mapping[str, Any], resume: bool, cache: str | None = None
 ) -> Run:
-    """Begin a run in a new folder, or continue one of the same settings.
+    """Start a run in a new folder, or continue a run with the same settings.
 
-    A folder that holds a configuration alone, because the run was refused before its first result,
-    is begun anew.
+    A folder that contains only a configuration, because the run failed before its first result, is
+    started again.
 
     Args:
-        folder: where the run is, or will be.
-        settings: all that determines it.
-        resume: continue a run that has results.
-        cache: the chosen folder of reusable results, which may lie in `folder` and be filled first.
+        folder: The run's folder.
+        settings: Everything that determines the run.
+        resume: Whether a run that has results may be continued.
+        cache: The cache folder as configured; it may be in `folder` and be filled before the run.
 
     Raises:
-        UserError: the folder holds another run, or this run and `resume` is false, or files that
+        UserError: The folder holds another run, or this run and `resume` is false, or files that
             are no run.
     """
     run = Run(Path(folder))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{folder} is a file; choose another out")
-    reusable = cache_folder(cache).resolve()
-    found = {
+    cached = cache_folder(cache).resolve()
+    paths = {
         path
         for path in run.folder.glob("*")
-        if not (path.name.endswith(".unfinished") or reusable.is_relative_to(path.resolve()))
+        if not (path.name.endswith(".unfinished") or cached.is_relative_to(path.resolve()))
     }
-    if run.config in found and len(found) > 1:
-        known = run.read_config()
-        wanted = json.loads(json.dumps(settings))
-        differing = [
-            key for key in {**known, **wanted} if known.get(key) != wanted.get(key) and key != "out"
-        ]
+    if run.config in paths and len(paths) > 1:
+        old = run.read_config()
+        new = json.loads(json.dumps(settings))
+        differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
         if differing:
             raise UserError(
                 f"{folder} holds a run with another {', '.join(sorted(differing))}; "
@@ -107,7 +105,7 @@ def open_run(
                 "or choose another out"
             )
         return run
-    if found - {run.config}:
+    if paths - {run.config}:
         raise UserError(f"{folder} is not an empty folder and holds no run; choose another out")
     write_text(run.config, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     return run

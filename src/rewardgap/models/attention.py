@@ -1,4 +1,4 @@
-"""Attention over packed trees, plugged into any transformers model that lets attention be chosen.
+"""Attention over packed trees, for every transformers model that lets its attention be chosen.
 
 The linear layers of the model run over one unpadded row; here the row is split into nodes, and
 every node attends to its ancestors and to itself. No (N, N) mask is ever made.
@@ -29,34 +29,35 @@ def tree_attention(
     layout: Layout | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **others: Any,
+    **unused: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of a packed row under its tree layout.
+    """Compute the attention of a packed row under its tree layout.
 
     Args:
-        module: the attention layer (unused; part of transformers' interface).
+        module: The attention layer (unused; part of transformers' interface).
         query: (1, heads, N, d).
         key: (1, key-value heads, N, d); grouped heads are repeated.
         value: (1, key-value heads, N, d).
-        attention_mask: unused; the layout says what may be seen.
-        scaling: factor on the scores; d^(-1/2) where None.
-        layout: the pack's nodes; one causal sequence where None.
-        sliding_window: number of latest positions that a token sees, itself included.
-        softcap: scores become softcap · tanh(scores / softcap), as in Gemma-2.
-        **others: anything else that a model passes; attention sinks are refused.
+        attention_mask: Unused; the layout says which tokens a token sees.
+        scaling: Factor on the scores; d^(-1/2) where None.
+        layout: The pack's nodes; one causal sequence where None.
+        sliding_window: Number of latest positions that a token sees, itself included.
+        softcap: Scores become softcap · tanh(scores / softcap), as in Gemma-2.
+        **unused: Further arguments of a model; attention sinks are refused.
 
     Returns:
         (1, N, heads, d) outputs, and None for the weights.
 
     Raises:
-        NotImplementedError: the model adds attention sinks, which trees do not support.
+        NotImplementedError: The model adds attention sinks, which trees do not support.
     """
-    if others.get("s_aux") is not None:
+    if unused.get("s_aux") is not None:
         raise NotImplementedError("attention sinks are not supported")
-    # Processors attend twice as fast in float32 as in bfloat16; under autocast only the values say
-    # which precision is wanted.
-    wanted = value.dtype
-    dtype = torch.promote_types(wanted, torch.float32) if query.device.type == "cpu" else wanted
+    # Processors attend twice as fast in float32 as in bfloat16. Under autocast only the values have
+    # the dtype of the result.
+    output_dtype = dtype = value.dtype
+    if query.device.type == "cpu":
+        dtype = torch.promote_types(dtype, torch.float32)
     query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -65,7 +66,7 @@ def tree_attention(
     attend = partial(_attend, scaling=scaling, sliding_window=sliding_window, softcap=softcap)
     with torch.autocast(query.device.type, enabled=False):
         outputs = list(_by_node(attend, query, key, value, nodes))
-    return torch.cat(outputs, dim=2).transpose(1, 2).to(wanted), None
+    return torch.cat(outputs, dim=2).transpose(1, 2).to(output_dtype), None
 
 
 def _by_node(
@@ -75,16 +76,16 @@ def _by_node(
     value: torch.Tensor,
     layout: Layout,
 ) -> Iterator[torch.Tensor]:
-    """The outputs of every node, which attends to its ancestors and to itself."""
-    # One split a tensor: its backward is a single concatenation, where slices would each fill
+    """Yield the outputs of every node, which attends to its ancestors and to itself."""
+    # One split per tensor: its backward is a single concatenation, where slices would each fill
     # a whole row with zeros.
     queries, keys, values = (tensor.split(layout.lengths, dim=2) for tensor in (query, key, value))
     for node, above in enumerate(layout.ancestors):
-        seen = (*above, node)
+        path = (*above, node)
         yield attend(
             queries[node],
-            torch.cat([keys[i] for i in seen], dim=2) if above else keys[node],
-            torch.cat([values[i] for i in seen], dim=2) if above else values[node],
+            torch.cat([keys[i] for i in path], dim=2) if above else keys[node],
+            torch.cat([values[i] for i in path], dim=2) if above else values[node],
         )
 
 
@@ -96,7 +97,7 @@ def _attend(
     sliding_window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Causal attention of the last positions of a sequence to all of it."""
+    """Compute causal attention of the last positions of a sequence to all of it."""
     new, total = query.shape[2], key.shape[2]
     window = sliding_window if sliding_window and sliding_window < total else None
     if softcap is None and window is None and new == total:
@@ -116,9 +117,9 @@ def _attend(
 
 @lru_cache(maxsize=32)
 def _causal_mask(new: int, total: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """(new, total) mask, true where the i-th of the last `new` positions may look.
+    """Return a (new, total) mask, true where the i-th of the last `new` positions attends.
 
-    Made where it is used: a copy to a GPU would have the host wait.
+    It is made on the device: a copy to a GPU would have the host wait.
     """
     positions = torch.arange(total, device=device)
     distance = positions[total - new :, None] - positions

@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
-    """The named device, or for "auto" a GPU where there is one.
+    """Return the named device, or for "auto" a GPU where there is one.
 
     Raises:
-        UserError: this machine has no such device.
+        UserError: This machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,9 +27,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The named precision; "auto" is bfloat16 on a GPU that has it, else float32.
+    """Return the named precision; "auto" is bfloat16 on a GPU that has it, else float32.
 
-    A processor without bfloat16 arithmetic emulates it, a hundred times slower: that is warned of.
+    A processor without bfloat16 arithmetic emulates it, a hundred times slower: warn of that.
     """
     native = has_native_bfloat16(device)
     if name == "auto":
@@ -44,7 +44,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def tokens_at_once(token_budget: int | None, device: torch.device) -> int:
-    """How many tokens to compute at once: what the user says, else what suits the device."""
+    """Return how many tokens to compute at once: what the user says, else what suits the device."""
     return token_budget or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
 
 
@@ -56,7 +56,7 @@ def autocast(
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
+    """Return whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Where a model lies: a local directory or a hub id, and a fingerprint of its weights."""
+"""Where a model is: a local directory or a hub id, and a fingerprint of its weights."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 def locate_model(name: str, weights: bool = True) -> Path:
-    """The folder of a model directory or hub id; a hub model is downloaded first.
+    """Return the folder of a model directory or hub id; a hub model is downloaded first.
 
-    Only safetensors weights and text files are fetched: pickles and code are left where they are.
-    Without `weights`, only configuration and tokenizer are fetched and looked for.
+    Only safetensors weights and text files are downloaded, no pickles and no code. Without
+    `weights`, only configuration and tokenizer are downloaded and required.
 
     Raises:
-        UserError: no such directory, no config.json, no safetensors weights, or no such hub id.
+        UserError: There is no such directory, config.json, safetensors weights, or hub id.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -45,7 +45,7 @@ def _download(name: str, patterns: Sequence[str]) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits over the names and contents of a model's configuration and weights."""
+    """Return 16 hexadecimal digits of the names and contents of configuration and weights."""
     digest = hashlib.sha256()
     for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
         digest.update(path.name.encode())

@@ -5,7 +5,7 @@ from torch.nn.functional import softplus
 
 
 def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """Bradley–Terry loss of each pair, −ln σ(r⁺ − r⁻) (eq. 3), in a form that cannot overflow.
+    """Return the Bradley–Terry loss of each pair, −ln σ(r⁺ − r⁻) (eq. 3), without overflow.
 
     Args:
         chosen: (P,) rewards of the chosen responses.
@@ -18,7 +18,7 @@ def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
 
 
 def verification(yes_given_chosen: torch.Tensor, no_given_rejected: torch.Tensor) -> torch.Tensor:
-    """Loss of a generative reward model for each pair (eq. 7, without its λ term).
+    """Return the loss of a generative reward model for each pair (eq. 7 without its λ term).
 
     Args:
         yes_given_chosen: (P,) ln π(Yes | I[x, y⁺]).

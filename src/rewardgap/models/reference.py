@@ -144,8 +144,8 @@ class Reference:
 
 def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:
     """Return whether two tokenizers agree but for added tokens that one of them lacks."""
-    known, known_too = (template.tokenizer.get_vocab() for template in (first, second))
-    shared = known.keys() & known_too.keys()
-    return len(shared) >= min(len(known), len(known_too)) and all(
-        known[word] == known_too[word] for word in shared
+    ids, second_ids = (template.tokenizer.get_vocab() for template in (first, second))
+    shared = ids.keys() & second_ids.keys()
+    return len(shared) >= min(len(ids), len(second_ids)) and all(
+        ids[word] == second_ids[word] for word in shared
     )

@@ -66,8 +66,8 @@ class SavedRewardModel:
                 f"{folder} holds a model of kind {saved.kind}; to import its code, name it: "
                 f"--kind {saved.kind}"
             )
-        given = {key: value for key, value in asdict(options).items() if value}
-        return replace(saved, options=replace(saved.options, **given))
+        settings = {key: value for key, value in asdict(options).items() if value}
+        return replace(saved, options=replace(saved.options, **settings))
 
     @classmethod
     def read(cls, path: Path) -> "SavedRewardModel":

@@ -1,7 +1,7 @@
-"""Checkpoints: everything a run needs to go on with the same bits, without a pickle.
+"""Checkpoints: all that a run needs to continue with the same bits, without a pickle.
 
-The order of the data and the learning rate are functions of the step, and nothing random happens
-within one: weights, Adam's moments and the step number are the whole state.
+The order of the data and the learning rate are functions of the step, and nothing is random
+within a step: weights, Adam's moments and the step number are the whole state.
 """
 
 import json
@@ -45,18 +45,18 @@ def load_checkpoint(
     """Restore the latest checkpoint, if there is one.
 
     Returns:
-        the number of steps that were done, 0 without a checkpoint.
+        The number of steps that were done, 0 without a checkpoint.
 
     Raises:
-        UserError: the checkpoint does not fit the model.
+        UserError: The checkpoint does not fit the model.
     """
-    found = sorted(folder.glob("step-*"))
-    if not found:
+    latest = max(folder.glob("step-*"), default=None)
+    if latest is None:
         return 0
-    weights = load_file(found[-1] / "weights.safetensors")
-    moments = load_file(found[-1] / "adam.safetensors")
+    weights = load_file(latest / "weights.safetensors")
+    moments = load_file(latest / "adam.safetensors")
     if weights.keys() != parameters.keys():
-        raise UserError(f"{found[-1]} is a checkpoint of another model; remove it to start anew")
+        raise UserError(f"{latest} is a checkpoint of another model; remove it to start anew")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
@@ -64,5 +64,5 @@ def load_checkpoint(
         key, _, name = joined.partition("/")
         parameter = parameters[name]
         optimizer.state[parameter][key] = value.to(parameter.device)
-    step: int = json.loads((found[-1] / "state.json").read_text())["step"]
+    step: int = json.loads((latest / "state.json").read_text())["step"]
     return step

@@ -15,7 +15,7 @@ from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
 
 Summaries = Mapping[str, Mapping[str, Any]]
-"""By evaluation set what `metrics.json` holds of it."""
+"""What `metrics.json` holds, by evaluation set."""
 
 SHOWN = ("epochs", "batch_size", "learning_rate", "schedule", "beta", "max_length", "seed")
 """Settings of the training that the card names."""
@@ -32,7 +32,7 @@ def write_model_card(run: Run, config: TrainConfig, summaries: Summaries) -> Non
 
 
 def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str | None) -> str:
-    """The card as Markdown under metadata as the Hugging Face hub reads them.
+    """Return the card as Markdown under the metadata that the Hugging Face hub reads.
 
     Args:
         config: How the model was trained.
@@ -83,7 +83,7 @@ def _name(config: TrainConfig) -> str:
 
 
 def _base(config: TrainConfig) -> str:
-    """A hub id as it is; of a folder the last name, for its place says nothing to others."""
+    """Return a hub id as it is, and of a folder the last name, for its path is private."""
     return Path(config.model).name if Path(config.model).expanduser().is_dir() else config.model
 
 
@@ -92,13 +92,13 @@ def _joined(names: str | list[str]) -> str:
 
 
 def _data(spec: str) -> str:
-    """A data specification without places on this machine: no options, of a path the last name."""
+    """Return a data specification without options, and of a path the last name alone."""
     name = spec.partition("?")[0]
     return Path(name).name if Path(name).expanduser().exists() else name
 
 
 def _automatic_class(folder: Path) -> str | None:
-    """The class of transformers that a saved model's configuration asks for."""
+    """Return the class of transformers that a saved model's configuration asks for."""
     path = folder / "config.json"
     if not path.exists():
         return None
@@ -121,10 +121,12 @@ def _usage(automatic_class: str | None) -> list[str]:
 
 
 def _evaluation(summaries: Summaries) -> list[str]:
-    """The table of all sets: the model, then the content-blind baselines, then further measures."""
+    """Return the table of all sets: the model, content-blind baselines, further measures."""
     if not summaries:
         return []
-    rules = list(dict.fromkeys(rule for each in summaries.values() for rule in each["baselines"]))
+    rules = list(
+        dict.fromkeys(rule for summary in summaries.values() for rule in summary["baselines"])
+    )
     columns = [measure for measure in measures() if measure.is_column]
     further = [measure for measure in measures() if not measure.is_column]
     headings = ["set", "records", *(measure.title for measure in columns)]

@@ -138,14 +138,15 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
 def add_references(
     settings: Settings, model: RewardModel, data: RunData
 ) -> tuple[TreeData, dict[str, TreeData]]:
-    """Return training data and watched evaluation sets, with references where the kind needs them.
+    """Add reference log-probabilities, where the kind needs them.
 
-    Evaluation sets are watched during training if `eval_steps` says so.
+    Returns:
+        The training data, and the evaluation sets that are measured during training.
     """
-    watched = data.evaluation if settings.config.eval_steps else {}
+    held_out = data.evaluation if settings.config.eval_steps else {}
     if not model.needs_reference:
-        held_out = {name: TreeData(trees, None) for name, trees in watched.items()}
-        return TreeData(data.training, None), held_out
+        without = {name: TreeData(trees, None) for name, trees in held_out.items()}
+        return TreeData(data.training, None), without
     reference = Reference(
         locate_model(settings.config.model),
         model.template,
@@ -161,7 +162,7 @@ def add_references(
 
     with settings.accelerator.main_process_first():
         training = with_reference(data.training)
-        return training, {name: with_reference(trees) for name, trees in watched.items()}
+        return training, {name: with_reference(trees) for name, trees in held_out.items()}
 
 
 def save(model: RewardModel, settings: Settings) -> None:

@@ -5,8 +5,10 @@ A new kind is one file beside this one and one line in the table. Kinds of other
 The table names classes without importing them, so that the command line lists kinds without torch.
 """
 
+import sys
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardgap.errors import UserError
@@ -63,6 +65,8 @@ def _import_kind(name: str, path: str) -> "type[RewardModel]":
     from rewardgap.models.kinds.reward_model import RewardModel
 
     module, _, attribute = path.partition(":")
+    if str(Path.cwd()) not in sys.path:  # the command line does not search it, `python -m` does
+        sys.path.append(str(Path.cwd()))
     try:
         kind = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -66,8 +66,8 @@ class VerificationEncoding(ChatEncoding):
         before, _, rest = self.question.partition("{prompt}")
         between, _, after = rest.partition("{response}")
         answer = "\n".join(message.content for message in response)
-        asked = record.prompt[-1].content
-        turn = Message("user", before + asked + between + answer + after)
+        prompt = record.prompt[-1].content
+        turn = Message("user", before + prompt + between + answer + after)
         return self.template.render((*record.prompt[:-1], turn), open_response=True)
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
@@ -90,8 +90,8 @@ class VerificationEncoding(ChatEncoding):
     @cached_property
     def _closing(self) -> int:
         """Number of tokens after the response: the question's end and the generation prompt."""
-        asked, answered = (Message("user", "a"),), (Message("assistant", WORDS),)
-        text = self._ask(Record("", asked, (answered,), (), {}), answered)
+        prompt, response = (Message("user", "a"),), (Message("assistant", WORDS),)
+        text = self._ask(Record("", prompt, (response,), (), {}), response)
         return max(1, len(self.template.tokenize([text.rpartition(WORDS)[2]])[0]))
 
     @cached_property
@@ -158,11 +158,11 @@ class Generative(TrainedRewardModel):
         return self.vocabulary.log_probs(last, tokens)
 
     def _first_token(self, word: str) -> int:
-        asked = Message("user", "a")
+        turn = Message("user", "a")
         prompt, whole = self.template.tokenize(
             [
-                self.template.render((asked,), open_response=True),
-                self.template.render((asked, Message("assistant", word))),
+                self.template.render((turn,), open_response=True),
+                self.template.render((turn, Message("assistant", word))),
             ]
         )
         return whole[len(prompt)]
