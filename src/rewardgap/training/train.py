@@ -22,7 +22,7 @@ from rewardgap.evaluation.scores import read_scores, write_scores
 from rewardgap.evaluation.summary import summarise
 from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, write_text
-from rewardgap.io.run_folder import open_run
+from rewardgap.io.run_folder import Run, open_run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
@@ -52,11 +52,17 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     Raises:
         UserError: The data, the model or the configuration does not allow the run.
     """
+    shared = shared or PreparedData()
+    find_kind(config.kind)
+    if not Run(Path(config.out)).config.exists():  # a mistake in the data leaves no folder behind
+        shared.check_training(config)
+        for spec in config.eval.values():
+            shared.records(spec, config.identical_pairs)
     settings = open_training(config)
     run, accelerator = settings.run, settings.accelerator
     if run.metrics.exists():
         return run.folder
-    data = open_data(settings, shared or PreparedData())
+    data = open_data(settings, shared)
     if not run.reward_model.is_dir():
         model = build(config, data)
         training, held_out = add_references(settings, model, data)
@@ -76,10 +82,9 @@ def open_training(config: TrainConfig) -> Settings:
     """Open the run's folder, in which its configuration is written before any work.
 
     Raises:
-        UserError: The kind, the model, a tracker or the device is not there, or the folder holds
+        UserError: The model, a tracker or the device is not there, or the folder holds
             another run.
     """
-    find_kind(config.kind)
     locate_model(config.model)
     trackers = {str(tracker) for tracker in get_available_trackers()}
     for name in config.report_to:  # accelerate would leave it out
