@@ -1,4 +1,4 @@
-"""What run folders and grids hold beside scores: training logs, generations, forecasts."""
+"""What run folders and grids hold beside scores: training logs and forecasts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,15 @@ from typing import Any
 
 from rewardgap.errors import UserError, first_line
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.io.generations import read_answers, read_shares
 from rewardgap.io.grid_folder import Cell, ExperimentRecord, GridFolder
 
 CURVE_POINTS = 120
 """Steps of a training curve that are shown."""
-
 CURVES = ("loss", "accuracy", "margin")
-
-
 EVALUATION = "eval_accuracy/"
 """What the key of an evaluation set's accuracy begins with in a log."""
 
-Line = Mapping[str, Any]
+LogLine = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,29 +24,19 @@ class Curve:
     """A training run.
 
     Attributes:
+        run: Its name.
+        kind: Its kind of reward model.
         steps: Numbers of the steps that are shown.
         values: Mean loss, accuracy and margin of the training pairs since the step before.
         evaluations: By evaluation set its accuracy along training, as (training loss, accuracy);
             the loss is the mean over the steps since the evaluation before.
     """
 
+    run: str
+    kind: str
     steps: tuple[int, ...]
     values: Mapping[str, tuple[float, ...]]
     evaluations: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Generated:
-    """Share of correct generations of a trained model and of its initial model, of `n` each.
-
-    `turned` are the numbers of prompts that only the trained and that only the initial model
-    answers rightly; None where the answers themselves are not there.
-    """
-
-    correct: float
-    initial: float | None
-    n: int
-    turned: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,18 +55,18 @@ class ForecastAccuracy:
     separator_share: float | None = None
 
 
-def read_curves(experiment: ExperimentRecord) -> dict[Cell, Curve]:
+def read_curves(experiment: ExperimentRecord) -> list[Curve]:
     """Read the training curves of the runs that have begun.
 
     Raises:
         UserError: A log is damaged.
     """
-    logs = {cell: cell.run.log for cell in experiment.cells}
-    curves = {cell: _read_curve(path) for cell, path in logs.items() if path.exists()}
-    return {cell: curve for cell, curve in curves.items() if curve.steps}
+    curves = [_read_curve(cell) for cell in experiment.cells if cell.run.log.exists()]
+    return [curve for curve in curves if curve.steps]
 
 
-def _read_curve(path: Path) -> Curve:
+def _read_curve(cell: Cell) -> Curve:
+    path = cell.run.log
     text = _read_text(path)
     lines = text[: text.rfind("\n") + 1].splitlines()  # a line without an end is being written
     # Each kept point is the mean of the steps since the last: thinning must not hide a peak.
@@ -91,16 +77,16 @@ def _read_curve(path: Path) -> Curve:
         steps = tuple(int(group[-1]["step"]) for group in groups)
         present = [name for name in CURVES if rows and name in rows[0]]
         values = {name: tuple(_mean(group, name) for group in groups) for name in present}
-        return Curve(steps, values, _evaluations(rows))
+        return Curve(str(cell), cell.kind, steps, values, _evaluations(rows))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no training log: {first_line(error)} is missing") from error
 
 
-def _mean(group: Sequence[Line], name: str) -> float:
+def _mean(group: Sequence[LogLine], name: str) -> float:
     return sum(float(row[name]) for row in group) / len(group)
 
 
-def _evaluations(rows: Sequence[Line]) -> dict[str, tuple[tuple[float, float], ...]]:
+def _evaluations(rows: Sequence[LogLine]) -> dict[str, tuple[tuple[float, float], ...]]:
     points: dict[str, list[tuple[float, float]]] = {}
     start = 0
     for end, row in enumerate(rows, start=1):
@@ -113,54 +99,14 @@ def _evaluations(rows: Sequence[Line]) -> dict[str, tuple[tuple[float, float], .
     return {name: tuple(values) for name, values in points.items()}
 
 
-def read_generations(experiment: ExperimentRecord) -> dict[Cell, dict[str, Generated]]:
-    """Read by run and set the shares of correct generations, where a run has generated.
-
-    Raises:
-        UserError: A file is damaged.
-    """
-    return {
-        cell: {
-            name: Generated(
-                share.correct, share.initial, share.n, _count_turned(experiment, cell, name)
-            )
-            for name, share in read_shares(cell.shares).items()
-        }
-        for cell in experiment.cells
-        if cell.shares.exists()
-    }
-
-
-def _count_turned(experiment: ExperimentRecord, cell: Cell, name: str) -> tuple[int, int] | None:
-    folders = [path for path in experiment.folders if cell.run.folder.is_relative_to(path)]
-    if not folders:
-        return None
-    trained, initial = cell.answers(name), GridFolder(folders[0]).initial_answers(cell.model, name)
-    if not (trained.exists() and initial.exists()):
-        return None
-    after, before = (
-        {answer.id: answer.correct for answer in read_answers(path)} for path in (trained, initial)
-    )
-    if after.keys() != before.keys():
-        raise UserError(f"{trained} and {initial} answer different prompts: remove the older one")
-    return (
-        sum(after[prompt] and not before[prompt] for prompt in after),
-        sum(before[prompt] and not after[prompt] for prompt in after),
-    )
-
-
 def read_forecasts(experiment: ExperimentRecord) -> list[ForecastAccuracy]:
     """Read the forecasts of a grid.
 
     Raises:
         UserError: A file is damaged.
     """
-    paths = [
-        path / "forecast.json"
-        for folder in experiment.folders
-        for path in GridFolder(folder).forecasts()
-    ]
-    return [forecast for path in paths for forecast in _read_forecast(path)]
+    folders = [path for folder in experiment.folders for path in GridFolder(folder).forecasts()]
+    return [forecast for path in folders for forecast in _read_forecast(path / "forecast.json")]
 
 
 def _read_forecast(path: Path) -> list[ForecastAccuracy]:
@@ -170,7 +116,7 @@ def _read_forecast(path: Path) -> list[ForecastAccuracy]:
                 path.parent.name,
                 name,
                 kind,
-                Interval(**_bounds(numbers["accuracy"])),
+                Interval(*(float(numbers["accuracy"][end]) for end in ("value", "low", "high"))),
                 float(numbers["loss"]),
                 numbers.get("separator_share"),
             )
@@ -179,10 +125,6 @@ def _read_forecast(path: Path) -> list[ForecastAccuracy]:
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no forecast: {first_line(error)}") from error
-
-
-def _bounds(accuracy: Mapping[str, float]) -> dict[str, float]:
-    return {key: float(accuracy[key]) for key in ("value", "low", "high")}
 
 
 def _read_text(path: Path) -> str:

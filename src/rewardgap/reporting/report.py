@@ -11,7 +11,6 @@ from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.io.files import write_text
-from rewardgap.reporting.contents import TOPICS
 from rewardgap.reporting.page import Page, Section, render, section
 from rewardgap.reporting.paper.figures import draw_figures
 from rewardgap.reporting.paper.tables import absent_tables, own_table, paper_tables
@@ -19,6 +18,7 @@ from rewardgap.reporting.paper.writing import FORMATS
 from rewardgap.reporting.records import pack
 from rewardgap.reporting.results import Results, read_results
 from rewardgap.reporting.rewardbench import write_results
+from rewardgap.reporting.topic import all_topics
 
 
 def report(config: ReportConfig) -> Path:
@@ -81,7 +81,7 @@ def _experiment(results: Results, section: Section) -> dict[str, Any]:
         "facts": section.facts,
         "missing": list(section.missing),
         "findings": _plain(section.findings),
-        "topics": {topic.name: _plain(topic.measure(results)) for topic in TOPICS},
+        "topics": {topic.name: _plain(topic.measure(results)) for topic in all_topics()},
         "runs": frame.where(frame.notna(), None).to_dict("records"),
     }
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.errors import UserError
+from rewardgap.evaluation.bootstrap import FloatArray, Interval
 from rewardgap.evaluation.comparisons import Comparison, adjust, compare_gains, is_difference
 from rewardgap.evaluation.text import join_names
+from rewardgap.io.generations import read_answers
+from rewardgap.io.grid_folder import Cell, GridFolder
 from rewardgap.reporting.results import Results, share_interval
 from rewardgap.reporting.topic import (
     NOTHING,
@@ -42,36 +45,46 @@ class RunGenerations:
 
 @once
 def measure(results: Results) -> Mapping[tuple[str, str], Sequence[RunGenerations]]:
-    """Compare by set and kind what every run generates with its initial model."""
-    shares = [
-        (name, cell, generated)
+    """Compare by set and kind what every run generates with its initial model.
+
+    Raises:
+        UserError: A file of answers is damaged, or two answer different prompts.
+    """
+    shares = {
+        (name, cell): share
         for cell, by_set in results.generations.items()
-        for name, generated in by_set.items()
-    ]
+        for name, share in by_set.items()
+    }
+    gains = {(name, cell): _gains(results, cell, name) for name, cell in shares}
     changes = adjust(
-        {
-            (name, cell): _change(generated.n, *generated.turned)
-            for name, cell, generated in shares
-            if generated.turned is not None
-        }
+        {key: compare_gains(gain, np.arange(gain.size)) for key, gain in gains.items() if gain.size}
     )
     runs: dict[tuple[str, str], list[RunGenerations]] = {}
-    for name, cell, generated in shares:
-        before, n = generated.initial, generated.n
+    for (name, cell), share in shares.items():
         run = RunGenerations(
             f"{cell.subject}, seed {cell.seed}",
-            share_interval(generated.correct, n),
-            None if before is None else share_interval(before, n),
+            share_interval(share.correct, share.n),
+            None if share.initial is None else share_interval(share.initial, share.n),
             changes.get((name, cell)),
         )
         runs.setdefault((name, cell.kind), []).append(run)
     return runs
 
 
-def _change(n: int, gained: int, lost: int) -> Comparison:
-    """Prompts that only one of the two models answers rightly: the tests are McNemar's."""
-    gains = np.repeat([1.0, -1.0, 0.0], [gained, lost, n - gained - lost])
-    return compare_gains(gains, np.arange(n))
+def _gains(results: Results, cell: Cell, name: str) -> FloatArray:
+    """By prompt whether training gained (1) or lost (-1) a right answer; empty without answers."""
+    folders = [path for path in results.experiment.folders if cell.run.folder.is_relative_to(path)]
+    initial = [GridFolder(folder).initial_answers(cell.model, name) for folder in folders]
+    paths = [cell.answers(name), *initial[:1]]
+    if not folders or not all(path.exists() for path in paths):
+        return np.zeros(0)
+    after, before = ({answer.id: answer.correct for answer in read_answers(path)} for path in paths)
+    if after.keys() != before.keys():
+        files = " and ".join(map(str, paths))
+        raise UserError(f"{files} answer different prompts: remove the older one")
+    gained = sum(after[prompt] and not before[prompt] for prompt in after)
+    lost = sum(before[prompt] and not after[prompt] for prompt in after)
+    return np.repeat([1.0, -1.0, 0.0], [gained, lost, len(after) - gained - lost])
 
 
 def sentences(results: Results) -> Iterator[Finding]:

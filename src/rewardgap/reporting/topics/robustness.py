@@ -8,10 +8,10 @@ import pandas as pd
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import adjust, is_difference
-from rewardgap.evaluation.robustness import Drop, drop_of_runs
+from rewardgap.evaluation.robustness import Counterparts, Drop, drop_of_runs
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.drawing import dots
-from rewardgap.reporting.results import Results, by_kind
+from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import (
     HOLM,
     P_VALUES,
@@ -41,31 +41,30 @@ class Robustness:
 @once
 def measure(results: Results) -> Robustness:
     """Compare every perturbed set with its originals, over the runs measured on both."""
-    drops: dict[str, dict[str, Drop]] = {}
+    by_set: dict[str, dict[str, Drop]] = {}
     not_shifts: dict[str, str] = {}
     for entry in results.experiment.sets:
-        if entry.name in results.sets and entry.shift_of in results.sets:
+        name, original = entry.name, entry.shift_of
+        if name in results.sets and original in results.sets:
+            runs: dict[str, list[Counterparts]] = {}
+            for cell in results.main_cells(name):
+                if cell in results.rows[original]:
+                    pair = results.rows[original][cell], results.rows[name][cell]
+                    runs.setdefault(cell.kind, []).append(pair)
             try:
-                drops[entry.name] = _drops(results, entry.shift_of, entry.name)
+                by_kind = {kind: drop_of_runs(runs[kind], (original, name)) for kind in runs}
             except UserError as error:
-                not_shifts[entry.name] = str(error)
+                not_shifts[name] = str(error)
+            else:
+                by_set[name] = by_kind
     family = adjust(
-        {(name, kind): drop.loss for name, kinds in drops.items() for kind, drop in kinds.items()}
+        {(n, kind): drop.loss for n, kinds in by_set.items() for kind, drop in kinds.items()}
     )
-    corrected = {
-        name: {kind: replace(drop, loss=family[name, kind]) for kind, drop in kinds.items()}
-        for name, kinds in drops.items()
-    }
-    return Robustness(corrected, not_shifts)
-
-
-def _drops(results: Results, original: str, perturbed: str) -> dict[str, Drop]:
-    before, after = results.rows[original], results.rows[perturbed]
-    cells = [cell for cell in results.main_cells(perturbed) if cell in before]
-    return {
-        kind: drop_of_runs([(before[cell], after[cell]) for cell in group], (original, perturbed))
-        for kind, group in by_kind(cells).items()
-    }
+    for name, kinds in by_set.items():
+        by_set[name] = {
+            kind: replace(drop, loss=family[name, kind]) for kind, drop in kinds.items()
+        }
+    return Robustness(by_set, not_shifts)
 
 
 def sentences(results: Results) -> Iterator[Finding]:
@@ -75,16 +74,15 @@ def sentences(results: Results) -> Iterator[Finding]:
         changed = {kind: drop for kind, drop in drops.items() if is_difference(drop.loss)}
         kept = [kind for kind in drops if kind not in changed]
         if changed:
-            parts = [
+            losses = [
                 f"{kind} models {_loss(drop.drop)} and turn {drop.flip_rate.value:.0%} of their "
                 "verdicts"
                 for kind, drop in changed.items()
             ]
-            rest = (
-                f"{join_names(kept)} models lose nothing that could be told from 0" if kept else ""
-            )
-            text = "; ".join([join_names(parts), rest] if rest else [join_names(parts)])
-            yield Finding("difference", f"Reworded as {name}, {text}.")
+            text = f"Reworded as {name}, {join_names(losses)}"
+            if kept:
+                text += f"; {join_names(kept)} models lose nothing that could be told from 0"
+            yield Finding("difference", f"{text}.")
         elif drops:
             text = f"Reworded as {name}, no kind loses accuracy that could be told from 0."
             yield Finding("alike", text)
@@ -118,32 +116,23 @@ def tables(results: Results) -> Iterator[TextTable]:
 
 def figures(results: Results) -> Iterator[Figure]:
     """Return accuracy lost, and verdicts turned."""
-    drops = [
-        (name, kind, drop)
+    columns = ["label", "line", "series", "value", "low", "high"]
+    marks = [
+        (label, name, kind, ends.value, ends.low, ends.high)
         for name, kinds in measure(results).drops.items()
         for kind, drop in kinds.items()
+        for label, ends in (
+            ("accuracy lost", drop.drop),
+            ("share of verdicts that turn", drop.flip_rate),
+        )
     ]
-    ends = {
-        "accuracy lost": [(name, kind, drop.drop) for name, kind, drop in drops],
-        "share of verdicts that turn": [(name, kind, drop.flip_rate) for name, kind, drop in drops],
-    }
+    frames = pd.DataFrame(marks, columns=columns).groupby("label", sort=False)
     yield Figure(
         "What rewording costs",
         "From a set to the same records reworded, paired record by record: the accuracy that is "
         "lost, and the share of pairs whose verdict turns, which may cost nothing on balance. "
         "Intervals are over records and runs.",
-        {
-            label: dots(
-                pd.DataFrame(
-                    [(name, kind, x.value, x.low, x.high) for name, kind, x in marks],
-                    columns=["line", "series", "value", "low", "high"],
-                ),
-                label,
-                0.0,
-            )
-            for label, marks in ends.items()
-            if marks
-        },
+        {str(label): dots(frame.drop(columns="label"), str(label), 0.0) for label, frame in frames},
     )
 
 
