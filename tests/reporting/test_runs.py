@@ -12,9 +12,8 @@ from grids import Grid, score_rows, write_grid, write_run
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
 from rewardgap.io.grid_folder import ExperimentRecord
-from rewardgap.reporting.artifacts import CURVE_POINTS, read_curves
 from rewardgap.reporting.results import Results, measure
-from rewardgap.reporting.runs import read_grids
+from rewardgap.reporting.runs import CURVE_POINTS, read_curves, read_grids
 
 SMALL = Grid(
     models=("m",),

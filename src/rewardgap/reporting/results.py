@@ -18,9 +18,14 @@ from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
 from rewardgap.io.generations import CorrectShare, read_shares
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
-from rewardgap.reporting.artifacts import Curve, ForecastAccuracy, read_curves, read_forecasts
 from rewardgap.reporting.paper.printed import printed
-from rewardgap.reporting.runs import read_grids
+from rewardgap.reporting.runs import (
+    Curve,
+    ForecastAccuracy,
+    read_curves,
+    read_forecasts,
+    read_grids,
+)
 
 Rows = Sequence[ScoreRow]
 RunKey = tuple[str, int]
@@ -41,11 +46,10 @@ class Spread:
 
     Attributes:
         mean: The mean over seeds.
-        deviation: Standard deviation of the seeds' means: that of the seeds themselves (divided by
-            their number, NumPy's default; the paper does not say which). None for a single seed.
+        deviation: Standard deviation of the seeds' means (divided by their number, NumPy's default;
+            the paper does not say which). None for a single seed.
         files: Number of score files in it.
-        planned: Number of score files that the experiment plans; more than `files` in an
-            unfinished grid.
+        planned: Number that the experiment plans; more than `files` in an unfinished grid.
     """
 
     mean: float
@@ -59,11 +63,9 @@ class Results:
     """An experiment with the score files that there are.
 
     Attributes:
-        experiment: The experiment.
         rows: By evaluation set and cell the score rows; all cells of a set in the same order.
         curves: Training curves of the runs that have begun.
         generations: By run and set the shares of correct generations, where a run generated.
-        forecasts: Forecast accuracies.
         measures: What topics computed from these, see `topic.once`.
     """
 
@@ -99,13 +101,11 @@ class Results:
             for name, generated in shares.items():
                 for kind, share in ((cell.kind, generated.correct), (INITIAL, generated.initial)):
                     if share is not None:
-                        ends = share_interval(share, generated.n)
                         key = (cell.model, kind, cell.seed, cell.variation, name, "correct")
-                        yield (*key, share, ends.low, ends.high)
+                        yield (*key, *vars(share_interval(share, generated.n)).values())
         for forecast in self.forecasts:
-            ends = forecast.accuracy
             model = (forecast.model, forecast.kind, None, "", forecast.name, "forecast")
-            yield (*model, ends.value, ends.low, ends.high)
+            yield (*model, *vars(forecast.accuracy).values())
 
     def paper(self, name: str, metric: str, kind: str) -> float | None:
         """Return what the paper prints for a kind on an evaluation set."""
@@ -161,7 +161,7 @@ class Results:
     def runs(self, name: str, every: bool = False) -> dict[str, dict[RunKey, Rows]]:
         """Return the score rows of a set by kind and run, of the `main_cells` or of every cell.
 
-        They are sorted by id, so that resamples are the same as where files are compared.
+        Rows are sorted by id: resamples are the same as where files are compared.
         """
         by_kind: dict[str, dict[RunKey, Rows]] = {}
         for cell in self.rows[name] if every else self.main_cells(name):
@@ -169,17 +169,15 @@ class Results:
             by_kind.setdefault(cell.kind, {})[cell.subject, cell.seed] = rows
         return by_kind
 
-    def cells(self, kind: str, variation: str = "", model: str | None = None) -> list[Cell]:
-        """Return the planned cells of a kind and a variation, of one initial model or of all.
+    def cells(self, kind: str, variation: str | None = "", model: str | None = None) -> list[Cell]:
+        """Return the planned cells of a kind, of one variation and initial model; None for all.
 
         Those of the kind INITIAL are the cells of all kinds that generate.
         """
         kinds = {cell.kind for cell in self.generations} if kind in (INITIAL,) else {kind}
-        return [
-            cell
-            for cell in self.experiment.cells
-            if cell.kind in kinds and cell.variation == variation and model in (None, cell.model)
-        ]
+        cells = [cell for cell in self.experiment.cells if cell.kind in kinds]
+        cells = [cell for cell in cells if variation in (None, cell.variation)]
+        return [cell for cell in cells if model in (None, cell.model)]
 
     @cached_property
     def _groups(self) -> Mapping[Any, pd.DataFrame]:
@@ -200,15 +198,7 @@ class Results:
         variation: str = "",
         model: str | None = None,
     ) -> Spread | None:
-        """Return the mean over models and sets, and its deviation over seeds; None without any.
-
-        Args:
-            metric: One of the frame's.
-            names: The evaluation sets.
-            kind: Kind of reward model.
-            variation: What differs from the experiment's settings.
-            model: The only initial model that counts; None for all.
-        """
+        """Return the mean of a metric over sets and over models, or of one; None without any."""
         values = self._values(metric, names, kind, variation)
         if model is not None:
             values = values[values["model"] == model]
@@ -240,8 +230,7 @@ class Results:
         for cell in self.experiment.cells:
             lacking = [name for name in names if cell not in self.rows[name]]
             if lacking and lacking == names:
-                state = "has no scores yet" if cell.run.config.exists() else "has not begun"
-                yield f"{cell} {state}"
+                yield f"{cell} has {'no scores yet' if cell.run.config.exists() else 'not begun'}"
             elif lacking:
                 yield f"{cell} lacks scores for {', '.join(lacking)}"
 
@@ -250,10 +239,9 @@ class Results:
         planned = self.experiment.generate
         if planned and not self.generations:
             yield f"no run has generated responses for {', '.join(planned)} yet"
-        kinds = {cell.kind for cell in self.generations}
-        for cell in self.experiment.cells:
+        for cell in self.cells(INITIAL, variation=None):
             lacking = [name for name in planned if name not in self.generations.get(cell, {})]
-            if lacking and cell.kind in kinds:
+            if lacking:
                 yield f"{cell} has not generated responses for {', '.join(lacking)}"
 
     def _missing_forecasts(self) -> Iterator[str]:

@@ -67,12 +67,8 @@ def _nothing(_: Results) -> tuple[()]:
 class Topic:
     """A question that the report answers of every experiment.
 
-    Attributes:
-        name: Of its numbers in `report.json`.
-        measure: Returns these numbers.
-        sentences: Returns what they say.
-        tables: Returns tables of them; those without rows are left out.
-        figures: Returns charts of them; those without variants are left out.
+    `measure` returns its numbers, which `report.json` has under its name; the rest what they say,
+    and tables and charts of them: those without rows or variants are left out.
     """
 
     name: str

@@ -16,11 +16,10 @@ from rewardgap.reporting.topic import Figure, TextTable, Topic, baseline_name, i
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Accuracy, margin and baselines with 95 % intervals over records and runs.
+    """Measures with 95 % intervals over records and runs.
 
-    Attributes:
-        overall: By set and kind those of all models together.
-        by_model: By set, initial model (with its variation) and kind those of its seeds.
+    `overall`, by set and kind, is of all models together, and `by_model`, by set, initial model
+    (with its variation) and kind, of the seeds of each.
     """
 
     overall: Mapping[str, Mapping[str, Summary]]

@@ -44,12 +44,9 @@ MOST_NAMED = 3
 class Comparisons:
     """Differences in accuracy, paired by record, with p-values adjusted for each field.
 
-    Attributes:
-        kinds: By set every two kinds' difference, over all runs that both have.
-        groups: By set the kinds of which no two are separated.
-        models: By set and kind every two initial models' (with their variation) difference, over
-            the seeds that both have.
-        model_groups: By set and kind the models of which no two are separated.
+    By set those of every two `kinds`, over the runs that both have; by set and kind those of every
+    two initial `models` (with their variation), over the seeds that both have. No two of a group
+    are separated.
     """
 
     kinds: Mapping[str, Mapping[Pair, Comparison]]
@@ -115,35 +112,37 @@ def compare_runs(gains: Sequence[FloatArray], results: Results, name: str) -> Co
 def sentences(results: Results) -> Iterator[Finding]:
     """Return who is ahead where, and who cannot be told apart."""
     measured = measure(results)
-    for (better, worse), names in _ahead(measured.kinds).items():
+    for (better, worse), where in _ahead(measured.kinds).items():
         text = f"{better.capitalize()} models are more accurate than {worse} ones on"
-        yield Finding("difference", f"{text} {join_names(names)}.")
-    for group, names in _where_alike(measured.groups).items():
+        yield Finding("difference", f"{text} {where}.")
+    for group, where in _where_alike(measured.groups).items():
         who = join_names(group).capitalize()
-        yield Finding("alike", f"{who} cannot be told apart on {join_names(names)}.")
+        yield Finding("alike", f"{who} cannot be told apart on {where}.")
     for kind in dict.fromkeys(kind for _, kind in measured.models):
         yield from _within(kind, measured)
 
 
-def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, list[str]]:
+def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, str]:
     """By (better, worse) the sets on which the two are separated, and by how much."""
-    ahead: dict[Pair, list[str]] = {}
+    ahead = defaultdict(list)
     for name, pairs in comparisons.items():
         for (first, second), comparison in pairs.items():
             if is_difference(comparison):
-                gain, pair = comparison.difference, (first, second)
-                if gain.value < 0:
-                    gain, pair = -gain, (second, first)
-                ahead.setdefault(pair, []).append(f"{name} by {interval(gain)}")
-    return ahead
+                gain = comparison.difference
+                if gain.value > 0:
+                    ahead[first, second].append(f"{name} by {interval(gain)}")
+                else:
+                    ahead[second, first].append(f"{name} by {interval(-gain)}")
+    return {pair: join_names(names) for pair, names in ahead.items()}
 
 
-def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, list[str]]:
-    where: dict[Group, list[str]] = {}
-    for name, groups in alike.items():
-        for group in (group for group in groups if len(group) > 1):
-            where.setdefault(group, []).append(name)
-    return where
+def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, str]:
+    groups = dict.fromkeys(group for groups in alike.values() for group in groups)
+    return {
+        group: join_names([name for name in alike if group in alike[name]])
+        for group in groups
+        if len(group) > 1
+    }
 
 
 def _within(kind: str, measured: Comparisons) -> Iterator[Finding]:
@@ -152,14 +151,14 @@ def _within(kind: str, measured: Comparisons) -> Iterator[Finding]:
     ahead = _ahead({name: measured.models[name, kind] for name in names})
     for (better, worse), where in islice(ahead.items(), MOST_NAMED):
         text = f"Of {kind} models, “{better}” is more accurate than “{worse}” on"
-        yield Finding("difference", f"{text} {join_names(where)}.")
+        yield Finding("difference", f"{text} {where}.")
     if (further := len(ahead) - MOST_NAMED) > 0:
         text = f"Of {kind} models, {further} more such differences are in the table."
         yield Finding("difference", text)
     alike = _where_alike({name: measured.model_groups[name, kind] for name in names})
     for group, where in islice(alike.items(), MOST_NAMED):
         quoted = join_names([f"“{model}”" for model in group])
-        text = f"Of {kind} models, {quoted} cannot be told apart on {join_names(where)}."
+        text = f"Of {kind} models, {quoted} cannot be told apart on {where}."
         yield Finding("alike", text)
 
 

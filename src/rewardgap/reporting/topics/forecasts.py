@@ -7,10 +7,10 @@ import pandas as pd
 
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.text import join_names
-from rewardgap.reporting.artifacts import ForecastAccuracy
 from rewardgap.reporting.drawing import agreement
 from rewardgap.reporting.paper.printed import printed_separator_shares
 from rewardgap.reporting.results import Results
+from rewardgap.reporting.runs import ForecastAccuracy
 from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, interval, number, once
 from rewardgap.reporting.topics import accuracy
 
@@ -64,10 +64,10 @@ def figures(results: Results) -> Iterator[Figure]:
     """Return a chart for every initial model."""
     columns = ["model", "line", "kind", "x", "x_low", "x_high", "y", "y_low", "y_high"]
     points = [
-        (f.model, f.name, f.kind, x.value, x.low, x.high, y.value, y.low, y.high)
+        (f.model, f.name, f.kind, *vars(f.accuracy).values(), *vars(entry.measured).values())
         for entry in measure(results)
-        if (y := entry.measured)
-        for f, x in [(entry.forecast, entry.forecast.accuracy)]
+        if entry.measured
+        for f in [entry.forecast]
     ]
     frame = pd.DataFrame(points, columns=columns)
     yield Figure(

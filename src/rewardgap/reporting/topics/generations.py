@@ -20,7 +20,7 @@ from rewardgap.reporting.topic import (
     Topic,
     interval,
     once,
-    p_value,
+    tested,
 )
 from rewardgap.reporting.topics import accuracy
 
@@ -94,9 +94,9 @@ def sentences(results: Results) -> Iterator[Finding]:
         known = overall.get(name, {}).get(kind)
         before = [run.initial.value for run in runs if run.initial]
         if known and len(before) == len(runs):
-            share = sum(run.correct.value for run in runs) / len(runs)
-            low = min(run.correct.low for run in runs)
-            high = max(run.correct.high for run in runs)
+            shares = [run.correct for run in runs]
+            share = sum(ends.value for ends in shares) / len(runs)
+            low, high = min(ends.low for ends in shares), max(ends.high for ends in shares)
             tone, change = _said(runs, sum(before) / len(runs))
             yield Finding(
                 tone,
@@ -112,16 +112,12 @@ def _said(runs: Sequence[RunGenerations], initial: float) -> tuple[Tone, str]:
     changes = [run.change for run in runs if run.change]
     if len(changes) < len(runs):
         return "caution", f"before training {initial:.1%} were, which is not tested"
-    more = sum(is_difference(change) and change.difference.value > 0 for change in changes)
-    fewer = sum(is_difference(change) and change.difference.value < 0 for change in changes)
-    if not more and not fewer:
+    gains = [change.difference.value for change in changes if is_difference(change)]
+    counts = {"more": sum(gain > 0 for gain in gains), "fewer": sum(gain < 0 for gain in gains)}
+    texts = [f"{word} in {n} of {len(changes)} runs" for word, n in counts.items() if n]
+    if not texts:
         return "alike", f"no run's share can be told from the {initial:.1%} before training"
-    counts = [
-        f"{direction} in {count} of {len(changes)} runs"
-        for count, direction in ((more, "more"), (fewer, "fewer"))
-        if count
-    ]
-    return "difference", f"before training {initial:.1%} were: a test finds {join_names(counts)}"
+    return "difference", f"before training {initial:.1%} were: a test finds {join_names(texts)}"
 
 
 def tables(results: Results) -> Iterator[TextTable]:
@@ -133,18 +129,13 @@ def tables(results: Results) -> Iterator[TextTable]:
         "correction is over all runs and sets of this table.",
         ["set", "kind", "run", "share correct", "before training", "McNemar p", "Holm p"],
         [
-            [name, kind, run.run, interval(run.correct), interval(run.initial), *_p_values(run)]
+            [name, kind, run.run, interval(run.correct), interval(run.initial), *p_values]
             for (name, kind), runs in measure(results).items()
             for run in runs
+            for p_values in [tested(run.change)[2:4] if run.change else [NOTHING, NOTHING]]
         ],
         3,
     )
-
-
-def _p_values(run: RunGenerations) -> list[str]:
-    if run.change is None:
-        return [NOTHING, NOTHING]
-    return [p_value(run.change.mcnemar_p), p_value(run.change.holm_p)]
 
 
 TOPIC = Topic("generations", measure, sentences=sentences, tables=tables)

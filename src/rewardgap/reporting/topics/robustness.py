@@ -27,12 +27,7 @@ from rewardgap.reporting.topic import (
 
 @dataclass(frozen=True)
 class Robustness:
-    """What shifts cost.
-
-    Attributes:
-        drops: By perturbed set and kind what the shift costs.
-        not_shifts: By set that is planned as a shift and is none, why.
-    """
+    """What a shift costs, by perturbed set and kind; why sets planned as shifts are none."""
 
     drops: Mapping[str, Mapping[str, Drop]]
     not_shifts: Mapping[str, str]
@@ -52,11 +47,9 @@ def measure(results: Results) -> Robustness:
                     pair = results.rows[original][cell], results.rows[name][cell]
                     runs.setdefault(cell.kind, []).append(pair)
             try:
-                by_kind = {kind: drop_of_runs(runs[kind], (original, name)) for kind in runs}
+                by_set[name] = {kind: drop_of_runs(runs[kind], (original, name)) for kind in runs}
             except UserError as error:
                 not_shifts[name] = str(error)
-            else:
-                by_set[name] = by_kind
     family = adjust(
         {(n, kind): drop.loss for n, kinds in by_set.items() for kind, drop in kinds.items()}
     )

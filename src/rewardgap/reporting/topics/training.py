@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from rewardgap.reporting.artifacts import CURVES, Curve
 from rewardgap.reporting.drawing import curves, short
 from rewardgap.reporting.results import Results
+from rewardgap.reporting.runs import CURVES, Curve
 from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, number
 
 LOSSES = (0.6, 0.5, 0.3, 0.1, 0.03, 0.01)

@@ -16,11 +16,10 @@ from rewardgap.reporting.topic import Figure, TextTable, Topic, once
 
 @dataclass(frozen=True)
 class MeasuredWinRates:
-    """Win rates of every two kinds that share a model and a seed, by set.
+    """Win rates by set of every two kinds that share a model and a seed.
 
-    Attributes:
-        by_rule: Accuracies within 0.01 of each other are a tie, as in the paper.
-        tested: A tie is what McNemar's test with Holm's correction does not separate.
+    `by_rule`, accuracies within 0.01 of each other are a tie, as in the paper; `tested`, a tie is
+    what McNemar's test with Holm's correction does not separate.
     """
 
     by_rule: Mapping[str, Mapping[Pair, WinRates]]
