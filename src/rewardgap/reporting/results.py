@@ -64,7 +64,7 @@ class Results:
 
     Attributes:
         rows: By evaluation set and cell the score rows; all cells of a set in the same order.
-        curves: Training curves of the runs that have begun.
+        curves: Those of the runs that have begun.
         generations: By run and set the shares of correct generations, where a run generated.
         measures: What topics computed from these, see `topic.once`.
     """

@@ -9,7 +9,7 @@ from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.measure import measures
 from rewardgap.evaluation.summary import Summary, summarise_seeds
 from rewardgap.evaluation.text import align_columns
-from rewardgap.reporting.drawing import dots
+from rewardgap.reporting.drawing import ENDS, dots
 from rewardgap.reporting.results import BASELINE, Results, Rows
 from rewardgap.reporting.topic import Figure, TextTable, Topic, baseline_name, interval, once
 
@@ -105,14 +105,12 @@ def _marks(
     marks: list[tuple[object, ...]] = []
     for name, kinds in summaries.items():
         for kind, summary in kinds.items():
-            ends = summary.figures[metric]
             paper = results.paper(name, metric, kind) if with_paper else None
-            marks.append((name, kind, ends.value, ends.low, ends.high, paper, False))
+            marks.append((name, kind, *vars(summary.figures[metric]).values(), paper, False))
         first = next(iter(kinds.values()), None)  # baselines are the same for every kind
         for baseline, ends in first.baselines.items() if first and metric == "accuracy" else ():
             marks.append((name, baseline_name(baseline), ends.value, None, None, None, True))
-    columns = ["line", "series", "value", "low", "high", "paper", "baseline"]
-    return pd.DataFrame(marks, columns=columns)
+    return pd.DataFrame(marks, columns=["line", "series", *ENDS, "baseline"])
 
 
 def terminal_table(results: Results) -> str:

@@ -27,14 +27,11 @@ from rewardgap.reporting.topics import accuracy
 
 @dataclass(frozen=True)
 class RunGenerations:
-    """The responses that a run's model generates to the prompts of a set.
+    """Shares of correct responses to the prompts of a set, with exact 95 % intervals.
 
-    Attributes:
-        run: Initial model and seed.
-        correct: Share that is correct, with its exact 95 % interval.
-        initial: The same of the model before training, where it is known.
-        change: The first compared with the second, prompt by prompt; None where only the shares
-            are known. P-values are adjusted for all runs and sets of the experiment.
+    `run` is the initial model and the seed, `initial` the share before training where it is known,
+    and `change` compares prompt by prompt where the responses are known, with p-values adjusted for
+    all runs and sets of the experiment.
     """
 
     run: str
@@ -50,11 +47,8 @@ def measure(results: Results) -> Mapping[tuple[str, str], Sequence[RunGeneration
     Raises:
         UserError: A file of answers is damaged, or two answer different prompts.
     """
-    shares = {
-        (name, cell): share
-        for cell, by_set in results.generations.items()
-        for name, share in by_set.items()
-    }
+    known = results.generations
+    shares = {(name, cell): known[cell][name] for cell in known for name in known[cell]}
     gains = {(name, cell): _gains(results, cell, name) for name, cell in shares}
     changes = adjust(
         {key: compare_gains(gain, np.arange(gain.size)) for key, gain in gains.items() if gain.size}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import adjust, is_difference
 from rewardgap.evaluation.robustness import Counterparts, Drop, drop_of_runs
 from rewardgap.evaluation.text import join_names
@@ -50,13 +49,9 @@ def measure(results: Results) -> Robustness:
                 by_set[name] = {kind: drop_of_runs(runs[kind], (original, name)) for kind in runs}
             except UserError as error:
                 not_shifts[name] = str(error)
-    family = adjust(
-        {(n, kind): drop.loss for n, kinds in by_set.items() for kind, drop in kinds.items()}
-    )
-    for name, kinds in by_set.items():
-        by_set[name] = {
-            kind: replace(drop, loss=family[name, kind]) for kind, drop in kinds.items()
-        }
+    losses = {(name, kind): by_set[name][kind].loss for name in by_set for kind in by_set[name]}
+    for (name, kind), loss in adjust(losses).items():
+        by_set[name][kind] = replace(by_set[name][kind], loss=loss)
     return Robustness(by_set, not_shifts)
 
 
@@ -68,9 +63,11 @@ def sentences(results: Results) -> Iterator[Finding]:
         kept = [kind for kind in drops if kind not in changed]
         if changed:
             losses = [
-                f"{kind} models {_loss(drop.drop)} and turn {drop.flip_rate.value:.0%} of their "
-                "verdicts"
+                f"{kind} models lose {interval(drop.drop)} of their accuracy{turned}"
+                if drop.drop.value > 0
+                else f"{kind} models gain {interval(-drop.drop)} in accuracy{turned}"
                 for kind, drop in changed.items()
+                for turned in [f" and turn {drop.flip_rate.value:.0%} of their verdicts"]
             ]
             text = f"Reworded as {name}, {join_names(losses)}"
             if kept:
@@ -81,12 +78,6 @@ def sentences(results: Results) -> Iterator[Finding]:
             yield Finding("alike", text)
     for name, reason in measured.not_shifts.items():
         yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
-
-
-def _loss(drop: Interval) -> str:
-    if drop.value > 0:
-        return f"lose {interval(drop)} of their accuracy"
-    return f"gain {interval(-drop)} in accuracy"
 
 
 def tables(results: Results) -> Iterator[TextTable]:
@@ -109,15 +100,13 @@ def tables(results: Results) -> Iterator[TextTable]:
 
 def figures(results: Results) -> Iterator[Figure]:
     """Return accuracy lost, and verdicts turned."""
+    labels = ("accuracy lost", "share of verdicts that turn")
     columns = ["label", "line", "series", "value", "low", "high"]
     marks = [
-        (label, name, kind, ends.value, ends.low, ends.high)
+        (label, name, kind, *vars(ends).values())
         for name, kinds in measure(results).drops.items()
         for kind, drop in kinds.items()
-        for label, ends in (
-            ("accuracy lost", drop.drop),
-            ("share of verdicts that turn", drop.flip_rate),
-        )
+        for label, ends in zip(labels, (drop.drop, drop.flip_rate), strict=True)
     ]
     frames = pd.DataFrame(marks, columns=columns).groupby("label", sort=False)
     yield Figure(

@@ -12,7 +12,6 @@ from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, number
 
 LOSSES = (0.6, 0.5, 0.3, 0.1, 0.03, 0.01)
 """Training losses at which the table compares kinds."""
-POINT = ["run", "kind", "order", "x", "y"]
 
 
 def measure(results: Results) -> Sequence[Curve]:
@@ -47,42 +46,36 @@ def _first_below(runs: Sequence[Sequence[tuple[float, float]]], loss: float) -> 
 
 def figures(results: Results) -> Iterator[Figure]:
     """Return accuracy against training loss by set, and the training curves."""
-    names = dict.fromkeys(name for curve in results.curves for name in curve.evaluations)
+    columns = ["name", "run", "kind", "order", "x", "y"]
+    evaluated = [
+        (name, curve.run, curve.kind, place, short(max(loss, 1e-6)), short(accuracy))
+        for curve in results.curves
+        for name, points in curve.evaluations.items()
+        for place, (loss, accuracy) in enumerate(points)
+    ]
+    along = pd.DataFrame(evaluated, columns=columns).groupby("name", sort=False)
     yield Figure(
         "Along training",
         "Evaluation accuracy against training loss, which falls from left to right: kinds that "
         "learn at different speeds are compared at equal loss. A line per run.",
         {
-            name: curves(_along(results, name), "training loss", "accuracy", points=True)
-            for name in names
+            str(name): curves(frame[columns[1:]], "training loss", "accuracy", points=True)
+            for name, frame in along
         },
     )
-    present = {name for curve in results.curves for name in curve.values}
+    trained = [
+        (name, curve.run, curve.kind, step, step, short(value))
+        for name in CURVES
+        for curve in results.curves
+        for step, value in zip(curve.steps, curve.values.get(name, ()), strict=False)
+    ]
+    steps = pd.DataFrame(trained, columns=columns).groupby("name", sort=False)
     yield Figure(
         "Training",
         "Every run's training pairs, step by step; a line per run, coloured by kind.",
-        {name: curves(_steps(results, name), "step", name) for name in CURVES if name in present},
+        {str(name): curves(frame[columns[1:]], "step", str(name)) for name, frame in steps},
         folded=True,
     )
-
-
-def _along(results: Results, name: str) -> pd.DataFrame:
-    points = [
-        (curve.run, curve.kind, place, short(max(loss, 1e-6)), short(accuracy))
-        for curve in results.curves
-        for place, (loss, accuracy) in enumerate(curve.evaluations.get(name, ()))
-    ]
-    return pd.DataFrame(points, columns=POINT)
-
-
-def _steps(results: Results, name: str) -> pd.DataFrame:
-    points = [
-        (curve.run, curve.kind, step, step, short(value))
-        for curve in results.curves
-        if name in curve.values
-        for step, value in zip(curve.steps, curve.values[name], strict=True)
-    ]
-    return pd.DataFrame(points, columns=POINT)
 
 
 TOPIC = Topic("training", measure, tables=tables, figures=figures)
