@@ -26,4 +26,6 @@ def reported(
         yield
     except errors as error:
         cause = getattr(error, "strerror", None) or first_line(error)
+        if isinstance(error, KeyError):
+            cause = f"the key {cause} is missing"
         raise UserError(f"{before}{cause}{after}") from error
