@@ -7,6 +7,7 @@ their trees are in the cache folder, for the runs of all processes.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -46,17 +47,14 @@ class PreparedData:
     """
 
     def __init__(self) -> None:
-        self._records: dict[Data, list[Record]] = {}
         self._trees: dict[tuple[Data, str], list[Tree]] = {}
-        self._folders: dict[Data, Path] = {}
-        self._baselines: dict[Data, BagOfWords] = {}
+        self._load = cache(load)
+        self._fit = cache(lambda *data: BagOfWords.fit(stream(*data)))
+        self._fingerprint = cache(data_fingerprint)
 
     def records(self, spec: str | Sequence[str], identical: Identical) -> list[Record]:
         """Return the records of an evaluation set."""
-        key = _data(spec, identical)
-        if key not in self._records:
-            self._records[key] = load(spec, identical)
-        return self._records[key]
+        return self._load(*_data(spec, identical))
 
     def evaluation_trees(
         self,
@@ -105,20 +103,14 @@ class PreparedData:
 
     def bag_of_words(self, config: TrainingData) -> BagOfWords:
         """Return the content-blind baseline of the training records."""
-        key = _data(config.train, config.identical_pairs)
-        if key not in self._baselines:
-            self._baselines[key] = BagOfWords.fit(stream(config.train, config.identical_pairs))
-        return self._baselines[key]
+        return self._fit(*_data(config.train, config.identical_pairs))
 
     def _folder(self, config: TrainingData) -> Path:
         """Return the folder of all trees of the training data."""
-        key = _data(config.train, config.identical_pairs)
-        if key not in self._folders:
-            cache = cache_folder(config.cache)
-            content = data_fingerprint(config.train, cache / "hashes")
-            name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
-            self._folders[key] = cache / "trees" / name
-        return self._folders[key]
+        folder = cache_folder(config.cache)
+        spec, identical = _data(config.train, config.identical_pairs)
+        content = self._fingerprint(spec, folder / "hashes")
+        return folder / "trees" / cache_key(FORMAT, version("rewardgap"), identical, content)
 
 
 @dataclass(frozen=True)

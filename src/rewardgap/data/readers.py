@@ -1,7 +1,8 @@
 """Readers of rows: files, saved data sets and data sets of the Hugging Face hub.
 
 Every reader yields each row with its location for error messages, and keeps no row; only a JSON
-array has to be read whole. Heavy libraries are imported where they are used.
+array has to be read whole. It raises a `UserError` if the data cannot be opened, are not in the
+format, or have no such part. Heavy libraries are imported where they are used.
 """
 
 import hashlib
@@ -22,11 +23,7 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def read_path(path: str, part: str | None) -> Rows:
-    """Read a saved data set if the path is a folder, else a file by its ending.
-
-    Raises:
-        UserError: The format is unknown, the content is broken, or there is no such `part`.
-    """
+    """Read a saved data set if the path is a folder, else a file by its ending."""
     if Path(path).is_dir():
         return read_saved(path, part)
     ending = Path(path).suffix.lower()
@@ -38,11 +35,7 @@ def read_path(path: str, part: str | None) -> Rows:
 
 
 def read_jsonl(path: str) -> Rows:
-    """Read one JSON object per line; blank lines are skipped.
-
-    Raises:
-        UserError: The file cannot be opened, or a line is not UTF-8, not JSON, or not an object.
-    """
+    """Read one JSON object per line; blank lines are skipped."""
     with reported(OSError, f"{path}: cannot be read: "), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -51,11 +44,7 @@ def read_jsonl(path: str) -> Rows:
 
 
 def read_json(path: str) -> Rows:
-    """Read a JSON file: an array of objects, or one object per line.
-
-    Raises:
-        UserError: As `read_jsonl`, or the array is broken.
-    """
+    """Read a JSON file: an array of objects, or one object per line."""
     with reported(OSError, f"{path}: cannot be read: "), open(path, "rb") as file:
         is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     if not is_array:
@@ -69,11 +58,7 @@ def read_json(path: str) -> Rows:
 
 
 def read_parquet(path: str) -> Rows:
-    """Read a Parquet file batch by batch.
-
-    Raises:
-        UserError: The file cannot be opened or is not Parquet.
-    """
+    """Read a Parquet file batch by batch."""
     import pyarrow
     from pyarrow import parquet
 
@@ -87,11 +72,7 @@ def read_parquet(path: str) -> Rows:
 
 
 def read_saved(path: str, part: str | None) -> Rows:
-    """Read a data set that `datasets` saved to a folder.
-
-    Raises:
-        UserError: The folder holds no such data set, or `part` is missing or not one of its splits.
-    """
+    """Read a data set that `datasets` saved to a folder."""
     import datasets
 
     # A damaged folder raises Arrow's, JSON's and the system's errors.
@@ -111,13 +92,8 @@ def read_saved(path: str, part: str | None) -> Rows:
 def read_folder(path: str, split: str) -> Rows:
     """Read one split of a local copy of a data set that has splits on the hub.
 
-    Args:
-        path: A folder saved by `datasets`, of all splits or of this one only, or a downloaded
-            repository of the hub.
-        split: Such as "train".
-
-    Raises:
-        UserError: The folder is none of these, or has no such split.
+    The path is a folder saved by `datasets`, of all splits or of this one only, or a downloaded
+    repository of the hub.
     """
     if (Path(path) / "dataset_dict.json").is_file():
         return read_saved(path, split)
@@ -131,25 +107,15 @@ def read_folder(path: str, split: str) -> Rows:
 
 
 def read_hub(name: str, split: str, **arguments: str) -> Rows:
-    """Read a split of a data set of the Hugging Face hub, or of its local cache.
+    """Read a split of the data set "organisation/name" of the Hugging Face hub, or of its cache.
 
-    Args:
-        name: Such as "organisation/name".
-        split: Such as "train".
-        arguments: Passed on to `datasets.load_dataset`.
-
-    Raises:
-        UserError: The hub cannot be reached, or has no such data set or split.
+    Further arguments are those of `datasets.load_dataset`.
     """
     return numbered(f"{name}:{split}", _load_hub(name, split, **arguments))
 
 
 def hub_fingerprint(name: str, split: str) -> str:
-    """Return the fingerprint that `datasets` gives to the content of a split.
-
-    Raises:
-        UserError: As `read_hub`.
-    """
+    """Return the fingerprint that `datasets` gives to the content of a split."""
     return str(_load_hub(name, split)._fingerprint)
 
 
@@ -163,11 +129,7 @@ def _load_hub(name: str, split: str, **arguments: str) -> Any:
 
 
 def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
-    """Read a path that exists, or else "organisation/name" of the hub, by default its "train".
-
-    Raises:
-        UserError: It is neither (which names the valid `sources`), or cannot be read.
-    """
+    """Read a path that exists, or else "organisation/name" of the hub, by default its "train"."""
     if os.path.exists(name):
         return read_path(name, part)
     if Path(name).suffix.lower() in FORMATS:
@@ -182,15 +144,8 @@ def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
 def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows:
     """Read a split of a data set of the hub, or a local copy with the same columns.
 
-    Args:
-        path: A file, which is the split itself; or a folder as for `read_folder`; or None for the
-            hub.
-        name: The data set's name on the hub.
-        split: The data set's split.
-        arguments: Passed on to `datasets.load_dataset` for the hub.
-
-    Raises:
-        UserError: The data cannot be read.
+    The path is a file, which is the split itself; or a folder as for `read_folder`; or None for
+    `read_hub` with the other arguments.
     """
     if path is None:
         with reported(UserError, "", ": name a local copy as `path=FILE_OR_FOLDER`"):
@@ -201,11 +156,7 @@ def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows
 
 
 def read_given(path: str | None, example: str) -> Rows:
-    """Read the rows of a source that has no data, only a layout, from `NAME[:PART]`.
-
-    Raises:
-        UserError: There is no path (which shows an `example`), or it cannot be read.
-    """
+    """Read the rows of a source that has no data, only a layout, from `NAME[:PART]`."""
     if path is None:
         raise UserError(f"{example} reads your own data: name them as {example}?path=FILE")
     spec = parse_spec(path)

@@ -1,4 +1,7 @@
-"""Files and folders that are either complete or absent."""
+"""Files and folders that are either complete or absent.
+
+Where they cannot be written (permission, full disk), a `UserError` is raised.
+"""
 
 import os
 import shutil
@@ -18,9 +21,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it becomes `path`, in one step, at the end of the block.
 
     Missing folders are created. After an error nothing is left behind, and an older `path` stays.
-
-    Raises:
-        UserError: The file cannot be written (permission, full disk).
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -39,9 +39,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes `path` at the end of the block.
 
     After an error nothing is left behind, and an older `path` stays.
-
-    Raises:
-        UserError: The folder cannot be written (permission, full disk).
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:

@@ -6,9 +6,8 @@ experiment depends on them:
 
 - An answer can be put in many ways, none of them frequent. The openers and words of the controlled
   experiment are among them, the paraphrased ones exactly as frequent as the original ones. (With
-  only a dozen openers, a chosen response can hardly become more likely than it is. An implicit
-  model then learns by making all other text unlikely, and what that does to a paraphrase differs
-  from one language model to the next.)
+  only a dozen openers, an implicit model learns by making all other text unlikely, and what that
+  does to a paraphrase differs from one language model to the next.)
 - An opener says nothing about the word that follows it: it precedes agreement as often as
   disagreement.
 - Who speaks next and what is said depends on the meaning of the answer, not on its words: an

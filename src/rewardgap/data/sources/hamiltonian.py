@@ -62,19 +62,11 @@ def rows(
     that is no test graph, and a random walk along its edges. It teaches a model to look up edges,
     and nothing about cycles.
 
-    Args:
-        part: "train", "test" or "walks".
-        vertices: N, the number of vertices, at least 4.
-        edge_probability: Probability p of each edge outside the cycle, in [0, 1).
-        seed: Determines all graphs and responses.
-        train: Number of training graphs.
-        test: Number of test graphs.
-        walks: Number of walks.
+    Graphs have `vertices` vertices, at least 4, and each edge outside the cycle with a probability
+    of `edge_probability`, in [0, 1).
     """
     if vertices < 4:
-        raise UserError(
-            f"`vertices` must be at least 4, not {vertices}: on 3 all orders are cycles"
-        )
+        raise UserError(f"`vertices` must be at least 4 (on 3 all are cycles), not {vertices}")
     if not 0 <= edge_probability < 1:
         raise UserError(f"`edge_probability` must be in [0, 1), not {edge_probability}")
     sizes = {"test": test, "train": 0 if part == "walks" else train}

@@ -79,15 +79,9 @@ def wording_rows(
 ) -> Iterator[Row]:
     """Draw training and test prompts, and one chosen and one rejected response for each.
 
+    The prompts are distinct, in an order that does not change. Crossed responses take turns.
     Row i of a paraphrased or crossed part has the prompt of row i of the original part. No part
     depends on the other parts that are read, and more test prompts change no training row.
-
-    Args:
-        prompts: Distinct prompts, in an order that does not change.
-        part: One of `PARTS` or `CROSSED_PARTS`.
-        seed: Determines the prompts of each split and the responses; crossed ones take turns.
-        train: Number of training prompts.
-        test: Number of test prompts.
 
     Raises:
         UserError: There are fewer prompts than were asked for.
