@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from rewardgap.configs.bounds import positive
+from rewardgap.configs.compute import positive
 
 
 @dataclass(frozen=True, kw_only=True)

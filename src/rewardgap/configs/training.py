@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
+from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype, at_least, positive
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 

@@ -132,11 +132,7 @@ def _measures(tree: Tree) -> list[int]:
 
 
 def write_trees(path: Path, trees: Iterable[Tree]) -> None:
-    """Write trees to a file, except those with an identical pair.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
+    """Write trees to a file, except those with an identical pair."""
     summary = TreeSummary()
     digest = hashlib.sha256()
     with write_table(path, SCHEMA) as writer:

@@ -26,6 +26,7 @@ from rewardgap.io.run_folder import Run
 FIXED = ("name", "train", "eval", "settings")
 """Keys of `experiment.yaml` that may not change from one call to the next."""
 
+SET_KEYS = ("data", "category", "shift_of")
 CELL_KEYS = ("model", "kind", "seed", "variation", "folder")
 
 
@@ -204,8 +205,7 @@ def _to_yaml(record: ExperimentRecord, grid: GridFolder) -> dict[str, Any]:
         "profile": record.profile,
         "train": {"name": record.train, "data": record.train_data},
         "eval": {
-            entry.name: {"data": entry.data, "category": entry.category, "shift_of": entry.shift_of}
-            for entry in record.sets
+            entry.name: {key: getattr(entry, key) for key in SET_KEYS} for entry in record.sets
         },
         "settings": dict(record.settings),
         "generate": list(record.generate),
@@ -249,18 +249,14 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
 
 
 def refuse_old_keys(entry: Mapping[str, Any], where: str) -> None:
-    """Refuse a key of an evaluation set that has another name now.
-
-    Raises:
-        UserError: It has such a key; names the key that replaces it.
-    """
+    """Refuse a key of an evaluation set that has another name now, which the error says."""
     if "twin_of" in entry:
         raise UserError(f"{where}: the key 'twin_of' is now named 'shift_of'; rename it")
 
 
 def _read_set(name: str, entry: Mapping[str, Any], where: str) -> SetRecord:
     refuse_old_keys(entry, where)
-    return SetRecord(name, entry.get("category"), entry.get("shift_of"), entry.get("data"))
+    return SetRecord(name, **{key: entry.get(key) for key in SET_KEYS})
 
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
