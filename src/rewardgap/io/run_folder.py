@@ -84,10 +84,8 @@ def open_run(
         new = json.loads(json.dumps(settings))
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
         if differing:
-            raise UserError(
-                f"{folder} holds a run with another {', '.join(sorted(differing))}; "
-                "choose another out"
-            )
+            difference = f"holds a run with another {', '.join(sorted(differing))}"
+            raise UserError(f"{folder} {difference}; choose another out")
         if not resume:
             remedy = "pass --resume to continue it, or choose another out"
             raise UserError(f"{folder} holds this run already; {remedy}")
