@@ -57,7 +57,7 @@ def tested_win_rates(
         UserError: No cell is in both, or one has scores of different records.
     """
     comparisons = {}
-    for cell in first.keys() & second.keys():
+    for cell in (cell for cell in first if cell in second):
         names = f"the first scores of {cell[0]}, seed {cell[1]}", "the second ones"
         comparisons[cell] = compare(first[cell], second[cell], names)
     return _shares(
