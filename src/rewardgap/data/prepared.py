@@ -93,8 +93,10 @@ class PreparedData:
             self._trees[key] = encoder.encode(self.records(spec, identical), max_length)
         return self._trees[key]
 
-    def check_training(self, config: TrainingData) -> None:
-        """Read all training records, unless trees were made of the same data before.
+    def check(self, config: EvaluatedTrainingData) -> None:
+        """Read all records, so that a wrong one is refused before anything is written.
+
+        Training records are not read again if trees were made of the same data before.
 
         Raises:
             UserError: A record is wrong.
@@ -102,6 +104,8 @@ class PreparedData:
         if not any(self._folder(config).glob("*.rows")):
             for _ in _stream(config, "reading"):
                 pass
+        for spec in config.eval.values():
+            self.records(spec, config.identical_pairs)
 
     def training_trees(self, encoder: ChatEncoding, config: TrainingData) -> StoredTrees:
         """Return the trees of the training records, from the cache if they are there.

@@ -25,7 +25,7 @@ from rewardgap.reporting.artifacts import (
     read_forecasts,
     read_generations,
 )
-from rewardgap.reporting.paper import printed
+from rewardgap.reporting.paper.printed import printed
 from rewardgap.reporting.runs import read_grids
 
 Rows = Sequence[ScoreRow]
