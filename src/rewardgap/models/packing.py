@@ -5,9 +5,8 @@ shapes in this package: N tokens of a pack, L responses, R response tokens, P pa
 V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,89 +89,51 @@ class Pack:
 
 
 def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
-    """Lay trees side by side in one row.
-
-    Args:
-        trees: At least one tree.
-        references: Their reference log-probabilities, where the kind needs them.
-    """
-    leaves = [tree.leaves for tree in trees]
-    first_nodes = [0, *accumulate(len(tree.nodes) for tree in trees)]
-    first_tokens = [0, *accumulate(tree.size for tree in trees)]
-    first_leaves = [0, *accumulate(map(len, leaves))]
-    placed = [
-        _place(tree, nodes, first_node, first_token)
-        for tree, nodes, first_node, first_token in zip(
-            trees, leaves, first_nodes, first_tokens, strict=False
-        )
-    ]
-    tokens = torch.tensor([token for tree in trees for node in tree.nodes for token in node])
-    response_positions = torch.from_numpy(np.concatenate([i for p in placed for i in p.responses]))
-    pairs = [
-        (first + i, first + j)
-        for tree, first in zip(trees, first_leaves, strict=False)
-        for i, j in tree.pairs
-    ]
+    """Lay trees, at least one, side by side in a row, with the references that the kind needs."""
+    tokens: list[int] = []
+    positions: list[int] = []
+    lengths: list[int] = []
+    ancestors: list[tuple[int, ...]] = []
+    responses: list[np.ndarray] = []
+    predicting: list[np.ndarray] = []
+    counts: list[tuple[int, bool]] = []
+    pairs: list[tuple[int, int]] = []
+    for tree in trees:
+        first_node, first_response = len(lengths), len(responses)
+        ends: list[tuple[int, int]] = []  # of every node, in the row and in its sequence
+        for node, parent in zip(tree.nodes, tree.parents, strict=True):
+            depth = ends[parent][1] if parent >= 0 else 0
+            above = first_node + parent
+            ancestors.append((*ancestors[above], above) if parent >= 0 else ())
+            tokens.extend(node)
+            positions.extend(range(depth, depth + len(node)))
+            lengths.append(len(node))
+            ends.append((len(tokens), depth + len(node)))
+        responses_in_record = tree.chosen + tree.rejected
+        for number, leaf in enumerate(tree.leaves):
+            end, last_of_parent = ends[leaf][0], ends[tree.parents[leaf]][0] - 1
+            indices = np.arange(end - len(tree.nodes[leaf]), end)
+            responses.append(indices)
+            predicting.append(np.concatenate(([last_of_parent], indices[:-1])))
+            counts.append((responses_in_record, number < responses_in_record))
+        pairs.extend((first_response + i, first_response + j) for i, j in tree.pairs)
+    row = torch.tensor(tokens)
+    response_positions = torch.from_numpy(np.concatenate(responses))
     chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
-    counts = [tree.chosen + tree.rejected for tree in trees]
     return Pack(
-        tokens=tokens,
-        positions=torch.tensor(list(chain.from_iterable(p.positions for p in placed))),
-        layout=Layout(
-            tuple(len(node) for tree in trees for node in tree.nodes),
-            tuple(above for p in placed for above in p.ancestors),
-        ),
-        response_tokens=tokens[response_positions],
+        tokens=row,
+        positions=torch.tensor(positions),
+        layout=Layout(tuple(lengths), tuple(ancestors)),
+        response_tokens=row[response_positions],
         response_positions=response_positions,
-        predicting_positions=torch.from_numpy(
-            np.concatenate([i for p in placed for i in p.predicting])
-        ),
-        response_lengths=torch.tensor([len(i) for p in placed for i in p.responses]),
-        responses_in_record=torch.tensor(
-            [count for count, nodes in zip(counts, leaves, strict=True) for _ in nodes]
-        ),
-        rewarded=torch.tensor(
-            [
-                i < count
-                for count, nodes in zip(counts, leaves, strict=True)
-                for i in range(len(nodes))
-            ]
-        ),
+        predicting_positions=torch.from_numpy(np.concatenate(predicting)),
+        response_lengths=torch.tensor(list(map(len, responses))),
+        responses_in_record=torch.tensor([count for count, _ in counts]),
+        rewarded=torch.tensor([is_rewarded for _, is_rewarded in counts]),
         chosen=chosen,
         rejected=rejected,
         reference=None if references is None else torch.from_numpy(np.concatenate(references)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """One tree in the row: position ids, ancestors of its nodes, and indices of its responses."""
-
-    positions: list[int]
-    ancestors: list[tuple[int, ...]]
-    responses: list[np.ndarray]
-    predicting: list[np.ndarray]
-
-
-def _place(tree: Tree, leaves: Sequence[int], first_node: int, first_token: int) -> _Placed:
-    """Place a tree whose first node and first token have these indices in the pack."""
-    starts = list(accumulate(map(len, tree.nodes), initial=first_token))
-    depths: list[int] = []
-    positions: list[int] = []
-    ancestors: list[tuple[int, ...]] = []
-    for node, parent in zip(tree.nodes, tree.parents, strict=True):
-        depth = depths[parent] + len(tree.nodes[parent]) if parent >= 0 else 0
-        above = (*ancestors[parent], first_node + parent) if parent >= 0 else ()
-        depths.append(depth)
-        ancestors.append(above)
-        positions.extend(range(depth, depth + len(node)))
-    responses = [np.arange(starts[leaf], starts[leaf] + len(tree.nodes[leaf])) for leaf in leaves]
-    lasts = [starts[tree.parents[leaf] + 1] - 1 for leaf in leaves]
-    predicting = [
-        np.concatenate(([last], indices[:-1]))
-        for last, indices in zip(lasts, responses, strict=True)
-    ]
-    return _Placed(positions, ancestors, responses, predicting)
 
 
 def micro_batches(
@@ -180,10 +141,7 @@ def micro_batches(
 ) -> list[list[int]]:
     """Return indices of `trees` in groups of at most `token_budget` tokens, longest trees first.
 
-    Args:
-        trees: What is computed.
-        token_budget: None for as many tokens as suit the device; a larger tree then goes alone.
-        device: Where it is computed.
+    Without a budget, as many tokens as suit the device; a larger tree then goes alone.
 
     Raises:
         UserError: A single tree is larger than the budget.
@@ -205,30 +163,6 @@ def micro_batches(
         groups[-1].append(i)
         room -= trees[i].size
     return groups
-
-
-def packs(
-    trees: Sequence[Tree],
-    token_budget: int | None,
-    device: torch.device,
-    label: str,
-    references: References | None = None,
-) -> Iterator[tuple[list[int], Pack]]:
-    """Yield trees pack by pack: the indices of the trees, and their pack on `device`.
-
-    Args:
-        trees: What is computed, in any order of packs.
-        token_budget: As `micro_batches` takes it.
-        device: Where it is computed.
-        label: What the progress bar says.
-        references: Reference log-probabilities of all trees, where the kind needs them.
-
-    Raises:
-        UserError: A single tree is larger than the budget.
-    """
-    for group in progress(micro_batches(trees, token_budget, device), label):
-        needed = None if references is None else [references[i] for i in group]
-        yield group, pack([trees[i] for i in group], needed).to(device)
 
 
 def map_trees(
@@ -253,6 +187,8 @@ def map_trees(
         UserError: A single tree is larger than the budget.
     """
     results: dict[int, Result] = {}
-    for group, batch in packs(trees, token_budget, device, label, references):
-        results |= zip(group, compute(batch, [trees[i] for i in group]), strict=True)
+    for group in progress(micro_batches(trees, token_budget, device), label):
+        members = [trees[i] for i in group]
+        needed = None if references is None else [references[i] for i in group]
+        results |= zip(group, compute(pack(members, needed).to(device), members), strict=True)
     return [results[i] for i in range(len(trees))]
