@@ -92,32 +92,28 @@ def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
     """Lay trees, at least one, side by side in a row, with the references that the kind needs."""
     tokens: list[int] = []
     positions: list[int] = []
-    lengths: list[int] = []
     ancestors: list[tuple[int, ...]] = []
     responses: list[np.ndarray] = []
     predicting: list[np.ndarray] = []
     counts: list[tuple[int, bool]] = []
     pairs: list[tuple[int, int]] = []
     for tree in trees:
-        first_node, first_response = len(lengths), len(responses)
+        first, first_response = len(ancestors), len(responses)
         ends: list[tuple[int, int]] = []  # of every node, in the row and in its sequence
         for node, parent in zip(tree.nodes, tree.parents, strict=True):
             depth = ends[parent][1] if parent >= 0 else 0
-            above = first_node + parent
-            ancestors.append((*ancestors[above], above) if parent >= 0 else ())
+            ancestors.append((*ancestors[first + parent], first + parent) if parent >= 0 else ())
             tokens.extend(node)
             positions.extend(range(depth, depth + len(node)))
-            lengths.append(len(node))
             ends.append((len(tokens), depth + len(node)))
         responses_in_record = tree.chosen + tree.rejected
         for number, leaf in enumerate(tree.leaves):
             end, last_of_parent = ends[leaf][0], ends[tree.parents[leaf]][0] - 1
-            indices = np.arange(end - len(tree.nodes[leaf]), end)
-            responses.append(indices)
-            predicting.append(np.concatenate(([last_of_parent], indices[:-1])))
+            responses.append(np.arange(end - len(tree.nodes[leaf]), end))
+            predicting.append(np.concatenate(([last_of_parent], responses[-1][:-1])))
             counts.append((responses_in_record, number < responses_in_record))
         pairs.extend((first_response + i, first_response + j) for i, j in tree.pairs)
-    row = torch.tensor(tokens)
+    row, lengths = torch.tensor(tokens), (len(node) for tree in trees for node in tree.nodes)
     response_positions = torch.from_numpy(np.concatenate(responses))
     chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
     return Pack(
