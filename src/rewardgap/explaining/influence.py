@@ -218,7 +218,7 @@ class _Side:
     def of(
         cls, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
     ) -> "_Side":
-        selected = terms.of_response(response)
+        selected = terms.select(terms.responses == response)
         lengths = states.pack.response_lengths.tolist()
         return cls(
             token_gradients(model, selected, states),

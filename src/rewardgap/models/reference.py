@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -35,15 +35,10 @@ class StoredLogProbs(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._table)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[row] for row in range(len(self))[index]]
-        log_probs: np.ndarray = self._table.cell("log_probs", index).values.to_numpy()
-        return log_probs.copy()
+        return self._table.cell("log_probs", index).values.to_numpy().copy()
 
 
 class Reference:
@@ -59,7 +54,7 @@ class Reference:
         dtype: Precision of the weights.
         device: Where the forward passes are computed.
         token_budget: Tokens computed at once; None for as many as suit the device.
-        cache: The folder of cached log-probabilities.
+        cache: The cache folder.
         compute_dtype: Precision of matrix products; None for that of the weights.
     """
 
@@ -86,13 +81,12 @@ class Reference:
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
         """Return log-probabilities of all response tokens, from the cache if they are there.
 
-        They are computed and written chunk by chunk, and read from the disk one by one, so that
-        memory does not grow with the number of trees.
-
-        Returns:
-            For each tree an (R,) float32 array, response after response.
+        For each tree they are an (R,) float32 array, response after response. They are computed
+        and written chunk by chunk, and read from the disk one by one, so that memory does not grow
+        with the number of trees.
         """
-        path = self.cache / f"{self._key(trees)}.rows"
+        key = cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
+        path = self.cache / f"{key}.rows"
         if not is_intact(path):
             self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
@@ -137,9 +131,6 @@ class Reference:
             self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
             self._model.to(self.device).model.eval()
         return self._model
-
-    def _key(self, trees: Sequence[Tree]) -> str:
-        return cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
 
 
 def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:

@@ -56,11 +56,7 @@ class ResponseStates:
 
     @property
     def reference(self) -> torch.Tensor:
-        """(R,) the reference model's log-probability of each response token.
-
-        Raises:
-            ValueError: the pack was made without.
-        """
+        """(R,) the reference model's log-probability of each response token."""
         if self.pack.reference is None:
             raise ValueError("the pack was made without reference log-probabilities")
         return self.pack.reference
@@ -71,24 +67,15 @@ class ResponseStates:
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum values of response tokens by response, (R,) to (L,), accumulated in float64."""
-        totals = torch.segment_reduce(
-            values.double(),
-            "sum",
-            lengths=self.pack.response_lengths,
-            unsafe=True,  # checks would have the host wait for a GPU
-        )
+        lengths = self.pack.response_lengths
+        # `unsafe`, for checks would have the host wait for a GPU.
+        totals = torch.segment_reduce(values.double(), "sum", lengths=lengths, unsafe=True)
         return totals.to(values.dtype)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one forward pass over a pack gives.
-
-    Attributes:
-        rewards: (L,) rewards of its responses.
-        losses: (P,) losses of its pairs.
-        log_probs: (L,) ln π(y | x) of its responses, None for kinds that do not compute them.
-    """
+    """The (L,) rewards and (P,) losses of a forward pass; of some kinds also (L,) ln π(y | x)."""
 
     rewards: torch.Tensor
     losses: torch.Tensor
@@ -126,6 +113,16 @@ class RewardModel(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
+    ) -> Self:
+        """Return a reward model that was saved, by us or by any other tool.
+
+        Raises:
+            UserError: The folder holds no model of this kind.
+        """
+
+    @classmethod
     def initialise(
         cls,
         folder: Path,
@@ -139,26 +136,12 @@ class RewardModel(nn.Module, ABC):
         Raises:
             UserError: The folder holds no language model that the kind can start from.
         """
+        return cls.load(folder, template, options, dtype)
 
     @classmethod
     def on_meta(cls, folder: Path, template: ChatTemplate, options: KindConfig) -> Self:
-        """Return the model that `initialise` gives, with shapes and no weights.
-
-        Raises:
-            UserError: The folder holds no language model that the kind can start from.
-        """
+        """Return the model that `initialise` gives, with shapes and no weights."""
         return cls.initialise(folder, template, options, torch.float32)
-
-    @classmethod
-    @abstractmethod
-    def load(
-        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
-    ) -> Self:
-        """Return a reward model that was saved, by us or by any other tool.
-
-        Raises:
-            UserError: The folder holds no model of this kind.
-        """
 
     @classmethod
     def recognises(cls, architectures: Sequence[str]) -> bool:
@@ -181,21 +164,11 @@ class RewardModel(nn.Module, ABC):
 
     @abstractmethod
     def check_readable(self, trees: Iterable[Tree]) -> None:
-        """Refuse trees that the model cannot read: too long, or of tokens it does not have.
-
-        Raises:
-            UserError: There is such a tree; the message names its record.
-        """
+        """Raise a UserError for a tree that is too long or has tokens unknown to the model."""
 
     @abstractmethod
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
-        """Run one forward pass over a pack.
-
-        Args:
-            pack: N tokens.
-            positions: Different positions of the row whose states will be read; None for all.
-                States at other positions may be wrong.
-        """
+        """Run one forward pass; states are right at `positions` of the row, or at all (None)."""
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
         """Return the different positions whose states rewards and losses read; None for all."""
@@ -221,15 +194,10 @@ class RewardModel(nn.Module, ABC):
 
     @abstractmethod
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """Return rewards of every partial response of one record.
+        """Return for each response of a record a (T,) tensor: the rewards of y≤k for k = 1 … T.
 
-        Args:
-            tree: A record as `encode` writes it.
-            reference: Its reference log-probabilities, where `needs_reference`.
-
-        Returns:
-            For each response a (T,) tensor: the rewards of y≤k for k = 1 … T. The last one is the
-            reward of the response; differences of neighbours are the rewards of the steps.
+        The last one is the reward of the response; differences of neighbours are the rewards of
+        the steps. `reference` are the record's log-probabilities, where `needs_reference`.
         """
 
     @property
@@ -245,11 +213,7 @@ class RewardModel(nn.Module, ABC):
     """Whether the loss judges each response by itself (eq. 7) instead of a pair's two (eq. 3)."""
 
     def gradient_terms(self, pack: Pack) -> Terms:
-        """Return what rewards read from the last layer: the rewards, or what they are functions of.
-
-        Raises:
-            NotImplementedError: If the rewards have no gradient.
-        """
+        """Return what rewards read from the last layer: the rewards, or what they depend on."""
         raise NotImplementedError
 
     def reward_slopes(self, rewards: torch.Tensor) -> torch.Tensor:

@@ -11,27 +11,25 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
-from rewardgap.models.language_model import LanguageModel, Vocabulary
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack
 
 
 class TrainedRewardModel(RewardModel):
     """A kind whose rewards are read from the hidden states of a language model.
 
-    Attributes:
-        auto_class: The transformers class that a saved model of the kind loads as.
-        language_model: The language model.
-        model: Its transformers model, registered here so that parameters are named as in the
-            saved files.
+    Its transformers model is registered as `model`, so that parameters are named as in saved files.
     """
 
     auto_class: ClassVar[Any] = AutoModelForCausalLM
+    """The transformers class that a saved model of the kind loads as."""
     language_model: LanguageModel
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(template, options)
         self.language_model = language_model
         self.model = language_model.model
+        self.vocabulary = language_model.vocabulary
 
     @classmethod
     def initialise(
@@ -67,11 +65,6 @@ class TrainedRewardModel(RewardModel):
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and chat template for plain transformers."""
         self.language_model.save(folder, self.template)
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The language model's output layer."""
-        return self.language_model.vocabulary
 
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Refuse trees that are too long for the model, or of tokens it does not have."""
