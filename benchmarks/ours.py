@@ -21,7 +21,7 @@ from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.reference import Reference
 from rewardgap.scoring.scorer import load
 from rewardgap.training.loop import Settings, Trainer, TreeData, take_step

@@ -29,8 +29,7 @@ from rewardgap.explaining.explanation import (
 )
 from rewardgap.explaining.tokens import leaf_texts, response_labels
 from rewardgap.models.kinds.gradients import Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 
 HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor does a page

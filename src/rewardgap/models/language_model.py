@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, first_line
+from rewardgap.io.files import remove_unfinished, whole_folder
 from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.packing import Pack
 
@@ -148,7 +149,7 @@ class LanguageModel:
             yield
 
     def _layers(self) -> list[nn.Module]:
-        """Return the transformer blocks, in order; none where the model names them otherwise."""
+        """Return the transformer blocks in order, or nothing for a model of another form."""
         return list(getattr(self.model.base_model, "layers", None) or [])
 
     def check_readable(self, trees: Iterable[Tree]) -> None:
@@ -196,10 +197,8 @@ class LanguageModel:
     def compile(self) -> None:
         """Compile the norms and feed-forward networks of all layers, for rows of any length.
 
-        Attention is left out: every pack has another layout of trees.
-
-        Raises:
-            UserError: There is no working compiler, or the model's layers have another form.
+        Attention is left out: every pack has another layout of trees. Raise a UserError where
+        there is no working compiler, or the layers have another form.
         """
         parts = [
             part
@@ -222,6 +221,28 @@ class LanguageModel:
         with quiet():
             self.model.save_pretrained(folder)
         template.tokenizer.save_pretrained(folder)
+
+
+def open_template(folder: Path, tokens: tuple[str, ...]) -> ChatTemplate:
+    """Return the chat template of a model, with further tokens."""
+    template = ChatTemplate.load(folder)
+    template.tokenizer.add_tokens(list(tokens))
+    return template
+
+
+def extend_model(folder: Path, tokens: tuple[str, ...], extended: Path) -> None:
+    """Save a language model with further tokens as another one, unless that was done before.
+
+    What is trained and what it is compared with then begin as the same model.
+    """
+    if extended.is_dir():
+        return
+    remove_unfinished(extended.parent)
+    template = open_template(folder, tokens)
+    model = LanguageModel.load(folder, template)
+    model.fit_embeddings(len(template.tokenizer))
+    with whole_folder(extended) as unfinished:
+        model.save(unfinished, template)
 
 
 class quiet:

@@ -171,16 +171,8 @@ def map_trees(
 ) -> list[Result]:
     """Compute something of every tree, pack by pack, and return it in the order of the trees.
 
-    Args:
-        trees: What is computed.
-        compute: Takes a pack and its trees, and returns one result for each of the trees.
-        token_budget: As `micro_batches` takes it; results do not depend on it.
-        device: Where it is computed.
-        label: What the progress bar says.
-        references: Reference log-probabilities of all trees, where the kind needs them.
-
-    Raises:
-        UserError: A single tree is larger than the budget.
+    `compute` takes a pack and its trees, and returns one result for each of them; results do not
+    depend on the budget of `micro_batches`. The progress bar says `label`.
     """
     results: dict[int, Result] = {}
     for group in progress(micro_batches(trees, token_budget, device), label):

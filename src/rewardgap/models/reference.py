@@ -48,14 +48,8 @@ class Reference:
     token of the trees. It is thus shared by all runs, seeds and β, and can never be stale; an
     entry that does not match its checksum is computed again.
 
-    Args:
-        folder: The model's directory.
-        template: The template that the trees were written with.
-        dtype: Precision of the weights.
-        device: Where the forward passes are computed.
-        token_budget: Tokens computed at once; None for as many as suit the device.
-        cache: The cache folder.
-        compute_dtype: Precision of matrix products; None for that of the weights.
+    `template` is that of the trees, `dtype` the precision of the weights, and `compute_dtype` that
+    of matrix products where it is another one.
     """
 
     def __init__(
@@ -116,14 +110,18 @@ class Reference:
         self._model = None
 
     def load(self) -> LanguageModel:
-        """Load the model unless it is in memory, and return it.
+        """Return the model, loaded unless it is in memory.
 
         Raises:
             UserError: It cannot be loaded, or its tokenizer is not that of the trees.
         """
         if self._model is None:
             template = ChatTemplate.load(self.folder)
-            if not _same_tokens(template, self.template):
+            ids, tree_ids = (t.tokenizer.get_vocab() for t in (template, self.template))
+            shared = ids.keys() & tree_ids.keys()  # all, but for tokens that one of them adds
+            if len(shared) < min(len(ids), len(tree_ids)) or any(
+                ids[word] != tree_ids[word] for word in shared
+            ):
                 raise UserError(
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"
@@ -131,12 +129,3 @@ class Reference:
             self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
             self._model.to(self.device).model.eval()
         return self._model
-
-
-def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:
-    """Return whether two tokenizers agree but for added tokens that one of them lacks."""
-    ids, second_ids = (template.tokenizer.get_vocab() for template in (first, second))
-    shared = ids.keys() & second_ids.keys()
-    return len(shared) >= min(len(ids), len(second_ids)) and all(
-        ids[word] == second_ids[word] for word in shared
-    )

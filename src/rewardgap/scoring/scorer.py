@@ -187,7 +187,7 @@ def open_scorer(
         saved = replace(saved, initial_model=reference, initial_fingerprint=None)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, torch.float32).to(device).eval()
+    reward_model = saved.load(folder).to(device).eval()
     return Scorer(
         model=reward_model,
         reference=open_reference(reward_model, saved, dtype, compute),

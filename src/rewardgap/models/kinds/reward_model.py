@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -24,12 +25,7 @@ from rewardgap.models.packing import Pack
 
 @dataclass(frozen=True)
 class ResponseStates:
-    """Hidden states of a pack, by response and by response token.
-
-    Attributes:
-        hidden: (N, D) hidden states of the whole pack.
-        pack: Its tokens and indices.
-    """
+    """The (N, D) hidden states of a pack, by response and by response token."""
 
     hidden: torch.Tensor
     pack: Pack
@@ -43,11 +39,6 @@ class ResponseStates:
     def predicting_states(self) -> torch.Tensor:
         """(R, D) states h_{x,y<k}, which predict each response token."""
         return self.hidden[self.pack.predicting_positions]
-
-    @cached_property
-    def last_tokens(self) -> torch.Tensor:
-        """(L,) index, among the R response tokens, of each response's last one."""
-        return self.pack.response_lengths.cumsum(0) - 1
 
     @property
     def last(self) -> torch.Tensor:
@@ -83,26 +74,21 @@ class Outcome:
 
 
 class RewardModel(nn.Module, ABC):
-    """One kind of reward model.
+    """How records are written as trees, which states become rewards, and which loss is minimised.
 
-    A kind says how records are written as trees, which hidden states are read, how they become
-    rewards, and which loss is minimised. Kinds on a language model derive from
-    `TrainedRewardModel`.
-
-    Attributes:
-        encoding: How records are written as trees; kinds of one encoding and equal options share
-            trees.
-        needs_reference: Whether rewards compare with the initial model's log-probabilities.
-        generates: Whether the trained model also writes responses, as a language model does.
-        default_beta: β where the user gives none.
-        language_model: The language model that is trained; None where nothing is.
+    Kinds on a language model derive from `TrainedRewardModel`.
     """
 
     encoding: ClassVar[type[ChatEncoding]] = ChatEncoding
+    """How records are written as trees; kinds of one encoding and equal options share trees."""
     needs_reference: ClassVar[bool] = False
+    """Whether rewards compare with the initial model's log-probabilities."""
     generates: ClassVar[bool] = False
+    """Whether the trained model also writes responses, as a language model does."""
     default_beta: ClassVar[float] = 1.0
+    """β where the user gives none."""
     language_model: LanguageModel | None = None
+    """The language model that is trained; None where nothing is."""
 
     def __init__(self, template: ChatTemplate, options: KindConfig):
         super().__init__()
@@ -116,11 +102,7 @@ class RewardModel(nn.Module, ABC):
     def load(
         cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:
-        """Return a reward model that was saved, by us or by any other tool.
-
-        Raises:
-            UserError: The folder holds no model of this kind.
-        """
+        """Return a reward model of this kind that was saved, by us or by any other tool."""
 
     @classmethod
     def initialise(
@@ -235,3 +217,63 @@ class RewardModel(nn.Module, ABC):
     def scores(self, states: ResponseStates) -> torch.Tensor:
         """Return the (L,) values of `score_terms` before training, unless log-probabilities."""
         return self.rewards(states)
+
+
+class TrainedRewardModel(RewardModel):
+    """A kind whose rewards are read from the hidden states of a language model.
+
+    Its transformers model is registered as `model`, so that parameters are named as in saved files.
+    """
+
+    auto_class: ClassVar[Any] = AutoModelForCausalLM
+    """The transformers class that a saved model of the kind loads as."""
+    language_model: LanguageModel
+
+    def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
+        super().__init__(template, options)
+        self.language_model = language_model
+        self.model = language_model.model
+        self.vocabulary = language_model.vocabulary
+
+    @classmethod
+    def initialise(
+        cls,
+        folder: Path,
+        template: ChatTemplate,
+        options: KindConfig,
+        dtype: torch.dtype,
+        seed: int = 0,
+    ) -> Self:
+        """Return a reward model to be trained from the causal language model in `folder`."""
+        language_model = LanguageModel.load(folder, template, AutoModelForCausalLM, dtype)
+        return cls(cls.adapt(language_model, seed), template, options)
+
+    @classmethod
+    def on_meta(cls, folder: Path, template: ChatTemplate, options: KindConfig) -> Self:
+        """Return the model that `initialise` gives, with shapes and no weights."""
+        with torch.device("meta"):
+            return cls(cls.adapt(LanguageModel.on_meta(folder), seed=0), template, options)
+
+    @classmethod
+    def adapt(cls, language_model: LanguageModel, seed: int) -> LanguageModel:
+        """Return the language model as this kind trains it; by default unchanged."""
+        return language_model
+
+    @classmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
+    ) -> Self:
+        """Return a reward model that was saved as `auto_class`, by us or by any other tool."""
+        return cls(LanguageModel.load(folder, template, cls.auto_class, dtype), template, options)
+
+    def save(self, folder: Path) -> None:
+        """Write model, tokenizer and chat template for plain transformers."""
+        self.language_model.save(folder, self.template)
+
+    def check_readable(self, trees: Iterable[Tree]) -> None:
+        """Refuse trees that are too long for the model, or of tokens it does not have."""
+        self.language_model.check_readable(trees)
+
+    def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
+        """Run one forward pass, which ends early at positions that are not read."""
+        return ResponseStates(self.language_model.hidden_states(pack, positions), pack)
