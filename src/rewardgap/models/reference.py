@@ -1,6 +1,7 @@
 """Log-probabilities under the reference model, computed once and cached on disk."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import numpy as np
 import pyarrow
 import torch
 
+from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.tree_store import content_of
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
-from rewardgap.io.cache import cache_key
+from rewardgap.io.cache import cache_folder, cache_key
 from rewardgap.io.progress import progress
 from rewardgap.io.tables import MappedTable, is_intact, write_table
 from rewardgap.models.devices import autocast
@@ -41,6 +43,7 @@ class StoredLogProbs(Sequence[np.ndarray]):
         return self._table.cell("log_probs", index).values.to_numpy().copy()
 
 
+@dataclass
 class Reference:
     """The initial language model π_ref of an implicit reward model.
 
@@ -48,28 +51,20 @@ class Reference:
     token of the trees. It is thus shared by all runs, seeds and β, and can never be stale; an
     entry that does not match its checksum is computed again.
 
-    `template` is that of the trees, `dtype` the precision of the weights, and `compute_dtype` that
-    of matrix products where it is another one.
+    `template` is that of the trees, `compute_dtype` the precision of matrix products and `dtype`
+    that of the weights.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        template: ChatTemplate,
-        dtype: torch.dtype,
-        device: torch.device,
-        token_budget: int | None,
-        cache: Path,
-        compute_dtype: torch.dtype | None = None,
-    ):
-        self.folder = folder
-        self.template = template
-        self.dtype = dtype
-        self.compute_dtype = compute_dtype or dtype
-        self.device = device
-        self.token_budget = token_budget
-        self.cache = cache / "reference"
-        self.fingerprint = fingerprint(folder)
+    folder: Path
+    template: ChatTemplate
+    device: torch.device
+    settings: CachedComputeConfig
+    compute_dtype: torch.dtype
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        """Hash the weights."""
+        self.fingerprint = fingerprint(self.folder)
         self._model: LanguageModel | None = None
 
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
@@ -80,7 +75,7 @@ class Reference:
         with the number of trees.
         """
         key = cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
-        path = self.cache / f"{key}.rows"
+        path = cache_folder(self.settings.cache) / "reference" / f"{key}.rows"
         if not is_intact(path):
             self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
@@ -102,8 +97,8 @@ class Reference:
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])
 
-        label = "reference log-probabilities"
-        return map_trees(trees, log_probs, self.token_budget, self.device, label)
+        budget, label = self.settings.token_budget, "reference log-probabilities"
+        return map_trees(trees, log_probs, budget, self.device, label)
 
     def release(self) -> None:
         """Free the model's memory; it is loaded again when it is next needed."""
@@ -117,11 +112,9 @@ class Reference:
         """
         if self._model is None:
             template = ChatTemplate.load(self.folder)
-            ids, tree_ids = (t.tokenizer.get_vocab() for t in (template, self.template))
-            shared = ids.keys() & tree_ids.keys()  # all, but for tokens that one of them adds
-            if len(shared) < min(len(ids), len(tree_ids)) or any(
-                ids[word] != tree_ids[word] for word in shared
-            ):
+            ids, tree_ids = template.tokenizer.get_vocab(), self.template.tokenizer.get_vocab()
+            shared = ids.items() & tree_ids.items()
+            if len(shared) < min(len(ids), len(tree_ids)):  # either may have further tokens
                 raise UserError(
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"

@@ -19,7 +19,6 @@ from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
-from rewardgap.io.cache import cache_folder
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -210,15 +209,8 @@ def open_reference(
     """
     if not model.needs_reference:
         return None
-    return Reference(
-        saved.find_initial_model(),
-        model.template,
-        torch.float32,
-        model.device,
-        compute.token_budget,
-        cache_folder(compute.cache),
-        compute_dtype=compute_dtype,
-    )
+    folder = saved.find_initial_model()
+    return Reference(folder, model.template, model.device, compute, compute_dtype)
 
 
 def score(config: ScoreConfig) -> Path:

@@ -16,8 +16,6 @@ from torch import nn
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_folder, write_text
 
-State = Mapping[str, torch.Tensor]
-
 
 def save_checkpoint(
     folder: Path, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam

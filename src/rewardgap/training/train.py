@@ -20,7 +20,6 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import read_scores, write_scores
 from rewardgap.evaluation.summary import summarise
-from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, write_text
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
@@ -124,18 +123,11 @@ def add_references(
 
     They are the training data, and the evaluation sets that are measured during training.
     """
-    config, reference = settings.config, None
+    config, device, reference = settings.config, settings.accelerator.device, None
     held_out = data.evaluation if config.eval_steps else {}
     if model.needs_reference:
-        reference = Reference(
-            locate_model(config.model),
-            model.template,
-            torch.float32,
-            settings.accelerator.device,
-            config.token_budget,
-            cache_folder(config.cache),
-            compute_dtype=settings.compute_dtype,
-        )
+        folder = locate_model(config.model)
+        reference = Reference(folder, model.template, device, config, settings.compute_dtype)
 
     def with_reference(trees: Sequence[Tree]) -> TreeData:
         return TreeData(trees, reference.log_probs(trees) if reference else None)
