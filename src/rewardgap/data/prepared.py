@@ -69,7 +69,7 @@ class PreparedData:
             self._trees[key] = encoder.encode(self.records(spec, identical), max_length)
         return self._trees[key]
 
-    def check(self, config: EvaluatedTrainingData) -> None:
+    def check(self, config: TrainingData) -> None:
         """Read all records, so that a wrong one is refused before anything is written.
 
         Training records are not read again if trees were made of the same data before.

@@ -20,8 +20,7 @@ from rewardgap.dynamics.equations import (
 from rewardgap.dynamics.projection import GradientProjector
 from rewardgap.dynamics.sampling import SampledResponse, draw_logit_pairs
 from rewardgap.models.kinds.gradients import Pull, Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.language_model import CHUNK_VALUES
 
 

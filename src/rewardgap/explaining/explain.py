@@ -30,8 +30,7 @@ from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.saved import SavedRewardModel, find_saved
 from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 

@@ -29,8 +29,7 @@ from rewardgap.explaining.explanation import (
 )
 from rewardgap.explaining.tokens import leaf_texts, response_labels
 from rewardgap.models.kinds.gradients import Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 
 HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor does a page
@@ -218,7 +217,7 @@ class _Side:
     def of(
         cls, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
     ) -> "_Side":
-        selected = terms.of_response(response)
+        selected = terms.select(terms.responses == response)
         lengths = states.pack.response_lengths.tolist()
         return cls(
             token_gradients(model, selected, states),

@@ -15,8 +15,7 @@ from rewardgap.dynamics.last_layer import linear_features, project_features
 from rewardgap.dynamics.projection import GradientProjector, RandomProjection
 from rewardgap.dynamics.sampling import SampledResponse, sample_responses
 from rewardgap.io.progress import progress
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import Pack, micro_batches, pack
 
 # Responses whose features are multiplied with those of the training data together.

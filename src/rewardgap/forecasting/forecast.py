@@ -35,7 +35,7 @@ from rewardgap.io.files import write_text
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 
 
