@@ -110,12 +110,7 @@ class KernelTraining:
 
 @dataclass(frozen=True)
 class TrajectoryPoints:
-    """Weights w at P points of a trajectory.
-
-    Attributes:
-        weights: (P, B) α of the basis vectors.
-        norms: (P,) |w|².
-    """
+    """(P, B) weights α of the basis vectors at P points of a trajectory, and there (P,) |w|²."""
 
     weights: Array
     norms: Array
@@ -144,20 +139,18 @@ class Trajectory:
 def descend(
     training: KernelTraining, lowest: float = LOWEST_LOSS, steps: int = STEPS
 ) -> Trajectory:
-    """Follow gradient descent.
-
-    Args:
-        training: From its initial margins.
-        lowest: Loss below which to stop.
-        steps: At most.
-
-    Returns:
-        The trajectory down to `lowest`, to where it gets no further, or to the last step.
-    """
+    """Follow gradient descent to a loss below `lowest`, as far as it gets, or for all steps."""
     weights = products = np.zeros(len(training.kernel))
     loss, rate = training.loss(weights, products), math.inf
-    losses, points, norms = [loss], [weights], [0.0]
+    losses, points, norms = [], [], []
     first = training.descent(weights, products)
+
+    def keep() -> None:
+        losses.append(loss)
+        points.append(weights)
+        norms.append(float(weights @ products))
+
+    keep()
     for _ in range(steps):
         direction = training.descent(weights, products)
         change = training.kernel @ direction
@@ -173,13 +166,9 @@ def descend(
         weights, products = weights + rate * direction, products + rate * change
         loss = training.loss(weights, products)
         if loss < (1 - RESOLUTION) * losses[-1]:
-            losses.append(loss)
-            points.append(weights)
-            norms.append(float(weights @ products))
+            keep()
     if loss < losses[-1]:
-        losses.append(loss)
-        points.append(weights)
-        norms.append(float(weights @ products))
+        keep()
     return Trajectory(first, np.array(losses), TrajectoryPoints(np.stack(points), np.array(norms)))
 
 

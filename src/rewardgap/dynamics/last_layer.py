@@ -60,7 +60,7 @@ def contributions(
     states: ResponseStates,
     rewards: Tensor,
 ) -> Tensor:
-    """Return what a step on each pair of a pack alone adds, per unit of learning rate.
+    """Return (M, P), what a step on each pair of a pack alone adds, per unit of learning rate.
 
     Args:
         explained: Gradients of M values.
@@ -68,9 +68,6 @@ def contributions(
         model: The reward model.
         states: L training responses in P pairs.
         rewards: (L,) their rewards.
-
-    Returns:
-        (M, P).
     """
     count = len(states.pack.response_lengths)
     kernel = explained.weights.new_zeros(explained.count, count)
@@ -78,9 +75,8 @@ def contributions(
     for block in _blocks(model.loss_terms(states.pack), size):
         kernel += gradient_kernel(explained, gradient_sums(model, block, states))
     pulls = model.pulls(states.pack)
-    factors = (pull_factors(model, pull, states, rewards) for pull in pulls)
-    moved = [pull.responses for pull in pulls]
-    return reward_changes(kernel, slopes, zip(moved, factors, strict=True))
+    moved = [(pull.responses, pull_factors(model, pull, states, rewards)) for pull in pulls]
+    return reward_changes(kernel, slopes, moved)
 
 
 def pull_factors(
@@ -113,7 +109,7 @@ def project_features(
     values: Tensor,
     test_vectors: Mapping[int, Tensor],
 ) -> Tensor:
-    """Add projected gradients of weighted sums of log-probabilities (eq. 5).
+    """Add projected gradients of weighted sums of log-probabilities (eq. 5); return the (L,) sums.
 
     A test vector is the gradient of Σ_k √(w_k / 2) (± z_v ∓ z_v'), with the logits z of two tokens
     drawn from π at every position k but the first: if training changes the logits by δ, the square
@@ -127,30 +123,25 @@ def project_features(
         projector: How gradients are projected.
         values: (L, W) to add the gradients to.
         test_vectors: For some responses a (W,) vector to add the test vector to.
-
-    Returns:
-        (L,) the sums themselves.
     """
-    sums = values.new_zeros(len(values))
+    vocabulary, sums = model.vocabulary, values.new_zeros(len(values))
+    size = max(1, CHUNK_VALUES // vocabulary.layer.out_features)
     # Response by response, so that no softmax of a whole pack is held.
     for index, response in enumerate(responses):
-        size = max(1, CHUNK_VALUES // model.vocabulary.layer.out_features)
-        is_first = response.begins
+        is_first = response.has_first
         for terms in _blocks(response.terms, size):
             assert terms.targets is not None
-            hidden = states.hidden[terms.positions].float()
-            logits = model.vocabulary.logits(states.hidden[terms.positions])
+            hidden = states.hidden[terms.positions]
+            logits, hidden = vocabulary.logits(hidden), hidden.float()
             probabilities = logits.softmax(-1)
-            by_product = model.vocabulary.by_product(
-                residuals(terms.targets, probabilities), logits
-            )
+            by_product = vocabulary.by_product(residuals(terms.targets, probabilities), logits)
             projector.outer(values[index], by_product, terms.weights[:, None] * hidden)
             log_probs = logits.gather(1, terms.targets[:, None])[:, 0] - logits.logsumexp(-1)
             sums[index] += terms.weights @ log_probs
             if index in test_vectors:
                 drawn, signs = draw_logit_pairs(probabilities, response.random, is_first)
                 scaled = (terms.weights[:, None] / 2).sqrt() * signs
-                factors = model.vocabulary.by_product(scaled, logits.gather(1, drawn))
+                factors = vocabulary.by_product(scaled, logits.gather(1, drawn))
                 rows = (factors[:, :, None] * hidden[:, None]).flatten(0, 1)
                 projector.rows(test_vectors[index], drawn.flatten(), rows)
             is_first = False

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from rewardgap.models.kinds.gradients import Terms
 
-LogitPairs = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True)
 class SampledResponse:
@@ -22,12 +20,12 @@ class SampledResponse:
 
     Attributes:
         terms: Log-probabilities there; those at some positions have larger weights.
-        begins: Whether the response's first position is the first of these.
+        has_first: Whether the response's first position is the first of these.
         random: Of the response.
     """
 
     terms: Terms
-    begins: bool
+    has_first: bool
     random: np.random.Generator
 
 
@@ -36,11 +34,7 @@ def sample_responses(
 ) -> list[SampledResponse]:
     """Sample `most` positions of each longer response, at even distances from a random start.
 
-    Args:
-        terms: Log-probabilities of all response tokens.
-        lengths: Number of tokens of each response.
-        most: Positions of a response; None for all.
-        seed: Of the draws.
+    The terms are log-probabilities of all tokens of responses of these lengths; `most` may be None.
     """
     responses = []
     for start, length in zip(np.cumsum([0, *lengths]).tolist(), lengths, strict=False):
@@ -48,29 +42,23 @@ def sample_responses(
         assert of_response.targets is not None
         name = repr(of_response.targets.tolist()).encode()
         random = np.random.default_rng([seed, zlib.crc32(name)])
-        begins = True
+        has_first = True
         if most is not None and length > most:
             share = length / most
             indices = ((np.arange(most) + random.random()) * share).astype(int)
-            begins = bool(indices[0] == 0)
+            has_first = bool(indices[0] == 0)
             of_response = of_response.select(torch.from_numpy(indices).to(terms.tokens.device))
             of_response = replace(of_response, weights=share * of_response.weights)
-        responses.append(SampledResponse(of_response, begins, random))
+        responses.append(SampledResponse(of_response, has_first, random))
     return responses
 
 
 def draw_logit_pairs(
     probabilities: Tensor, random: np.random.Generator, is_first: bool
-) -> LogitPairs:
-    """Draw two tokens at every position, and for their logits the factor ±1 and its opposite.
+) -> tuple[Tensor, Tensor]:
+    """Draw (T, 2) tokens by (T, V) probabilities, and for their logits (T, 2) factors ±1 and ∓1.
 
-    Args:
-        probabilities: (T, V) at T positions of a response.
-        random: Of the response.
-        is_first: Whether the first of them is the response's first; its factors are then 0.
-
-    Returns:
-        (T, 2) token ids and (T, 2) factors.
+    Where the first position is the first of the response its factors are 0.
     """
     positions, vocabulary = probabilities.shape
     uniform = torch.from_numpy(random.random((positions, 2), dtype=np.float32))

@@ -43,10 +43,7 @@ class Separator:
     residual: float
 
     def products(self, features: ArrayLike) -> Array:
-        """Return ⟨u*, φ̄⟩ for every evaluation pair.
-
-        Args:
-            features: (M, D) differences φ̄ = h(x, y⁺) − h(x, y⁻) of evaluation pairs.
+        """Return ⟨u*, φ̄⟩ for (M, D) differences φ̄ = h(x, y⁺) − h(x, y⁻) of evaluation pairs.
 
         Raises:
             UserError: The training pairs were not separable, so that there is no u*.
@@ -59,10 +56,7 @@ class Separator:
         return np.asarray(features, dtype=np.float64) @ self.direction
 
     def positive_share(self, features: ArrayLike) -> float:
-        """Return the share of evaluation pairs with ⟨u*, φ̄⟩ > 0 (theorem 2, footnote 3).
-
-        NaN without evaluation pairs; raises as `products` does.
-        """
+        """Return the share with ⟨u*, φ̄⟩ > 0 (theorem 2, footnote 3), NaN of no pairs."""
         products = self.products(features)
         return float(np.mean(products > 0)) if len(products) else float("nan")
 
@@ -85,7 +79,7 @@ def max_margin_separator(features: ArrayLike) -> Separator:
     training = _checked(features)
     norms = np.linalg.norm(training, axis=1)
     if not norms.all():
-        return _not_separable((norms == 0) / np.sum(norms == 0), 0.0)
+        return Separator(False, np.empty(0), 0.0, (norms == 0) / np.sum(norms == 0), 0.0)
     scale = float(norms.max())
     unit = training / scale
     weights = _least_distance_weights(unit)
@@ -96,7 +90,7 @@ def max_margin_separator(features: ArrayLike) -> Separator:
         return Separator(True, direction / scale, margin, multipliers / scale**2, residual)
     bound = float(np.linalg.norm(weights @ unit))
     if bound <= _NO_MARGIN:
-        return _not_separable(weights, bound * scale)
+        return Separator(False, np.empty(0), bound * scale, weights, 0.0)
     raise ArithmeticError(f"eq. 6 solved only to {residual:.1e}: the features are ill-conditioned")
 
 
@@ -143,7 +137,3 @@ def _kkt_residual(unit: Array, direction: Array, multipliers: Array) -> float:
     stationarity = np.linalg.norm(direction - multipliers @ unit) / np.linalg.norm(direction)
     complementarity = multipliers @ np.abs(slack) / (direction @ direction)
     return float(max(stationarity, complementarity, -slack.min()))
-
-
-def _not_separable(weights: Array, bound: float) -> Separator:
-    return Separator(False, np.empty(0), bound, weights, 0.0)

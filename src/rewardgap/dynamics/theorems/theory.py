@@ -12,8 +12,6 @@ from rewardgap.dynamics.theorems.theorem1 import Corollary1, Theorem1, corollary
 from rewardgap.dynamics.theorems.theorem2 import Theorem2, theorem2
 from rewardgap.io.files import whole_file, write_text
 
-__all__ = ["corollary1", "theorem1", "theorem2", "theory"]
-
 
 def theory(config: TheoryConfig) -> dict[str, Any]:
     """Check theorem 1, corollary 1 and theorem 2; write `theory.json` and a picture of each.
