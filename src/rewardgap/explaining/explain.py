@@ -8,10 +8,10 @@ loses in margin is split exactly.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import replace
+from itertools import accumulate, compress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,18 +49,13 @@ def explain(config: ExplainConfig) -> Path:
     """
     record = _find_record(config.data, config.id, config)
     counterpart = _find_counterpart(config, record)
-    explained = open_explained_model(config)
-    saved, run = explained.saved, explained.settings
-    rewards = reward_tokens(explained.scorer, record)
-    counterpart_rewards = (
-        None if counterpart is None else reward_tokens(explained.scorer, counterpart)
-    )
-    del explained  # the initial model takes its place in memory
+    scorer, saved, run = open_explained_model(config)
+    rewards = reward_tokens(scorer, record)
+    reworded = None if counterpart is None else reward_tokens(scorer, counterpart)
+    del scorer  # the initial model takes its place in memory
     obstacle = _obstacle(config, saved, run)
     influence = None if obstacle else _measure(config, saved, run, record)
-    explanation = Explanation(
-        config.model, saved.kind, rewards, influence, obstacle, counterpart=counterpart_rewards
-    )
+    explanation = Explanation(config.model, saved.kind, rewards, influence, obstacle, reworded)
     return write_page(Path(config.out), explanation)
 
 
@@ -89,8 +84,7 @@ def _find_counterpart(config: ExplainConfig, record: Record) -> Record | None:
     return counterpart
 
 
-@dataclass(frozen=True)
-class ExplainedModel:
+class ExplainedModel(NamedTuple):
     """A reward model and what is known of its training.
 
     Attributes:
@@ -133,9 +127,8 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
     folder = saved.find_initial_model()
     weights = fingerprint(folder)
     saved = SavedRewardModel(kind, options, str(folder), weights, settings["max_length"])
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
-    model = _open_initial(folder, saved, settings["seed"], device)
+    model = _open_initial(folder, saved, settings["seed"], config.device)
+    dtype = choose_dtype(config.dtype, model.device)
     scorer = Scorer(
         model=model,
         reference=open_reference(model, saved, dtype, config),
@@ -146,13 +139,11 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
     return ExplainedModel(scorer, saved, settings)
 
 
-def _open_initial(
-    folder: Path, saved: SavedRewardModel, seed: int, device: torch.device
-) -> RewardModel:
+def _open_initial(folder: Path, saved: SavedRewardModel, seed: int, device: str) -> RewardModel:
     """Return a saved reward model as it was before training."""
     template = ChatTemplate.load(folder)
     model = find_kind(saved.kind).initialise(folder, template, saved.options, torch.float32, seed)
-    return model.to(device).eval()
+    return model.to(choose_device(device)).eval()
 
 
 def _obstacle(config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any]) -> str:
@@ -179,9 +170,8 @@ def _measure(
     """Measure the contributions of the training pairs under the model that training began with."""
     where = config.reference or saved.initial_model  # checked already, see `_obstacle`
     folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
-    device = choose_device(config.device)
-    # A kind with an equation reads a language model.
-    model = cast(TrainedRewardModel, _open_initial(folder, saved, run.get("seed", 0), device))
+    model = _open_initial(folder, saved, run.get("seed", 0), config.device)
+    assert isinstance(model, TrainedRewardModel)  # as all kinds with an equation are
     (tree,) = model.encode([record], config.max_length or saved.max_length)
     training = _read_training(config, run, model, saved.max_length or config.max_length)
     explained = ExplainedRecord.read(model, tree)
@@ -191,11 +181,7 @@ def _measure(
 def _read_training(
     config: ExplainConfig, run: Mapping[str, Any], model: RewardModel, max_length: int | None
 ) -> TrainingPairs:
-    """Return the training pairs, or a seeded sample of `max_pairs` of them.
-
-    Raises:
-        UserError: If they cannot be read.
-    """
+    """Return the training pairs, or a seeded sample of `max_pairs` of them."""
     spec = config.train or run["train"]
     try:
         records = load_records(spec, run.get("identical_pairs", config.identical_pairs))
@@ -205,21 +191,15 @@ def _read_training(
     records = sample(records, config.max_pairs or available, config.seed)
     trees = model.encode_for_training(records, max_length)
     model.check_readable(trees)
-    pairs = [
-        (record, tree)
-        for record, tree in zip(records, trees, strict=True)
-        if not tree.has_identical_pair
-    ]
-    if not pairs:
+    differing = [not tree.has_identical_pair for tree in trees]
+    if not any(differing):
         raise UserError("truncation leaves no training pair whose responses differ")
-    return TrainingPairs([record for record, _ in pairs], [tree for _, tree in pairs], available)
+    kept = list(compress(records, differing)), list(compress(trees, differing))
+    return TrainingPairs(*kept, available)
 
 
 def sample(records: Sequence[Record], max_pairs: int, seed: int) -> list[Record]:
-    """Return records of at most `max_pairs` pairs in all, at least one, in their own order.
-
-    Each record is as likely as any other; a seed gives the same ones always.
-    """
+    """Return records of at most `max_pairs` pairs in all, at least one, in order; all as likely."""
     order = np.random.default_rng(seed).permutation(len(records)).tolist()
     totals = accumulate(len(records[i].pairs) for i in order)
     fitting = [i for i, total in zip(order, totals, strict=True) if total <= max_pairs]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.equations import GradientSums, TokenGradients, token_contributions
+from rewardgap.dynamics.equations import GradientSums, token_contributions
 from rewardgap.dynamics.last_layer import (
     contributions,
     gradient_sums,
@@ -38,13 +38,7 @@ HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """The training pairs that are measured.
-
-    Attributes:
-        records: Some or all of the training records.
-        trees: The same ones, as the model's loss reads them.
-        available: Number of pairs of the whole training set.
-    """
+    """Some training records as they are and as the loss reads them; of all, the number of pairs."""
 
     records: Sequence[Record]
     trees: Sequence[Tree]
@@ -53,10 +47,10 @@ class TrainingPairs:
 
 @dataclass(frozen=True)
 class ExplainedRecord:
-    """The explained record under the initial model.
+    """The explained record under the model before training.
 
     Attributes:
-        model: The reward model as it is before training.
+        model: The reward model.
         tree: The record.
         states: Its hidden states.
         rewards: (M,) rewards of its responses.
@@ -96,11 +90,7 @@ def measure_influence(
         top: Number of pairs that raise, and of those that lower, each reward to describe by tokens.
     """
     model = explained.model
-    pairs = [
-        (index, pair)
-        for index, tree in enumerate(training.trees)
-        for pair in range(tree.pair_count)
-    ]
+    pairs = [(i, k) for i, tree in enumerate(training.trees) for k in range(tree.pair_count)]
     responses = []
     for response, row in enumerate(measure_contributions(explained, training.trees, token_budget)):
         order = row.argsort(descending=True).tolist()
@@ -135,8 +125,7 @@ def measure_contributions(
 ) -> Tensor:
     """Return what a step on each pair alone adds to each reward, per unit of learning rate.
 
-    Returns:
-        (M, P) for the M explained responses and all P pairs of the trees, in order; float32.
+    It is float32, (M, P) for the M explained responses and all P pairs of the trees in order.
     """
     model = explained.model
 
@@ -175,26 +164,18 @@ def _describe(
     place: tuple[int, int],
     share: float,
 ) -> PairInfluence:
-    """Describe one training pair's contribution to one response, token by token.
-
-    Args:
-        explained: The explained record.
-        response: The explained response.
-        training: The training pairs.
-        place: The pair's record, and the pair among those of the record.
-        share: The pair's share of all pull at the response.
-    """
+    """Describe the contribution to one response of a pair, by its record and number therein."""
     index, pair = place
     model, tree = explained.model, training.trees[index]
     states, rewards = _read(model, pack([tree]).to(model.device))
     terms = model.loss_terms(states.pack)
-    receiving = _Side.of(model, explained.terms, explained.states, response)
+    receiving = _Side(model, explained.terms, explained.states, response)
     parts = []
     for pull in model.pulls(states.pack):
         factor = explained.slopes[response] * pull_factors(model, pull, states, rewards)[pair]
         leaf = int(pull.responses[pair])
         texts = leaf_texts(model.template, tree, tree.leaves[leaf])
-        pulling = _Side.of(model, terms, states, leaf)
+        pulling = _Side(model, terms, states, leaf)
         parts.append(_part(pull.label, factor, texts, receiving, pulling))
     return PairInfluence(
         id=_name(tree, pair),
@@ -205,27 +186,18 @@ def _describe(
     )
 
 
-@dataclass(frozen=True)
 class _Side:
     """The read-outs of one response, each at one of its `size` tokens."""
 
-    gradients: TokenGradients
-    weights: Tensor
-    at: Tensor
-    size: int
-
-    @classmethod
-    def of(
-        cls, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
-    ) -> "_Side":
+    def __init__(
+        self, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
+    ):
         selected = terms.of_response(response)
         lengths = states.pack.response_lengths.tolist()
-        return cls(
-            token_gradients(model, selected, states),
-            selected.weights,
-            selected.tokens - sum(lengths[:response]),
-            lengths[response],
-        )
+        self.gradients = token_gradients(model, selected, states)
+        self.weights = selected.weights
+        self.at = selected.tokens - sum(lengths[:response])
+        self.size = lengths[response]
 
     def spread(self, values: Tensor) -> tuple[float, ...]:
         """Return values of read-outs as values of all tokens: 0 where there is no read-out."""

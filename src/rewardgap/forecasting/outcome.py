@@ -1,7 +1,8 @@
 """What is forecast for one kind on one evaluation set, in the form of scores and metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from rewardgap.dynamics.descent import (
     converge,
     descend,
 )
-from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
+from rewardgap.evaluation.accuracy import FlatPairs, prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, mean_interval
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, score_row
 from rewardgap.evaluation.summary import Summary, summarise
@@ -61,13 +62,10 @@ class ForecastTraining:
 
 @dataclass(frozen=True)
 class ForecastSet:
-    """Records as they are evaluated.
+    """Records as they are evaluated, and as any of the kinds writes them.
 
-    Attributes:
-        records: The records.
-        trees: The same, as a kind writes them.
-        baseline: The content-blind baseline of the training data.
-        token_overlap: Share of the response tokens that occur in training responses.
+    With the content-blind baseline of the training data, and the share of the response tokens that
+    occur in training responses.
     """
 
     records: Sequence[Record]
@@ -79,19 +77,16 @@ class ForecastSet:
         """Return (R,) rewards of the responses as those of the records."""
         values = iter(rewards.tolist())
         return [
-            (
-                tuple(next(values) for _ in record.chosen),
-                tuple(next(values) for _ in record.rejected),
-            )
-            for record in self.records
+            (tuple(islice(values, len(r.chosen))), tuple(islice(values, len(r.rejected))))
+            for r in self.records
         ]
 
     def score_rows(self, rewards: Array) -> list[ScoreRow]:
         """Return (R,) rewards of the responses as score rows."""
-        of_records = zip(self.records, self.trees, self.by_record(rewards), strict=True)
+        values = iter(rewards.tolist())
         return [
-            score_row(record, tree, (*chosen, *rejected), self.baseline)
-            for record, tree, (chosen, rejected) in of_records
+            score_row(record, tree, list(islice(values, len(record.responses))), self.baseline)
+            for record, tree in zip(self.records, self.trees, strict=True)
         ]
 
 
@@ -138,13 +133,9 @@ class ForecastOutcome:
 def predict(
     training: ForecastTraining, kernel: EvaluationKernel, evaluated: ForecastSet, loss: float
 ) -> ForecastOutcome:
-    """Evaluate a kind along its training.
+    """Evaluate a kind along its training, on an evaluation set and its kernel.
 
-    Args:
-        training: How training goes.
-        kernel: The evaluation set as kernels see it.
-        evaluated: The same set.
-        loss: Training loss of a pair at which training is expected to stop.
+    Training is expected to stop at this loss of a pair.
     """
     trajectory, convergence = training.trajectory, training.convergence
     stop = trajectory.reach(loss / training.rows_per_pair)
@@ -161,10 +152,10 @@ def predict(
 
     resampled = np.stack([accuracies(rewards) for rewards in kernel.trained(training.resampled).T])
     summary = summarise(rows)
-    widened = {"accuracy": _widen(summary.accuracy, resampled.mean(1).std())}
+    widened = _widen(summary.accuracy, resampled.mean(1).std())
     return ForecastOutcome(
         rows=rows,
-        at_loss=replace(summary, figures={**summary.figures, **widened}),
+        at_loss=replace(summary, figures={**summary.figures, "accuracy": widened}),
         resampled=resampled,
         loss=losses[stop],
         one_step=mean_interval(accuracies(kernel.change(trajectory.first)), clusters),
@@ -173,7 +164,7 @@ def predict(
         token_overlap=evaluated.token_overlap,
         curve=[
             (value, float(accuracies(rewards).mean()))
-            for value, rewards in list(zip(losses, along.T, strict=True))[1:]
+            for value, rewards in zip(losses[1:], along.T[1:], strict=True)
         ],
     )
 
@@ -188,11 +179,8 @@ def _widen(accuracy: Interval, deviation: float) -> Interval:
 
 def _positive_share(rewards: Array, evaluated: ForecastSet) -> float:
     """Return the share of pairs with a positive margin; a record's pairs count once."""
-    shares = [
-        np.mean([c > r for c in chosen for r in rejected])
-        for chosen, rejected in evaluated.by_record(rewards)
-    ]
-    return float(np.mean(shares))
+    pairs = FlatPairs.of(evaluated.by_record(rewards))
+    return float(np.mean(pairs.mean_by_record((pairs.order > 0).astype(np.float64))))
 
 
 def token_overlap(training: Sequence[Tree], evaluation: Sequence[Tree]) -> float:
@@ -200,15 +188,10 @@ def token_overlap(training: Sequence[Tree], evaluation: Sequence[Tree]) -> float
 
     The tokens that end a response are left out on both sides; every response counts once.
     """
-    known = {token for tree in training for tokens in _words(tree) for token in tokens}
-    shares = [
-        np.mean([token in known for token in tokens])
-        for tree in evaluation
-        for tokens in _words(tree)
-        if tokens
-    ]
+    known = set(chain.from_iterable(_responses(training)))
+    shares = [np.mean([t in known for t in tokens]) for tokens in _responses(evaluation) if tokens]
     return float(np.mean(shares)) if shares else 0.0
 
 
-def _words(tree: Tree) -> list[tuple[int, ...]]:
-    return [tree.nodes[leaf][: -tree.closing] for leaf in tree.leaves]
+def _responses(trees: Sequence[Tree]) -> Iterator[tuple[int, ...]]:
+    return (tree.nodes[leaf][: -tree.closing] for tree in trees for leaf in tree.leaves)
