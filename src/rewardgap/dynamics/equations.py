@@ -30,11 +30,9 @@ def step_weight(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
 
 
 def residuals(targets: Tensor, probabilities: Tensor) -> Tensor:
-    """Return e_v − π(· given z), the gradient of ln π(v given z) by the logits.
+    """Return (T, V) e_v − π(· given z), the gradients of ln π(v given z) by the logits.
 
-    Args:
-        targets: (T,) ids v of the predicted tokens, int64.
-        probabilities: (T, V) what the model gives to every token at that position.
+    Targets are the (T,) ids v, of int64; probabilities π are (T, V).
 
     Raises:
         ValueError: If the numbers of tokens and rows differ.
@@ -51,9 +49,7 @@ def residuals(targets: Tensor, probabilities: Tensor) -> Tensor:
 class TokenGradients:
     """Gradients of T read-outs in the last layer, kept as outer products residuals[t] hidden[t]ᵀ.
 
-    Attributes:
-        residuals: (T, V) gradients by the outputs of the last layer, such as e_v − π.
-        hidden: (T, D) the hidden states that are read.
+    Residuals are (T, V) gradients by its outputs, such as e_v − π; the states read are (T, D).
 
     Raises:
         ValueError: If the attributes are no matrices with a row for every read-out.

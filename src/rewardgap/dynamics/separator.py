@@ -76,7 +76,12 @@ def max_margin_separator(features: ArrayLike) -> Separator:
         ArithmeticError: The solver reached neither answer to the stated accuracy.
         RuntimeError: It ran out of iterations.
     """
-    training = _checked(features)
+    training = np.asarray(features, dtype=np.float64)
+    if training.ndim != 2 or training.shape[0] == 0:
+        raise UserError(f"eq. 6 needs a matrix with a row for every pair, got {training.shape}")
+    finite = np.isfinite(training).all(axis=1)
+    if not finite.all():
+        raise UserError(f"pair {finite.argmin()} has a hidden state that is not finite")
     norms = np.linalg.norm(training, axis=1)
     if not norms.all():
         return Separator(False, np.empty(0), 0.0, (norms == 0) / np.sum(norms == 0), 0.0)
@@ -92,16 +97,6 @@ def max_margin_separator(features: ArrayLike) -> Separator:
     if bound <= _NO_MARGIN:
         return Separator(False, np.empty(0), bound * scale, weights, 0.0)
     raise ArithmeticError(f"eq. 6 solved only to {residual:.1e}: the features are ill-conditioned")
-
-
-def _checked(features: ArrayLike) -> Array:
-    training = np.asarray(features, dtype=np.float64)
-    if training.ndim != 2 or training.shape[0] == 0:
-        raise UserError(f"eq. 6 needs a matrix with a row for every pair, got {training.shape}")
-    if not np.isfinite(training).all():
-        rows = np.flatnonzero(~np.isfinite(training).all(axis=1))
-        raise UserError(f"pair {rows[0]} has a hidden state that is not finite")
-    return training
 
 
 def _least_distance_weights(unit: Array) -> Array:

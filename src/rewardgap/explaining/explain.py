@@ -90,8 +90,7 @@ class ExplainedModel(NamedTuple):
     Attributes:
         scorer: The model itself; for a forecast, the model before training.
         saved: Its kind and the model that training begins with.
-        settings: The configuration of its run or of its forecast; empty for a model trained
-            elsewhere.
+        settings: Of its run or of its forecast; empty for a model trained elsewhere.
     """
 
     scorer: Scorer
@@ -125,17 +124,12 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
     options = KindConfig(beta=settings["beta"], verification_prompt=settings["verification_prompt"])
     saved = SavedRewardModel(kind, options, config.reference or settings["model"])
     folder = saved.find_initial_model()
-    weights = fingerprint(folder)
-    saved = SavedRewardModel(kind, options, str(folder), weights, settings["max_length"])
+    weights, length = fingerprint(folder), settings["max_length"]
+    saved = SavedRewardModel(kind, options, str(folder), weights, length)
     model = _open_initial(folder, saved, settings["seed"], config.device)
     dtype = choose_dtype(config.dtype, model.device)
-    scorer = Scorer(
-        model=model,
-        reference=open_reference(model, saved, dtype, config),
-        max_length=config.max_length or saved.max_length,
-        token_budget=config.token_budget,
-        compute_dtype=dtype,
-    )
+    reference = open_reference(model, saved, dtype, config)
+    scorer = Scorer(model, reference, config.max_length or length, config.token_budget, dtype)
     return ExplainedModel(scorer, saved, settings)
 
 

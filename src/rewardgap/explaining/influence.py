@@ -90,30 +90,28 @@ def measure_influence(
         top: Number of pairs that raise, and of those that lower, each reward to describe by tokens.
     """
     model = explained.model
-    pairs = [(i, k) for i, tree in enumerate(training.trees) for k in range(tree.pair_count)]
+    pairs = [
+        (record, tree, pair)
+        for record, tree in zip(training.records, training.trees, strict=True)
+        for pair in range(tree.pair_count)
+    ]
     responses = []
     for response, row in enumerate(measure_contributions(explained, training.trees, token_budget)):
         order = row.argsort(descending=True).tolist()
-        shares = row.abs() / (float(row.abs().sum()) or 1.0)
+        shares = (row.abs() / (float(row.abs().sum()) or 1.0)).tolist()
         raising = [pair for pair in order[:top] if row[pair] > 0]
         lowering = [pair for pair in order[::-1][:top] if row[pair] < 0]
-        described = {
-            pair: _describe(explained, response, training, pairs[pair], float(shares[pair]))
-            for pair in raising + lowering
-        }
-        responses.append(
-            ResponseInfluence(
-                tokens=leaf_texts(model.template, explained.tree, explained.tree.leaves[response]),
-                initial_reward=float(explained.rewards[response]),
-                contributions=tuple(row.tolist()),
-                raising=tuple(described[pair] for pair in raising),
-                lowering=tuple(described[pair] for pair in lowering),
-            )
+        described = (
+            tuple(_describe(explained, response, shares[pair], *pairs[pair]) for pair in side)
+            for side in (raising, lowering)
         )
+        texts = leaf_texts(model.template, explained.tree, explained.tree.leaves[response])
+        reward = float(explained.rewards[response])
+        responses.append(ResponseInfluence(texts, reward, tuple(row.tolist()), *described))
     return Influence(
         equation=model.equation or "",
         product=f"{model.coefficient} · ⟨h̄, h⟩" if model.coefficient else "⟨h̄, h⟩",
-        pairs=tuple(_name(training.trees[i], k) for i, k in pairs),
+        pairs=tuple(_name(tree, pair) for _, tree, pair in pairs),
         available=training.available,
         responses=tuple(responses),
     )
@@ -138,10 +136,7 @@ def measure_contributions(
 
 
 def _read(model: TrainedRewardModel, batch: Pack) -> tuple[ResponseStates, Tensor]:
-    """Return hidden states and (L,) rewards of a pack under a model before training.
-
-    There a model is its own reference, so that rewards relative to it are zero.
-    """
+    """Return hidden states and (L,) rewards under a model before training: its own reference."""
     states = model.read(batch)
     if model.needs_reference:
         return states, torch.zeros(len(batch.response_lengths), device=model.device)
@@ -158,15 +153,10 @@ def _name(tree: Tree, pair: int) -> str:
 
 
 def _describe(
-    explained: ExplainedRecord,
-    response: int,
-    training: TrainingPairs,
-    place: tuple[int, int],
-    share: float,
+    explained: ExplainedRecord, response: int, share: float, record: Record, tree: Tree, pair: int
 ) -> PairInfluence:
-    """Describe the contribution to one response of a pair, by its record and number therein."""
-    index, pair = place
-    model, tree = explained.model, training.trees[index]
+    """Describe the contribution of a record's pair to one response, token by token."""
+    model = explained.model
     states, rewards = _read(model, pack([tree]).to(model.device))
     terms = model.loss_terms(states.pack)
     receiving = _Side(model, explained.terms, explained.states, response)
@@ -177,13 +167,9 @@ def _describe(
         texts = leaf_texts(model.template, tree, tree.leaves[leaf])
         pulling = _Side(model, terms, states, leaf)
         parts.append(_part(pull.label, factor, texts, receiving, pulling))
-    return PairInfluence(
-        id=_name(tree, pair),
-        prompt=training.records[index].prompt[-1].content,
-        contribution=sum(part.contribution for part in parts),
-        share=share,
-        parts=tuple(parts),
-    )
+    contribution = sum(part.contribution for part in parts)
+    prompt = record.prompt[-1].content
+    return PairInfluence(_name(tree, pair), prompt, contribution, share, tuple(parts))
 
 
 class _Side:
@@ -192,7 +178,7 @@ class _Side:
     def __init__(
         self, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
     ):
-        selected = terms.of_response(response)
+        selected = terms.select(terms.responses == response)
         lengths = states.pack.response_lengths.tolist()
         self.gradients = token_gradients(model, selected, states)
         self.weights = selected.weights
@@ -211,18 +197,14 @@ def _part(
     """Return what one training response does to the explained one, by the tokens of both."""
     products = token_contributions(receiving.gradients, pulling.gradients)
     weighted = factor * receiving.weights[:, None] * products * pulling.weights
-    rows, columns = _strongest(weighted.sum(1)), _strongest(weighted.sum(0))
-    return Part(
-        label=label,
-        tokens=texts,
-        contributions=pulling.spread(weighted.sum(0)),
-        received=receiving.spread(weighted.sum(1)),
-        heat=HeatMap(
-            rows=tuple(receiving.at[rows].tolist()),
-            columns=tuple(pulling.at[columns].tolist()),
-            values=tuple(map(tuple, products[rows][:, columns].tolist())),
-        ),
+    received, adds = weighted.sum(1), weighted.sum(0)
+    rows, columns = _strongest(received), _strongest(adds)
+    heat = HeatMap(
+        rows=tuple(receiving.at[rows].tolist()),
+        columns=tuple(pulling.at[columns].tolist()),
+        values=tuple(map(tuple, products[rows][:, columns].tolist())),
     )
+    return Part(label, texts, pulling.spread(adds), receiving.spread(received), heat)
 
 
 def _strongest(values: Tensor) -> Tensor:

@@ -257,14 +257,13 @@ def _cached(
     path: Path, cls: type[Kernel], compute: Callable[[], Mapping[str, Kernel]]
 ) -> dict[str, Kernel]:
     """Return every kind's kernel of a training or of an evaluation set, cached as one file."""
-    arrays = cached_arrays(
-        path.with_suffix(".safetensors"),
-        lambda: {
-            f"{kind}.{name}": value
-            for kind, kernel in compute().items()
-            for name, value in vars(kernel).items()
-        },
-    )
+
+    def flat() -> dict[str, Any]:
+        return {
+            f"{kind}.{n}": x for kind, kernel in compute().items() for n, x in vars(kernel).items()
+        }
+
+    arrays = cached_arrays(path.with_suffix(".safetensors"), flat)
     kinds: dict[str, dict[str, Any]] = {}
     for key, value in arrays.items():
         kind, _, name = key.rpartition(".")

@@ -53,10 +53,8 @@ class ForecastTraining:
         """Train to convergence, and on resamples of the pairs to a stated loss of a pair."""
         samples = (training.resampled(rows_per_pair, seed) for seed in range(RESAMPLES))
         ends = [descend(sample, loss / rows_per_pair).points for sample in samples]
-        resampled = TrajectoryPoints(
-            np.stack([points.weights[-1] for points in ends]),
-            np.array([points.norms[-1] for points in ends]),
-        )
+        norms = np.array([points.norms[-1] for points in ends])
+        resampled = TrajectoryPoints(np.stack([points.weights[-1] for points in ends]), norms)
         return cls(descend(training), converge(training), rows_per_pair, resampled)
 
 
@@ -96,8 +94,8 @@ class ForecastOutcome:
 
     Attributes:
         rows: The forecast rewards at the stated loss.
-        at_loss: Accuracy, ties, margin and baselines there. The interval of the accuracy is over
-            evaluation records and over training pairs: other pairs would have taught other things.
+        at_loss: Measures and baselines there. The interval of the accuracy is over evaluation
+            records and over training pairs: other pairs would have taught other things.
         resampled: (S, records) accuracies there after training on S resamples of the pairs.
         loss: The stated training loss of a pair, or the lowest that is reached.
         one_step: Accuracy of what the first step alone adds to the rewards.

@@ -175,11 +175,11 @@ def _better_rules(outcomes: Outcomes) -> Iterator[str]:
         accuracy, rules = kinds[best].at_loss.accuracy, kinds[best].at_loss.baselines
         rule = max(rules, key=lambda name: rules[name].value)
         if rules[rule].value > accuracy.value:
-            by_chance = max(adjusted[name, rule, kind] for kind in kinds) >= SIGNIFICANCE
+            beyond = max(adjusted[name, rule, kind] for kind in kinds) < SIGNIFICANCE
+            better = "scores higher than any kind, though not beyond chance"
             yield (
                 f"On {name} the content-blind rule {rule.replace('_', ' ')!r} "
-                f"{'scores higher' if by_chance else 'does better'} than any kind"
-                f"{', though not beyond chance' if by_chance else ''}: "
+                f"{'does better than any kind' if beyond else better}: "
                 f"{format_interval(rules[rule])}, against {accuracy.value:.3f} for {best}."
             )
 

@@ -91,9 +91,8 @@ class Theorem1:
         """Draw π(C) against δ/β for every prompt, below its bound."""
         figure = Figure(figsize=(5, 3.5), layout="constrained")
         axes = figure.subplots()
-        for prompt, color in enumerate(("C0", "C1", "C2", "C3")):
-            column = [row[prompt] for row in self.checks]
-            label = f"prompt {prompt + 1}"
+        for prompt, column in enumerate(zip(*self.checks, strict=True)):
+            color, label = f"C{prompt}", f"prompt {prompt + 1}"
             axes.plot(self.strengths, _exp(c.log_correct for c in column), color, label=label)
             axes.plot(self.strengths, _exp(c.log_bound for c in column), color, linestyle=":")
         axes.set(yscale="log", ylim=(None, 2), xlabel="verifier margin δ / β")

@@ -42,12 +42,10 @@ class SingleTokenPairs:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """One model along its training; index t is the state after t steps, from 0.
+    """One model along its training; index t is the state after t steps, from 0 to T.
 
-    Attributes:
-        loss: (T + 1,) Bradley–Terry loss (eq. 3) on the training pairs.
-        training_accuracy: (T + 1,) share of training pairs ranked rightly, a tie counting ½.
-        accuracy: (T + 1,) the same on the evaluation pairs.
+    The loss is that of eq. 3 on the training pairs; accuracies count a tie as ½, and the second is
+    that on the evaluation pairs.
     """
 
     loss: Array
@@ -148,10 +146,8 @@ class Theorem2:
         """
         curves = {"explicit": self.explicit, "implicit": self.implicit}
         fitted = all(
-            np.all(np.diff(curve.loss) < 0)
-            and curve.loss[-1] < 0.05
-            and curve.training_accuracy[-1] == 1
-            for curve in curves.values()
+            np.all(np.diff(c.loss) < 0) and c.loss[-1] < 0.05 and c.training_accuracy[-1] == 1
+            for c in curves.values()
         )
         always_half = bool(np.all(self.implicit.accuracy == 0.5))
         last = len(self.explicit.loss) - 1

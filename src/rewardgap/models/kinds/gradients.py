@@ -6,6 +6,7 @@ single states. A kind says where they are and what they read; the room `dynamics
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,13 +41,7 @@ class Terms:
     def at_last_tokens(
         cls, pack: Pack, targets: Tensor | None = None, logits: Mapping[int, float] | None = None
     ) -> "Terms":
-        """Read the state of every response's last token, with weight 1.
-
-        Args:
-            pack: L responses.
-            targets: (L,) token ids, see above.
-            logits: See above.
-        """
+        """Read the state of every response's last token, with weight 1; targets are (L,)."""
         return cls(
             positions=pack.last_positions,
             tokens=pack.response_lengths.cumsum(0) - 1,
@@ -90,18 +85,11 @@ class Terms:
 
     def join(self, further: "Terms") -> "Terms":
         """Return these terms and further ones of other responses; all of them have targets."""
-        assert self.targets is not None and further.targets is not None
-        return Terms(
-            positions=torch.cat([self.positions, further.positions]),
-            tokens=torch.cat([self.tokens, further.tokens]),
-            responses=torch.cat([self.responses, further.responses]),
-            weights=torch.cat([self.weights, further.weights]),
-            targets=torch.cat([self.targets, further.targets]),
-        )
-
-    def of_response(self, response: int) -> "Terms":
-        """Return the terms of one response."""
-        return self.select(self.responses == response)
+        names = ("positions", "tokens", "responses", "weights", "targets")
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(self, name), getattr(further, name)]) for name in names
+        }
+        return Terms(**joined)
 
 
 @dataclass(frozen=True)
