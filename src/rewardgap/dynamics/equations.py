@@ -94,11 +94,8 @@ def token_contributions(evaluation: TokenGradients, training: TokenGradients) ->
 class GradientSums:
     """Gradients in the last layer of `count` values, each a weighted sum of token gradients.
 
-    Attributes:
-        tokens: The T read-outs of all values, in any order.
-        weights: (T,) weight of every read-out.
-        owners: (T,) which value each belongs to, in 0 … count − 1, int64.
-        count: Number of values; one without read-outs has gradient 0.
+    The T read-outs of all values come in any order, with (T,) weights and (T,) owners: the values
+    that they belong to, in 0 … count − 1, of int64. One without read-outs has gradient 0.
 
     Raises:
         ValueError: If there is not one weight and one owner for every read-out.

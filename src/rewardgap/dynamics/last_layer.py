@@ -4,8 +4,11 @@
 response, whose inner products are those of the gradients: the features.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +21,6 @@ from rewardgap.dynamics.equations import (
     step_weight,
 )
 from rewardgap.dynamics.projection import GradientProjector
-from rewardgap.dynamics.sampling import SampledResponse, draw_logit_pairs
 from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
@@ -90,6 +92,59 @@ def pull_factors(
     if model.pointwise:
         return torch.full_like(rewards[pack.chosen], pull.factor)
     return pull.factor * step_weight(rewards[pack.chosen], rewards[pack.rejected])
+
+
+@dataclass(frozen=True)
+class SampledResponse:
+    """Log-probabilities of one response, at all of its positions or at some with larger weights.
+
+    `has_first` tells whether its first position is among them; random numbers are its own.
+    """
+
+    terms: Terms
+    has_first: bool
+    random: np.random.Generator
+
+
+def sample_responses(
+    terms: Terms, lengths: Sequence[int], most: int | None, seed: int = 0
+) -> list[SampledResponse]:
+    """Sample `most` positions of each longer response, at even distances from a random start.
+
+    The terms are log-probabilities of all tokens of responses of these lengths; `most` may be None.
+    A draw depends on the seed and the tokens of its response, on nothing else.
+    """
+    responses = []
+    for start, length in zip(np.cumsum([0, *lengths]).tolist(), lengths, strict=False):
+        of_response = terms.select(slice(start, start + length))
+        assert of_response.targets is not None
+        name = repr(of_response.targets.tolist()).encode()
+        random = np.random.default_rng([seed, zlib.crc32(name)])
+        has_first = True
+        if most is not None and length > most:
+            share = length / most
+            indices = ((np.arange(most) + random.random()) * share).astype(int)
+            has_first = bool(indices[0] == 0)
+            of_response = of_response.select(torch.from_numpy(indices).to(terms.tokens.device))
+            of_response = replace(of_response, weights=share * of_response.weights)
+        responses.append(SampledResponse(of_response, has_first, random))
+    return responses
+
+
+def draw_logit_pairs(
+    probabilities: Tensor, random: np.random.Generator, is_first: bool
+) -> tuple[Tensor, Tensor]:
+    """Draw (T, 2) tokens by (T, V) probabilities, and for their logits (T, 2) factors ±1 and ∓1.
+
+    Where the first position is the first of the response its factors are 0.
+    """
+    positions, vocabulary = probabilities.shape
+    uniform = torch.from_numpy(random.random((positions, 2), dtype=np.float32))
+    drawn = torch.searchsorted(probabilities.cumsum(-1), uniform.to(probabilities.device))
+    signs = torch.from_numpy(random.choice([-1.0, 1.0], size=(positions, 1)))
+    signs[: int(is_first)] = 0
+    opposed = torch.cat([signs, -signs], dim=1).to(probabilities)
+    return drawn.clamp(max=vocabulary - 1), opposed
 
 
 def linear_features(model: TrainedRewardModel, terms: Terms, states: ResponseStates) -> Tensor:

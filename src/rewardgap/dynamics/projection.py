@@ -42,14 +42,9 @@ class RandomProjection:
     def fitting(
         cls, entries: int, memory: int, bytes_per_value: int, most: int, seed: int
     ) -> "RandomProjection":
-        """Return the largest projection within the memory.
+        """Return the largest projection that is worth its time, of a size up to `most`.
 
-        Args:
-            entries: P.
-            memory: Bytes that all features held at once may take.
-            bytes_per_value: What they take for each of their W values.
-            most: A size beyond which more is not worth its time.
-            seed: Of the random signs.
+        All features held at once, with that number of bytes per value, fit into the memory.
 
         Raises:
             UserError: If the memory is too small for products to mean anything.

@@ -28,12 +28,11 @@ class Separator:
     Attributes:
         separable: False if no direction ranks every training pair rightly (in double precision).
         direction: (D,) u* of eq. 6; empty if not separable.
-        margin: 1 / ‖u*‖, the distance from the origin's hyperplane to the nearest feature, in units
-            of the features. If not separable: a bound that no direction's margin exceeds, about 0.
+        margin: 1 / ‖u*‖, the distance from the origin's hyperplane to the nearest feature. If not
+            separable: a bound that no direction's margin exceeds, about 0.
         multipliers: (N,) dual variables ≥ 0 with u* = Σ_i multipliers_i φ_i; positive on the pairs
             that determine u*. If not separable: weights of sum 1 with Σ_i weights_i φ_i ≈ 0.
-        residual: Largest relative violation of the optimality conditions of eq. 6; 0 if not
-            separable.
+        residual: Largest relative violation of eq. 6's optimality conditions; 0 if not separable.
     """
 
     separable: bool

@@ -29,15 +29,11 @@ from rewardgap.models.packing import Pack, map_trees
 
 @dataclass(frozen=True)
 class Ches:
-    """Centred hidden embedding similarity of one pair, s± = Σ_k h_{x, y±<k}.
+    """Centred hidden embedding similarity of one pair, s± = Σ_k h_{x, y±<k}, by its record's id.
 
-    Attributes:
-        id: The record's id.
-        chosen: Which of the record's chosen responses, from 0.
-        rejected: Which of its rejected ones, from 0.
-        score: ⟨s⁺, s⁻⟩ − ‖s⁺‖². The higher, the more the chosen response is displaced.
-        length_normalised: The same with means in place of sums, which does not favour pairs whose
-            rejected response is the longer one.
+    `chosen` and `rejected` number the record's responses, from 0. The higher the score
+    ⟨s⁺, s⁻⟩ − ‖s⁺‖², the more the chosen response is displaced; the normalised one has means in
+    place of sums, which does not favour pairs whose rejected response is the longer one.
     """
 
     id: str

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,12 +44,12 @@ def explain(config: ExplainConfig) -> Path:
 
     Raises:
         UserError: If there is no such record, or the model, the training data or a reference that
-            is named cannot be read. An initial model that is gone is an obstacle that the page
-            tells, unless the rewards themselves need it.
+            is named cannot be read, or a forecast is of several kinds and none is named. An initial
+            model that is gone is an obstacle that the page tells, unless the rewards need it.
     """
     record = _find_record(config.data, config.id, config)
     counterpart = _find_counterpart(config, record)
-    scorer, saved, run = open_explained_model(config)
+    scorer, saved, run = _open_model(config)
     rewards = reward_tokens(scorer, record)
     reworded = None if counterpart is None else reward_tokens(scorer, counterpart)
     del scorer  # the initial model takes its place in memory
@@ -84,26 +84,12 @@ def _find_counterpart(config: ExplainConfig, record: Record) -> Record | None:
     return counterpart
 
 
-class ExplainedModel(NamedTuple):
-    """A reward model and what is known of its training.
-
-    Attributes:
-        scorer: The model itself; for a forecast, the model before training.
-        saved: Its kind and the model that training begins with.
-        settings: Of its run or of its forecast; empty for a model trained elsewhere.
-    """
-
-    scorer: Scorer
-    saved: SavedRewardModel
-    settings: Mapping[str, Any]
+ExplainedModel = tuple[Scorer, SavedRewardModel, Mapping[str, Any]]
+"""A reward model (for a forecast, before training), its kind and the model that training begins
+with, and the settings of its run or its forecast; none for a model trained elsewhere."""
 
 
-def open_explained_model(config: ExplainConfig) -> ExplainedModel:
-    """Open what `config.model` names.
-
-    Raises:
-        UserError: If it cannot be read, or a forecast is of several kinds and none is named.
-    """
+def _open_model(config: ExplainConfig) -> ExplainedModel:
     run = Run(Path(config.model))
     settings = run.read_config() if run.config.exists() else {}
     if (run.folder / "forecast.json").exists():
@@ -111,7 +97,7 @@ def open_explained_model(config: ExplainConfig) -> ExplainedModel:
     options = KindConfig.of(config)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
     saved = SavedRewardModel.find(find_saved(config.model), config.kind, options)
-    return ExplainedModel(scorer, saved, settings)
+    return scorer, saved, settings
 
 
 def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> ExplainedModel:
@@ -130,7 +116,7 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
     dtype = choose_dtype(config.dtype, model.device)
     reference = open_reference(model, saved, dtype, config)
     scorer = Scorer(model, reference, config.max_length or length, config.token_budget, dtype)
-    return ExplainedModel(scorer, saved, settings)
+    return scorer, saved, settings
 
 
 def _open_initial(folder: Path, saved: SavedRewardModel, seed: int, device: str) -> RewardModel:

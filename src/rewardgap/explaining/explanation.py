@@ -122,14 +122,9 @@ class ResponseInfluence:
 
 @dataclass(frozen=True)
 class Influence:
-    """Contributions of training pairs to every response of the explained record.
+    """Contributions of training pairs to every response of the explained record, by an equation.
 
-    Attributes:
-        equation: The equation that they are computed by.
-        product: What a heat map shows.
-        pairs: Names of the training pairs that were measured.
-        available: Number of training pairs there are.
-        responses: One entry for each response.
+    Heat maps show the product; `pairs` are the names of those measured, of all that are available.
     """
 
     equation: str
@@ -149,15 +144,10 @@ class Influence:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the responses of one record have the rewards that a model gives them.
+    """Why the responses of one record have the rewards that a model of some kind gives them.
 
-    Attributes:
-        model: The explained model, as the user named it.
-        kind: The kind of reward model.
-        record: Rewards per token and prefix.
-        influence: Contributions of training pairs; None where `obstacle` says why.
-        obstacle: Why there is no influence; empty where there is.
-        counterpart: The rewards of another wording of the record, if one was named.
+    `obstacle` says why no influence of training pairs is measured, and is empty where it is; the
+    counterpart is another wording of the record, if one was named.
     """
 
     model: str

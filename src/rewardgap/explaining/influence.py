@@ -47,16 +47,10 @@ class TrainingPairs:
 
 @dataclass(frozen=True)
 class ExplainedRecord:
-    """The explained record under the model before training.
+    """The explained record under the model before training, with (M,) rewards of its responses.
 
-    Attributes:
-        model: The reward model.
-        tree: The record.
-        states: Its hidden states.
-        rewards: (M,) rewards of its responses.
-        terms: What the rewards read.
-        sums: Gradients of these M values.
-        slopes: (M,) derivatives of the rewards by them.
+    They read the terms; `sums` are the gradients of these M values, and `slopes` the (M,)
+    derivatives of the rewards by them.
     """
 
     model: TrainedRewardModel
@@ -81,13 +75,10 @@ class ExplainedRecord:
 def measure_influence(
     explained: ExplainedRecord, training: TrainingPairs, token_budget: int | None, top: int
 ) -> Influence:
-    """Return the contributions of all training pairs to the rewards of one record.
+    """Return the contributions of all training pairs, at least one, to the rewards of one record.
 
-    Args:
-        explained: The explained record.
-        training: At least one pair.
-        token_budget: Tokens read at once; the result does not depend on it.
-        top: Number of pairs that raise, and of those that lower, each reward to describe by tokens.
+    The `top` pairs that raise, and those that lower each reward most are described by tokens.
+    Nothing depends on the token budget.
     """
     model = explained.model
     pairs = [

@@ -30,20 +30,17 @@ def quote(token: str) -> str:
 
 def _preference(record: RecordReward) -> str:
     highest, second = sorted(record.responses, key=lambda response: -response.reward)[:2]
+    best, next_best = number(highest.reward), number(second.reward)
     if highest.reward == second.reward:
-        return (
-            f"The {highest.label} and the {second.label} response get the same reward, "
-            f"{number(highest.reward)}."
-        )
+        return f"The {highest.label} and the {second.label} response get the same reward, {best}."
     if record.margin is None:
         return (
             f"Of {len(record.responses)} responses the {highest.label} one gets the highest "
-            f"reward, {number(highest.reward)}; next is the {second.label} one with "
-            f"{number(second.reward)}."
+            f"reward, {best}; next is the {second.label} one with {next_best}."
         )
     return (
-        f"The model prefers the {highest.label} response: its reward is {number(highest.reward)}, "
-        f"that of the {second.label} one {number(second.reward)} (margin {number(record.margin)})."
+        f"The model prefers the {highest.label} response: its reward is {best}, that of the "
+        f"{second.label} one {next_best} (margin {number(record.margin)})."
     )
 
 

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.last_layer import linear_features, project_features
+from rewardgap.dynamics.last_layer import (
+    linear_features,
+    project_features,
+    sample_responses,
+)
 from rewardgap.dynamics.projection import GradientProjector, RandomProjection
-from rewardgap.dynamics.sampling import SampledResponse, sample_responses
 from rewardgap.io.progress import progress
-from rewardgap.models.kinds.reward_model import ResponseStates
 from rewardgap.models.kinds.trained import TrainedRewardModel
 from rewardgap.models.packing import Pack, micro_batches, pack
 
@@ -181,26 +183,18 @@ class FeatureReader:
         features = {}
         for kind, model in self.models.items():
             if kind in sampled:
-                features[kind] = self._project(kind, sampled[kind], states, tested)
+                size, device = self.projections[kind].size, states.hidden.device
+                values = torch.zeros(len(lengths), size, device=device)
+                vectors = torch.zeros(len(tested), size, device=device)
+                by_response = dict(zip(tested, vectors, strict=True))
+                assert self.projector is not None
+                scores = project_features(
+                    model, sampled[kind], states, self.projector, values, by_response
+                )
+                if model.needs_reference:  # before training a model is its own reference
+                    scores = torch.zeros_like(scores)
+                features[kind] = Features(values, scores, vectors)
             else:
                 values = linear_features(model, terms[kind], states)
                 features[kind] = Features(values, model.scores(states), values[:0])
         return features
-
-    def _project(
-        self,
-        kind: str,
-        responses: Sequence[SampledResponse],
-        states: ResponseStates,
-        tested: Sequence[int],
-    ) -> Features:
-        """Return the features of a kind that reads log-probabilities."""
-        assert self.projector is not None
-        model, size = self.models[kind], self.projections[kind].size
-        values = torch.zeros(len(responses), size, device=states.hidden.device)
-        vectors = torch.zeros(len(tested), size, device=states.hidden.device)
-        by_response = dict(zip(tested, vectors, strict=True))
-        scores = project_features(model, responses, states, self.projector, values, by_response)
-        if model.needs_reference:  # before training a model is its own reference
-            scores = torch.zeros_like(scores)
-        return Features(values, scores, vectors)

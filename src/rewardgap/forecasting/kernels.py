@@ -149,44 +149,33 @@ class Basis:
     def __init__(
         self, trees: Sequence[Tree], pointwise: bool, tested: range, projection: RandomProjection
     ):
-        self.lengths = _lengths(trees)
+        self.of_responses = _lengths(trees)
         self.signs = list(_row_signs(trees, pointwise))
-        self.rows = sum(tree.pair_count for tree in trees) * (1 + pointwise)
-        self.tokens = max(1.0, self.lengths[tested].sum())
+        rows = sum(tree.pair_count for tree in trees) * (1 + pointwise)
+        self.initial, self.lengths = np.zeros(rows), np.zeros(rows)
+        self.tokens = max(1.0, self.of_responses[tested].sum())
         self.noise = projection.noise
-        self.vectors = torch.zeros(self.rows + len(tested), projection.size)
-        self.filled = self.rows
-        self.scores = np.zeros(len(self.lengths))
+        self.vectors = torch.zeros(rows + len(tested), projection.size)
+        self.filled = rows
 
     def add(self, indices: Sequence[int], features: Features) -> None:
         """Add some responses and the test vectors among them."""
-        for index, value in zip(indices, features.values, strict=True):
+        scores = features.scores.tolist()
+        for index, value, score in zip(indices, features.values, scores, strict=True):
             for row, sign in self.signs[index]:
                 self.vectors[row].add_(value, alpha=sign)
+                self.initial[row] += sign * score
+                self.lengths[row] += sign * self.of_responses[index]
         end = self.filled + len(features.test_vectors)
         self.vectors[self.filled : end] = features.test_vectors
         self.filled = end
-        self.scores[indices] = features.scores
 
     def training(self) -> KernelTraining:
         """Return the training, once all responses have been added."""
-        kernel = products(self.vectors, self.vectors)
-        return KernelTraining(
-            kernel,
-            initial=self._by_row(self.scores),
-            lengths=self._by_row(self.lengths),
-            tokens=self.tokens,
-            noise=self.noise * kernel.diagonal()[self.rows :].sum(),
-            counts=np.ones(self.rows),
-        )
-
-    def _by_row(self, values: Array) -> Array:
-        """Return (N,) values of the rows from those of the responses."""
-        total = np.zeros(self.rows)
-        for signs, value in zip(self.signs, values, strict=True):
-            for row, sign in signs:
-                total[row] += sign * value
-        return total
+        kernel, rows = products(self.vectors, self.vectors), len(self.initial)
+        noise = self.noise * kernel.diagonal()[rows:].sum()
+        counts = np.ones(rows)
+        return KernelTraining(kernel, self.initial, self.lengths, self.tokens, noise, counts)
 
 
 def _row_signs(trees: Sequence[Tree], pointwise: bool) -> Iterator[list[tuple[int, int]]]:
@@ -259,9 +248,8 @@ def _cached(
     """Return every kind's kernel of a training or of an evaluation set, cached as one file."""
 
     def flat() -> dict[str, Any]:
-        return {
-            f"{kind}.{n}": x for kind, kernel in compute().items() for n, x in vars(kernel).items()
-        }
+        kernels = compute().items()
+        return {f"{kind}.{name}": x for kind, k in kernels for name, x in vars(k).items()}
 
     arrays = cached_arrays(path.with_suffix(".safetensors"), flat)
     kinds: dict[str, dict[str, Any]] = {}

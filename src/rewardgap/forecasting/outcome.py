@@ -36,11 +36,8 @@ Z = 1.96
 class ForecastTraining:
     """Training on fixed features, as one kind would go through it.
 
-    Attributes:
-        trajectory: Gradient descent on the training rows.
-        convergence: Where it ends.
-        rows_per_pair: Training rows that a pair makes; the loss of a pair is the sum over them.
-        resampled: The S points at the stated loss after training on S resamples of the pairs.
+    A pair makes `rows_per_pair` training rows, over which its loss is summed; `resampled` are the S
+    points at the stated loss after training on S resamples of the pairs.
     """
 
     trajectory: Trajectory
@@ -77,14 +74,6 @@ class ForecastSet:
         return [
             (tuple(islice(values, len(r.chosen))), tuple(islice(values, len(r.rejected))))
             for r in self.records
-        ]
-
-    def score_rows(self, rewards: Array) -> list[ScoreRow]:
-        """Return (R,) rewards of the responses as score rows."""
-        values = iter(rewards.tolist())
-        return [
-            score_row(record, tree, list(islice(values, len(record.responses))), self.baseline)
-            for record, tree in zip(self.records, self.trees, strict=True)
         ]
 
 
@@ -138,11 +127,17 @@ def predict(
     trajectory, convergence = training.trajectory, training.convergence
     stop = trajectory.reach(loss / training.rows_per_pair)
     along = kernel.trained(trajectory.points)
-    rows = evaluated.score_rows(along[:, stop])
+    values = iter(along[:, stop].tolist())
+    rows = [
+        score_row(record, tree, list(islice(values, len(record.responses))), evaluated.baseline)
+        for record, tree in zip(evaluated.records, evaluated.trees, strict=True)
+    ]
     clusters = prompt_clusters(rows)
     # Towards a separator rewards grow without end, and those before training no longer count.
     start = 0 if convergence.separable else kernel.scores
     ends = start + kernel.change(convergence.weights)
+    pairs = FlatPairs.of(evaluated.by_record(ends))
+    positive = float(pairs.mean_by_record((pairs.order > 0).astype(np.float64)).mean())
     losses = (trajectory.losses * training.rows_per_pair).tolist()
 
     def accuracies(rewards: Array) -> Array:
@@ -158,7 +153,7 @@ def predict(
         loss=losses[stop],
         one_step=mean_interval(accuracies(kernel.change(trajectory.first)), clusters),
         convergence=mean_interval(accuracies(ends), clusters),
-        separator_share=_positive_share(ends, evaluated) if convergence.separable else None,
+        separator_share=positive if convergence.separable else None,
         token_overlap=evaluated.token_overlap,
         curve=[
             (value, float(accuracies(rewards).mean()))
@@ -173,12 +168,6 @@ def _widen(accuracy: Interval, deviation: float) -> Interval:
     above = np.hypot(accuracy.high - accuracy.value, Z * deviation)
     low, high = max(0.0, accuracy.value - below), min(1.0, accuracy.value + above)
     return Interval(accuracy.value, float(low), float(high))
-
-
-def _positive_share(rewards: Array, evaluated: ForecastSet) -> float:
-    """Return the share of pairs with a positive margin; a record's pairs count once."""
-    pairs = FlatPairs.of(evaluated.by_record(rewards))
-    return float(np.mean(pairs.mean_by_record((pairs.order > 0).astype(np.float64))))
 
 
 def token_overlap(training: Sequence[Tree], evaluation: Sequence[Tree]) -> float:

@@ -64,13 +64,26 @@ def describe_projections(projections: Mapping[str, RandomProjection]) -> str:
 def recommend(outcomes: Outcomes, loss: float) -> str:
     """Return which kind to train, where each is expected to fail, and which rules do better."""
     wins = _wins(outcomes)
-    kinds = list(next(iter(outcomes.values())))
-    sentences = [_advice(kinds, wins)]
-    for kind in kinds:
+    first = next(iter(outcomes.values()))
+    sentences = [_advice(list(first), wins)]
+    for kind in first:
         sentences += _weaknesses(kind, {name: of_set[kind] for name, of_set in outcomes.items()})
-    sentences += [*_better_rules(outcomes), *_unreached(outcomes, loss)]
-    sentences += [*_inseparable(next(iter(outcomes.values()))), CAVEAT]
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    sentences += [
+        *_better_rules(outcomes),
+        *(
+            f"With its last layer alone {kind} gets no lower than a training loss of "
+            f"{outcome.loss:.2g}, and is judged there."
+            for kind, outcome in first.items()
+            if outcome.loss > loss
+        ),
+    ]
+    if inseparable := [kind for kind, outcome in first.items() if outcome.separator_share is None]:
+        sentences.append(
+            f"The training pairs are not separable for {join_names(inseparable)}: no weights of "
+            "the last layer rank all of them rightly, so that there is no u*; convergence is the "
+            "least loss."
+        )
+    return "\n".join(f"- {sentence}" for sentence in [*sentences, CAVEAT])
 
 
 class _Win(NamedTuple):
@@ -182,21 +195,3 @@ def _better_rules(outcomes: Outcomes) -> Iterator[str]:
                 f"{'does better than any kind' if beyond else better}: "
                 f"{format_interval(rules[rule])}, against {accuracy.value:.3f} for {best}."
             )
-
-
-def _unreached(outcomes: Outcomes, loss: float) -> Iterator[str]:
-    for kind, outcome in next(iter(outcomes.values())).items():
-        if outcome.loss > loss:
-            yield (
-                f"With its last layer alone {kind} gets no lower than a training loss of "
-                f"{outcome.loss:.2g}, and is judged there."
-            )
-
-
-def _inseparable(outcomes: Mapping[str, ForecastOutcome]) -> Iterator[str]:
-    kinds = [kind for kind, outcome in outcomes.items() if outcome.separator_share is None]
-    if kinds:
-        yield (
-            f"The training pairs are not separable for {join_names(kinds)}: no weights of the last "
-            "layer rank all of them rightly, so that there is no u*; convergence is the least loss."
-        )
