@@ -114,7 +114,9 @@ def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
         for i, j in tree.pairs
     ]
     chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
-    counts = [tree.chosen + tree.rejected for tree in trees]
+    counts = [
+        (tree.chosen + tree.rejected, len(nodes)) for tree, nodes in zip(trees, leaves, strict=True)
+    ]
     return Pack(
         tokens=tokens,
         positions=torch.tensor(list(chain.from_iterable(p.positions for p in placed))),
@@ -128,16 +130,8 @@ def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
             np.concatenate([i for p in placed for i in p.predicting])
         ),
         response_lengths=torch.tensor([len(i) for p in placed for i in p.responses]),
-        responses_in_record=torch.tensor(
-            [count for count, nodes in zip(counts, leaves, strict=True) for _ in nodes]
-        ),
-        rewarded=torch.tensor(
-            [
-                i < count
-                for count, nodes in zip(counts, leaves, strict=True)
-                for i in range(len(nodes))
-            ]
-        ),
+        responses_in_record=torch.tensor([n for n, branches in counts for _ in range(branches)]),
+        rewarded=torch.tensor([i < n for n, branches in counts for i in range(branches)]),
         chosen=chosen,
         rejected=rejected,
         reference=None if references is None else torch.from_numpy(np.concatenate(references)),

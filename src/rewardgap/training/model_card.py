@@ -9,7 +9,7 @@ import yaml
 
 from rewardgap.configs.training import TrainConfig
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.measure import measures
+from rewardgap.evaluation.measures import MEASURES
 from rewardgap.evaluation.text import format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
@@ -64,7 +64,7 @@ def _metadata(config: TrainConfig, summaries: Summaries) -> dict[str, Any]:
             "dataset": {"type": _data(config.eval.get(name, name)), "name": name},
             "metrics": [
                 {"type": metric, "name": metric, "value": round(summary[metric]["value"], 4)}
-                for metric in (measure.name for measure in measures() if measure.is_column)
+                for metric in (measure.name for measure in MEASURES if measure.is_column)
                 if metric in summary
             ],
         }
@@ -127,8 +127,8 @@ def _evaluation(summaries: Summaries) -> list[str]:
     rules = list(
         dict.fromkeys(rule for summary in summaries.values() for rule in summary["baselines"])
     )
-    columns = [measure for measure in measures() if measure.is_column]
-    further = [measure for measure in measures() if not measure.is_column]
+    columns = [measure for measure in MEASURES if measure.is_column]
+    further = [measure for measure in MEASURES if not measure.is_column]
     headings = ["set", "records", *(measure.title for measure in columns)]
     headings += [f"({_words(rule)})" for rule in rules] + [measure.title for measure in further]
     lines = [_row(headings), _row(["---", *["--:"] * (len(headings) - 1)])]
