@@ -92,7 +92,7 @@ class TheoryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ChesConfig(ComputeConfig):
-    """Score how far every training pair displaces its chosen response."""
+    """Score how far every training pair displaces its chosen response (CHES scores)."""
 
     model: str
     """initial language model: a directory or a hub id"""
