@@ -107,10 +107,8 @@ def collect(
         elif identical == "drop":
             dropped, first_dropped = dropped + 1, first_dropped or location
         else:
-            raise UserError(
-                f"{location}: the same response is both chosen and rejected: "
-                "remove the row or set `identical_pairs: drop`"
-            )
+            remedy = "remove the row or set `identical_pairs: drop`"
+            raise UserError(f"{location}: the same response is both chosen and rejected: {remedy}")
     if dropped:
         reason = "whose chosen and rejected responses are the same"
         logger.warning("records dropped %s: %d, the first at %s", reason, dropped, first_dropped)

@@ -133,8 +133,7 @@ def _measures(tree: Tree) -> list[int]:
 
 def write_trees(path: Path, trees: Iterable[Tree]) -> None:
     """Write trees to a file, except those with an identical pair."""
-    summary = TreeSummary()
-    digest = hashlib.sha256()
+    summary, digest = TreeSummary(), hashlib.sha256()
     with write_table(path, SCHEMA) as writer:
         for batch in _batches(filter(summary.add, trees)):
             digest.update(batch.serialize())

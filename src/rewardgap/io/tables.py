@@ -7,7 +7,7 @@ import hashlib
 import logging
 import mmap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,9 @@ def is_intact(path: Path) -> bool:
     """
     if not path.exists():
         return False
-    try:
+    state = "unreadable"
+    with suppress(OSError):
         state = cached_for_file(path, path.with_suffix(".checked"), _state)
-    except OSError:
-        state = "unreadable"
     if state != INTACT:
         logger.warning("the cache entry %s is damaged; it is computed again", path)
     return state == INTACT
