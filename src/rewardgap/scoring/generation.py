@@ -68,11 +68,6 @@ def answer(
     return answers
 
 
-def share_correct(answers: Sequence[Answer]) -> float:
-    """Return the share of the answers that are correct."""
-    return sum(response.correct for response in answers) / len(answers)
-
-
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
     template = ChatTemplate.load(folder)
     prompts = template.tokenize([template.render(r.prompt, open_response=True) for r in records])
