@@ -179,14 +179,14 @@ def test_wrong_rows_are_told_before_anything_is_made(config):
     with Path(config.train).open("a") as file:
         file.write('{"prompt": "hi", "chosen": "yes"}\n')
     with pytest.raises(UserError, match=r"train.jsonl, line 13: `rejected` is missing"):
-        PreparedData().check_training(config)
+        PreparedData().check(config)
     assert not Path(config.cache).exists()
 
 
 def test_data_whose_trees_are_there_are_not_read_again(folders, config, monkeypatch):
     PreparedData().training_trees(open_model("explicit", folders("llama")).encoder, config)
     monkeypatch.setattr(module, "stream", lambda *_: pytest.fail("was read again"))
-    PreparedData().check_training(config)
+    PreparedData().check(config)
 
 
 def test_the_baseline_is_fitted_once(config, monkeypatch):

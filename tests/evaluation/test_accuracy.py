@@ -15,13 +15,13 @@ from scipy.stats import bootstrap, norm
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import count_ties, prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, interval_of_draws, studentised_draws
-from rewardgap.evaluation.measures.margin import (
+from rewardgap.evaluation.measures import (
     margin_and_gradient,
     margin_from_moments,
     margin_moments,
 )
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, write_scores
-from rewardgap.evaluation.summary import summarise, summarise_seeds
+from rewardgap.evaluation.summary import summarise
 
 # Quarters: sums, differences and scaling by powers of two are exact, and ties are common.
 quarters = st.integers(-40, 40).map(lambda value: value / 4)
@@ -312,7 +312,7 @@ def test_seeds_by_hand() -> None:
     """Accuracies 1 and 1/2, margins 2 (one pair alone) and √2 (as for huge rewards): means."""
     first = rows_of([((1.0,), (0.0,)), ((1.0,), (0.0,))])
     second = rows_of([((1.0,), (-1.0,)), ((0.0,), (0.0,))])
-    summary = summarise_seeds([first, second[::-1]])
+    summary = summarise(first, second[::-1])
     assert (summary.n, summary.ties) == (2, 1)
     assert summary.accuracy.value == 0.875
     assert summary.margin.value == pytest.approx((2 + sqrt(2)) / 2)
@@ -320,7 +320,7 @@ def test_seeds_by_hand() -> None:
 
 def test_a_seed_repeated_changes_nothing() -> None:
     rows = rows_of(random_pairs(40))
-    once, thrice = summarise(rows), summarise_seeds([rows] * 3)
+    once, thrice = summarise(rows), summarise(rows, rows, rows)
     assert astuple(thrice.accuracy) == pytest.approx(astuple(once.accuracy))
     assert astuple(thrice.margin) == pytest.approx(astuple(once.margin))
 
@@ -328,15 +328,15 @@ def test_a_seed_repeated_changes_nothing() -> None:
 def test_seeds_that_disagree_widen_the_interval() -> None:
     bad = rows_of([(r, c) for c, r in random_pairs(100)])
     good = rows_of(random_pairs(100))
-    assert width(summarise_seeds([good, bad]).accuracy) > 5 * width(summarise(good).accuracy)
-    assert summarise_seeds([good, bad]).accuracy.value == pytest.approx(0.5)
+    assert width(summarise(good, bad).accuracy) > 5 * width(summarise(good).accuracy)
+    assert summarise(good, bad).accuracy.value == pytest.approx(0.5)
 
 
 def test_seeds_of_other_records_are_refused() -> None:
     with pytest.raises(UserError, match="the same ids"):
-        summarise_seeds([rows_of(random_pairs(3)), rows_of(random_pairs(2))])
+        summarise(rows_of(random_pairs(3)), rows_of(random_pairs(2)))
     with pytest.raises(UserError, match="no score rows"):
-        summarise_seeds([])
+        summarise()
 
 
 @pytest.mark.slow

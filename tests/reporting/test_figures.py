@@ -12,8 +12,8 @@ import pytest
 from grids import Grid, write_grid
 
 from rewardgap.models.kinds import KINDS
-from rewardgap.reporting import drawing
 from rewardgap.reporting.drawing import COLOURS, dots, kind_style, stacked_shares
+from rewardgap.reporting.paper import saving
 from rewardgap.reporting.paper.figures import PAPERS, draw_figures
 from rewardgap.reporting.results import Results, measure
 from rewardgap.reporting.runs import read_grids
@@ -44,7 +44,7 @@ def experiments(folder: Path, *grids: Grid) -> dict[str, Results]:
 @pytest.fixture
 def one_format(monkeypatch):
     """Most of the time of a figure goes into the other two."""
-    monkeypatch.setattr(drawing, "FORMATS", ("svg",))
+    monkeypatch.setattr(saving, "FORMATS", ("svg",))
 
 
 def test_all_figures_are_drawn(tmp_path, one_format):

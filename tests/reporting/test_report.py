@@ -14,7 +14,7 @@ from memory import peak_kibibytes
 from rewardgap.cli import main
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.reporting import drawing
+from rewardgap.reporting.paper import saving
 from rewardgap.reporting.report import report
 
 TINY = Grid(
@@ -38,7 +38,7 @@ def out(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def one_format(monkeypatch):
     """Figures cost the most time by far; `out` has them in every format."""
-    monkeypatch.setattr(drawing, "FORMATS", ("svg",))
+    monkeypatch.setattr(saving, "FORMATS", ("svg",))
 
 
 def test_every_promised_file_is_there(out):
@@ -165,8 +165,8 @@ def test_the_command(tmp_path, capsys):
 def test_no_torch_is_needed(tmp_path):
     folder = write_grid(tmp_path / "grid", TINY)
     script = (
-        "import sys; from rewardgap.cli import main; from rewardgap.reporting import drawing; "
-        "drawing.FORMATS = ('svg',); "
+        "import sys; from rewardgap.cli import main; from rewardgap.reporting.paper import saving; "
+        "saving.FORMATS = ('svg',); "
         f"main(['report', {str(folder)!r}, '--out', {str(tmp_path / 'out')!r}]); "
         "sys.exit('torch' in sys.modules)"
     )
@@ -191,9 +191,9 @@ def test_a_large_grid_makes_a_small_page_in_little_memory(tmp_path):
     script = (
         "import sys\n"
         "from rewardgap.configs.experiments import ReportConfig\n"
-        "from rewardgap.reporting import drawing\n"
+        "from rewardgap.reporting.paper import saving\n"
         "from rewardgap.reporting.report import report\n"
-        "drawing.FORMATS = ('svg',)\n"
+        "saving.FORMATS = ('svg',)\n"
         "report(ReportConfig(folders=[sys.argv[1]], out=sys.argv[2]))\n"
     )
     assert peak_kibibytes(script, folder, tmp_path / "out") < 2**20

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from grids import Grid, Rewards, write_grid
 
-from rewardgap.reporting.paper import printed, printed_separator_shares, printed_win_rates
+from rewardgap.reporting.paper.printed import printed, printed_separator_shares, printed_win_rates
 from rewardgap.reporting.paper.tables import Entry, Table, absent_tables, own_table, paper_tables
 from rewardgap.reporting.paper.writing import comma_separated, latex, markdown
 from rewardgap.reporting.results import measure

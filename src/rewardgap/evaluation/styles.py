@@ -13,12 +13,12 @@ from rewardgap.evaluation.scores import ScoreRow
 
 @dataclass(frozen=True)
 class StyleAccuracies:
-    """Accuracy over the comparisons that style makes easy, leaves alone, or makes hard.
+    """Accuracy of chosen responses against rejected ones by their styles.
 
     Attributes:
-        easy: Chosen responses against rejected ones of a plainer style.
-        normal: Both of the same style.
-        hard: Chosen responses against rejected ones of a more elaborate style.
+        easy: The rejected ones are plainer.
+        normal: Both have the same style.
+        hard: The rejected ones are more elaborate.
     """
 
     easy: Interval

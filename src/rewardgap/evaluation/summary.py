@@ -10,7 +10,7 @@ from typing import Any
 
 from rewardgap.evaluation.accuracy import count_ties
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.measure import ScoredRuns, measures
+from rewardgap.evaluation.measures import MEASURES, ScoredRuns
 from rewardgap.evaluation.scores import ScoreRow
 
 
@@ -42,7 +42,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return the nested dictionary of `metrics.json` and `rewardgap metrics --json`."""
-        columns = [measure.name for measure in measures() if measure.is_column]
+        columns = [measure.name for measure in MEASURES if measure.is_column]
         figures = {name: asdict(figure) for name, figure in self.figures.items()}
         return {
             "n": self.n,
@@ -53,33 +53,16 @@ class Summary:
         }
 
 
-def summarise(rows: Sequence[ScoreRow], seed: int = 0) -> Summary:
-    """Summarise one score file.
+def summarise(*runs: Sequence[ScoreRow], seed: int = 0) -> Summary:
+    """Summarise a score file, or those of models of several training seeds for the same records.
 
-    Args:
-        rows: The rows of the file.
-        seed: Of the resamples.
-
-    Raises:
-        UserError: There are no rows.
-    """
-    return summarise_seeds([rows], seed)
-
-
-def summarise_seeds(runs: Sequence[Sequence[ScoreRow]], seed: int = 0) -> Summary:
-    """Summarise the scores that models of several training seeds give to the same records.
-
-    Values are means over the seeds; intervals are over records and seeds, see `over_seeds`.
-
-    Args:
-        runs: The rows of each seed's score file.
-        seed: Of the resamples.
+    Values are means over the runs; intervals are over records and runs, see `over_seeds`.
 
     Raises:
         UserError: There are no rows, or the files have different ids.
     """
     scored = ScoredRuns.of(runs, seed)
-    figures = {measure.name: measure.compute(scored) for measure in measures()}
+    figures = {measure.name: measure.compute(scored) for measure in MEASURES}
     return Summary(
         n=len(scored.runs[0]),
         ties=sum(map(count_ties, scored.rewards)),

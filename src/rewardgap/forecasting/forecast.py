@@ -69,9 +69,7 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     """
     _check_kinds(config.kinds)
     shared = shared or PreparedData()
-    shared.check_training(config)
-    for spec in config.eval.values():
-        shared.records(spec, config.identical_pairs)
+    shared.check(config)
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     models = _open_models(config)

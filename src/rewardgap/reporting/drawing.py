@@ -1,22 +1,17 @@
 """The report's charts: one Vega-Lite specification for the page and for a figure of a paper.
 
 A chart is made from a frame with one row per mark. On the page Vega draws it at the width of the
-window. For a paper it is made 1 / SCALE times as wide as the canvas and shrunk, so that its type of
-13 pixels is printed at 8 points.
+window; for a paper see `paper.saving`.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import altair as alt
 import pandas as pd
 
-from rewardgap.io.files import whole_file
 from rewardgap.models.kinds import KINDS
 
 # Okabe and Ito's colours, which the colour-blind tell apart too, in the order of the registry.
@@ -25,14 +20,11 @@ SHAPES = ("circle", "triangle-up", "square", "triangle-down", "diamond", "cross"
 BASELINE_SHAPES = ("triangle-right", "triangle-left", "cross", "stroke")
 GREY = "#7A828C"
 """For baselines, chance and the paper; legible on light and on dark."""
-TIE = "#BDBDBD"
+TIE = "tie"
 PAPER = "the paper"
 BASELINES = "baselines"
 
 TYPE = 13
-SCALE = 8 / TYPE
-COLUMN, PAGE = 3.25, 5.5
-"""Widths in inches of a paper's column, and of its page."""
 SLOT, GAP = 14, 12
 """Pixels that a mark takes in a line of a chart, and that separate two lines."""
 
@@ -62,7 +54,6 @@ STYLE: Mapping[str, Any] = {
         "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6,
     },
 }  # fmt: skip
-LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
 
 
 @dataclass(frozen=True)
@@ -78,10 +69,18 @@ class Style:
     shape: str
 
 
+NO_KINDS: Mapping[str, Style] = {
+    "initial model": Style(GREY, "circle"),
+    PAPER: Style(GREY, "diamond"),
+    TIE: Style("#BDBDBD", "square"),
+}
+"""What stands among kinds in a legend."""
+
+
 def kind_style(kind: str) -> Style:
     """Return a kind's style by its place in the registry; that of an unknown kind by its name."""
-    if kind.startswith("initial "):  # a language model before training
-        return Style(GREY, "circle")
+    if kind in NO_KINDS:
+        return NO_KINDS[kind]
     place = list(KINDS).index(kind) if kind in KINDS else crc32(kind.encode())
     return Style(COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)])
 
@@ -91,7 +90,7 @@ def dots(
     axis: str,
     reference: float | None = None,
     labels: bool = True,
-    with_tie: bool = False,
+    legend: Sequence[str] = (),
 ) -> alt.LayerChart:
     """Draw a line per name, from the top down, with a mark and its interval for every series.
 
@@ -101,14 +100,15 @@ def dots(
         axis: Title of the axis.
         reference: Value of a dotted line, such as that of chance.
         labels: Whether lines are named; not where a chart to the left names them.
-        with_tie: Whether the legend is that of bars of shares too.
+        legend: Names in the legend, that of panels beside this one too, with PAPER and TIE; those
+            in the frame by default.
     """
     frame = _completed(frame)
     series = list(dict.fromkeys(frame["series"]))
     is_baseline = dict(zip(frame["series"], frame["baseline"], strict=True))
     styles = _styles(series, is_baseline, frame["paper"].notna().any())
-    if with_tie:
-        styles["tie"] = Style(TIE, "square")
+    if legend:
+        styles = {name: kind_style(name) for name in legend}
     lines = list(dict.fromkeys(frame["line"]))
     slots = list(dict.fromkeys(frame["slot"]))
     base = alt.Chart(frame).encode(
@@ -163,7 +163,7 @@ def _styles(
     """Styles in the order of the legend."""
     kinds = {name: kind_style(name) for name in series if not is_baseline[name]}
     if has_paper:
-        kinds[PAPER] = Style(GREY, "diamond")
+        kinds[PAPER] = kind_style(PAPER)
     baselines = [name for name in series if is_baseline[name]]
     return kinds | {
         name: Style(GREY, BASELINE_SHAPES[place % len(BASELINE_SHAPES)])
@@ -219,11 +219,7 @@ def stacked_shares(
         kinds: Names of the first and the second kind.
         legend: Whether there is a legend; not beside a chart of dots that has the tie in its own.
     """
-    styles = {
-        kinds[0]: kind_style(kinds[0]),
-        "tie": Style(TIE, "circle"),
-        kinds[1]: kind_style(kinds[1]),
-    }
+    styles = {name: kind_style(name) for name in (kinds[0], TIE, kinds[1])}
     lines = list(frame["line"])
     bars = alt.Chart(_segments(frame, "", styles))
     thin = alt.Chart(_segments(frame, "paper_", styles))
@@ -329,73 +325,19 @@ def agreement(frame: pd.DataFrame, across: str, up: str) -> alt.LayerChart:
     return _layered(layers, 380)
 
 
-def panels(charts: Sequence[tuple[str, alt.LayerChart]], columns: int) -> alt.ConcatChart:
-    """Return charts side by side, in lines of `columns`, each under its title."""
-    titled = [chart.properties(title=title or " ") for title, chart in charts]
-    return alt.concat(*titled, columns=columns)
-
-
-FORMATS = ("svg", "pdf", "png")
-PPI = 300
-RESOURCES = re.compile(rb"(?: +/\w+ \d+ 0 R\n)+")
-"""Names of objects in a PDF, written in an order that changes from call to call."""
-
-
-def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
-    """Write a figure in every format, with type of 8 points.
+def panels(
+    charts: Sequence[tuple[str, alt.LayerChart]], columns: int, one_axis: bool = False
+) -> alt.ConcatChart:
+    """Return charts side by side, in lines of `columns`, each under its title.
 
     Args:
-        chart: The chart.
-        folder: Where to.
-        name: File name without ending.
-        inches: Width of the canvas.
-
-    Raises:
-        UserError: A file cannot be written.
+        charts: Titles and charts.
+        columns: Charts in a line.
+        one_axis: Whether all have the same horizontal axis.
     """
-    from vl_convert import svg_to_pdf, svg_to_png
-
-    svg = shrunk_svg(chart, inches)
-    points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
-    content: dict[str, Callable[[], bytes]] = {
-        "svg": svg.encode,
-        "pdf": lambda: RESOURCES.sub(_sorted_lines, svg_to_pdf(points)),
-        "png": partial(svg_to_png, points, ppi=PPI),
-    }
-    for ending in FORMATS:
-        with whole_file(folder / f"{name}.{ending}") as unfinished:
-            unfinished.write_bytes(content[ending]())
-
-
-def _sorted_lines(block: re.Match[bytes]) -> bytes:
-    return b"".join(sorted(block[0].splitlines(keepends=True)))
-
-
-def shrunk_svg(chart: Chart, inches: float) -> str:
-    """Return the chart as SVG at a width in inches; panels share what their labels leave."""
-    wide = inches * 72 / SCALE
-    spec = chart.to_dict(validate=False) | {"config": dict(LIGHT)}
-    if "concat" not in spec:
-        spec |= {"width": wide, "autosize": {"type": "fit-x", "contains": "padding"}}
-        return _shrink(spec)[0]
-    columns = min(spec["columns"], len(spec["concat"]))
-    width = 0.7 * wide / columns
-    for _ in range(2):  # labels and legends that wrap may change what is left
-        width += (wide - _shrink(_with_width(spec, width))[1]) / columns
-    return _shrink(_with_width(spec, width))[0]
-
-
-def _with_width(spec: Mapping[str, Any], width: float) -> dict[str, Any]:
-    return {**spec, "concat": [{**panel, "width": width} for panel in spec["concat"]]}
-
-
-def _shrink(spec: dict[str, Any]) -> tuple[str, float]:
-    """The SVG of a specification at SCALE, and its width before."""
-    from vl_convert import vegalite_to_svg
-
-    svg = vegalite_to_svg(spec)
-    size = re.search(r'width="([\d.]+)" height="([\d.]+)"', svg)
-    assert size is not None
-    width, height = map(float, size.groups())
-    small = f'width="{width * SCALE:.2f}pt" height="{height * SCALE:.2f}pt"'
-    return svg.replace(size[0], small, 1), width
+    titled = [chart.properties(title=title or " ") for title, chart in charts]
+    together: alt.ConcatChart = alt.concat(*titled, columns=columns)
+    together.resolve = alt.Resolve(
+        scale=alt.ScaleResolveMap(x="shared" if one_axis else "independent")
+    )
+    return together

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from rewardgap.reporting.contents import TOPICS
 from rewardgap.reporting.drawing import STYLE
-from rewardgap.reporting.paper import source
 from rewardgap.reporting.paper.figures import DrawnFigures
+from rewardgap.reporting.paper.printed import source
 from rewardgap.reporting.paper.tables import Table, beside_paper, file_name
 from rewardgap.reporting.paper.writing import lines_of
 from rewardgap.reporting.results import Results

@@ -13,7 +13,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import count_unshared
-from rewardgap.evaluation.measures.margin import margin_from_moments, margin_moments
+from rewardgap.evaluation.measures import margin_from_moments, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
@@ -25,7 +25,7 @@ from rewardgap.reporting.artifacts import (
     read_forecasts,
     read_generations,
 )
-from rewardgap.reporting.paper import printed
+from rewardgap.reporting.paper.printed import printed
 from rewardgap.reporting.runs import read_grids
 
 Rows = Sequence[ScoreRow]

@@ -31,10 +31,7 @@ Check = Callable[[str, str], bool]
 class Sampling:
     """How responses are sampled.
 
-    Attributes:
-        seed: Seed of the sampling.
-        device: Where the model runs.
-        token_budget: Number of tokens of a batch, at most; None for `TOKENS_AT_ONCE`.
+    A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`.
     """
 
     seed: int
@@ -51,7 +48,7 @@ def answer(
         folder: A causal language model and its tokenizer.
         records: The records whose prompts are answered; their responses are not read.
         check: Returns whether a response is correct.
-        sampling: Seed, device and token budget.
+        sampling: How responses are sampled.
         out: The file of answers, one JSON object per line.
 
     Raises:

@@ -82,9 +82,6 @@ class Scorer:
             prompt: A user's words, or a conversation that ends before the response, as messages
                 or as mappings {role, content}.
             responses: What the assistant might say.
-
-        Returns:
-            One reward per response, in order.
         """
         if not responses:
             return []
@@ -99,12 +96,7 @@ class Scorer:
     def score_records(
         self, records: Sequence[Record], baseline: BagOfWords | None = None
     ) -> list[ScoreRow]:
-        """Return one score row per record, in order.
-
-        Args:
-            records: What to score.
-            baseline: A bag-of-words baseline that scores the same responses, if there is one.
-        """
+        """Return one score row per record, in order, with rewards of a baseline if there is one."""
         trees = self.model.encode(records, self.max_length)
         return self.score_encoded(records, trees, baseline)
 
@@ -214,10 +206,7 @@ def open_reference(
 
 
 def score(config: ScoreConfig) -> Path:
-    """Write the score file that a configuration asks for, whole or not at all.
-
-    Returns:
-        The score file's path.
+    """Write the score file that a configuration asks for, whole or not at all; return its path.
 
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
@@ -234,18 +223,10 @@ def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
     """Return the baseline of the named training data, or of the run's, if they are still there."""
     if config.train:
         return BagOfWords.fit(stream(config.train, "drop"))
-    training = _training_data(config.model)
+    run = Run(Path(config.model))
+    training = run.read_config().get("train") if run.config.exists() else None
     try:
         return BagOfWords.fit(stream(training, "drop")) if training else None
     except UserError as error:
         logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
         return None
-
-
-def _training_data(model: str) -> str | list[str] | None:
-    """Return a run's training data, or None for a model trained elsewhere."""
-    run = Run(Path(model))
-    if not run.config.exists():
-        return None
-    training: str | list[str] | None = run.read_config().get("train")
-    return training

@@ -9,7 +9,7 @@ import yaml
 
 from rewardgap.configs.training import TrainConfig
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.measure import measures
+from rewardgap.evaluation.measures import MEASURES
 from rewardgap.evaluation.text import format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
@@ -55,7 +55,7 @@ def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str |
             "dataset": {"type": _data(config.eval.get(key, key)), "name": key},
             "metrics": [
                 {"type": metric, "name": metric, "value": round(summary[metric]["value"], 4)}
-                for metric in (measure.name for measure in measures() if measure.is_column)
+                for metric in (measure.name for measure in MEASURES if measure.is_column)
                 if metric in summary
             ],
         }
@@ -99,8 +99,8 @@ def _evaluation(summaries: Summaries) -> list[str]:
     rules = list(
         dict.fromkeys(rule for summary in summaries.values() for rule in summary["baselines"])
     )
-    columns = [measure for measure in measures() if measure.is_column]
-    further = [measure for measure in measures() if not measure.is_column]
+    columns = [measure for measure in MEASURES if measure.is_column]
+    further = [measure for measure in MEASURES if not measure.is_column]
     headings = ["set", "records", *(measure.title for measure in columns)]
     headings += [f"({rule.replace('_', ' ')})" for rule in rules]
     headings += [measure.title for measure in further]

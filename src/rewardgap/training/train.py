@@ -45,11 +45,14 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     Raises:
         UserError: The data, the model or the configuration does not allow the run.
     """
+    find_kind(config.kind)
+    shared = shared or PreparedData()
+    shared.check(config)
     settings = open_training(config)
     run, accelerator = settings.run, settings.accelerator
     if run.metrics.exists():
         return run.folder
-    data = open_data(settings, shared or PreparedData())
+    data = open_data(settings, shared)
     if not run.reward_model.is_dir():
         model = build(config, data)
         training, held_out = add_references(settings, model, data)
@@ -67,7 +70,6 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
 
 def open_training(config: TrainConfig) -> Settings:
     """Open the run's folder, in which its configuration is written before any work."""
-    find_kind(config.kind)
     locate_model(config.model)
     trackers = {str(tracker) for tracker in get_available_trackers()}
     for name in config.report_to:  # accelerate would leave it out

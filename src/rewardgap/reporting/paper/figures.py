@@ -9,17 +9,17 @@ import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.reporting.drawing import (
-    COLUMN,
-    PAGE,
+    PAPER,
+    TIE,
     Chart,
     dots,
     panels,
-    save,
     stacked_shares,
 )
-from rewardgap.reporting.paper import OPPONENT, Level, printed
+from rewardgap.reporting.paper.printed import OPPONENT, Level, printed
+from rewardgap.reporting.paper.saving import COLUMN, PAGE, save
 from rewardgap.reporting.paper.tables import TRAINING, file_name
-from rewardgap.reporting.results import Results, Spread
+from rewardgap.reporting.results import INITIAL, Results, Spread
 from rewardgap.reporting.topics.settings import BASE
 
 Draw = Callable[[Sequence[Results]], Chart | None]
@@ -86,7 +86,7 @@ def _compare(kind: str) -> Draw:
             rows = [{"line": place} | (vars(r) if r else {}) for place, r in rates.items()]
             bars = stacked_shares(pd.DataFrame(rows), pair, legend=False)
             charts.append((_trained_on(results), bars))
-            charts.append(("", _by_category(results, pair, "accuracy", False, with_tie=True)))
+            charts.append(("", _by_category(results, pair, "accuracy", False, [TIE])))
         return panels(charts, 2) if charts else None
 
     return draw
@@ -116,22 +116,23 @@ def _by_category(
     kinds: Sequence[str],
     metric: str,
     labels: bool = True,
-    with_tie: bool = False,
+    further: Sequence[str] = (),
 ) -> alt.LayerChart:
     spreads = {
         (place, kind): results.spread(metric, names, kind)
         for place, names in results.categories.items()
         for kind in kinds
     }
-    return _dots(results, spreads, metric, "by_category", labels, with_tie=with_tie)
+    return _dots(results, spreads, metric, "by_category", labels, further=further)
 
 
-def _by_set(results: Results, metric: str, label: str = "accuracy") -> alt.LayerChart:
-    frame = results.frame[results.frame["metric"] == metric]
+def _by_set(
+    results: Results, metric: str, kinds: Sequence[str], label: str = "accuracy"
+) -> alt.LayerChart:
     spreads = {
         (name, kind): results.spread(metric, [name], kind)
-        for name in dict.fromkeys(frame["set"])
-        for kind in dict.fromkeys(frame["kind"])
+        for name in results.sets
+        for kind in kinds
     }
     return _dots(results, spreads, metric, "by_set", label=label)
 
@@ -143,7 +144,7 @@ def _dots(
     level: Level | None,
     labels: bool = True,
     label: str = "",
-    with_tie: bool = False,
+    further: Sequence[str] = (),
 ) -> alt.LayerChart:
     """A mark per (place, kind), ± the deviation over seeds, with the paper's of a level, if any."""
     rows = []
@@ -155,21 +156,25 @@ def _dots(
             rows.append((*mark, paper.mean if paper else None))
     columns = ["line", "series", "value", "low", "high", "paper"]
     reference = CHANCE if metric == "accuracy" else None
-    return dots(pd.DataFrame(rows, columns=columns), label or metric, reference, labels, with_tie)
+    frame = pd.DataFrame(rows, columns=columns)
+    kinds = dict.fromkeys(kind for _, kind in spreads)
+    legend = [*kinds, *[PAPER] * bool(frame["paper"].notna().any()), *further]
+    return dots(frame, label or metric, reference, labels, legend)
 
 
 def _hamiltonian(experiments: Sequence[Results]) -> Chart | None:
     """Figure 3: verification accuracy of the kinds, and correct generations."""
     (results,) = experiments
-    charts = [("Verification", _by_set(results, "accuracy"))]
+    kinds = [*results.kinds, *[INITIAL] * bool(results.generations)]
+    charts = [("Verification", _by_set(results, "accuracy", kinds))]
     if results.generations:
-        charts.append(("Generation", _by_set(results, "correct", "correct generations")))
+        charts.append(("Generation", _by_set(results, "correct", kinds, "correct generations")))
     return panels(charts, 2)
 
 
 def _persona(experiments: Sequence[Results]) -> Chart | None:
     """Figure 4: accuracy on original and reworded responses, on seen and unseen prompts."""
-    return _by_set(experiments[0], "accuracy")
+    return _by_set(experiments[0], "accuracy", experiments[0].kinds)
 
 
 def _hyperparameters(experiments: Sequence[Results]) -> Chart | None:
@@ -184,7 +189,7 @@ def _hyperparameters(experiments: Sequence[Results]) -> Chart | None:
         }
         labels = not charts
         charts.append((category, _dots(results, spreads, "accuracy", None, labels)))
-    return panels(charts, len(charts)) if charts else None
+    return panels(charts, len(charts), True) if charts else None
 
 
 def _variants(experiments: Sequence[Results]) -> Chart | None:
@@ -208,7 +213,7 @@ def _by_model(experiments: Sequence[Results]) -> Chart | None:
         }
         labels = place % columns == 0
         charts.append((model, _dots(results, spreads, "accuracy", level, labels)))
-    return panels(charts, columns)
+    return panels(charts, columns, one_axis=True)
 
 
 BY_SET = "accuracy by model and evaluation set"

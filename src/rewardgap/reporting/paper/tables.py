@@ -5,7 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot, sqrt
 
-from rewardgap.reporting.paper import CELLS, OPPONENT, Level, Printed, printed, printed_win_rates
+from rewardgap.reporting.paper.printed import (
+    CELLS,
+    OPPONENT,
+    Level,
+    Printed,
+    printed,
+    printed_win_rates,
+)
 from rewardgap.reporting.results import BASELINE, METRICS, Results, Spread
 from rewardgap.reporting.topic import Finding
 from rewardgap.reporting.topics.settings import BASE

@@ -9,7 +9,7 @@ from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.artifacts import ForecastAccuracy
 from rewardgap.reporting.drawing import agreement
-from rewardgap.reporting.paper import printed_separator_shares
+from rewardgap.reporting.paper.printed import printed_separator_shares
 from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import (
     NOTHING,

@@ -8,7 +8,7 @@ import pandas as pd
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import adjust, is_difference
-from rewardgap.evaluation.robustness import Drop, drop_of_runs
+from rewardgap.evaluation.robustness import Drop, drop
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import Results, by_kind
@@ -63,7 +63,7 @@ def _drops(results: Results, original: str, perturbed: str) -> dict[str, Drop]:
     before, after = results.rows[original], results.rows[perturbed]
     cells = [cell for cell in results.main_cells(perturbed) if cell in before]
     return {
-        kind: drop_of_runs([(before[cell], after[cell]) for cell in group], (original, perturbed))
+        kind: drop([(before[cell], after[cell]) for cell in group], (original, perturbed))
         for kind, group in by_kind(cells).items()
     }
 

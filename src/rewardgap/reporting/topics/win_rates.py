@@ -9,7 +9,7 @@ import pandas as pd
 from rewardgap.evaluation.comparisons import Pair
 from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
 from rewardgap.reporting.drawing import stacked_shares
-from rewardgap.reporting.paper import OPPONENT, printed_win_rates
+from rewardgap.reporting.paper.printed import OPPONENT, printed_win_rates
 from rewardgap.reporting.results import Results, by_kind
 from rewardgap.reporting.topic import Figure, TextTable, Topic, once
 
