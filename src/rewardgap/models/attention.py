@@ -34,9 +34,9 @@ def tree_attention(
     """Compute the attention of a packed row under its tree layout, by default one causal sequence.
 
     `query` is (1, heads, N, d); `key` and `value` may have fewer heads, which are repeated. Scores
-    are scaled by d^(-1/2) unless told otherwise, and become softcap · tanh(scores / softcap), as in
-    Gemma-2. A token sees `sliding_window` positions at most, itself included. `module`,
-    `attention_mask` and further arguments are transformers' and unused.
+    are scaled by `scaling` or d^(-1/2), and become softcap · tanh(scores / softcap), as in Gemma-2.
+    A token sees `sliding_window` positions at most, itself included. `module`, `attention_mask` and
+    further arguments are transformers' and unused.
 
     Returns:
         (1, N, heads, d) outputs, and None for the weights.
