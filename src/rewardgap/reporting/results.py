@@ -13,7 +13,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import count_unshared
-from rewardgap.evaluation.measures.margin import margin_from_moments, margin_moments
+from rewardgap.evaluation.measures import margin_and_gradient, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
 from rewardgap.io.generations import CorrectShare, read_shares
@@ -303,7 +303,7 @@ def _align(name: str, files: Mapping[Cell, tuple[Path, Rows]]) -> dict[Cell, Row
 def _accuracies(rows: Rows) -> dict[str, float]:
     """Accuracy and margin of a score file, and the accuracy of baselines on its records."""
     scores = [row.scores for row in rows]
-    margin = float(margin_from_moments(margin_moments(scores).mean(axis=0)))
+    margin = float(margin_and_gradient(margin_moments(scores).mean(axis=0))[0])
     accuracies = {"accuracy": float(record_accuracies(scores).mean()), "margin": margin}
     return accuracies | {
         f"{BASELINE}{baseline}": float(record_accuracies(rewards).mean())

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
-from rewardgap.evaluation.measure import measures
-from rewardgap.evaluation.summary import Summary, summarise_seeds
+from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import ENDS, dots
 from rewardgap.reporting.results import BASELINE, Results, Rows
@@ -33,19 +32,19 @@ def measure(results: Results) -> Accuracies:
     by_model: dict[str, dict[tuple[str, str], Summary]] = {}
     for name in results.sets:
         overall[name] = {
-            kind: summarise_seeds(list(runs.values())) for kind, runs in results.runs(name).items()
+            kind: summarise(*runs.values()) for kind, runs in results.runs(name).items()
         }
         groups: dict[tuple[str, str], list[Rows]] = {}
         for cell, rows in results.rows[name].items():
             groups.setdefault((cell.subject, cell.kind), []).append(rows)
-        by_model[name] = {key: summarise_seeds(group) for key, group in groups.items()}
+        by_model[name] = {key: summarise(*group) for key, group in groups.items()}
     return Accuracies(overall, by_model)
 
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return every kind's measures beside the accuracy of baselines."""
-    columns = [known for known in measures() if known.is_column]
-    further = [known for known in measures() if not known.is_column]
+    columns = [known for known in MEASURES if known.is_column]
+    further = [known for known in MEASURES if not known.is_column]
     meanings = "; ".join(f"{known.title}: {known.meaning}" for known in (*columns, *further))
     names, baselines = map(baseline_name, results.baselines), results.baselines
     yield TextTable(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.comparisons import adjust, is_difference
-from rewardgap.evaluation.robustness import Counterparts, Drop, drop_of_runs
+from rewardgap.evaluation.robustness import Counterparts, Drop, drop
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import Results
@@ -46,7 +46,7 @@ def measure(results: Results) -> Robustness:
                     pair = results.rows[original][cell], results.rows[name][cell]
                     runs.setdefault(cell.kind, []).append(pair)
             try:
-                by_set[name] = {kind: drop_of_runs(runs[kind], (original, name)) for kind in runs}
+                by_set[name] = {kind: drop(runs[kind], (original, name)) for kind in runs}
             except UserError as error:
                 not_shifts[name] = str(error)
     losses = {(name, kind): by_set[name][kind].loss for name in by_set for kind in by_set[name]}
@@ -63,9 +63,9 @@ def sentences(results: Results) -> Iterator[Finding]:
         kept = [kind for kind in drops if kind not in changed]
         if changed:
             losses = [
-                f"{kind} models lose {interval(drop.drop)} of their accuracy{turned}"
-                if drop.drop.value > 0
-                else f"{kind} models gain {interval(-drop.drop)} in accuracy{turned}"
+                f"{kind} models lose {interval(drop.loss.difference)} of their accuracy{turned}"
+                if drop.loss.difference.value > 0
+                else f"{kind} models gain {interval(-drop.loss.difference)} in accuracy{turned}"
                 for kind, drop in changed.items()
                 for turned in [f" and turn {drop.flip_rate.value:.0%} of their verdicts"]
             ]
@@ -83,7 +83,7 @@ def sentences(results: Results) -> Iterator[Finding]:
 def tables(results: Results) -> Iterator[TextTable]:
     """Return accuracy lost and share of verdicts that turn."""
     rows = [
-        [name, kind, str(drop.n), lost, interval(drop.flip_rate), *p_values]
+        [name, kind, str(drop.loss.n), lost, interval(drop.flip_rate), *p_values]
         for name, drops in measure(results).drops.items()
         for kind, drop in drops.items()
         for lost, *p_values in [tested(drop.loss)]
@@ -106,7 +106,7 @@ def figures(results: Results) -> Iterator[Figure]:
         (label, name, kind, *vars(ends).values())
         for name, kinds in measure(results).drops.items()
         for kind, drop in kinds.items()
-        for label, ends in zip(labels, (drop.drop, drop.flip_rate), strict=True)
+        for label, ends in zip(labels, (drop.loss.difference, drop.flip_rate), strict=True)
     ]
     frames = pd.DataFrame(marks, columns=columns).groupby("label", sort=False)
     yield Figure(
