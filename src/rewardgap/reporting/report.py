@@ -24,10 +24,7 @@ from rewardgap.reporting.topic import all_topics
 def report(config: ReportConfig) -> Path:
     """Write tables, figures, the page, every number as JSON, and RewardBench's result files.
 
-    What a grid plans and does not have is listed; the rest is shown.
-
-    Returns:
-        The page.
+    What a grid plans and does not have is listed; the rest is shown. Returns the page.
 
     Raises:
         UserError: A folder holds no run, two runs have one name, a file is damaged, or score files

@@ -45,11 +45,11 @@ class Spread:
     """A mean over seeds of means over models (and evaluation sets).
 
     Attributes:
-        mean: The mean over seeds.
+        mean: Over seeds.
         deviation: Standard deviation of the seeds' means (divided by their number, NumPy's default;
             the paper does not say which). None for a single seed.
         files: Number of score files in it.
-        planned: Number that the experiment plans; more than `files` in an unfinished grid.
+        planned: Number that the experiment plans.
     """
 
     mean: float
@@ -183,9 +183,7 @@ class Results:
     def _groups(self) -> Mapping[Any, pd.DataFrame]:
         return dict(iter(self.frame.groupby(["metric", "set", "kind", "variation"], sort=False)))
 
-    def _values(
-        self, metric: str, names: Iterable[str], kind: str, variation: str = ""
-    ) -> pd.DataFrame:
+    def _values(self, metric: str, names: Iterable[str], kind: str, variation: str) -> pd.DataFrame:
         keys = [(metric, name, kind, variation) for name in names]
         parts = [self._groups[key] for key in keys if key in self._groups]
         return pd.concat(parts) if parts else self.frame.iloc[:0]
@@ -214,7 +212,7 @@ class Results:
         first, second = (
             {
                 (f"{row.model} {row.set}", int(row.seed)): float(row.value)
-                for row in self._values("accuracy", names, kind).itertuples()
+                for row in self._values("accuracy", names, kind, "").itertuples()
             }
             for kind in pair
         )
@@ -255,8 +253,7 @@ def read_results(folders: Sequence[str]) -> list[Results]:
     """Read the experiments of grids and run folders, with the scores that there are.
 
     Raises:
-        UserError: A folder holds no run, two runs have one name, a file is damaged, or score files
-            of one set rate different data.
+        UserError: See `read_grids` and `measure`.
     """
     return [measure(experiment) for experiment in read_grids(folders)]
 

@@ -1,14 +1,11 @@
 """Results in the layout of RewardBench, for tools that read it.
 
-`CELL.json` is what its command `rewardbench` writes for a model: `accuracy` (over all records,
-where a tie is wrong), `num_prompts`, `model`, `ref_model`, `tokenizer`, `chat_template`, and
-`extra_results`, the accuracy of every subset, which here is an evaluation set.
+`CELL.json` is what its command `rewardbench` writes for a model: the accuracy over all records,
+where a tie is wrong, and that of every subset, which here is an evaluation set.
 
-`CELL-scores.json` is what its scripts keep of every record, as columns of equal length: `id`,
-`subset`, `results` (1 where the chosen response has the higher reward, else 0), `scores_chosen`,
-`scores_rejected`; beside them `model`, `model_type` and `chat_template`. A record of several
-responses has lists in place of the two scores, and is right where every chosen one beats every
-rejected one.
+`CELL-scores.json` is what its scripts keep of every record, as columns of equal length. `results`
+is 1 where the chosen response has the higher reward, else 0. A record of several responses has
+lists of scores, and is right where every chosen response beats every rejected one.
 """
 
 import json

@@ -107,28 +107,25 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[ExperimentRecord]:
     """Runs outside grids: an experiment for each training set, named by it."""
-    by_training: dict[tuple[str, ...], dict[Path, Mapping[str, Any]]] = {}
+    by_training: defaultdict[tuple[str, ...], dict[Path, Mapping[str, Any]]] = defaultdict(dict)
     for folder, config in configs.items():
         train = config["train"]
         training = (train,) if isinstance(train, str) else tuple(map(str, train))
-        by_training.setdefault(training, {})[folder] = config
+        by_training[training][folder] = config
     short = [", ".join(Path(file).name for file in training) for training in by_training]
     for title, (training, runs) in zip(short, by_training.items(), strict=True):
         # Whole specifications where two training sets have files of the same names.
         name = title if short.count(title) == 1 else ", ".join(training)
         variations = _variations(list(runs.values()))
-        cells = [
-            Cell(_model_name(config["model"]), config["kind"], config["seed"], varied, Run(folder))
-            for (folder, config), varied in zip(runs.items(), variations, strict=True)
-        ]
+        cells = []
+        for (folder, config), varied in zip(runs.items(), variations, strict=True):
+            model = config["model"]
+            if Path(model).is_absolute() or model.startswith("."):
+                model = Path(model).name  # a folder; a hub id stays as it is
+            cells.append(Cell(model, config["kind"], config["seed"], varied, Run(folder)))
         names = dict.fromkeys(name for config in runs.values() for name in config["eval"] or {})
         sets, title = tuple(map(SetRecord, names)), f"runs trained on {name}"
         yield ExperimentRecord(title, "", None, name, sets, _distinct(cells), tuple(runs))
-
-
-def _model_name(model: str) -> str:
-    """A hub id as it is, a folder by its last name."""
-    return Path(model).name if Path(model).is_absolute() or model.startswith(".") else model
 
 
 def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:

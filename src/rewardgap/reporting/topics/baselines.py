@@ -1,7 +1,7 @@
 """Kinds against content-blind baselines, which never judge what a response says."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
 from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, is_difference
@@ -75,15 +75,11 @@ def sentences(results: Results) -> Iterator[Finding]:
 
 def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
     """What a baseline does to kinds that are not shown to beat it."""
-
-    def models(kinds: Sequence[str]) -> str:
-        values = [f"{kind} ({number(overall[kind].accuracy.value)})" for kind in kinds]
-        return f"{join_names(values)} models"
-
-    level = [kind for kind, pair in doubtful.items() if not is_difference(pair)]
-    behind = [kind for kind in doubtful if kind not in level]
-    parts = [f"is more accurate than {models(behind)}"] if behind else []
-    return join_names(parts + ([f"cannot be told from {models(level)}"] if level else []))
+    models: dict[str, list[str]] = {"is more accurate than": [], "cannot be told from": []}
+    for kind, pair in doubtful.items():
+        relation = "is more accurate than" if is_difference(pair) else "cannot be told from"
+        models[relation].append(f"{kind} ({number(overall[kind].accuracy.value)})")
+    return join_names([f"{verb} {join_names(k)} models" for verb, k in models.items() if k])
 
 
 def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Finding]:
