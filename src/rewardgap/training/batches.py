@@ -3,8 +3,8 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from rewardgap.models.packing import micro_batches
 
 BLOCK = 2**16
 """Number of records whose sizes are Python integers together."""
-
-_EpochPlan: TypeAlias = "tuple[NDArray[np.int32], array[int] | range]"
 
 
 class BatchSampler:
@@ -44,10 +42,10 @@ class BatchSampler:
         if self._sizes.min() == self._sizes.max():
             records = max(1, batch_size // int(self._sizes[0]))
             self._regular = range(0, len(self._sizes), records)
+        self._plan = lru_cache(maxsize=1)(self._compute_plan)
         counts = (len(self._regular or self._plan(epoch)[1]) for epoch in range(epochs))
         self._last_steps = list(accumulate(counts))
         self._max_steps = max_steps
-        self._planned: tuple[int, _EpochPlan] | None = None
 
     def __len__(self) -> int:
         total = self._last_steps[-1]
@@ -57,9 +55,7 @@ class BatchSampler:
         if not 0 <= step < len(self):
             raise IndexError(step)
         epoch = next(i for i, last in enumerate(self._last_steps) if step < last)
-        if self._planned is None or self._planned[0] != epoch:
-            self._planned = (epoch, self._plan(epoch))
-        order, starts = self._planned[1]
+        order, starts = self._plan(epoch)
         first = step - (self._last_steps[epoch - 1] if epoch else 0)
         stop = starts[first + 1] if first + 1 < len(starts) else len(order)
         indices: list[int] = order[starts[first] : stop].tolist()
@@ -72,7 +68,7 @@ class BatchSampler:
         """Return how many passes over the records `steps` steps are."""
         return steps * len(self._last_steps) / self._last_steps[-1]
 
-    def _plan(self, epoch: int) -> _EpochPlan:
+    def _compute_plan(self, epoch: int) -> "tuple[NDArray[np.int32], array[int] | range]":
         """Return an epoch's order of the records, and where in it each step begins."""
         order = np.arange(len(self._sizes), dtype=np.int32)
         np.random.default_rng([self._seed, epoch]).shuffle(order)

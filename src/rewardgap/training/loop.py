@@ -108,16 +108,13 @@ def fit(
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
             row |= take_step(trainer, training.read(steps[step]))
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
-            if _is_due(step + 1, config.eval_steps):
+            if config.eval_steps and (step + 1) % config.eval_steps == 0:
                 row |= _held_out_accuracies(trainer, held_out)
             log(row)
-            if _is_due(step + 1, config.checkpoint_steps) and accelerator.is_main_process:
+            is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
+            if is_due and accelerator.is_main_process:
                 save_checkpoint(run.checkpoints, step + 1, parameters, adam)
     model.eval()
-
-
-def _is_due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 @contextmanager

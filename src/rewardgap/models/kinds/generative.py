@@ -63,8 +63,7 @@ class VerificationEncoding(ChatEncoding):
 
     def _ask(self, record: Record, response: Response) -> str:
         """Return I[x, y] as rendered text; earlier turns of a conversation stay turns before it."""
-        before, _, rest = self.question.partition("{prompt}")
-        between, _, after = rest.partition("{response}")
+        before, between, after = FIELD.split(self.question)
         answer = "\n".join(message.content for message in response)
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
@@ -98,8 +97,8 @@ class VerificationEncoding(ChatEncoding):
     @cached_property
     def _opening(self) -> int:
         """Number of tokens between prompt and response."""
-        between = self.question.partition("{prompt}")[2].partition("{response}")[0]
-        return max(1, len(self.template.tokenize([between.rstrip()])[0]))
+        between = FIELD.split(self.question)[1].rstrip()
+        return max(1, len(self.template.tokenize([between])[0]))
 
 
 class Generative(TrainedRewardModel):
