@@ -4,11 +4,7 @@ from rewardgap.errors import UserError
 
 
 def at_least(config: object, least: int, *names: str) -> None:
-    """Refuse values below `least`; None is allowed.
-
-    Raises:
-        UserError: One of the named keys is below `least`.
-    """
+    """Refuse values below `least`; None is allowed."""
     for name in names:
         value = getattr(config, name)
         if value is not None and value < least:
@@ -16,11 +12,7 @@ def at_least(config: object, least: int, *names: str) -> None:
 
 
 def positive(config: object, *names: str) -> None:
-    """Refuse values that are not positive; None is allowed.
-
-    Raises:
-        UserError: One of the named keys is zero, negative or not a number.
-    """
+    """Refuse values that are not positive; None is allowed."""
     for name in names:
         value = getattr(config, name)
         if value is not None and not value > 0:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from rewardgap.configs.bounds import at_least, positive
 from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig
-from rewardgap.configs.kind import KindConfig
+from rewardgap.configs.kind import KindConfig, RewardConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastConfig(CachedComputeConfig):
+class ForecastConfig(RewardConfig, CachedComputeConfig):
     """Forecast the accuracy of reward models that are not trained yet."""
 
     model: str
@@ -22,10 +22,6 @@ class ForecastConfig(CachedComputeConfig):
     """evaluation data by name, as --eval.NAME DATA"""
     kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
     """kinds of reward model to forecast"""
-    beta: float | None = None
-    """factor of an implicit reward; by default 0.01, or 1 without a reference"""
-    verification_prompt: str | None = None
-    """a generative model's question, with {prompt} and {response}; by default the paper's"""
     loss: float = 0.3
     """training loss of a pair at which training is expected to stop"""
     memory: float = 1.0
@@ -34,10 +30,10 @@ class ForecastConfig(CachedComputeConfig):
     """seed of the random projection and of a new head"""
 
     def __post_init__(self) -> None:
-        """Refuse values that leave nothing to forecast."""
+        super().__post_init__()
         at_least(self, 1, "token_budget")
         at_least(self, 0, "seed")
-        positive(self, "beta", "loss", "memory")
+        positive(self, "loss", "memory")
         if not self.eval:
             raise UserError("name at least one evaluation set, as --eval.NAME DATA")
         if not self.kinds:
@@ -75,7 +71,6 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     """kind of a model trained elsewhere, or one of a forecast's"""
 
     def __post_init__(self) -> None:
-        """Refuse values that show nothing, and a page that would be its own JSON file."""
         super().__post_init__()
         at_least(self, 1, "top", "token_budget", "max_pairs")
         at_least(self, 0, "seed")
@@ -93,7 +88,6 @@ class TheoryConfig:
     """seed of the random tasks"""
 
     def __post_init__(self) -> None:
-        """Refuse a negative seed."""
         at_least(self, 0, "seed")
 
 

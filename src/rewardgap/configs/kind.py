@@ -15,7 +15,6 @@ class RewardConfig:
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
 
     def __post_init__(self) -> None:
-        """Refuse a factor that would reverse the rewards or make them zero."""
         positive(self, "beta")
 
 

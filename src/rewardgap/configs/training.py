@@ -59,7 +59,6 @@ class TrainConfig(KindConfig, CachedComputeConfig):
     """continue the run in `out` from its last checkpoint"""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can use."""
         super().__post_init__()
         at_least(self, 1, "epochs", "batch_size", "token_budget", "max_steps")
         at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
@@ -115,7 +114,6 @@ class PretrainConfig:
     """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
 
     def __post_init__(self) -> None:
-        """Refuse values that make no model."""
         at_least(self, 1, "layers", "heads", "feed_forward", "epochs")
         at_least(self, 0, "warmup_steps", "seed")
         at_least(self, 2, "context")
@@ -160,5 +158,4 @@ class DemoConfig:
     """folder that caches the language model; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
 
     def __post_init__(self) -> None:
-        """Refuse a text without two dialogues."""
         at_least(self, 2, "dialogues")

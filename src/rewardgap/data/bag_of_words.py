@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,12 +94,10 @@ def response_text(response: Response) -> str:
 
 def _pair_indices(records: Sequence[Record]) -> tuple[list[int], list[int]]:
     """Return the indices, among all responses in order, of both responses of every pair."""
-    chosen: list[int] = []
-    rejected: list[int] = []
-    start = 0
-    for record in records:
-        for i, j in record.pairs:
-            chosen.append(start + i)
-            rejected.append(start + j)
-        start += len(record.responses)
-    return chosen, rejected
+    starts = accumulate((len(record.responses) for record in records), initial=0)
+    pairs = [
+        (start + chosen, start + rejected)
+        for start, record in zip(starts, records, strict=False)
+        for chosen, rejected in record.pairs
+    ]
+    return [chosen for chosen, _ in pairs], [rejected for _, rejected in pairs]

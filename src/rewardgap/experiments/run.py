@@ -38,10 +38,10 @@ from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
 from rewardgap.io.progress import progress_of_work
 from rewardgap.io.run_folder import open_run
-from rewardgap.models.added_tokens import extend_model, open_template
 from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
+from rewardgap.models.language_model import extend_model, open_template
 from rewardgap.scoring.generation import Sampling, answer
 from rewardgap.training.train import train
 

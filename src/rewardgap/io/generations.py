@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import reported
 from rewardgap.io.files import write_text
 
 
@@ -44,13 +44,10 @@ def read_answers(path: Path) -> list[Answer]:
     Raises:
         UserError: The file is damaged.
     """
-    try:
+    errors = (OSError, ValueError, KeyError, TypeError)
+    with reported(errors, f"{path} is no file of answers: ", "; remove it"):
         rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
         return [Answer(row["id"], row["response"], row["correct"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        missing = f"the key {error} is missing" if isinstance(error, KeyError) else None
-        message = f"{path} is no file of answers: {missing or first_line(error)}; remove it"
-        raise UserError(message) from error
 
 
 def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
@@ -65,11 +62,10 @@ def read_shares(path: Path) -> dict[str, CorrectShare]:
     Raises:
         UserError: The file is damaged.
     """
-    try:
+    errors = (OSError, ValueError, KeyError, TypeError, AttributeError)
+    with reported(errors, f"{path} is no file of generations: "):
         values = json.loads(path.read_text(encoding="utf-8"))
         return {
             name: CorrectShare(float(entry["correct"]), entry.get("initial"), int(entry["n"]))
             for name, entry in values.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no file of generations: {first_line(error)}") from error

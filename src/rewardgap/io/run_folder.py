@@ -78,18 +78,14 @@ def open_run(
         cache: The cache folder as configured; it may be in `folder` and be filled before the run.
 
     Raises:
-        UserError: The folder holds another run, or this run and `resume` is false, or files that
-            are no run.
+        UserError: The folder holds another run, this run without `resume`, or files of no run.
     """
     run = Run(Path(folder))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{folder} is a file; choose another out")
     cached = cache_folder(cache).resolve()
-    paths = {
-        path
-        for path in run.folder.glob("*")
-        if not (path.name.endswith(".unfinished") or cached.is_relative_to(path.resolve()))
-    }
+    paths = {path for path in run.folder.glob("*") if not path.name.endswith(".unfinished")}
+    paths = {path for path in paths if not cached.is_relative_to(path.resolve())}
     if run.config in paths and len(paths) > 1:
         old = run.read_config()
         new = json.loads(json.dumps(settings))
@@ -100,10 +96,8 @@ def open_run(
                 "choose another out"
             )
         if not resume:
-            raise UserError(
-                f"{folder} holds this run already; pass --resume to continue it, "
-                "or choose another out"
-            )
+            remedy = "pass --resume to continue it, or choose another out"
+            raise UserError(f"{folder} holds this run already; {remedy}")
         return run
     if paths - {run.config}:
         raise UserError(f"{folder} is not an empty folder and holds no run; choose another out")

@@ -31,19 +31,12 @@ def tree_attention(
     softcap: float | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute the attention of a packed row under its tree layout.
+    """Compute the attention of a packed row under its tree layout, by default one causal sequence.
 
-    Args:
-        module: The attention layer (unused; part of transformers' interface).
-        query: (1, heads, N, d).
-        key: (1, key-value heads, N, d); grouped heads are repeated.
-        value: (1, key-value heads, N, d).
-        attention_mask: Unused; the layout says which tokens a token sees.
-        scaling: Factor on the scores; d^(-1/2) where None.
-        layout: The pack's nodes; one causal sequence where None.
-        sliding_window: Number of latest positions that a token sees, itself included.
-        softcap: Scores become softcap · tanh(scores / softcap), as in Gemma-2.
-        **unused: Further arguments of a model; attention sinks are refused.
+    `query` is (1, heads, N, d); `key` and `value` may have fewer heads, which are repeated. Scores
+    are scaled by d^(-1/2) unless told otherwise, and become softcap · tanh(scores / softcap), as in
+    Gemma-2. A token sees `sliding_window` positions at most, itself included. `module`,
+    `attention_mask` and further arguments are transformers' and unused.
 
     Returns:
         (1, N, heads, d) outputs, and None for the weights.

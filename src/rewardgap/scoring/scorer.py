@@ -18,7 +18,6 @@ from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
-from rewardgap.io.cache import cache_folder
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -175,7 +174,7 @@ def open_scorer(
         saved = replace(saved, initial_model=reference, initial_fingerprint=None)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, torch.float32).to(device).eval()
+    reward_model = saved.load(folder).to(device).eval()
     return Scorer(
         model=reward_model,
         reference=open_reference(reward_model, saved, dtype, compute),
@@ -198,15 +197,8 @@ def open_reference(
     """
     if not model.needs_reference:
         return None
-    return Reference(
-        saved.find_initial_model(),
-        model.template,
-        torch.float32,
-        model.device,
-        compute.token_budget,
-        cache_folder(compute.cache),
-        compute_dtype=compute_dtype,
-    )
+    folder = saved.find_initial_model()
+    return Reference(folder, model.template, model.device, compute, compute_dtype)
 
 
 def score(config: ScoreConfig) -> Path:

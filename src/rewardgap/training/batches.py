@@ -25,14 +25,8 @@ class BatchSampler:
     Each epoch visits every record once, in an order drawn from (seed, epoch). A step takes records
     while their sizes sum to at most `batch_size`, and always at least one; the last step of an
     epoch may be smaller. Only the order of a single epoch is in memory, and nothing is remembered
-    between steps, so that a resumed run needs only a number.
-
-    Args:
-        sizes: Size of every record, in pairs or in tokens.
-        batch_size: Largest sum of sizes per step.
-        epochs: Passes over the records.
-        seed: Seed of the run.
-        max_steps: Number of steps after which the run ends; None for all of its epochs.
+    between steps, so that a resumed run needs only a number. `sizes` are in pairs or in tokens;
+    after `max_steps` the run ends before its epochs do.
     """
 
     def __init__(
@@ -46,7 +40,10 @@ class BatchSampler:
         self._sizes = np.asarray(sizes)
         self._batch_size = batch_size
         self._seed = seed
-        self._regular = self._regular_starts()
+        self._regular: range | None = None  # where steps begin if all records have the same size
+        if self._sizes.min() == self._sizes.max():
+            records = max(1, batch_size // int(self._sizes[0]))
+            self._regular = range(0, len(self._sizes), records)
         counts = (len(self._regular or self._plan(epoch)[1]) for epoch in range(epochs))
         self._last_steps = list(accumulate(counts))
         self._max_steps = max_steps
@@ -81,13 +78,6 @@ class BatchSampler:
         np.random.default_rng([self._seed, epoch]).shuffle(order)
         return order, self._regular or self._starts(order)
 
-    def _regular_starts(self) -> range | None:
-        """Return where steps begin in any order, if all records have the same size."""
-        sizes = self._sizes
-        if sizes.min() < sizes.max():
-            return None
-        return range(0, len(sizes), max(1, self._batch_size // int(sizes[0])))
-
     def _starts(self, order: NDArray[np.int32]) -> "array[int]":
         """Return where steps begin in an order."""
         starts, room = array("l"), 0
@@ -103,12 +93,7 @@ class BatchSampler:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Trees of one forward and backward pass.
-
-    Attributes:
-        trees: Their indices among the step's trees.
-        counts: False for a pass whose loss has weight zero.
-    """
+    """Indices, among a step's trees, of those of one pass; whether its loss has a weight."""
 
     trees: list[int]
     counts: bool = True
@@ -123,17 +108,8 @@ def divide_step(
     different numbers of passes. A process with fewer micro-batches therefore repeats its last one
     with weight zero, and one without trees runs the first tree with weight zero.
 
-    Args:
-        trees: All trees of the step, which every process knows.
-        processes: Number of processes.
-        token_budget: As `micro_batches` takes it.
-        device: Where each process computes.
-
-    Returns:
-        The micro-batches of each process.
-
     Raises:
-        UserError: A single tree is larger than the budget.
+        UserError: A single tree is larger than the budget of `micro_batches`.
     """
     shares = [range(len(trees))[process::processes] for process in range(processes)]
     plans = [
