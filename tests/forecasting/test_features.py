@@ -12,9 +12,8 @@ from torch import Tensor
 from untrained import PAIRS, make_model, make_reader, read, reader_of
 
 from rewardgap.dynamics.equations import residuals
-from rewardgap.dynamics.last_layer import project_features
+from rewardgap.dynamics.last_layer import project_features, sample_responses
 from rewardgap.dynamics.projection import GradientProjector
-from rewardgap.dynamics.sampling import sample_responses
 from rewardgap.forecasting import features
 from rewardgap.forecasting.features import FeatureReader
 from rewardgap.forecasting.kernels import products

@@ -41,7 +41,7 @@ class Terms:
     def at_last_tokens(
         cls, pack: Pack, targets: Tensor | None = None, logits: Mapping[int, float] | None = None
     ) -> "Terms":
-        """Read the state of every response's last token, with weight 1 and (L,) targets."""
+        """Read the state of every response's last token, with weight 1; targets are (L,)."""
         return cls(
             positions=pack.last_positions,
             tokens=pack.response_lengths.cumsum(0) - 1,
