@@ -44,8 +44,8 @@ def _say_where(config: Any, written: Any) -> str:
 
 def _say_metrics(config: Any, written: Any) -> str:
     """Return the table of the score files that a command has written."""
+    from rewardgap.evaluation.measures import summarise
     from rewardgap.evaluation.scores import read_scores
-    from rewardgap.evaluation.summary import summarise
     from rewardgap.evaluation.table import format_table
 
     files = sorted(written.glob("scores/*.jsonl")) if written.is_dir() else [written]

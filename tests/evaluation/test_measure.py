@@ -11,9 +11,8 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import record_accuracies
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.measures import MEASURES, Measure, ScoredRuns, register_measure
+from rewardgap.evaluation.measures import MEASURES, Measure, ScoredRuns, register_measure, summarise
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.evaluation.summary import summarise
 from rewardgap.evaluation.table import metrics
 from rewardgap.training.model_card import model_card
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig
+from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig, at_least, positive
 from rewardgap.configs.kind import KindConfig, RewardConfig
 from rewardgap.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from rewardgap.configs.bounds import positive
+from rewardgap.configs.compute import positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,5 @@ class KindConfig(RewardConfig):
     @classmethod
     def of(cls, config: object) -> "KindConfig":
         """Return the settings of a kind from a command's configuration."""
-        names = (field.name for field in fields(KindConfig))
-        return KindConfig(
-            **{name: getattr(config, name) for name in names if hasattr(config, name)}
-        )
+        names = [field.name for field in fields(KindConfig) if hasattr(config, field.name)]
+        return KindConfig(**{name: getattr(config, name) for name in names})

@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
+from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype, at_least, positive
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 
@@ -125,10 +124,8 @@ class PretrainConfig:
                 f"width must be a multiple of twice heads; got {self.width} and {self.heads} heads"
             )
         if self.learning_rate <= 0 or self.weight_decay < 0 or not 0 < self.held_out < 1:
-            raise UserError(
-                "learning_rate must be positive, weight_decay not negative, and held_out "
-                "between 0 and 1"
-            )
+            limits = "weight_decay not negative, and held_out between 0 and 1"
+            raise UserError(f"learning_rate must be positive, {limits}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,9 @@ MAX_RECORDS = 10_000
 class BagOfWords:
     """A linear reward over counts of lower-case words, blind to the prompt and to word order.
 
-    The rule cannot understand a response, so the accuracy of a reward model says something about
-    meaning only if it is higher.
-
-    Attributes:
-        weights: Reward of one occurrence of each word; other words have none.
+    `weights` are the rewards of one occurrence of each word; other words have none. The rule cannot
+    understand a response, so the accuracy of a reward model says something about meaning only if it
+    is higher.
     """
 
     weights: Mapping[str, float]

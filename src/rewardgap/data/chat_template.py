@@ -26,8 +26,7 @@ PAPER_TEMPLATE = (
 # Added to templates that do not end a response: no model could learn where to stop.
 END_OF_TURN = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
-# Stands for a response's text if only the text around it is needed.
-WORDS = "⟦words⟧"
+WORDS = "⟦words⟧"  # stands for a response's text if only the text around it is needed
 
 Conversation = tuple[Message, ...]
 
@@ -57,11 +56,7 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, folder: Path) -> "ChatTemplate":
-        """Load the template of a model directory.
-
-        Raises:
-            UserError: There is no tokenizer, or it cannot be loaded.
-        """
+        """Load the template of a model directory, in which there must be a tokenizer."""
         from transformers import AutoTokenizer
 
         if not any(folder.glob("tokenizer*")):

@@ -39,9 +39,6 @@ class ChatEncoding:
         return self.encode(records, max_length)
 
     def key(self, max_length: int | None) -> str:
-        """Return the cache key of trees: equal where the same records give the same trees.
-
-        β is left out, for it decides no token.
-        """
-        options = replace(self.options, beta=None)
+        """Return the cache key of trees: equal if the same records give the same trees."""
+        options = replace(self.options, beta=None)  # β decides no token
         return cache_key(self.name, options, max_length, self.template.fingerprint)

@@ -4,8 +4,9 @@ A pair is a row whose `prompt`, `chosen` and `rejected` are strings. Pairs are s
 first that fit are taken, so a smaller sample is the beginning of a larger one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,7 @@ def fitting(pairs: Rows, seed: int, tokenizer: str) -> Rows:
             yield location, row
 
 
-def _texts(row: Row) -> Iterator[str]:
-    return (row[key] for key in ("prompt", "chosen", "rejected"))
+_texts = itemgetter("prompt", "chosen", "rejected")
 
 
 def _length_filter(name: str) -> Callable[[Row], bool]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from rewardgap.configs.compute import Identical
 from rewardgap.data.parsing import TakenIds, collect
-from rewardgap.data.readers import HUB_NAME, hash_path, hub_fingerprint, read_path_or_hub
+from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, read_path_or_hub
 from rewardgap.data.records import Record, Rows
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
@@ -55,10 +55,10 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
     for parsed in _parse(spec):
         rows, options = _read(parsed)
         records = collect(rows, identical, taken)
-        first = next(records, None)
-        if first is None:
+        first = list(islice(records, 1))
+        if not first:
             raise UserError(f"{parsed.text}: holds no records")
-        records = chain([first], records)
+        records = chain(first, records)
         if "sample" in options:
             yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)
         else:
@@ -112,7 +112,7 @@ def _content_fingerprint(spec: Spec, options: Mapping[str, str], cache: Path | N
     if os.path.exists(path) and not any(map(os.path.exists, options.values())):
         return spec.name + hash_path(path, cache)
     if named_source(spec) is None and HUB_NAME.fullmatch(spec.name):
-        return hub_fingerprint(spec.name, spec.part or "train")
+        return str(load_hub(spec.name, spec.part or "train")._fingerprint)
     digest = hashlib.sha256()
     for _, row in _read(spec)[0]:
         digest.update(json.dumps(row, default=str).encode())

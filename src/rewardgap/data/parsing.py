@@ -94,12 +94,7 @@ def collect(
     """Parse rows into records with unique ids, one by one.
 
     The second record of the same content and without an id gets the suffix "-2", the third "-3".
-
-    Args:
-        rows: Each row with its location for error messages.
-        identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
-            such records out and logs their number at the end.
-        taken: The ids that were given out before; updated.
+    Ids in `taken` were given out before; it is updated. `identical` is that of `load`.
 
     Raises:
         UserError: A row cannot be read, or has the id of another row.
@@ -112,16 +107,11 @@ def collect(
         elif identical == "drop":
             dropped, first_dropped = dropped + 1, first_dropped or location
         else:
-            raise UserError(
-                f"{location}: the same response is both chosen and rejected: "
-                "remove the row or set `identical_pairs: drop`"
-            )
+            remedy = "remove the row or set `identical_pairs: drop`"
+            raise UserError(f"{location}: the same response is both chosen and rejected: {remedy}")
     if dropped:
-        logger.warning(
-            "records dropped whose chosen and rejected responses are the same: %d, the first at %s",
-            dropped,
-            first_dropped,
-        )
+        reason = "whose chosen and rejected responses are the same"
+        logger.warning("records dropped %s: %d, the first at %s", reason, dropped, first_dropped)
 
 
 def _with_unique_id(record: Record, location: str, taken: TakenIds) -> Record:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -73,9 +73,6 @@ class PreparedData:
         """Read all records, so that a wrong one is refused before anything is written.
 
         Training records are not read again if trees were made of the same data before.
-
-        Raises:
-            UserError: A record is wrong.
         """
         if not any(self._folder(config).glob("*.rows")):
             for _ in _stream(config, "reading"):
@@ -97,10 +94,8 @@ class PreparedData:
         if not is_intact(path):
             records = iter(_stream(config, "tokenising"))
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
-            encode = encoder.encode_for_training
-            write_trees(
-                path, (tree for chunk in chunks for tree in encode(chunk, config.max_length))
-            )
+            encoded = (encoder.encode_for_training(chunk, config.max_length) for chunk in chunks)
+            write_trees(path, chain.from_iterable(encoded))
         trees = StoredTrees(path)
         _check_truncation(trees, config)
         return trees

@@ -62,11 +62,8 @@ def read_parquet(path: str) -> Rows:
     import pyarrow
     from pyarrow import parquet
 
-    errors = (OSError, pyarrow.ArrowException)
-    with (
-        reported(errors, f"{path}: not a readable Parquet file: "),
-        parquet.ParquetFile(path) as file,
-    ):
+    broken = reported((OSError, pyarrow.ArrowException), f"{path}: not a readable Parquet file: ")
+    with broken, parquet.ParquetFile(path) as file:
         batches = (batch.to_pylist() for batch in file.iter_batches())
         yield from numbered(path, chain.from_iterable(batches))
 
@@ -107,19 +104,12 @@ def read_folder(path: str, split: str) -> Rows:
 
 
 def read_hub(name: str, split: str, **arguments: str) -> Rows:
-    """Read a split of the data set "organisation/name" of the Hugging Face hub, or of its cache.
-
-    Further arguments are those of `datasets.load_dataset`.
-    """
-    return numbered(f"{name}:{split}", _load_hub(name, split, **arguments))
+    """Read a split of the data set "organisation/name" of the Hugging Face hub, or of its cache."""
+    return numbered(f"{name}:{split}", load_hub(name, split, **arguments))
 
 
-def hub_fingerprint(name: str, split: str) -> str:
-    """Return the fingerprint that `datasets` gives to the content of a split."""
-    return str(_load_hub(name, split)._fingerprint)
-
-
-def _load_hub(name: str, split: str, **arguments: str) -> Any:
+def load_hub(name: str, split: str, **arguments: str) -> Any:
+    """Return a split as `datasets.load_dataset` loads it."""
     import datasets
 
     failed = "no such path here, and cannot be loaded from the Hugging Face hub"

@@ -15,11 +15,7 @@ from rewardgap.errors import UserError
 class Spec:
     """A specification `NAME[:PART][?key=value&key=value]`, split but not yet checked.
 
-    Attributes:
-        text: The specification as it was given.
-        name: A path, the name of a source, or "organisation/name" on the hub.
-        part: A split or a part of a source, if one is named.
-        options: The options by key.
+    NAME is a path, the name of a source, or "organisation/name" on the hub.
     """
 
     text: str
@@ -75,11 +71,7 @@ def parse_spec(text: str) -> Spec:
 def option_types(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a function's keyword-only parameters by name."""
     parameters = inspect.signature(function).parameters.values()
-    return {
-        parameter.name: parameter.annotation
-        for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    return {key.name: key.annotation for key in parameters if key.kind is key.KEYWORD_ONLY}
 
 
 def read_options(spec: Spec, types: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,13 +132,8 @@ def _measures(tree: Tree) -> list[int]:
 
 
 def write_trees(path: Path, trees: Iterable[Tree]) -> None:
-    """Write trees to a file, except those with an identical pair.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    summary = TreeSummary()
-    digest = hashlib.sha256()
+    """Write trees to a file, except those with an identical pair."""
+    summary, digest = TreeSummary(), hashlib.sha256()
     with write_table(path, SCHEMA) as writer:
         for batch in _batches(filter(summary.add, trees)):
             digest.update(batch.serialize())

@@ -121,12 +121,8 @@ def gradient_kernel(
     It is constant in training for explicit models; for others it is that of the weights at which
     the residuals were taken, so that changes are right up to O(η²). S evaluation and T training
     tokens take S · T · (V + D) multiplications; the memory beyond input and output is bounded by
-    about block_tokens · (2 block_tokens + M) numbers.
-
-    Args:
-        evaluation: M values whose change is asked for.
-        training: N values that a step raises.
-        block_tokens: Tokens of either side in one block, > 0.
+    about block_tokens · (2 block_tokens + M) numbers. A step raises the N training values, and the
+    change of the M evaluation values is asked for.
     """
     kernel = evaluation.weights.new_zeros(evaluation.count, training.count)
     for start in range(0, len(training.weights), block_tokens):

@@ -63,12 +63,8 @@ def contributions(
 ) -> Tensor:
     """Return (M, P), what a step on each pair of a pack alone adds, per unit of learning rate.
 
-    Args:
-        explained: Gradients of M values.
-        slopes: (M,) derivatives of the explained rewards by these values.
-        model: The reward model.
-        states: L training responses in P pairs.
-        rewards: (L,) their rewards.
+    The slopes are (M,) derivatives of the explained rewards by the M values whose gradients are
+    given; the (L,) rewards are those of the training responses.
     """
     count = len(states.pack.response_lengths)
     kernel = explained.weights.new_zeros(explained.count, count)

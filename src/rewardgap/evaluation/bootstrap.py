@@ -109,10 +109,7 @@ def _weights_of_ends(seed: int) -> FloatArray:
 
 
 def mean_interval(
-    values: FloatArray,
-    clusters: Clusters,
-    seed: int = 0,
-    support: tuple[float, float] = (0.0, 1.0),
+    values: FloatArray, clusters: Clusters, seed: int = 0, support: tuple[float, float] = (0.0, 1.0)
 ) -> Interval:
     """Return the 95 % interval of the mean of `values`, which are in `support`.
 

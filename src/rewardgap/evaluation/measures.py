@@ -1,12 +1,14 @@
-"""Measures: figures of score files that every table, model card and report shows.
+"""Measures of score files that every table, model card and report shows, and their summary.
 
 A new measure is a function and an entry in `MEASURES`; a program outside the package calls
-`register_measure`.
+`register_measure`. Intervals are 95 % bootstrap intervals over records; those of one prompt are
+resampled together. Rows may come in any order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from rewardgap.evaluation.accuracy import (
     CHANCE,
     FlatPairs,
     baseline_rewards,
+    count_ties,
     prompt_clusters,
     record_accuracies,
 )
@@ -116,7 +119,7 @@ class Measure:
 def mean_margin(scored: ScoredRuns) -> Interval:
     """Return the mean over runs of the margin."""
     moments = [margin_moments(rewards) for rewards in scored.rewards]
-    values = np.array([margin_from_moments(by_record.mean(axis=0)) for by_record in moments])
+    values = np.array([margin_and_gradient(by_record.mean(axis=0))[0] for by_record in moments])
     draws = [
         studentised_draws(by_record, scored.clusters, margin_and_gradient, scored.seed)
         for by_record in moments
@@ -146,20 +149,18 @@ def margin_moments(rewards: Sequence[RecordRewards]) -> FloatArray:
     return np.stack([pairs.mean_by_record(gaps), sizes, sums, squares], axis=1)
 
 
-def margin_from_moments(means: FloatArray) -> FloatArray:
-    """Return the normalised margin mean |r(chosen) - r(rejected)| / s, shape (...).
+def margin_and_gradient(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the normalised margin mean |r(chosen) - r(rejected)| / s and its gradient.
 
     s is the population standard deviation of all rewards, chosen and rejected; where s = 0 all
     rewards are equal and the margin is 0.
 
     Args:
         means: Means over records of the columns of `margin_moments`, shape (..., 4).
+
+    Returns:
+        (margin, shape (...); gradient by the means, shape (..., 4)).
     """
-    return margin_and_gradient(means)[0]
-
-
-def margin_and_gradient(means: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return `margin_from_moments`, shape (...), and its gradient by the means, (..., 4)."""
     gap, size, total, squares = np.moveaxis(means, -1, 0)
     center = total / size
     variance = np.maximum(squares / size - center**2, 0.0)
@@ -217,3 +218,60 @@ def register_measure(measure: Measure) -> None:
     if any(known.name == measure.name for known in MEASURES):
         raise UserError(f"there is a measure named {measure.name!r} already; choose another name")
     MEASURES.append(measure)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is reported about one score file, or about those of models that differ by their seed.
+
+    Attributes:
+        n: Number of records.
+        ties: Number of chosen x rejected pairs with equal rewards, in all files together.
+        figures: By name of a measure its figure; without measures that the records do not allow.
+        baselines: Accuracy of every content-blind baseline on the same records.
+    """
+
+    n: int
+    ties: int
+    figures: Mapping[str, Interval]
+    baselines: Mapping[str, Interval]
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of pairs ranked right."""
+        return self.figures["accuracy"]
+
+    @property
+    def margin(self) -> Interval:
+        """Absolute normalised reward margin."""
+        return self.figures["margin"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the nested dictionary of `metrics.json` and `rewardgap metrics --json`."""
+        columns = [measure.name for measure in MEASURES if measure.is_column]
+        figures = {name: asdict(figure) for name, figure in self.figures.items()}
+        return {
+            "n": self.n,
+            "ties": self.ties,
+            **{name: figures.pop(name) for name in columns if name in figures},
+            "baselines": {name: asdict(figure) for name, figure in self.baselines.items()},
+            **figures,
+        }
+
+
+def summarise(*runs: Sequence[ScoreRow], seed: int = 0) -> Summary:
+    """Summarise a score file, or those of models of several training seeds for the same records.
+
+    Values are means over the runs; intervals are over records and runs, see `over_seeds`.
+
+    Raises:
+        UserError: There are no rows, or the files have different ids.
+    """
+    scored = ScoredRuns.of(runs, seed)
+    figures = {measure.name: measure.compute(scored) for measure in MEASURES}
+    return Summary(
+        n=len(scored.runs[0]),
+        ties=sum(map(count_ties, scored.rewards)),
+        figures={name: figure for name, figure in figures.items() if figure is not None},
+        baselines={name: scored.mean(values) for name, values in scored.baselines.items()},
+    )

@@ -20,7 +20,8 @@ class Drop:
     """What a shift costs, paired by record.
 
     Attributes:
-        loss: The accuracy on the original set compared with that on the perturbed one.
+        loss: The accuracy on the original set compared with that on the perturbed one; its
+            `difference` is what the shift costs.
         flip_rate: Share of chosen x rejected pairs that are ranked rightly in one of the sets and
             wrongly in the other; between a tie and either of these it is half a flip. A shift can
             flip many pairs, in both directions, and cost no accuracy.
@@ -28,16 +29,6 @@ class Drop:
 
     loss: Comparison
     flip_rate: Interval
-
-    @property
-    def n(self) -> int:
-        """Number of records."""
-        return self.loss.n
-
-    @property
-    def drop(self) -> Interval:
-        """Accuracy on the original set minus accuracy on the perturbed one."""
-        return self.loss.difference
 
 
 def drop(

@@ -46,8 +46,7 @@ class ScoreRow:
         responses: A hash of the responses likewise.
 
     Raises:
-        UserError: A reward is not finite, a side has no reward, or lists have unequal lengths; the
-            message names the id.
+        UserError: A reward is not finite, a side has no reward, or lists have unequal lengths.
     """
 
     id: str
@@ -149,14 +148,10 @@ def _to_json(row: ScoreRow) -> dict[str, Any]:
     def side(values: Sequence[float]) -> Any:
         return values[0] if is_pair else list(values)
 
-    fields: dict[str, Any] = {
-        "id": row.id,
-        "scores_chosen": side(row.scores_chosen),
-        "scores_rejected": side(row.scores_rejected),
-    }
-    if row.tokens_chosen:
-        fields["tokens_chosen"] = side(row.tokens_chosen)
-        fields["tokens_rejected"] = side(row.tokens_rejected)
+    fields: dict[str, Any] = {"id": row.id}
+    for key in ("scores_chosen", "scores_rejected", "tokens_chosen", "tokens_rejected"):
+        if values := getattr(row, key):
+            fields[key] = side(values)
     fields["truncated"] = row.truncated
     if row.baselines:
         fields["baselines"] = {

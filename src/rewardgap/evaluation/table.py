@@ -13,10 +13,9 @@ from rewardgap.evaluation.comparisons import (
     indistinguishable,
     is_significant,
 )
-from rewardgap.evaluation.measures import MEASURES
+from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
-from rewardgap.evaluation.summary import Summary, summarise
 from rewardgap.evaluation.text import align_columns, format_interval
 
 Comparisons = Mapping[Pair, Comparison]

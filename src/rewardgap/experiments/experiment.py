@@ -41,12 +41,12 @@ class TrainingSource:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSource:
-    """Where evaluation data come from, and how they differ from the training data.
+    """Where evaluation data come from, as in `TrainingSource`, and what shifts.
 
     Attributes:
         category: The kind of shift.
         data: A specification; None where no source has the data.
-        local: A specification that is used instead, as in `TrainingSource`.
+        local: A specification that is used instead.
         shift_of: The set of the originals whose responses this one perturbs, row by row.
     """
 

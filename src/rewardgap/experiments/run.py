@@ -42,7 +42,7 @@ from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.language_model import extend_model, open_template
-from rewardgap.scoring.generation import Sampling, answer, share_correct
+from rewardgap.scoring.generation import Sampling, answer
 from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -225,9 +225,11 @@ class Runner:
             trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
             path = self.grid.folder.initial_answers(cell.model, name)
             initial = answer(initial_model, records, check, replace(sampling, seed=0), path)
-            shares[name] = CorrectShare(
-                share_correct(trained), share_correct(initial), len(records)
+            correct, before = (
+                sum(response.correct for response in answers) / len(answers)
+                for answers in (trained, initial)
             )
+            shares[name] = CorrectShare(correct, before, len(records))
         write_shares(cell.shares, shares)
 
 

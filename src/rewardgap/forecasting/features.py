@@ -62,14 +62,10 @@ def tested_responses(responses: int) -> range:
 
 @dataclass(frozen=True)
 class FeatureReader:
-    """Reads the features of kinds that write records alike.
+    """Reads the features of kinds that write records alike, on one model before training.
 
-    Attributes:
-        models: Their reward models before training, on one language model.
-        projections: How each kind's gradients are projected.
-        projected: The kinds that read log-probabilities; the gradients of others are kept whole.
-        projector: For the projected kinds; None where there are none.
-        token_budget: Tokens computed at once; None for as many as suit the device.
+    The kinds that read log-probabilities are `projected`, by the projector if there are any; the
+    gradients of others are kept whole. The token budget None is for what suits the device.
     """
 
     models: Mapping[str, TrainedRewardModel]

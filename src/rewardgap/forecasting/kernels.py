@@ -94,14 +94,9 @@ def read_kernels(
     folder: Path,
     identity: str,
 ) -> dict[str, KindKernels]:
-    """Return the kernels of every kind of a reader, from the cache where it has them.
+    """Return the kernels of every kind of a reader, from the cache folder where it has them.
 
-    Args:
-        reader: Reads features.
-        training: The training records.
-        evaluation: The evaluation records by set.
-        folder: Of cached kernels.
-        identity: What they depend on beside the reader and the trees: weights, precision, β.
+    Their `identity` is what they depend on beside reader and trees: weights, precision, β.
 
     Raises:
         UserError: If the model cannot read a record.
@@ -137,13 +132,8 @@ class Basis:
     """One kind's features of the training rows, and then its test vectors.
 
     A training row is what training raises: a score difference, chosen minus rejected, or for a kind
-    with a pointwise loss the score of a chosen response and minus that of a rejected one.
-
-    Args:
-        trees: The training records.
-        pointwise: Whether the loss judges each response by itself.
-        tested: Indices of the responses that have test vectors.
-        projection: How gradients are projected.
+    with a pointwise loss the score of a chosen response and minus that of a rejected one. Responses
+    of the indices `tested` have test vectors.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ from rewardgap.dynamics.descent import (
 )
 from rewardgap.evaluation.accuracy import FlatPairs, prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, mean_interval
+from rewardgap.evaluation.measures import Summary, summarise
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, score_row
-from rewardgap.evaluation.summary import Summary, summarise
 from rewardgap.forecasting.kernels import EvaluationKernel
 
 Array = NDArray[np.float64]

@@ -120,12 +120,8 @@ def _compare(outcome: ForecastOutcome, accuracies: Array, resampled: Array) -> t
 
     McNemar's test knows of other evaluation records alone. Other training pairs would have taught
     other things, too: their variance is that between the resamples, on which both kinds were
-    trained alike, and a normal test counts both. The larger p-value of the two holds.
-
-    Args:
-        outcome: Of the kind.
-        accuracies: (records,) of the better kind or rule.
-        resampled: (S, records) after training on resamples of the pairs, one row for a rule.
+    trained alike, and a normal test counts both. The larger p-value of the two holds. Accuracies
+    are (records,) and, resampled, (S, records): those of a rule have one row.
     """
     gains = resampled - outcome.resampled
     comparison = compare_gains(accuracies - _accuracies(outcome), prompt_clusters(outcome.rows))

@@ -20,12 +20,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class CorrectShare:
-    """Shares of correct responses to the prompts of a set.
+    """Shares of the correct among a trained and an initial model's responses to `n` prompts.
 
-    Attributes:
-        correct: Share of the trained model's responses that are correct.
-        initial: Share of the initial model's; None where it did not respond.
-        n: Number of prompts.
+    `initial` is None if the initial model did not respond.
     """
 
     correct: float
@@ -39,11 +36,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """Read what `write_answers` wrote.
-
-    Raises:
-        UserError: The file is damaged.
-    """
+    """Read what `write_answers` wrote; raise a `UserError` if the file is damaged."""
     errors = (OSError, ValueError, KeyError, TypeError)
     with reported(errors, f"{path} is no file of answers: ", "; remove it"):
         rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
@@ -57,11 +50,7 @@ def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
 
 
 def read_shares(path: Path) -> dict[str, CorrectShare]:
-    """Read what `write_shares` wrote.
-
-    Raises:
-        UserError: The file is damaged.
-    """
+    """Read what `write_shares` wrote; raise a `UserError` if the file is damaged."""
     errors = (OSError, ValueError, KeyError, TypeError, AttributeError)
     with reported(errors, f"{path} is no file of generations: "):
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ from rewardgap.io.run_folder import Run
 FIXED = ("name", "train", "eval", "settings")
 """Keys of `experiment.yaml` that may not change from one call to the next."""
 
+SET_KEYS = ("data", "category", "shift_of")
 CELL_KEYS = ("model", "kind", "seed", "variation", "folder")
 
 
@@ -185,15 +186,12 @@ def write_experiment(record: ExperimentRecord) -> None:
             known = _to_yaml(read_experiment_record(folder), grid)
             differing = [key for key in FIXED if known[key] != values[key]]
             if differing:
-                raise UserError(
-                    f"{folder} holds an experiment with another {', '.join(differing)}; "
-                    "choose another out"
-                )
+                difference = f"holds an experiment with another {', '.join(differing)}"
+                raise UserError(f"{folder} {difference}; choose another out")
             values["cells"] += [cell for cell in known["cells"] if cell not in values["cells"]]
         elif any(not path.name.endswith(".unfinished") for path in folder.iterdir()):
-            raise UserError(
-                f"{folder} is not an empty folder and holds no experiment; choose another out"
-            )
+            occupied = f"{folder} is not an empty folder and holds no experiment"
+            raise UserError(f"{occupied}; choose another out")
         write_text(grid.experiment, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
@@ -204,8 +202,7 @@ def _to_yaml(record: ExperimentRecord, grid: GridFolder) -> dict[str, Any]:
         "profile": record.profile,
         "train": {"name": record.train, "data": record.train_data},
         "eval": {
-            entry.name: {"data": entry.data, "category": entry.category, "shift_of": entry.shift_of}
-            for entry in record.sets
+            entry.name: {key: getattr(entry, key) for key in SET_KEYS} for entry in record.sets
         },
         "settings": dict(record.settings),
         "generate": list(record.generate),
@@ -235,10 +232,7 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
             claim=str(values.get("claim") or ""),
             profile=values.get("profile"),
             train=str(values["train"]["name"]),
-            sets=tuple(
-                _read_set(str(name), entry, f"{path}: eval.{name}")
-                for name, entry in values["eval"].items()
-            ),
+            sets=tuple(_read_set(path, *item) for item in values["eval"].items()),
             cells=tuple(_read_cell(folder, entry) for entry in values["cells"]),
             folders=(folder,),
             generate=tuple(values.get("generate") or ()),
@@ -249,18 +243,14 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
 
 
 def refuse_old_keys(entry: Mapping[str, Any], where: str) -> None:
-    """Refuse a key of an evaluation set that has another name now.
-
-    Raises:
-        UserError: It has such a key; names the key that replaces it.
-    """
+    """Refuse a key of an evaluation set that has another name now, which the error says."""
     if "twin_of" in entry:
         raise UserError(f"{where}: the key 'twin_of' is now named 'shift_of'; rename it")
 
 
-def _read_set(name: str, entry: Mapping[str, Any], where: str) -> SetRecord:
-    refuse_old_keys(entry, where)
-    return SetRecord(name, entry.get("category"), entry.get("shift_of"), entry.get("data"))
+def _read_set(path: Path, name: Any, entry: Mapping[str, Any]) -> SetRecord:
+    refuse_old_keys(entry, f"{path}: eval.{name}")
+    return SetRecord(str(name), **{key: entry.get(key) for key in SET_KEYS})
 
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:

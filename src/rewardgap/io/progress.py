@@ -14,12 +14,8 @@ def progress(
 ) -> "tqdm[Item]":
     """Iterate with a bar on a terminal only and not for a single item.
 
-    Args:
-        items: What to iterate over, of known length or not.
-        label: What is being done.
-        unit: What is counted.
-        initial: Number of items that were done before.
-        shown: False for no bar, such as in all processes but one.
+    `initial` items were done before. Without `shown` there is no bar, such as in all processes but
+    one.
     """
     count = len(items) if isinstance(items, Sized) else None
     return tqdm(

@@ -49,11 +49,7 @@ class Run:
         return self.folder / "scores" / f"{name}.jsonl"
 
     def read_config(self) -> dict[str, Any]:
-        """Read the resolved configuration.
-
-        Raises:
-            UserError: It is missing or not a YAML mapping.
-        """
+        """Read the resolved configuration; raise a `UserError` if there is no YAML mapping."""
         try:
             config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
@@ -71,11 +67,8 @@ def open_run(
     A folder that contains only a configuration, because the run failed before its first result, is
     started again.
 
-    Args:
-        folder: The run's folder.
-        settings: Everything that determines the run.
-        resume: Whether a run that has results may be continued.
-        cache: The cache folder as configured; it may be in `folder` and be filled before the run.
+    The settings are everything that determines the run; with `resume` a run that has results is
+    continued. The cache folder, as configured, may be in `folder` and be filled before the run.
 
     Raises:
         UserError: The folder holds another run, this run without `resume`, or files of no run.
@@ -91,10 +84,8 @@ def open_run(
         new = json.loads(json.dumps(settings))
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
         if differing:
-            raise UserError(
-                f"{folder} holds a run with another {', '.join(sorted(differing))}; "
-                "choose another out"
-            )
+            difference = f"holds a run with another {', '.join(sorted(differing))}"
+            raise UserError(f"{folder} {difference}; choose another out")
         if not resume:
             remedy = "pass --resume to continue it, or choose another out"
             raise UserError(f"{folder} holds this run already; {remedy}")

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -94,16 +93,17 @@ class Scorer:
         return self._score_trees(trees, references)[0]
 
     def score_records(
-        self, records: Sequence[Record], baseline: BagOfWords | None = None
+        self,
+        records: Sequence[Record],
+        baseline: BagOfWords | None = None,
+        trees: Sequence[Tree] | None = None,
     ) -> list[ScoreRow]:
-        """Return one score row per record, in order, with rewards of a baseline if there is one."""
-        trees = self.model.encode(records, self.max_length)
-        return self.score_encoded(records, trees, baseline)
+        """Return one score row per record, in order, with rewards of a baseline if there is one.
 
-    def score_encoded(
-        self, records: Sequence[Record], trees: Sequence[Tree], baseline: BagOfWords | None = None
-    ) -> list[ScoreRow]:
-        """Return the same rows of records whose trees were made before by the model's `encode`."""
+        Records whose `trees` were made before, by the model's `encode`, are not encoded again.
+        """
+        if trees is None:
+            trees = self.model.encode(records, self.max_length)
         self.model.check_readable(trees)
         references = self.reference.log_probs(trees) if self.reference else None
         if self.reference:
@@ -131,8 +131,8 @@ def load(
     reference: str | None = None,
     options: KindConfig | None = None,
     max_length: int | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
     token_budget: int | None = None,
     cache: str | None = None,
 ) -> Scorer:
@@ -146,8 +146,8 @@ def load(
         options: Settings of the kind, such as β.
         max_length: Truncate sequences to this many tokens; by default as in training, and not at
             all for a model trained elsewhere.
-        dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it).
-        device: "cpu", "cuda", … or "auto".
+        dtype: Precision; "auto" is bfloat16 on GPUs that have it.
+        device: "cpu", "cuda", "mps" or "auto".
         token_budget: Tokens computed at once; None for as many as suit the device.
         cache: Folder of reference log-probabilities.
 
@@ -155,11 +155,7 @@ def load(
         UserError: The model, its kind or its reference cannot be found or read.
     """
     compute = CachedComputeConfig(
-        max_length=max_length,
-        dtype=cast(Dtype, dtype),
-        device=cast(Device, device),
-        token_budget=token_budget,
-        cache=cache,
+        max_length=max_length, dtype=dtype, device=device, token_budget=token_budget, cache=cache
     )
     return open_scorer(model, kind, reference, options or KindConfig(), compute)
 

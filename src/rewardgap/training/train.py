@@ -18,8 +18,8 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
-from rewardgap.evaluation.summary import summarise
 from rewardgap.io.files import remove_unfinished, write_text
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
@@ -157,7 +157,7 @@ def evaluate(settings: Settings, data: RunData) -> None:
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
         baseline = data.bag_of_words()  # reads all training data, the first time
-        write_scores(run.scores(name), scorer.score_encoded(records, trees, baseline))
+        write_scores(run.scores(name), scorer.score_records(records, baseline, trees))
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, summaries)
     write_text(run.metrics, json.dumps(summaries, indent=2) + "\n")

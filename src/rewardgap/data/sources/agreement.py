@@ -12,8 +12,6 @@ from rewardgap.data.sources.dialogues import dialogues
 from rewardgap.data.sources.wordings import CROSSED_PARTS, PARTS, phrases, wording_rows
 from rewardgap.data.spec import Source
 
-DIALOGUES = "dialogues"
-
 PEOPLE = phrases(
     "others|everyone|strangers|my friends|my family|my parents|my neighbors|my teachers|"
     "people at work|people in need|children|older people|new people|the people around me"
@@ -68,9 +66,9 @@ def rows(part: str, *, seed: int = 0, train: int = 80, test: int = 40, count: in
     The part "dialogues" is text to pretrain on: `count` conversations in `messages`.
     """
     prompts = [ask(statement) for statement in statements()]
-    if part == DIALOGUES:
+    if part == "dialogues":
         return numbered(f"agreement:{part}", dialogues(prompts, count, seed))
     return numbered(f"agreement:{part}", wording_rows(prompts, part, seed, train, test))
 
 
-SOURCE = Source(rows, (*PARTS, *CROSSED_PARTS, DIALOGUES))
+SOURCE = Source(rows, (*PARTS, *CROSSED_PARTS, "dialogues"))

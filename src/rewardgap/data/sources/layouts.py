@@ -52,10 +52,7 @@ def _winner_first(row: Row) -> Iterator[Row]:
 def _conversation(row: Row, key: str) -> list[dict[str, str]]:
     """Read messages whose content is a string, or a list of parts that are all text."""
     try:
-        return [
-            {"role": message["role"], "content": _content(message["content"])}
-            for message in row[key]
-        ]
+        return [{"role": turn["role"], "content": _content(turn["content"])} for turn in row[key]]
     except (TypeError, KeyError, ValueError) as error:
         raise wrong_cell(row, key, "a list of text messages {role, content}") from error
 

@@ -42,11 +42,7 @@ def verifier(log_reference: Array, correct: Mask, margin: float, beta: float) ->
 def verify(log_reference: Array, correct: Mask, margin: float, beta: float) -> Verification:
     """Build the verifier of one prompt and measure both sides of theorem 1.
 
-    Args:
-        log_reference: (R,) ln π_ref of every response; sums to one in probability.
-        correct: (R,) which responses are correct: at least one, and not all.
-        margin: δ > 0.
-        beta: β > 0.
+    The (R,) reference sums to one in probability; the margin δ and β are positive.
 
     Raises:
         ValueError: No response is correct, or all are: there is no margin to speak of.

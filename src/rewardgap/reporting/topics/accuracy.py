@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
-from rewardgap.evaluation.measures import MEASURES
-from rewardgap.evaluation.summary import Summary, summarise
+from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import BASELINE, Results, Rows, by_kind
