@@ -1,28 +1,24 @@
 """Figures 2 to 10 of the paper, as far as there are runs, and one for any other experiment."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import altair as alt
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
-from rewardgap.reporting.drawing import (
-    PAPER,
-    TIE,
-    Chart,
-    dots,
-    panels,
-    stacked_shares,
-)
+from rewardgap.reporting.drawing import PAPER, TIE, Chart, dots, panels, stacked_shares
 from rewardgap.reporting.paper.printed import OPPONENT, Level, printed
 from rewardgap.reporting.paper.saving import COLUMN, PAGE, save
 from rewardgap.reporting.paper.tables import TRAINING, file_name
-from rewardgap.reporting.results import INITIAL, Results, Spread
-from rewardgap.reporting.topics.settings import BASE
+from rewardgap.reporting.results import INITIAL, Results
+from rewardgap.reporting.topics.settings import BASE, spread_marks
 
 Draw = Callable[[Sequence[Results]], Chart | None]
+Lines = Mapping[str, tuple[Collection[str], str, str | None]]
+"""By the name of a line: the sets, the variation and the initial model (None: all) of its means."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,13 @@ def draw_figures(experiments: Mapping[str, Results], folder: Path) -> DrawnFigur
     """
     titles: dict[str, str] = {}
     absent: dict[str, str] = {}
-    for drawing in (*PAPERS, *_further(experiments)):
+    claimed = {name for drawing in PAPERS for name in drawing.experiments}
+    further = [
+        Drawing(f"{file_name(name)}-accuracy", f"{name}: {BY_SET}", [name], _by_model)
+        for name in experiments
+        if name not in claimed
+    ]
+    for drawing in (*PAPERS, *further):
         known = [experiments[name] for name in drawing.experiments if name in experiments]
         known = [results for results in known if results.sets]
         chart = drawing.draw(known) if known else None
@@ -75,106 +77,89 @@ def draw_figures(experiments: Mapping[str, Results], folder: Path) -> DrawnFigur
     return DrawnFigures(titles, absent)
 
 
-def _compare(kind: str) -> Draw:
-    """Figures 2 and 8: win rates and accuracy by category against implicit models."""
-
-    def draw(experiments: Sequence[Results]) -> Chart | None:
-        pair = (kind, OPPONENT)
-        charts: list[tuple[str, alt.LayerChart]] = []
-        for results in _with_pair(experiments, kind):
-            rates = {place: results.win_rates(n, pair) for place, n in results.categories.items()}
-            rows = [{"line": place} | (vars(r) if r else {}) for place, r in rates.items()]
-            bars = stacked_shares(pd.DataFrame(rows), pair, legend=False)
-            charts.append((_trained_on(results), bars))
-            charts.append(("", _by_category(results, pair, "accuracy", False, [TIE])))
-        return panels(charts, 2) if charts else None
-
-    return draw
-
-
-def _accuracy_and_margin(experiments: Sequence[Results]) -> Chart | None:
-    """Figure 5."""
-    pair = ("explicit", OPPONENT)
-    charts: list[tuple[str, alt.LayerChart]] = []
-    for results in _with_pair(experiments, "explicit"):
-        charts.append((_trained_on(results), _by_category(results, pair, "accuracy")))
-        charts.append(("", _by_category(results, pair, "margin", labels=False)))
-    return panels(charts, 2) if charts else None
-
-
-def _with_pair(experiments: Sequence[Results], kind: str) -> list[Results]:
-    """The experiments in which some category has both kinds."""
-    return [r for r in experiments if r.categories and {kind, OPPONENT} <= set(r.kinds)]
-
-
-def _trained_on(results: Results) -> str:
-    return f"Trained on {TRAINING[results.experiment.name]}"
-
-
-def _by_category(
-    results: Results,
-    kinds: Sequence[str],
-    metric: str,
-    labels: bool = True,
-    further: Sequence[str] = (),
-) -> alt.LayerChart:
-    spreads = {
-        (place, kind): results.spread(metric, names, kind)
-        for place, names in results.categories.items()
-        for kind in kinds
-    }
-    return _dots(results, spreads, metric, "by_category", labels, further=further)
-
-
-def _by_set(
-    results: Results, metric: str, kinds: Sequence[str], label: str = "accuracy"
-) -> alt.LayerChart:
-    spreads = {
-        (name, kind): results.spread(metric, [name], kind)
-        for name in results.sets
-        for kind in kinds
-    }
-    return _dots(results, spreads, metric, "by_set", label=label)
+def _lines(results: Results, level: Level, variation: str = "", model: str | None = None) -> Lines:
+    """A line per category or per set."""
+    sets = {name: (name,) for name in results.sets}
+    places = results.categories if level == "by_category" else sets
+    return {place: (names, variation, model) for place, names in places.items()}
 
 
 def _dots(
     results: Results,
-    spreads: Mapping[tuple[str, str], Spread | None],
-    metric: str,
-    level: Level | None,
+    lines: Lines,
+    level: Level | None = None,
+    metric: str = "accuracy",
+    kinds: Sequence[str] = (),
     labels: bool = True,
-    label: str = "",
+    axis: str = "",
     further: Sequence[str] = (),
 ) -> alt.LayerChart:
-    """A mark per (place, kind), ± the deviation over seeds, with the paper's of a level, if any."""
-    rows = []
-    for (place, kind), spread in spreads.items():
-        if spread:
-            paper = printed(results.experiment.name, level, place, metric, kind) if level else None
-            value, deviation = spread.mean, spread.deviation or 0.0
-            mark = (place, kind, value, value - deviation, value + deviation)
-            rows.append((*mark, paper.mean if paper else None))
-    columns = ["line", "series", "value", "low", "high", "paper"]
-    reference = CHANCE if metric == "accuracy" else None
-    frame = pd.DataFrame(rows, columns=columns)
-    kinds = dict.fromkeys(kind for _, kind in spreads)
-    legend = [*kinds, *[PAPER] * bool(frame["paper"].notna().any()), *further]
-    return dots(frame, label or metric, reference, labels, legend)
+    """A mark per line and kind, ± the deviation over seeds, with the paper's of a level, if any."""
+    kinds = kinds or results.kinds
+    spreads = {
+        (line, kind): spread
+        for line, (names, variation, model) in lines.items()
+        for kind in kinds
+        if (spread := results.spread(metric, names, kind, variation, model))
+    }
+    frame = spread_marks(spreads)
+    numbers = [
+        printed(results.experiment.name, level, line, metric, kind) if level else None
+        for line, kind in spreads
+    ]
+    frame["paper"] = [number.mean if number else None for number in numbers]
+    legend = [*kinds, *[PAPER] * any(numbers), *further]
+    return dots(frame, axis or metric, CHANCE if metric == "accuracy" else None, labels, legend)
+
+
+def _against_implicit(kind: str, margin: bool = False) -> Draw:
+    """Figures 2 and 8: win rates and accuracy by category; figure 5: accuracy and margin."""
+    pair = (kind, OPPONENT)
+
+    def draw(experiments: Sequence[Results]) -> Chart | None:
+        charts: list[tuple[str, alt.LayerChart]] = []
+        for results in experiments:
+            lines = _lines(results, "by_category")
+            if not (lines and set(pair) <= set(results.kinds)):
+                continue
+            by_category = partial(_dots, results, lines, "by_category", kinds=pair)
+            if margin:
+                left, right = by_category(), by_category("margin", labels=False)
+            else:
+                rates = {
+                    line: results.win_rates(names, pair) for line, (names, *_) in lines.items()
+                }
+                rows = [
+                    {"line": line} | (vars(rate) if rate else {}) for line, rate in rates.items()
+                ]
+                left = stacked_shares(pd.DataFrame(rows), pair, legend=False)
+                right = by_category(labels=False, further=[TIE])
+            title = f"Trained on {TRAINING[results.experiment.name]}"
+            charts += [(title, left), ("", right)]
+        return panels(charts, 2) if charts else None
+
+    return draw
 
 
 def _hamiltonian(experiments: Sequence[Results]) -> Chart | None:
     """Figure 3: verification accuracy of the kinds, and correct generations."""
     (results,) = experiments
     kinds = [*results.kinds, *[INITIAL] * bool(results.generations)]
-    charts = [("Verification", _by_set(results, "accuracy", kinds))]
+    by_set = partial(_dots, results, _lines(results, "by_set"), "by_set", kinds=kinds)
+    charts = [("Verification", by_set())]
     if results.generations:
-        charts.append(("Generation", _by_set(results, "correct", kinds, "correct generations")))
+        charts.append(("Generation", by_set("correct", axis="correct generations")))
     return panels(charts, 2)
 
 
-def _persona(experiments: Sequence[Results]) -> Chart | None:
-    """Figure 4: accuracy on original and reworded responses, on seen and unseen prompts."""
-    return _by_set(experiments[0], "accuracy", experiments[0].kinds)
+def _accuracies(level: Level) -> Draw:
+    """Figures 4 (of the controlled shift, by set) and 7 (of variants of kinds, by category)."""
+
+    def draw(experiments: Sequence[Results]) -> Chart | None:
+        lines = _lines(experiments[0], level)
+        return _dots(experiments[0], lines, level) if lines else None
+
+    return draw
 
 
 def _hyperparameters(experiments: Sequence[Results]) -> Chart | None:
@@ -182,20 +167,9 @@ def _hyperparameters(experiments: Sequence[Results]) -> Chart | None:
     (results,) = experiments
     charts: list[tuple[str, alt.LayerChart]] = []
     for category, names in results.categories.items():
-        spreads = {
-            (variation or BASE, kind): results.spread("accuracy", names, kind, variation)
-            for variation in results.variations
-            for kind in results.kinds
-        }
-        labels = not charts
-        charts.append((category, _dots(results, spreads, "accuracy", None, labels)))
-    return panels(charts, len(charts), True) if charts else None
-
-
-def _variants(experiments: Sequence[Results]) -> Chart | None:
-    """Figure 7: accuracy by category of variants of the explicit and the implicit kind."""
-    (results,) = experiments
-    return _by_category(results, results.kinds, "accuracy") if results.categories else None
+        lines = {variation or BASE: (names, variation, None) for variation in results.variations}
+        charts.append((category, _dots(results, lines, labels=not charts)))
+    return panels(charts, len(charts), one_axis=True) if charts else None
 
 
 def _by_model(experiments: Sequence[Results]) -> Chart | None:
@@ -203,47 +177,38 @@ def _by_model(experiments: Sequence[Results]) -> Chart | None:
     (results,) = experiments
     columns = min(3, len(results.models))
     level: Level | None = "by_set" if len(results.models) == 1 else None
-    cells = {cell.subject: (cell.variation, cell.model) for cell in results.measured}
+    settings = {cell.subject: (cell.variation, cell.model) for cell in results.measured}
     charts: list[tuple[str, alt.LayerChart]] = []
-    for place, (model, settings) in enumerate(cells.items()):
-        spreads = {
-            (name, kind): results.spread("accuracy", [name], kind, *settings)
-            for name in results.sets
-            for kind in results.kinds
-        }
-        labels = place % columns == 0
-        charts.append((model, _dots(results, spreads, "accuracy", level, labels)))
+    for place, subject in enumerate(settings):
+        lines = _lines(results, "by_set", *settings[subject])
+        charts.append((subject, _dots(results, lines, level, labels=place % columns == 0)))
     return panels(charts, columns, one_axis=True)
 
 
 BY_SET = "accuracy by model and evaluation set"
 BOTH = tuple(TRAINING)
 EXPLICIT, GENERATIVE = (f"scores of {k} and implicit models" for k in ("explicit", "generative"))
-HAMILTONIAN = "Verifying and generating Hamiltonian cycles"
 PAPERS = (
     Drawing(
-        "figure-2", "Explicit and implicit by category", BOTH, _compare("explicit"), PAGE, EXPLICIT
+        "figure-2", "Explicit and implicit by category", BOTH, _against_implicit("explicit"),
+        needs=EXPLICIT,
     ),
-    Drawing("figure-3", HAMILTONIAN, ["hamiltonian"], _hamiltonian),
-    Drawing("figure-4", "The controlled token-level shift", ["persona"], _persona, COLUMN),
     Drawing(
-        "figure-5", "Accuracy and margin by category", BOTH, _accuracy_and_margin, PAGE, EXPLICIT
+        "figure-3", "Verifying and generating Hamiltonian cycles", ["hamiltonian"], _hamiltonian
+    ),
+    Drawing(
+        "figure-4", "The controlled token-level shift", ["persona"], _accuracies("by_set"), COLUMN
+    ),
+    Drawing(
+        "figure-5", "Accuracy and margin by category", BOTH, _against_implicit("explicit", True),
+        needs=EXPLICIT,
     ),
     Drawing("figure-6", "Other learning rates and β", ["hyperparameters"], _hyperparameters),
-    Drawing("figure-7", "Variants of kinds", ["variants"], _variants, COLUMN),
+    Drawing("figure-7", "Variants of kinds", ["variants"], _accuracies("by_category"), COLUMN),
     Drawing(
-        "figure-8", f"Generative and {OPPONENT} by category", BOTH, _compare("generative"), PAGE,
-        GENERATIVE,
+        "figure-8", f"Generative and {OPPONENT} by category", BOTH, _against_implicit("generative"),
+        needs=GENERATIVE,
     ),
     Drawing("figure-9", f"General chat: {BY_SET}", ["chat"], _by_model),
     Drawing("figure-10", f"Math: {BY_SET}", ["math"], _by_model),
 )  # fmt: skip
-
-
-def _further(experiments: Iterable[str]) -> Iterator[Drawing]:
-    """A figure for every experiment that is none of the paper's."""
-    claims = {name for drawing in PAPERS for name in drawing.experiments}
-    for name in experiments:
-        if name not in claims:
-            title = f"{name}: {BY_SET}"
-            yield Drawing(f"{file_name(name)}-accuracy", title, [name], _by_model)
