@@ -18,7 +18,7 @@ from rewardgap.models.kinds import KINDS
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#8F6B00", "#5C5C5C")
 SHAPES = ("circle", "triangle-up", "square", "triangle-down", "diamond", "cross", "wedge", "arrow")
 BASELINE_SHAPES = ("triangle-right", "triangle-left", "cross", "stroke")
-OPEN_DIAMOND = "M-1.2,0L0,-1.2L1.2,0L0,1.2ZM-0.75,0L0,0.75L0.75,0L0,-0.75Z"
+OPEN_DIAMOND = "M-1.1,0L0,-1.1L1.1,0L0,1.1ZM-1,0L0,1L1,0L0,-1Z"
 """An SVG path with a hole: a legend fills every symbol."""
 GREY = "#7A828C"
 """For baselines, chance and the paper; legible on light and on dark."""
@@ -40,18 +40,18 @@ STYLE: Mapping[str, Any] = {
     "concat": {"spacing": 14},
     "legend": {
         "orient": "bottom", "title": None, "labelFontSize": TYPE, "labelLimit": 300,
-        "symbolSize": 70, "symbolOpacity": 1, "columns": 3, "rowPadding": 4,
+        "symbolSize": 70, "symbolOpacity": 1, "columns": 3, "rowPadding": 4
     },
     "axis": {
         "labelFontSize": TYPE, "titleFontSize": TYPE, "titleFontWeight": "normal",
         "labelLimit": 220, "titleLimit": 500, "gridOpacity": 0.6,
-        "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
+        "labelFlush": False, "labelSeparation": 6, "labelOverlap": True
     },
     "axisQuantitative": {"tickCount": 8},
     # Of the weight of all type: a PDF has its fonts, if several, in an order that changes.
     "title": {
-        "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6,
-    },
+        "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6
+    }
 }  # fmt: skip
 
 
@@ -131,7 +131,8 @@ def dots(
     if reference is not None:
         rule = alt.Chart(pd.DataFrame({"at": [reference]}))
         layers.insert(0, rule.mark_rule(strokeDash=[2, 3], color=GREY).encode(x="at:Q"))
-    return _layered(layers, len(lines) * (max(len(slots), 2) * SLOT + GAP))
+    height = len(lines) * (max(len(slots), 2) * SLOT + GAP)
+    return alt.LayerChart(layer=layers, height=height)
 
 
 def _legend(frame: pd.DataFrame, has_paper: bool) -> dict[str, Style]:
@@ -149,13 +150,6 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
     return {name: kind_style(name) for name in names}
 
 
-def _layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
-    chart = alt.layer(*layers)
-    assert isinstance(chart, alt.LayerChart)
-    chart.height = height
-    return chart
-
-
 def _points(base: alt.Chart, size: int) -> alt.Chart:
     points: alt.Chart = base.mark_point(filled=True, size=size, opacity=1)
     return points
@@ -165,20 +159,20 @@ def _lines(lines: Sequence[str], labels: bool = True) -> alt.Y:
     """The axis of names; a long one is broken at its first hyphen."""
     broken = "length(datum.label) > 12 ? replace(datum.label, '-', '-\\n') : datum.label"
     axis = alt.Axis(
-        labelExpr=broken, labelPadding=8, grid=False, ticks=False, domain=False, labels=labels
+        labelExpr=broken, labelPadding=10, grid=False, ticks=False, domain=False, labels=labels
     )
     scale = alt.Scale(paddingInner=0.15, paddingOuter=0.05)
     return alt.Y("line:N", sort=list(lines), title=None, axis=axis, scale=scale)
 
 
 def _colour(column: str, styles: Mapping[str, Style]) -> alt.Color:
-    colours = [style.colour for style in styles.values()]
-    return alt.Color(f"{column}:N", title=None, scale=alt.Scale(domain=list(styles), range=colours))
+    scale = alt.Scale(domain=list(styles), range=[style.colour for style in styles.values()])
+    return alt.Color(f"{column}:N", title=None, scale=scale)
 
 
 def _shape(column: str, styles: Mapping[str, Style]) -> alt.Shape:
-    shapes = [style.shape for style in styles.values()]
-    return alt.Shape(f"{column}:N", title=None, scale=alt.Scale(domain=list(styles), range=shapes))
+    scale = alt.Scale(domain=list(styles), range=[style.shape for style in styles.values()])
+    return alt.Shape(f"{column}:N", title=None, scale=scale)
 
 
 def _tooltip(
@@ -196,11 +190,9 @@ def stacked_shares(
 ) -> alt.LayerChart:
     """Draw a bar per line of wins of the first kind, ties and wins of the second, in percent.
 
-    Args:
-        frame: The columns `line`, `first`, `tie`, `second`, and where the paper prints its own,
-            `paper_first`, `paper_tie`, `paper_second`: a thin bar below.
-        kinds: Names of the first and the second kind.
-        legend: Whether there is a legend; not beside a chart of dots that has the tie in its own.
+    The frame has the columns `line`, `first`, `tie`, `second`, and where the paper prints its own,
+    `paper_first`, `paper_tie`, `paper_second`: a thin bar below. No legend is needed beside a chart
+    of dots that has the tie in its own.
     """
     styles = _styles((kinds[0], TIE, kinds[1]))
     bars = alt.Chart(_segments(frame, "", styles))
@@ -221,7 +213,7 @@ def stacked_shares(
         thin.mark_bar(height=6, yOffset=11, opacity=0.55).encode(**places),
         number.encode(middle, y=y, text="text:N", color=ink),
     ]
-    return _layered(layers, len(frame) * 40)
+    return alt.LayerChart(layer=layers, height=len(frame) * 40)
 
 
 def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> pd.DataFrame:
@@ -243,11 +235,9 @@ def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> 
 def curves(frame: pd.DataFrame, across: str, up: str, points: bool = False) -> alt.LayerChart:
     """Draw a line per run, coloured by kind.
 
-    Args:
-        frame: The columns `kind`, `run`, `x`, `y` and `order` (of the points of a run).
-        across: Title of the horizontal axis.
-        up: Title of the vertical axis.
-        points: Whether every point is marked, and the horizontal axis is logarithmic and falls.
+    The frame has the columns `kind`, `run`, `x`, `y` and `order` (of the points of a run);
+    `across` and `up` are the titles of the axes. With `points` every point is marked, and the
+    horizontal axis is logarithmic and falls.
     """
     styles = _styles(frame["kind"].unique())
     scale = alt.Scale(type="log", reverse=True, nice=False) if points else alt.Scale(nice=False)
@@ -261,16 +251,14 @@ def curves(frame: pd.DataFrame, across: str, up: str, points: bool = False) -> a
     layers = [base.mark_line(strokeWidth=1.5, opacity=0.75).encode(order="order:Q")]
     if points:
         layers.append(_points(base, 40).encode(shape=_shape("kind", styles)))
-    return _layered(layers, 320)
+    return alt.LayerChart(layer=layers, height=320)
 
 
 def agreement(frame: pd.DataFrame, across: str, up: str) -> alt.LayerChart:
     """Draw a point per row with both intervals, and the diagonal on which both values agree.
 
-    Args:
-        frame: The columns `line`, `kind`, `x`, `x_low`, `x_high`, `y`, `y_low` and `y_high`.
-        across: Title of the horizontal axis.
-        up: Title of the vertical axis.
+    The frame has the columns `line`, `kind`, `x`, `x_low`, `x_high`, `y`, `y_low` and `y_high`;
+    `across` and `up` are the titles of the axes.
     """
     styles = _styles(frame["kind"].unique())
     base = alt.Chart(frame).encode(
@@ -288,15 +276,19 @@ def agreement(frame: pd.DataFrame, across: str, up: str) -> alt.LayerChart:
         rule.encode(x, alt.Y("y_low:Q", title=up), y2="y_high:Q"),
         _points(base, 70).encode(x, y, shape=_shape("kind", styles)),
     ]
-    return _layered(layers, 380)
+    return alt.LayerChart(layer=layers, height=380)
 
 
 def panels(
     charts: Sequence[tuple[str, alt.LayerChart]], columns: int, one_axis: bool = False
-) -> alt.ConcatChart:
-    """Return titled charts, `columns` in a line, with the same horizontal axis if `one_axis`."""
+) -> Chart:
+    """Return titled charts, `columns` or fewer in a line, with one horizontal axis if `one_axis`.
+
+    A single chart without a title stays alone.
+    """
+    if len(charts) == 1 and not charts[0][0]:
+        return charts[0][1]
     titled = [chart.properties(title=title or " ") for title, chart in charts]
-    together: alt.ConcatChart = alt.concat(*titled, columns=columns)
     scale = alt.ScaleResolveMap(x="shared" if one_axis else "independent")
-    together.resolve = alt.Resolve(scale=scale)
-    return together
+    columns = min(columns, len(charts))
+    return alt.ConcatChart(concat=titled, columns=columns, resolve=alt.Resolve(scale=scale))

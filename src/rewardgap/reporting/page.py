@@ -41,12 +41,10 @@ class TopicPart:
 
 @dataclass(frozen=True)
 class Section:
-    """An experiment on the page.
+    """An experiment on the page, by an anchor that is unique there.
 
     Attributes:
-        anchor: Unique on the page.
-        title: Its name.
-        claim: What it is to show.
+        claim: What the experiment is to show.
         facts: What was run, in a sentence.
         missing: What is planned and not there.
         findings: What its numbers say.
@@ -67,10 +65,7 @@ class Section:
 def section(results: Results, tables: Sequence[Table], table: Table) -> Section:
     """Return the section of an experiment.
 
-    Args:
-        results: The experiment.
-        tables: Tables beside the paper that show it alone; the page has them further down.
-        table: Its own table.
+    `tables` are those beside the paper that show it alone, further down; `table` is its own.
     """
     experiment = results.experiment
     anchor = file_name(experiment.name)
@@ -119,12 +114,8 @@ def render(
 ) -> str:
     """Return the page as HTML; every text is escaped, and only its own scripts may run.
 
-    Args:
-        sections: The experiments.
-        tables: The tables beside the paper.
-        figures: The figures beside the page.
-        records: The packed records, see `records`.
-        runs: Number of runs with scores.
+    `tables` are those beside the paper, `records` comes from `records.pack`, and `runs` is the
+    number of runs with scores.
     """
     loader = PackageLoader("rewardgap.reporting")
     environment = Environment(
@@ -137,6 +128,9 @@ def render(
     environment.filters |= {"lines": lines_of, "spans": _spans}
     style, *own_scripts = (loader.get_source(environment, name)[0] for name in ASSETS)
     scripts = [_vega(), *own_scripts]
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    # How a content security policy names a script that may run.
+    hashes = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
     return environment.get_template("index.html").render(
         sections=sections,
         tables=tables,
@@ -150,7 +144,7 @@ def render(
         style=Markup(style),
         charts=embedded({"style": STYLE, "figures": _charts(sections)}),
         scripts=[Markup(script) for script in scripts],
-        script_hashes=Markup(" ".join(map(_hash, scripts))),
+        script_hashes=Markup(" ".join(hashes)),
     )
 
 
@@ -160,12 +154,6 @@ def _vega() -> str:
     from vl_convert import javascript_bundle
 
     return str(javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-
-
-def _hash(script: str) -> str:
-    """How a content security policy names a script that may run."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _charts(sections: Sequence[Section]) -> dict[str, list[dict[str, Any]]]:

@@ -28,32 +28,26 @@ Loaded = tuple[Mapping[str, Record], str]
 """The records of a set by id; none, and the reason, where they cannot be had."""
 
 
-class Texts:
-    """Every text once, by its number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+class Texts(dict[str, int]):
+    """Every text once, with its number."""
 
     def number(self, text: str) -> int:
         """Return the number of a text, cut where it is very long."""
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
-        return self._numbers.setdefault(text, len(self._numbers))
+        return self.setdefault(text, len(self))
 
     def all(self) -> list[str]:
         """Return the texts in the order of their numbers."""
-        return list(self._numbers)
+        return list(self)
 
 
 def pack(experiments: Iterable[Results]) -> str:
     """Return the records of all experiments, for the page to unpack."""
     texts = Texts()
     load_once = cache(_load)
-    collections = [
-        _collection(results, name, texts, load_once)
-        for results in experiments
-        for name in results.sets
-    ]
+    places = [(results, name) for results in experiments for name in results.sets]
+    collections = [_collection(*place, texts, load_once) for place in places]
     kinds = {cell["kind"] for collection in collections for cell in collection["cells"]}
     data = {
         "colours": {kind: kind_style(kind).colour for kind in sorted(kinds)},
@@ -86,12 +80,12 @@ def _collection(
         "ids": [row.id for row in rows],
         "cells": [
             {
-                "subject": scored.subject,
-                "kind": scored.kind,
-                "seed": scored.seed,
-                "rewards": [reward for row in score_rows for reward in _short_rewards(row)],
+                "subject": run.subject,
+                "kind": run.kind,
+                "seed": run.seed,
+                "rewards": [reward for row in by_cell[run] for reward in _short_rewards(row)],
             }
-            for scored, score_rows in by_cell.items()
+            for run in by_cell
         ],
     }
     if any(len(row.scores_chosen) + len(row.scores_rejected) > 2 for row in rows):
@@ -101,13 +95,11 @@ def _collection(
     records, obstacle = _scored_records(cell, name, rows, load_once)
     if obstacle:
         return collection | {"without_texts": f"Texts are not shown: {obstacle}."}
-    scored_records = [records[row.id] for row in rows]
+    scored = [records[row.id] for row in rows]
     return collection | {
-        "prompts": [texts.number(_plain(record.prompt)) for record in scored_records],
-        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in scored_records],
-        "rejected": [
-            [texts.number(_plain(y)) for y in record.rejected] for record in scored_records
-        ],
+        "prompts": [texts.number(_plain(record.prompt)) for record in scored],
+        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in scored],
+        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in scored],
     }
 
 

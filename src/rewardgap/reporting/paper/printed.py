@@ -17,8 +17,6 @@ OPPONENT = "implicit"
 """The kind that the paper's tables compare the others with."""
 SAME_DATA = {"demo": "persona"}
 """Experiments on the same evaluation sets as one of the paper's."""
-CELLS = 18
-"""Models times seeds behind a printed win rate."""
 
 Level = Literal["by_category", "by_set"]
 
@@ -47,10 +45,7 @@ def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -
 
 
 def printed_win_rates(experiment: str, kind: str, name: str) -> tuple[float, float, float] | None:
-    """Return the paper's win rates on a set, in percent of the CELLS, or None.
-
-    They are (kind, tie, implicit).
-    """
+    """Return the paper's win rates on a set, in percent, as (kind, tie, implicit); or None."""
     values = _figures()["win_rates"].get(experiment, {}).get(kind, {}).get(name)
     return tuple(values) if values else None
 

@@ -5,14 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot, sqrt
 
-from rewardgap.reporting.paper.printed import (
-    CELLS,
-    OPPONENT,
-    Level,
-    Printed,
-    printed,
-    printed_win_rates,
-)
+from rewardgap.reporting.paper.printed import OPPONENT, Level, Printed, printed, printed_win_rates
 from rewardgap.reporting.results import BASELINE, METRICS, Results
 from rewardgap.reporting.topic import Finding
 from rewardgap.reporting.topics.settings import BASE
@@ -20,6 +13,8 @@ from rewardgap.reporting.topics.settings import BASE
 TRAINING = {"chat": "UltraFeedback", "math": "RewardMATH"}
 """The experiments of tables 1 to 10, by what the paper trains on."""
 
+CELLS = 18
+"""Models times seeds behind a printed win rate."""
 CONTENT_BLIND = "content-blind accuracy"
 NEAR = 2.0
 """Standard deviations within which a number counts as near to the paper's."""
@@ -42,12 +37,9 @@ PARTIAL_NOTE = "† of an unfinished grid: some of the planned runs are not in t
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of a table.
+    """One measured number of a table, with its deviation over seeds, beside the paper's.
 
     Attributes:
-        value: What was measured; None where nothing was.
-        deviation: Its standard deviation over seeds, where there are several.
-        paper: The paper's number, where it prints one.
         difference: Ours less the paper's, in standard deviations of the two combined.
         partial: Whether planned runs are missing in the value.
     """
@@ -70,15 +62,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of numbers.
+    """A table of numbers; its name is that of its files without ending.
 
     Attributes:
-        name: Its file name without ending.
-        title: What it shows.
         stubs: Headings of the group and of the label.
         columns: Headings of the numbers: (quantity, kind).
-        rows: Its lines.
-        decimals: Digits behind the point.
         notes: How its numbers were made.
         experiment: Name of the only experiment in it; empty where it shows several.
     """
@@ -202,8 +190,8 @@ def _entries(
     names = results.categories[place] if level == "by_category" else (place,)
     entries = []
     for metric, kind in _columns(kinds):
-        paper = printed(results.experiment.name, level, place, metric, kind)
-        paper = None if variation else paper
+        name = results.experiment.name
+        paper = None if variation else printed(name, level, place, metric, kind)
         spread = results.spread(metric, names, kind, variation)
         entry = Entry(paper=paper)
         if spread:

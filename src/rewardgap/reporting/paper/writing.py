@@ -108,8 +108,4 @@ def comma_separated(table: Table) -> str:
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
-FORMATS: Mapping[str, Callable[[Table], str]] = {
-    "md": markdown,
-    "tex": latex,
-    "csv": comma_separated,
-}
+FORMATS = {"md": markdown, "tex": latex, "csv": comma_separated}
