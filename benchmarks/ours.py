@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.reference import Reference
 from rewardgap.scoring.scorer import load
 from rewardgap.training.loop import Settings, Trainer, TreeData, take_step
@@ -68,7 +69,7 @@ def _train(job: Job, kind: str) -> Measurement:
     template = ChatTemplate.load(folder)
     model = find_kind(kind).load(folder, template, KindConfig(beta=BETA), torch.float32)
     if job.compile:
-        model.compile_layers()
+        model.language_model.compile()
     trees = model.encode_for_training(_records(job))
     model.check_readable(trees)
     trainer = _trainer(job, kind, model)
@@ -123,15 +124,9 @@ def _references(
     if not trainer.model.needs_reference:
         return None, 0.0
     settings = trainer.settings
-    reference = Reference(
-        Path(job.model),
-        template,
-        torch.float32,
-        settings.accelerator.device,
-        settings.config.token_budget,
-        Path(job.scratch),
-        compute_dtype=settings.dtype,
-    )
+    config = replace(settings.config, cache=job.scratch)
+    device = settings.accelerator.device
+    reference = Reference(Path(job.model), template, device, config, settings.compute_dtype)
     first = reference.log_probs(trees[: job.warm_up])
     began = time.perf_counter()
     others = reference.log_probs(trees[job.warm_up :])

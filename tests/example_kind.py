@@ -2,7 +2,7 @@
 
 import torch
 
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.packing import pack
 
 

@@ -11,8 +11,7 @@ from transformers import PreTrainedModel
 
 from rewardgap.data.records import Message, Record, Response
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 
 Tokens = list[int]
 

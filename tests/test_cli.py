@@ -329,7 +329,7 @@ def test_help_lists_every_key_with_a_word_of_explanation(command, capsys):
     assert left.value.code == 0
     text = capsys.readouterr().out
     module, _, name = COMMANDS[command].config.partition(":")
-    for field in dataclasses.fields(getattr(import_module(module), name)):
+    for field in dataclasses.fields(getattr(import_module(module, "rewardgap"), name)):
         found = re.search(rf"^  --{field.name} \S+(.*?)\(", text, re.MULTILINE | re.DOTALL)
         assert found and len(found[1].split()) >= 2, field.name
 

@@ -89,7 +89,6 @@ def test_a_command_is_its_configuration_and_its_line(package, monkeypatch, capsy
     (package / "greet_config.py").write_text(CONFIG)
     (package / "greet_command.py").write_text(COMMAND)
     command = cli.Command(
-        "greet somebody",
         "greet_command:greet",
         "greet_config:GreetConfig",
         lambda config, greeting: f"{greeting}\n",

@@ -11,7 +11,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Record
 from rewardgap.forecasting.features import FeatureReader, Features
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 
 PAIRS = RECORDS[1:]

@@ -20,18 +20,17 @@ from rewardgap.models.kinds import KINDS
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """One command; its configuration's docstring is its summary.
 
     Attributes:
-        summary: What it does, in a line.
-        function: "module:name" of its function, imported when it is called.
+        function: "module:name" of its function, imported when it is called; the module of a command
+            of this package may be relative.
         config: "module:name" of the class of its configuration.
         report: Returns what is printed at the end, from the configuration and the result.
         positional: Key that words without a flag fill.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
     """
 
-    summary: str
     function: str
     config: str
     report: Callable[[Any, Any], str]
@@ -45,8 +44,8 @@ def _say_where(config: Any, written: Any) -> str:
 
 def _say_metrics(config: Any, written: Any) -> str:
     """Return the table of the score files that a command has written."""
+    from rewardgap.evaluation.measures import summarise
     from rewardgap.evaluation.scores import read_scores
-    from rewardgap.evaluation.summary import summarise
     from rewardgap.evaluation.table import format_table
 
     files = sorted(written.glob("scores/*.jsonl")) if written.is_dir() else [written]
@@ -70,9 +69,10 @@ def _say_plan(config: Any, plan: Any) -> str:
 def _say_theory(config: Any, report: Any) -> str:
     from rewardgap.evaluation.text import align_columns
 
-    checks = {name: check for name, check in report.items() if name != "seed"}
     rows = [
-        (name, "holds" if check["holds"] else "DOES NOT HOLD") for name, check in checks.items()
+        (name, "holds" if check["holds"] else "DOES NOT HOLD")
+        for name, check in report.items()
+        if name != "seed"
     ]
     return f"{align_columns(rows)}\nwrote {config.out}\n"
 
@@ -84,84 +84,43 @@ def _say_ches(config: Any, scores: Any) -> str:
     worst = sorted(scores, key=lambda score: -score.length_normalised)[:5]
     rows = [(f"{score.length_normalised:.4g}", score.id) for score in worst]
     title = "most displaced (length-normalised CHES score, record):"
-    return "\n".join(
-        [title, *([align_columns(rows, right=[0])] if rows else []), f"wrote {config.out}\n"]
-    )
+    lines = [align_columns(rows, right=[0])] if rows else []
+    return "\n".join([title, *lines, f"wrote {config.out}\n"])
 
 
 COMMANDS = {
-    "demo": Command(
-        "the whole story on a small language model made here, without a download",
-        "rewardgap.demonstration:demo",
-        "rewardgap.configs.training:DemoConfig",
-        _say_where,
-    ),
-    "train": Command(
-        "train a reward model, then score and measure it",
-        "rewardgap.training.train:train",
-        "rewardgap.configs.training:TrainConfig",
-        _say_metrics,
-    ),
+    "demo": Command(".demonstration:demo", ".configs.training:DemoConfig", _say_where),
+    "train": Command(".training.train:train", ".configs.training:TrainConfig", _say_metrics),
     "score": Command(
-        "write the rewards of a run, or of a model trained elsewhere",
-        "rewardgap.scoring.scorer:score",
-        "rewardgap.configs.scoring:ScoreConfig",
-        _say_metrics,
-        positional="model",
+        ".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_metrics, "model"
     ),
     "metrics": Command(
-        "accuracy, margin, baselines and paired tests from score files",
-        "rewardgap.evaluation.table:metrics",
-        "rewardgap.configs.scoring:MetricsConfig",
-        _say_report,
-        positional="scores",
+        ".evaluation.table:metrics", ".configs.scoring:MetricsConfig", _say_report, "scores"
     ),
     "explain": Command(
-        "why a response got its reward: its tokens and the training pairs that moved it",
-        "rewardgap.explaining.explain:explain",
-        "rewardgap.configs.forecasting:ExplainConfig",
-        _say_where,
-        positional="model",
+        ".explaining.explain:explain", ".configs.forecasting:ExplainConfig", _say_where, "model"
     ),
     "forecast": Command(
-        "how accurate each kind would be once trained, from the initial language model alone",
-        "rewardgap.forecasting.forecast:forecast",
-        "rewardgap.configs.forecasting:ForecastConfig",
-        _say_forecast,
+        ".forecasting.forecast:forecast", ".configs.forecasting:ForecastConfig", _say_forecast
     ),
     "theory": Command(
-        "check the paper's theorems on tasks that can be enumerated, and draw them",
-        "rewardgap.dynamics.theorems.theory:theory",
-        "rewardgap.configs.forecasting:TheoryConfig",
-        _say_theory,
+        ".dynamics.theorems.theory:theory", ".configs.forecasting:TheoryConfig", _say_theory
     ),
     "report": Command(
-        "tables, figures and one page of the runs of experiments, beside the paper's figures",
-        "rewardgap.reporting.report:report",
-        "rewardgap.configs.experiments:ReportConfig",
-        _say_where,
-        positional="folders",
+        ".reporting.report:report", ".configs.experiments:ReportConfig", _say_where, "folders"
     ),
     "ches": Command(
-        "which training pairs push down their own chosen response (CHES scores)",
-        "rewardgap.explaining.displacement:ches",
-        "rewardgap.configs.forecasting:ChesConfig",
-        _say_ches,
-        positional="model",
+        ".explaining.displacement:ches", ".configs.forecasting:ChesConfig", _say_ches, "model"
     ),
     "run": Command(
-        "an experiment from its YAML file: every kind, model and seed that is not done yet",
-        "rewardgap.experiments.run:run",
-        "rewardgap.configs.experiments:RunConfig",
+        ".experiments.run:run",
+        ".configs.experiments:RunConfig",
         _say_plan,
         positional="experiment",
-        settings="rewardgap.configs.training:TrainConfig",
+        settings=".configs.training:TrainConfig",
     ),
     "pretrain": Command(
-        "make a small language model and its tokenizer from text",
-        "rewardgap.training.pretrain:pretrain",
-        "rewardgap.configs.training:PretrainConfig",
-        _say_where,
+        ".training.pretrain:pretrain", ".configs.training:PretrainConfig", _say_where
     ),
 }
 
@@ -185,9 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(
-            f"{error.filename or 'input or output'}: {error.strerror or first_line(error)}"
-        )
+        where = error.filename or "input or output"
+        return _fail(f"{where}: {error.strerror or first_line(error)}")
     except KeyboardInterrupt:
         return _fail("interrupted") + 128
 
@@ -213,7 +171,8 @@ def _fail(message: str) -> int:
 
 def _overview() -> str:
     lines = ["usage: rewardgap COMMAND [--config FILE.yaml] [--KEY VALUE ...]", "", "commands:"]
-    lines += [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<10}{_find(command.config).__doc__.splitlines()[0]}")
     lines += ["", f"kinds of reward model: {', '.join(KINDS)}"]
     lines += ["rewardgap COMMAND --help lists the keys of a command", ""]
     return "\n".join(lines)
@@ -224,14 +183,13 @@ def _run(name: str, words: list[str]) -> int:
         raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     config = _configure(name, command, words)
-    result = _find(command.function)(config)
-    print(command.report(config, result), end="")
+    print(command.report(config, _find(command.function)(config)), end="")
     return 0
 
 
 def _find(name: str) -> Any:
     module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(module, "rewardgap"), attribute)
 
 
 def _configure(name: str, command: Command, words: list[str]) -> Any:
@@ -240,30 +198,20 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config_class = _find(command.config)
-    fields = {field.name: field for field in dataclasses.fields(config_class)}
-    settings = _settings(command)
-    keys = Keys(fields, settings, command.positional)
-    parser = ArgumentParser(
-        prog=f"rewardgap {name}",
-        description=command.summary,
-        exit_on_error=False,
-        allow_abbrev=False,
+    further = dataclasses.fields(_find(command.settings)) if command.settings else ()
+    fields, settings = (
+        {field.name: field for field in declared}
+        for declared in (dataclasses.fields(config_class), further)
     )
+    parser = ArgumentParser(prog=f"rewardgap {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file of the keys below")
     parser.add_class_arguments(config_class)
     try:
-        parsed = parser.parse_args(with_flags(words, keys))
+        parsed = parser.parse_args(with_flags(words, Keys(fields, settings, command.positional)))
     except ArgumentError as error:
         raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
     values = parsed.as_dict()
     return config_class(**{key: values[key] for key in fields})
-
-
-def _settings(command: Command) -> dict[str, dataclasses.Field[Any]]:
-    """Return the fields of the further class whose keys are flags of a command."""
-    if command.settings is None:
-        return {}
-    return {field.name: field for field in dataclasses.fields(_find(command.settings))}
 
 
 if __name__ == "__main__":

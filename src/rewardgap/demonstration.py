@@ -65,12 +65,9 @@ your own:
 def demo(config: DemoConfig) -> Path:
     """Make a language model, train every kind with every seed, report, and print the result.
 
-    The language model is cached and finished runs are kept, so that a second call is quick. `out`
-    receives the language model, the experiment's folder as `runs`, its `report`, and `report.txt`,
-    the text that is printed.
-
-    Returns:
-        `out`.
+    The language model is cached and finished runs are kept, so that a second call is quick. The
+    folder `out`, which is returned, receives the language model, the experiment's folder as `runs`,
+    its `report`, and `report.txt`, the text that is printed.
 
     Raises:
         UserError: A kind is unknown, or `out` holds anything but this demo.
@@ -103,9 +100,8 @@ def _make_language_model(config: DemoConfig) -> None:
     digest = hashlib.sha256(f"{LANGUAGE_MODEL} {list(read_rows(text))}".encode())
     made = cache_folder(config.cache) / "demo" / digest.hexdigest()[:16]
     identity = {"dialogues": config.dialogues, "language_model": made.name}
-    model = (
-        open_run(config.out, identity, resume=True, cache=config.cache).folder / "language_model"
-    )
+    run_folder = open_run(config.out, identity, resume=True, cache=config.cache).folder
+    model = run_folder / "language_model"
     if model.exists():
         return
     if not made.exists():
@@ -148,18 +144,14 @@ def conclude(results: Results) -> str:
 def _caution(results: Results, crossed: Mapping[str, float]) -> str:
     """Return a sentence on the content-blind baselines that survive the paraphrase too."""
     means = results.frame.groupby(["metric", "set"])["value"].mean()
-    reworded = {
-        rule.replace("_", " "): means[f"{BASELINE}{rule}", "paraphrased-test"]
-        for rule in results.baselines
-        if means[f"{BASELINE}{rule}", "paraphrased-test"] >= SURVIVES
-    }
+    reworded, by_word = {}, {}
+    for rule in results.baselines:
+        mean = means[f"{BASELINE}{rule}", "paraphrased-test"]
+        if mean >= SURVIVES:
+            reworded[rule.replace("_", " ")] = mean
+            by_word[rule.replace("_", " ")] = means[f"{BASELINE}{rule}", "crossed-test"]
     if not reworded:
         return ""
-    by_word = {
-        rule.replace("_", " "): means[f"{BASELINE}{rule}", "crossed-test"]
-        for rule in results.baselines
-        if rule.replace("_", " ") in reworded
-    }
     return (
         f"Content-blind baselines survive the paraphrase as well ({_in_words(reworded)}), so "
         "surviving it is no proof of understanding. In the crossed wordings, where only the "

@@ -1,5 +1,8 @@
 """The one exception that a user is meant to read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """A mistake in the input: one line that names the file, row or key and the remedy.
@@ -12,3 +15,17 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def reported(
+    errors: type[Exception] | tuple[type[Exception], ...], before: str, after: str = ""
+) -> Iterator[None]:
+    """Raise these errors as a `UserError`: the cause in a few words, between two texts."""
+    try:
+        yield
+    except errors as error:
+        cause = getattr(error, "strerror", None) or first_line(error)
+        if isinstance(error, KeyError):
+            cause = f"the key {cause} is missing"
+        raise UserError(f"{before}{cause}{after}") from error

@@ -16,8 +16,7 @@ from rewardgap.data.trees import Tree
 from rewardgap.dynamics.equations import gradient_kernel
 from rewardgap.dynamics.last_layer import gradient_sums
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.packing import pack
 from rewardgap.scoring.scorer import score_trees
 
@@ -38,7 +37,7 @@ def check_kind(
         name: A registered kind, or `module:Class`.
         model_folder: A small causal language model with its tokenizer.
         options: Settings of the kind.
-        seed: Seed of what the kind draws.
+        seed: What the kind draws from.
 
     Raises:
         AssertionError: It does not; the message says in what.
@@ -54,10 +53,8 @@ def check_kind(
     with tempfile.TemporaryDirectory() as saved:
         model.save(Path(saved))
         loaded = kind.load(Path(saved), ChatTemplate.load(Path(saved)), options, torch.float32)
-        difference = _difference(_rewards(model, RECORDS), _rewards(loaded.eval(), RECORDS))
-        assert difference < TOLERANCE / 10, (
-            f"saving and loading changes rewards by {difference:.2g}"
-        )
+        change = _difference(_rewards(model, RECORDS), _rewards(loaded.eval(), RECORDS))
+        assert change < TOLERANCE / 10, f"saving and loading changes rewards by {change:.2g}"
     if model.equation is not None:
         _check_gradient_terms(model)
     if model.language_model is not None:
@@ -77,14 +74,13 @@ RECORDS = (
 
 
 def _check_encoding(model: RewardModel) -> None:
-    kind, encoder = type(model), type(model.encoder)
-    assert kind.encode is RewardModel.encode, (
+    encoder = type(model.encoder)
+    assert type(model).encode is RewardModel.encode, (
         "the kind writes records itself: let `encoding` name a class that does, with a name of its "
         "own, for trees are cached by that name"
     )
     encodings: list[type[ChatEncoding]] = [find_kind(name).encoding for name in KINDS]
-    taken = [encoding for encoding in encodings if encoding.name == encoder.name]
-    assert all(encoding is encoder for encoding in taken), (
+    assert all(encoding is encoder for encoding in encodings if encoding.name == encoder.name), (
         f"the encoding's name {encoder.name!r} is taken: its cached trees would be mixed up"
     )
 
@@ -93,9 +89,7 @@ def _references(model: RewardModel, trees: Sequence[Tree]) -> list[np.ndarray] |
     """Return made-up reference log-probabilities, which depend on the tokens alone."""
     if not model.needs_reference:
         return None
-    tokens = [
-        np.concatenate([np.array(tree.nodes[leaf]) for leaf in tree.leaves]) for tree in trees
-    ]
+    tokens = [np.concatenate([tree.nodes[leaf] for leaf in tree.leaves]) for tree in trees]
     return [-(1 + ids % 5).astype(np.float32) / 5 for ids in tokens]
 
 
@@ -216,8 +210,8 @@ def _check_learning(model: RewardModel) -> None:
     values = []
     for _ in range(STEPS):
         adam.zero_grad()
-        loss = _losses(model, RECORDS).mean()
-        loss.backward()
+        values.append(_losses(model, RECORDS).mean())
+        values[-1].backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         assert all(gradient.isfinite().all() for gradient in gradients), "a gradient is not finite"
         (weight,) = embedding.parameters()
@@ -225,19 +219,12 @@ def _check_learning(model: RewardModel) -> None:
             "the loss has no gradient in the input embedding: something on the way is detached"
         )
         adam.step()
-        values.append(loss.item())
-    with torch.no_grad():
-        values.append(_losses(model, RECORDS).mean().item())
-    assert values[-1] < values[0], (
-        f"{STEPS} steps do not lower the loss: {values[0]:.4f}, then {values[-1]:.4f}"
-    )
+    first, last = values[0].item(), _losses(model, RECORDS).mean().item()
+    assert last < first, f"{STEPS} steps do not lower the loss: {first:.4f}, then {last:.4f}"
     assert _margin(model) > margin, f"{STEPS} steps do not raise the mean margin r⁺ − r⁻"
 
 
 def _margin(model: RewardModel) -> float:
-    margins = [
-        rewards[i] - rewards[j]
-        for record, rewards in zip(RECORDS, _rewards(model, RECORDS), strict=True)
-        for i, j in record.pairs
-    ]
-    return sum(margins) / len(margins)
+    rows = zip(RECORDS, _rewards(model, RECORDS), strict=True)
+    margins = [rewards[i] - rewards[j] for record, rewards in rows for i, j in record.pairs]
+    return float(np.mean(margins))

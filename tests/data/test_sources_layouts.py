@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import Table, parquet
 
 from rewardgap.data.load import load
-from rewardgap.data.sources.scored import all_pairs
+from rewardgap.data.sources.layouts import all_pairs
 from rewardgap.errors import UserError
 
 

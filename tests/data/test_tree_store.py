@@ -59,9 +59,9 @@ def test_a_file_gives_back_all_trees_but_those_with_an_identical_pair(given_tree
         assert stored[1:] == kept[1:]
         assert stored.sizes.tolist() == [tree.size for tree in kept]
         assert stored.pairs.tolist() == [len(list(tree.pairs)) for tree in kept]
-        assert stored.records == len(given_trees)
-        assert stored.truncated == sum(tree.truncated for tree in given_trees)
-        assert (stored.identical, stored.first_identical) == (
+        assert stored.summary.records == len(given_trees)
+        assert stored.summary.truncated == sum(tree.truncated for tree in given_trees)
+        assert (stored.summary.identical, stored.summary.first_identical) == (
             len(left_out),
             left_out[0] if left_out else "",
         )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from untrained import read, reader_of
 
-from rewardgap.dynamics import sampling
+from rewardgap.dynamics import last_layer
 from rewardgap.forecasting import features
 
 
@@ -16,7 +16,7 @@ def test_some_positions_of_a_response_represent_all(
 ) -> None:
     reader = reader_of("implicit", folders("llama"))
     seeds = iter(range(10**6))
-    original = sampling.sample_responses
+    original = last_layer.sample_responses
 
     def measure(positions: int | None, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         monkeypatch.setattr(features, "MOST_POSITIONS", positions)

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rewardgap.configs.forecasting import TheoryConfig
-from rewardgap.dynamics.theorems.theorem1 import verifier, verify
+from rewardgap.dynamics.theorems.theorem1 import corollary1, theorem1, verifier, verify
 from rewardgap.dynamics.theorems.theorem2 import (
     SingleTokenPairs,
     implicit_margins,
     learning_rate_bound,
+    theorem2,
     train_explicit,
     train_implicit,
 )
-from rewardgap.dynamics.theorems.theory import corollary1, theorem1, theorem2, theory
+from rewardgap.dynamics.theorems.theory import theory
 from rewardgap.errors import UserError
 
 # --- theorem 1 and corollary 1 --------------------------------------------------------------------

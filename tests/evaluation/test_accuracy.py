@@ -15,13 +15,12 @@ from scipy.stats import bootstrap, norm
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import count_ties, prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, interval_of_draws, studentised_draws
-from rewardgap.evaluation.measures.margin import (
+from rewardgap.evaluation.measures import (
     margin_and_gradient,
-    margin_from_moments,
     margin_moments,
+    summarise,
 )
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, write_scores
-from rewardgap.evaluation.summary import summarise, summarise_seeds
 
 # Quarters: sums, differences and scaling by powers of two are exact, and ties are common.
 quarters = st.integers(-40, 40).map(lambda value: value / 4)
@@ -43,7 +42,7 @@ def width(interval: Interval) -> float:
 
 
 def margin(rewards: Sequence[RecordRewards]) -> float:
-    return float(margin_from_moments(margin_moments(rewards).mean(axis=0)))
+    return float(margin_and_gradient(margin_moments(rewards).mean(axis=0))[0])
 
 
 def brute_force(rewards: Sequence[RecordRewards]) -> tuple[float, float, int]:
@@ -179,7 +178,7 @@ def test_an_outlier_does_not_spoil_the_resamples_without_it() -> None:
     """A resample of one pair alone has margin |d| / (|d| / 2) = 2, far from zero or not."""
     rewards = [((1e6 + 1,), (1e6,)), ((1e6 + 2,), (1e6 + 1,)), ((1e9,), (-3e8,))]
     for moments in margin_moments(rewards):
-        assert margin_from_moments(moments) == pytest.approx(2.0, rel=1e-6)
+        assert margin_and_gradient(moments)[0] == pytest.approx(2.0, rel=1e-6)
 
 
 def test_margin_interval_is_close_to_scipys_which_corrects_the_bias() -> None:
@@ -208,8 +207,8 @@ def test_the_gradient_of_the_margin_is_that_of_finite_differences(
     assume(squares / size - (total / size) ** 2 > 1e-3)
     value, gradient = margin_and_gradient(means)
     steps = 1e-6 * np.eye(4)
-    assert value == margin_from_moments(means)
-    slopes = (margin_from_moments(means + steps) - margin_from_moments(means - steps)) / 2e-6
+    assert value == margin_and_gradient(means)[0]
+    slopes = (margin_and_gradient(means + steps)[0] - margin_and_gradient(means - steps)[0]) / 2e-6
     np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-5)
 
 
@@ -245,7 +244,7 @@ def test_coverage_of_margins_over_ties_and_prompts(prompts: int, samples: int) -
         rewards = np.round(rewards) if rounded else rewards
         moments = margin_moments([((c,), (r,)) for c, r in rewards.tolist()])
         draws = studentised_draws(moments, clusters, margin_and_gradient)
-        found = interval_of_draws(float(margin_from_moments(moments.mean(axis=0))), draws)
+        found = interval_of_draws(float(margin_and_gradient(moments.mean(axis=0))[0]), draws)
         covered += found.low <= truths[rounded] <= found.high
     assert 0.93 <= covered / samples <= 0.97
 
@@ -312,7 +311,7 @@ def test_seeds_by_hand() -> None:
     """Accuracies 1 and 1/2, margins 2 (one pair alone) and √2 (as for huge rewards): means."""
     first = rows_of([((1.0,), (0.0,)), ((1.0,), (0.0,))])
     second = rows_of([((1.0,), (-1.0,)), ((0.0,), (0.0,))])
-    summary = summarise_seeds([first, second[::-1]])
+    summary = summarise(first, second[::-1])
     assert (summary.n, summary.ties) == (2, 1)
     assert summary.accuracy.value == 0.875
     assert summary.margin.value == pytest.approx((2 + sqrt(2)) / 2)
@@ -320,7 +319,7 @@ def test_seeds_by_hand() -> None:
 
 def test_a_seed_repeated_changes_nothing() -> None:
     rows = rows_of(random_pairs(40))
-    once, thrice = summarise(rows), summarise_seeds([rows] * 3)
+    once, thrice = summarise(rows), summarise(rows, rows, rows)
     assert astuple(thrice.accuracy) == pytest.approx(astuple(once.accuracy))
     assert astuple(thrice.margin) == pytest.approx(astuple(once.margin))
 
@@ -328,15 +327,15 @@ def test_a_seed_repeated_changes_nothing() -> None:
 def test_seeds_that_disagree_widen_the_interval() -> None:
     bad = rows_of([(r, c) for c, r in random_pairs(100)])
     good = rows_of(random_pairs(100))
-    assert width(summarise_seeds([good, bad]).accuracy) > 5 * width(summarise(good).accuracy)
-    assert summarise_seeds([good, bad]).accuracy.value == pytest.approx(0.5)
+    assert width(summarise(good, bad).accuracy) > 5 * width(summarise(good).accuracy)
+    assert summarise(good, bad).accuracy.value == pytest.approx(0.5)
 
 
 def test_seeds_of_other_records_are_refused() -> None:
     with pytest.raises(UserError, match="the same ids"):
-        summarise_seeds([rows_of(random_pairs(3)), rows_of(random_pairs(2))])
+        summarise(rows_of(random_pairs(3)), rows_of(random_pairs(2)))
     with pytest.raises(UserError, match="no score rows"):
-        summarise_seeds([])
+        summarise()
 
 
 @pytest.mark.slow
@@ -353,7 +352,7 @@ def test_a_hundred_thousand_rows_need_less_than_a_gibibyte(tmp_path: Path) -> No
     )
     script = (
         "import sys\n"
-        "from rewardgap.evaluation.summary import summarise\n"
+        "from rewardgap.evaluation.measures import summarise\n"
         "from rewardgap.evaluation.scores import read_scores\n"
         "assert summarise(read_scores(sys.argv[1])).n == 100_000\n"
     )

@@ -14,6 +14,7 @@ from scipy.stats import bootstrap, permutation_test
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from rewardgap.configs.scoring import MetricsConfig
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
@@ -29,7 +30,7 @@ from rewardgap.evaluation.comparisons import (
     sign_flip_test,
 )
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.evaluation.table import format_table, report_metrics
+from rewardgap.evaluation.table import format_table, metrics
 
 RIGHT, TIE, WRONG = 1.0, 0.0, -1.0
 
@@ -299,7 +300,7 @@ def write_files(folder: Path) -> list[Path]:
 
 def test_report_as_json(tmp_path: Path) -> None:
     good, bad, other = paths = write_files(tmp_path)
-    report, _ = report_metrics(paths)
+    report, _ = metrics(MetricsConfig(scores=list(map(str, paths))))
     assert json.loads(json.dumps(report)) == report
     assert list(report) == [str(path) for path in paths]
     assert report[str(good)]["accuracy"]["value"] == 1
@@ -313,7 +314,7 @@ def test_report_as_json(tmp_path: Path) -> None:
 
 def test_report_as_text(tmp_path: Path) -> None:
     good, bad, other = paths = write_files(tmp_path)
-    text = report_metrics(paths)[1]
+    text = metrics(MetricsConfig(scores=list(map(str, paths))))[1]
     lines = text.splitlines()
     assert lines[0].split() == ["accuracy", "margin", "ties", "records"]
     column = lines[0].index("accuracy")
@@ -343,7 +344,7 @@ def test_text_names_the_groups_of_three_files() -> None:
 def test_report_shows_where_longer_fails(tmp_path: Path) -> None:
     rows = [ScoreRow("a", (1.0,), (0.0,), (3,), (5,)), ScoreRow("b", (0.0,), (1.0,), (5,), (3,))]
     write_scores(tmp_path / "scores.jsonl", rows)
-    report, text = report_metrics([tmp_path / "scores.jsonl"])
+    report, text = metrics(MetricsConfig(scores=[str(tmp_path / "scores.jsonl")]))
     assert report[str(tmp_path / "scores.jsonl")]["where_longer_fails"]["value"] == 1
     assert text.splitlines()[2].split()[:4] == ["where", "longer", "fails", "1.000"]
 
@@ -351,13 +352,13 @@ def test_report_shows_where_longer_fails(tmp_path: Path) -> None:
 def test_report_by_styles(tmp_path: Path) -> None:
     path = tmp_path / "styles.jsonl"
     write_scores(path, [ScoreRow("a", (1.0, 3.0), (0.0, 2.0))])
-    report, text = report_metrics([path], with_styles=True)
+    report, text = metrics(MetricsConfig(scores=[str(path)], styles=True))
     values = {name: found["value"] for name, found in report[str(path)]["styles"].items()}
     assert values == {"easy": 1.0, "normal": 1.0, "hard": 0.0}
     assert [line.split()[0] for line in text.splitlines()[2:5]] == ["easy", "normal", "hard"]
     write_scores(path, [ScoreRow("a", (1.0,), (0.0, 2.0))])
     with pytest.raises(UserError, match=r"styles\.jsonl: record 'a' has 1 chosen and 2 rejected"):
-        report_metrics([path], with_styles=True)
+        metrics(MetricsConfig(scores=[str(path)], styles=True))
 
 
 def test_no_torch_in_the_report() -> None:

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rewardgap.configs.scoring import MetricsConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.errors import UserError
-from rewardgap.evaluation import measure as registry
 from rewardgap.evaluation.accuracy import record_accuracies
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.measure import Measure, ScoredRuns, measures, register_measure
+from rewardgap.evaluation.measures import MEASURES, Measure, ScoredRuns, register_measure, summarise
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.evaluation.summary import summarise, summarise_seeds
-from rewardgap.evaluation.table import report_metrics
+from rewardgap.evaluation.table import metrics
 from rewardgap.training.model_card import model_card
 
 ROWS = [
@@ -39,14 +38,15 @@ CLEAR = Measure(
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_registered", [])
+def registered() -> Iterator[None]:
+    known = list(MEASURES)
     register_measure(CLEAR)
     yield
+    MEASURES[:] = known
 
 
 def test_the_measures_of_the_package():
-    assert [measure.name for measure in measures()] == [
+    assert [measure.name for measure in MEASURES] == [
         "accuracy",
         "margin",
         "where_longer_fails",
@@ -56,7 +56,7 @@ def test_the_measures_of_the_package():
 def test_a_measure_from_outside_is_in_metrics_table_and_card(registered: None, tmp_path: Path):
     path = tmp_path / "scores.jsonl"
     write_scores(path, ROWS)
-    report, table = report_metrics([path])
+    report, table = metrics(MetricsConfig(scores=[str(path)]))
     summary = report[str(path)]
     assert summary["clear_wins"]["value"] == 0.25
     (line,) = [line for line in table.splitlines() if line.startswith("  clear wins")]
@@ -69,16 +69,15 @@ def test_a_measure_from_outside_is_in_metrics_table_and_card(registered: None, t
     assert "clear wins: share of records won by more than a half" in "\n".join(lines)
 
 
-def test_other_figures_stay_the_same_to_the_bit(registered: None, monkeypatch: pytest.MonkeyPatch):
+def test_other_figures_stay_the_same_to_the_bit(registered: None):
     enlarged = summarise(ROWS).to_json()
-    monkeypatch.setattr(registry, "_registered", [])
+    MEASURES.remove(CLEAR)
     figures = summarise(ROWS).to_json()
     assert {key: enlarged[key] for key in figures} == figures
     assert list(figures) == ["n", "ties", "accuracy", "margin", "baselines", "where_longer_fails"]
 
 
-def test_a_measure_that_the_records_do_not_allow_is_left_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(registry, "_registered", [])
+def test_a_measure_that_the_records_do_not_allow_is_left_out(registered: None):
     register_measure(Measure("never", "never", "no figure", lambda scored: None, is_column=True))
     assert "never" not in summarise(ROWS).to_json()
 
@@ -98,4 +97,4 @@ def test_a_measure_is_given_all_runs_in_one_order():
     assert scored.accuracies[:, 0].tolist() == record_accuracies([r.scores for r in ROWS]).tolist()
     assert (scored.accuracies.sum(axis=1) == 1).all(), "sides are swapped in the second run"
     assert list(scored.baselines) == ["constant"], "one run has no lengths"
-    assert summarise_seeds([ROWS, second]).accuracy.value == 0.5
+    assert summarise(ROWS, second).accuracy.value == 0.5

@@ -25,54 +25,59 @@ def test_drop_and_flips_by_hand() -> None:
     """Accuracy 3/4 to (1/2 + 0 + 1 + 1)/4; flips: half, whole, whole the other way, none."""
     original = rows_of([RIGHT, RIGHT, WRONG, RIGHT])
     shifted = rows_of([TIE, WRONG, RIGHT, RIGHT], prefix="reworded-")
-    found = drop(original, shifted)
-    assert found.n == 4
-    assert found.drop.value == pytest.approx(0.125)
+    found = drop([(original, shifted)])
+    assert found.loss.n == 4
+    assert found.loss.difference.value == pytest.approx(0.125)
     assert found.flip_rate.value == pytest.approx(0.625)
 
 
 def test_flips_of_several_responses_are_counted_by_pair() -> None:
     """Two pairs, right and wrong, change places: no drop, and both flip."""
-    found = drop([ScoreRow("a", (1.0,), (0.0, 2.0))], [ScoreRow("b", (1.0,), (2.0, 0.0))])
-    assert (found.drop.value, found.flip_rate.value) == (0.0, 1.0)
+    found = drop([([ScoreRow("a", (1.0,), (0.0, 2.0))], [ScoreRow("b", (1.0,), (2.0, 0.0))])])
+    assert (found.loss.difference.value, found.flip_rate.value) == (0.0, 1.0)
 
 
 @settings(deadline=None)
 @given(rewards)
 def test_as_plain_loops_and_the_other_way_round(pairs: list[tuple[int, int]]) -> None:
     before, after = ([float(pair[side]) for pair in pairs] for side in (0, 1))
-    there = drop(rows_of(before), rows_of(after))
-    back = drop(rows_of(after), rows_of(before))
+    there = drop([(rows_of(before), rows_of(after))])
+    back = drop([(rows_of(after), rows_of(before))])
 
     def accuracy(values: list[float]) -> float:
         return sum(1 if v > 0 else 0.5 if v == 0 else 0 for v in values) / len(values)
 
-    assert there.drop.value == pytest.approx(accuracy(before) - accuracy(after))
-    assert astuple(-back.drop) == pytest.approx(astuple(there.drop))
+    assert there.loss.difference.value == pytest.approx(accuracy(before) - accuracy(after))
+    assert astuple(-back.loss.difference) == pytest.approx(astuple(there.loss.difference))
     assert back.flip_rate == there.flip_rate
-    assert abs(there.drop.value) <= there.flip_rate.value + 1e-12
+    assert abs(there.loss.difference.value) <= there.flip_rate.value + 1e-12
 
 
 def test_interval_is_close_to_scipys_paired_bootstrap() -> None:
     draws = np.random.default_rng(0).normal([0.8, 0.2], 1.0, (150, 2))
-    found = drop(rows_of(draws[:, 0].tolist()), rows_of(draws[:, 1].tolist()))
+    found = drop([(rows_of(draws[:, 0].tolist()), rows_of(draws[:, 1].tolist()))])
     right = (draws > 0).astype(float)
     theirs = bootstrap(
         (right[:, 0] - right[:, 1],), np.mean, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
-    assert (found.drop.low, found.drop.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+    assert (found.loss.difference.low, found.loss.difference.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.02
+    )
 
 
 def test_rows_of_the_same_ids_are_a_paired_comparison() -> None:
     first, second = rows_of([RIGHT, WRONG, RIGHT, RIGHT]), rows_of([WRONG, WRONG, TIE, RIGHT])
-    assert drop(first, second).drop == compare(first, second).difference
+    assert drop([(first, second)]).loss.difference == compare(first, second).difference
 
 
 def test_records_of_one_prompt_are_resampled_together() -> None:
     original = rows_of([RIGHT] * 60 + [WRONG] * 60)
     shifted = rows_of([RIGHT, WRONG] * 60)
     grouped = [replace(row, prompt=str(index // 6)) for index, row in enumerate(original)]
-    alone, together = drop(original, shifted).drop, drop(grouped, shifted).drop
+    alone, together = (
+        drop([(original, shifted)]).loss.difference,
+        drop([(grouped, shifted)]).loss.difference,
+    )
     assert together.value == alone.value
     assert astuple(together) != astuple(alone)
 
@@ -97,4 +102,4 @@ def test_rows_that_do_not_correspond(shifted: list[ScoreRow], words: str) -> Non
         ScoreRow("a", (1.0,), (0.0,), prompt="p"), ScoreRow("b", (1.0,), (0.0,), prompt="q")
     ]  # fmt: skip
     with pytest.raises(UserError, match=f"chat and french are not counterparts: .*{words}"):
-        drop(original, shifted, ("chat", "french"))
+        drop([(original, shifted)], ("chat", "french"))

@@ -202,7 +202,7 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     "module",
     [
         "evaluation.scores",
-        "evaluation.summary",
+        "evaluation.measures",
         "evaluation.robustness",
         "evaluation.win_rates",
         "data.bag_of_words",

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewardgap.errors import UserError
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.evaluation.styles import is_style_grid, style_accuracies
-from rewardgap.evaluation.summary import summarise
 
 side = st.tuples(*[st.integers(0, 3).map(float)] * 3)
 grids = st.lists(st.tuples(side, side), min_size=1, max_size=6)

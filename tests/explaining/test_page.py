@@ -186,8 +186,8 @@ def test_shares_of_the_drop_sum_to_it():
     counterpart = replace(RECORD, responses=(REJECTED, CHOSEN))
     explanation = replace(EXPLANATION, counterpart=counterpart)
     shares = drop_shares(explanation)
-    assert sum(value for share in shares for value in share.values) == explanation.drop == -2.5
-    assert [share.title for share in shares][:2] == ["Original, chosen", "Original, rejected"]
+    assert sum(value for share in shares for value in share["parts"]) == explanation.drop == -2.5
+    assert [share["title"] for share in shares][:2] == ["Original, chosen", "Original, rejected"]
 
 
 def test_the_json_file_has_the_numbers(tmp_path):

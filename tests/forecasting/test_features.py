@@ -12,15 +12,13 @@ from torch import Tensor
 from untrained import PAIRS, make_model, make_reader, read, reader_of
 
 from rewardgap.dynamics.equations import residuals
-from rewardgap.dynamics.last_layer import project_features
+from rewardgap.dynamics.last_layer import project_features, sample_responses
 from rewardgap.dynamics.projection import GradientProjector
-from rewardgap.dynamics.sampling import sample_responses
 from rewardgap.forecasting import features
 from rewardgap.forecasting.features import FeatureReader
 from rewardgap.forecasting.kernels import products
 from rewardgap.models.kinds.generative import Generative
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import pack
 
 SMALL = 2**21
@@ -132,7 +130,8 @@ def test_test_vectors_measure_the_variance_of_the_logits(folders: Callable[..., 
         logits = states.predicting_states @ change.T
         mean = (probabilities * logits).sum(1)
         variances = (probabilities * (logits - mean[:, None]) ** 2).sum(1)
-    variances[states.last_tokens + 1 - states.pack.response_lengths] = 0  # first positions
+    counts = states.pack.response_lengths
+    variances[counts.cumsum(0) - counts] = 0  # first positions
     exact = 0.5 * float(variances.sum())  # β Σ Var δ, over all responses
     unsigned = GradientProjector(*(torch.ones(size) for size in shape))
     estimates = []

@@ -10,8 +10,8 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import responses_id
 from rewardgap.errors import UserError
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores
-from rewardgap.evaluation.summary import summarise
 from rewardgap.forecasting import features
 from rewardgap.forecasting.forecast import ForecastResult, forecast
 

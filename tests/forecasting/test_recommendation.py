@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow
-from rewardgap.evaluation.summary import summarise
 from rewardgap.forecasting.outcome import ForecastOutcome
 from rewardgap.forecasting.recommendation import format_forecast, recommend
 

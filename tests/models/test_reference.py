@@ -14,6 +14,7 @@ from tiny import ARCHITECTURES, TEMPLATE, tiny_tokenizer
 from toy import configure, pair_rows, read_rows, train_toy, write_rows
 from transformers import AutoModelForCausalLM
 
+from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.tree_store import StoredTrees, write_trees
 from rewardgap.data.trees import Tree
@@ -50,7 +51,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def make(folder: Path, cache: Path, dtype: torch.dtype = torch.float32, **options) -> Reference:
     template = options.pop("template", None) or ChatTemplate.load(folder)
-    return Reference(folder, template, dtype, CPU, options.pop("budget", 4096), cache, **options)
+    compute_dtype = options.pop("compute_dtype", dtype)
+    settings = CachedComputeConfig(token_budget=options.pop("budget", 4096), cache=str(cache))
+    return Reference(folder, template, CPU, settings, compute_dtype, dtype, **options)
 
 
 def entries(cache: Path) -> list[Path]:

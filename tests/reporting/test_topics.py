@@ -105,9 +105,9 @@ def test_a_single_run_is_compared_as_metrics_compares_it(tmp_path):
 
 def test_a_drop_is_that_of_every_record(known):
     drops = robustness.measure(known).drops["ultrafeedback-french"]
-    assert drops["implicit"].drop.value == pytest.approx(26 / 40)
+    assert drops["implicit"].loss.difference.value == pytest.approx(26 / 40)
     assert drops["implicit"].flip_rate.value == pytest.approx(26 / 40)
-    assert (drops["explicit"].drop.value, drops["explicit"].n) == (0, 40)
+    assert (drops["explicit"].loss.difference.value, drops["explicit"].loss.n) == (0, 40)
     assert "ultrafeedback" not in robustness.measure(known).drops
 
 
@@ -115,7 +115,7 @@ def test_runs_of_a_record_are_no_further_records(known, tmp_path):
     """Three seeds that agree know no more than one: their interval is not narrower."""
     single = results_of(write_grid(tmp_path, replace(GRID, seeds=(0,)), first_right))
     one, three = (
-        robustness.measure(results).drops["ultrafeedback-french"]["implicit"].drop
+        robustness.measure(results).drops["ultrafeedback-french"]["implicit"].loss.difference
         for results in (single, known)
     )
     assert three.high - three.low == pytest.approx(one.high - one.low, abs=0.01)
@@ -256,7 +256,7 @@ def test_a_drop_needs_a_test_corrected_for_all_drops(tmp_path):
     alone = [each.loss.permutation_p for each in drops.values()]
     expected = multipletests(alone, method="holm")[1]
     assert [each.loss.holm_p for each in drops.values()] == pytest.approx(list(expected))
-    assert drops["explicit"].drop.low > 0, "the interval alone would have claimed it"
+    assert drops["explicit"].loss.difference.low > 0, "the interval alone would have claimed it"
     found = findings(results)
     assert "no kind loses accuracy" in texts(found, "alike")
     assert "Reworded" not in texts(found, "difference")

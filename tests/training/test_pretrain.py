@@ -16,7 +16,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.documents import read_documents
 from rewardgap.data.records import Message
 from rewardgap.errors import UserError
-from rewardgap.models.added_tokens import open_template
+from rewardgap.models.language_model import open_template
 from rewardgap.training.pretrain import make_template, pretrain
 
 torch.set_num_threads(1)  # threads cost tiny models more than they give

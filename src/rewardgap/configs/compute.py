@@ -1,7 +1,9 @@
-"""Settings of where and how to compute, and of pairs that cannot be compared."""
+"""Settings of where and how to compute and of pairs that cannot be compared; checks of numbers."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from rewardgap.errors import UserError
 
 Identical = Literal["refuse", "drop"]
 """What to do with a record that has a response both chosen and rejected."""
@@ -36,3 +38,19 @@ class CachedComputeConfig(ComputeConfig):
     cache: str | None = None
     """folder of tokenised training data and of reference log-probabilities; by default
     $REWARDGAP_CACHE or ~/.cache/rewardgap"""
+
+
+def at_least(config: object, least: int, *names: str) -> None:
+    """Refuse values below `least`; None is allowed."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least}; it is {value}")
+
+
+def positive(config: object, *names: str) -> None:
+    """Refuse values that are not positive; None is allowed."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise UserError(f"{name} must be positive; it is {value}")

@@ -64,6 +64,5 @@ class ReportConfig:
     """folder of index.html, tables, figures, report.json and RewardBench's result files"""
 
     def __post_init__(self) -> None:
-        """Refuse an empty list."""
         if not self.folders:
             raise UserError("name at least one folder of runs")

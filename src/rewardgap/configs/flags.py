@@ -34,13 +34,7 @@ Fields = Mapping[str, Field[Any]]
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys that the flags of a command may name.
-
-    Attributes:
-        fields: The keys of the command.
-        settings: Further keys, which go into the command's mapping `settings`.
-        positional: The key for words without a flag, if there is one.
-    """
+    """The keys of a command, further keys for its mapping `settings`, and that of loose words."""
 
     fields: Fields
     settings: Fields
@@ -115,15 +109,9 @@ def _positional(word: str, keys: Keys, flagged: Sequence[str]) -> list[str]:
 
 
 def explain_mismatch(message: str, fields: Fields, command: str = "train") -> str:
-    """Put a parser's error in one line.
+    """Return a parser's error in one line.
 
-    Args:
-        message: The parser's message.
-        fields: The valid keys.
-        command: Its name, by which keys of earlier versions are known.
-
-    Returns:
-        What a key must be, what replaces a key that was removed, or the valid keys.
+    It says what a key must be, what replaces a key that the command had, or the valid keys.
     """
     mismatch = re.search(r'Parser key "(\w+)".*(?:Got|Given) value: (.*)', message, re.DOTALL)
     if mismatch and mismatch[1] in fields:

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig
-from rewardgap.configs.kind import KindConfig
+from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig, at_least, positive
+from rewardgap.configs.kind import KindConfig, RewardConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastConfig(CachedComputeConfig):
+class ForecastConfig(RewardConfig, CachedComputeConfig):
     """Forecast the accuracy of reward models that are not trained yet."""
 
     model: str
@@ -22,10 +21,6 @@ class ForecastConfig(CachedComputeConfig):
     """evaluation data by name, as --eval.NAME DATA"""
     kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
     """kinds of reward model to forecast"""
-    beta: float | None = None
-    """factor of an implicit reward; by default 0.01, or 1 without a reference"""
-    verification_prompt: str | None = None
-    """a generative model's question, with {prompt} and {response}; by default the paper's"""
     loss: float = 0.3
     """training loss of a pair at which training is expected to stop"""
     memory: float = 1.0
@@ -34,10 +29,10 @@ class ForecastConfig(CachedComputeConfig):
     """seed of the random projection and of a new head"""
 
     def __post_init__(self) -> None:
-        """Refuse values that leave nothing to forecast."""
+        super().__post_init__()
         at_least(self, 1, "token_budget")
         at_least(self, 0, "seed")
-        positive(self, "beta", "loss", "memory")
+        positive(self, "loss", "memory")
         if not self.eval:
             raise UserError("name at least one evaluation set, as --eval.NAME DATA")
         if not self.kinds:
@@ -75,7 +70,6 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     """kind of a model trained elsewhere, or one of a forecast's"""
 
     def __post_init__(self) -> None:
-        """Refuse values that show nothing, and a page that would be its own JSON file."""
         super().__post_init__()
         at_least(self, 1, "top", "token_budget", "max_pairs")
         at_least(self, 0, "seed")
@@ -93,13 +87,12 @@ class TheoryConfig:
     """seed of the random tasks"""
 
     def __post_init__(self) -> None:
-        """Refuse a negative seed."""
         at_least(self, 0, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChesConfig(ComputeConfig):
-    """Score how far every training pair displaces its chosen response."""
+    """Score how far every training pair displaces its chosen response (CHES scores)."""
 
     model: str
     """initial language model: a directory or a hub id"""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from rewardgap.configs.bounds import positive
+from rewardgap.configs.compute import positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,6 @@ class RewardConfig:
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
 
     def __post_init__(self) -> None:
-        """Refuse a factor that would reverse the rewards or make them zero."""
         positive(self, "beta")
 
 
@@ -29,7 +28,5 @@ class KindConfig(RewardConfig):
     @classmethod
     def of(cls, config: object) -> "KindConfig":
         """Return the settings of a kind from a command's configuration."""
-        names = (field.name for field in fields(KindConfig))
-        return KindConfig(
-            **{name: getattr(config, name) for name in names if hasattr(config, name)}
-        )
+        names = [field.name for field in fields(KindConfig) if hasattr(config, field.name)]
+        return KindConfig(**{name: getattr(config, name) for name in names})

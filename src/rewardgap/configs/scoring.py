@@ -37,6 +37,5 @@ class MetricsConfig:
     """print JSON instead of a table"""
 
     def __post_init__(self) -> None:
-        """Refuse an empty list."""
         if not self.scores:
             raise UserError("name at least one score file")

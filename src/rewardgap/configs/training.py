@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rewardgap.configs.bounds import at_least, positive
-from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
+from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype, at_least, positive
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 
@@ -59,7 +58,6 @@ class TrainConfig(KindConfig, CachedComputeConfig):
     """continue the run in `out` from its last checkpoint"""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can use."""
         super().__post_init__()
         at_least(self, 1, "epochs", "batch_size", "token_budget", "max_steps")
         at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
@@ -115,7 +113,6 @@ class PretrainConfig:
     """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
 
     def __post_init__(self) -> None:
-        """Refuse values that make no model."""
         at_least(self, 1, "layers", "heads", "feed_forward", "epochs")
         at_least(self, 0, "warmup_steps", "seed")
         at_least(self, 2, "context")
@@ -127,10 +124,8 @@ class PretrainConfig:
                 f"width must be a multiple of twice heads; got {self.width} and {self.heads} heads"
             )
         if self.learning_rate <= 0 or self.weight_decay < 0 or not 0 < self.held_out < 1:
-            raise UserError(
-                "learning_rate must be positive, weight_decay not negative, and held_out "
-                "between 0 and 1"
-            )
+            limits = "weight_decay not negative, and held_out between 0 and 1"
+            raise UserError(f"learning_rate must be positive, {limits}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,5 +155,4 @@ class DemoConfig:
     """folder that caches the language model; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
 
     def __post_init__(self) -> None:
-        """Refuse a text without two dialogues."""
         at_least(self, 2, "dialogues")

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,9 @@ MAX_RECORDS = 10_000
 class BagOfWords:
     """A linear reward over counts of lower-case words, blind to the prompt and to word order.
 
-    The rule cannot understand a response, so the accuracy of a reward model says something about
-    meaning only if it is higher.
-
-    Attributes:
-        weights: Reward of one occurrence of each word; other words have none.
+    `weights` are the rewards of one occurrence of each word; other words have none. The rule cannot
+    understand a response, so the accuracy of a reward model says something about meaning only if it
+    is higher.
     """
 
     weights: Mapping[str, float]
@@ -93,12 +92,10 @@ def response_text(response: Response) -> str:
 
 def _pair_indices(records: Sequence[Record]) -> tuple[list[int], list[int]]:
     """Return the indices, among all responses in order, of both responses of every pair."""
-    chosen: list[int] = []
-    rejected: list[int] = []
-    start = 0
-    for record in records:
-        for i, j in record.pairs:
-            chosen.append(start + i)
-            rejected.append(start + j)
-        start += len(record.responses)
-    return chosen, rejected
+    starts = accumulate((len(record.responses) for record in records), initial=0)
+    pairs = [
+        (start + chosen, start + rejected)
+        for start, record in zip(starts, records, strict=False)
+        for chosen, rejected in record.pairs
+    ]
+    return [chosen for chosen, _ in pairs], [rejected for _, rejected in pairs]

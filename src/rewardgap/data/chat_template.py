@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tokens, Tree, truncate
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, reported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,23 +26,17 @@ PAPER_TEMPLATE = (
 # Added to templates that do not end a response: no model could learn where to stop.
 END_OF_TURN = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
-# Stands for a response's text if only the text around it is needed.
-WORDS = "⟦words⟧"
+WORDS = "⟦words⟧"  # stands for a response's text if only the text around it is needed
 
 Conversation = tuple[Message, ...]
 
 
 class ChatTemplate:
-    """A tokenizer with its chat template.
+    """A tokenizer with its chat template, with which it is saved.
 
-    A tokenizer without a chat template gets the paper's. A template that does not end a response
-    with a special token gets the tokenizer's end-of-sequence token appended. In both cases the
-    tokenizer is saved with the template in use.
-
-    Attributes:
-        tokenizer: The tokenizer.
-        added_tokens: Whether the paper's template added tokens, so that a model's embeddings have
-            to be resized.
+    A tokenizer without a chat template gets the paper's; `added_tokens` then says that it added
+    tokens, so that a model's embeddings have to be resized. A template that does not end a response
+    with a special token gets the tokenizer's end-of-sequence token appended.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
@@ -62,23 +56,13 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, folder: Path) -> "ChatTemplate":
-        """Load the template of a model directory.
-
-        Raises:
-            UserError: There is no tokenizer, or it cannot be loaded.
-        """
+        """Load the template of a model directory, in which there must be a tokenizer."""
         from transformers import AutoTokenizer
 
         if not any(folder.glob("tokenizer*")):
-            raise UserError(
-                f"{folder} has no tokenizer (tokenizer.json); save one beside the model"
-            )
-        try:
+            raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
+        with reported((OSError, ValueError), f"cannot load a tokenizer from {folder}: "):
             return cls(AutoTokenizer.from_pretrained(folder))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot load a tokenizer from {folder}: {first_line(error)}"
-            ) from error
 
     @cached_property
     def fingerprint(self) -> str:
@@ -96,11 +80,8 @@ class ChatTemplate:
     def render(self, conversation: Conversation, *, open_response: bool = False) -> str:
         """Return a conversation as text; `open_response` starts the assistant's next turn."""
         messages = [{"role": m.role, "content": m.content} for m in conversation]
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=open_response
-            )
-        )
+        apply = self.tokenizer.apply_chat_template
+        return str(apply(messages, tokenize=False, add_generation_prompt=open_response))
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the token ids of rendered texts.
@@ -110,17 +91,13 @@ class ChatTemplate:
         """
         if not texts:
             return []
-        encoded = self.tokenizer(
-            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
-        )
-        return [tuple(ids) for ids in encoded["input_ids"]]
+        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        return [tuple(ids) for ids in self.tokenizer(list(texts), **options)["input_ids"]]
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
         """Return records as trees: the prompt is the root, every response with its end a leaf.
 
-        Args:
-            records: The records.
-            max_length: Truncate sequences to at most this many tokens; None for no limit.
+        Sequences are truncated to at most `max_length` tokens.
 
         Raises:
             UserError: The tokens of a prompt are not the first tokens of the prompt with a

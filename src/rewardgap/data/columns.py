@@ -1,59 +1,66 @@
-"""Checked reading of the cells of a row, so that an error names row and column."""
+"""Checked reading of rows: every error names the row and the column.
 
+The readers of a cell raise a `UserError` if it is missing or of another type.
+"""
+
+import logging
 import math
 import reprlib
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
 
 from rewardgap.data.records import Row, Rows
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
+
+logger = logging.getLogger(__name__)
 
 
-def text(row: Row, key: str, location: str) -> str:
-    """Read a string.
+def convert(rows: Rows, function: Callable[[Row], Iterable[Row]], left_out: str = "") -> Rows:
+    """Yield the rows that a function makes of each row; its errors get the row's location.
 
-    Raises:
-        UserError: It is missing, or is not a string.
+    The number of rows of which it makes none is logged after the text `left_out`, if there is one.
     """
+    empty = 0
+    for location, row in rows:
+        with reported(UserError, f"{location}: "):
+            converted = list(function(row))
+        empty += not converted
+        for new in converted:
+            yield location, new
+    if empty and left_out:
+        logger.warning("%s: %d", left_out, empty)
+
+
+def text(row: Row, key: str) -> str:
+    """Read a string."""
     value = row.get(key)
     if not isinstance(value, str):
-        raise wrong_cell(row, key, "a string", location)
+        raise wrong_cell(row, key, "a string")
     return value
 
 
-def texts(row: Row, key: str, location: str) -> list[str]:
-    """Read a list of strings.
-
-    Raises:
-        UserError: It is missing, or is not a list of strings.
-    """
+def texts(row: Row, key: str) -> list[str]:
+    """Read a list of strings."""
     value = row.get(key)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise wrong_cell(row, key, "a list of strings", location)
+        raise wrong_cell(row, key, "a list of strings")
     return value
 
 
-def number(row: Row, key: str, location: str) -> float:
-    """Read a finite number.
-
-    Raises:
-        UserError: It is missing, or is not a finite number.
-    """
+def number(row: Row, key: str) -> float:
+    """Read a finite number."""
     value = row.get(key)
     if not _is_number(value):
-        raise wrong_cell(row, key, "a number", location)
+        raise wrong_cell(row, key, "a number")
     return float(value)
 
 
-def numbers(row: Row, key: str, location: str) -> list[float]:
-    """Read a list of finite numbers.
-
-    Raises:
-        UserError: It is missing, or is not a list of finite numbers.
-    """
+def numbers(row: Row, key: str) -> list[float]:
+    """Read a list of finite numbers."""
     value = row.get(key)
     if not isinstance(value, list) or not all(map(_is_number, value)):
-        raise wrong_cell(row, key, "a list of numbers", location)
+        raise wrong_cell(row, key, "a list of numbers")
     return [float(item) for item in value]
 
 
@@ -66,12 +73,12 @@ def scalar_cells(row: Row, *excluded: str) -> dict[str, Any]:
     }
 
 
-def wrong_cell(row: Row, key: str, expected: str, location: str) -> UserError:
+def wrong_cell(row: Row, key: str, expected: str) -> UserError:
     """Return the error for a cell of the wrong type, which also names the columns."""
     value = row.get(key)
     actual = "missing" if value is None else reprlib.repr(value)
     return UserError(
-        f"{location}: `{key}` must be {expected}, not {actual} (columns: {', '.join(row)}): "
+        f"`{key}` must be {expected}, not {actual} (columns: {', '.join(row)}): "
         "is this a file in the layout of this source?"
     )
 
@@ -80,12 +87,11 @@ def distinct_ids(rows: Rows) -> Rows:
     """Make repeated ids of a published data set unique: the second "x" becomes "x-2"."""
     seen: Counter[str] = Counter()
     for location, row in rows:
-        if row.get("id") is None:
-            yield location, row
-            continue
-        name = str(row["id"])
-        seen[name] += 1
-        yield location, {**row, "id": name if seen[name] == 1 else f"{name}-{seen[name]}"}
+        if row.get("id") is not None:
+            name = str(row["id"])
+            seen[name] += 1
+            row = {**row, "id": name if seen[name] == 1 else f"{name}-{seen[name]}"}
+        yield location, row
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

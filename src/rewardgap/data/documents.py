@@ -8,7 +8,7 @@ from rewardgap.data.load import named_source, read_rows
 from rewardgap.data.readers import read_jsonl
 from rewardgap.data.records import Message
 from rewardgap.data.spec import parse_spec
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 
 Document: TypeAlias = str | tuple[Message, ...]
 """Plain text, or a conversation."""
@@ -36,9 +36,8 @@ def read_documents(paths: str | Sequence[str]) -> list[Document]:
 
 def _read_text(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        with reported(OSError, f"{path}: cannot be read: "):
+            return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
 

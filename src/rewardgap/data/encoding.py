@@ -14,14 +14,9 @@ from rewardgap.io.cache import cache_key
 class ChatEncoding:
     """Write records as conversations: the prompt is the root of a tree, each response a leaf.
 
-    Another way of writing is a subclass with another `name`. Kinds of one encoding and equal
-    options share trees, in memory and on disk.
-
-    Attributes:
-        name: Name of the encoding, part of the cache key of its trees. Choose a new one whenever
-            the trees change.
-        template: The tokenizer and its chat template.
-        options: Settings of the kind.
+    Another way of writing is a subclass with another `name`, which is part of the cache key of its
+    trees: choose a new one whenever they change. Kinds of one encoding and equal options share
+    trees, in memory and on disk.
     """
 
     name: ClassVar[str] = "chat"
@@ -33,9 +28,7 @@ class ChatEncoding:
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
         """Return the trees that are scored; the first leaves are the responses, chosen ones first.
 
-        Args:
-            records: What to write.
-            max_length: Truncate sequences to at most this many tokens; None leaves them whole.
+        Sequences are truncated to at most `max_length` tokens.
         """
         return self.template.encode(records, max_length)
 
@@ -46,9 +39,6 @@ class ChatEncoding:
         return self.encode(records, max_length)
 
     def key(self, max_length: int | None) -> str:
-        """Return the cache key of trees: equal where the same records give the same trees.
-
-        β is left out, for it decides no token.
-        """
-        options = replace(self.options, beta=None)
+        """Return the cache key of trees: equal if the same records give the same trees."""
+        options = replace(self.options, beta=None)  # β decides no token
         return cache_key(self.name, options, max_length, self.template.fingerprint)

@@ -4,14 +4,15 @@ A pair is a row whose `prompt`, `chosen` and `rejected` are strings. Pairs are s
 first that fit are taken, so a smaller sample is the beginning of a larger one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from rewardgap.data.records import Row, Rows
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, reported
 
 REFERENCE_TOKENIZER = "meta-llama/Llama-3.2-1B"
 NO_TOKENIZER = "none"
@@ -19,17 +20,10 @@ MAX_TOKENS = 512  # of the prompt, and of each response
 
 
 def draw(pairs: Rows, size: int, seed: int, tokenizer: str, option: str) -> Rows:
-    """Yield a random sample of the pairs that fit the length filter.
-
-    Args:
-        pairs: All pairs.
-        size: Number of pairs to draw.
-        seed: Determines the order.
-        tokenizer: As for `fitting`.
-        option: The option that gives `size`, for the error message.
+    """Yield a random sample of `size` of the pairs that `fitting` yields.
 
     Raises:
-        UserError: Fewer pairs fit, or the tokenizer cannot be loaded.
+        UserError: Fewer pairs fit (names the `option` that gave `size`).
     """
     drawn = list(islice(fitting(pairs, seed, tokenizer), size))
     if len(drawn) < size:
@@ -48,8 +42,7 @@ def fitting(pairs: Rows, seed: int, tokenizer: str) -> Rows:
     Args:
         pairs: All pairs.
         seed: Determines the order.
-        tokenizer: A name on the hub, or the path of a `tokenizer.json` or of its folder, or "none"
-            for no limit of length.
+        tokenizer: A name on the hub, the path of a `tokenizer.json` or of its folder, or "none".
 
     Raises:
         UserError: The tokenizer cannot be loaded.
@@ -58,16 +51,12 @@ def fitting(pairs: Rows, seed: int, tokenizer: str) -> Rows:
     rows = list(pairs)
     for index in np.random.default_rng(seed).permutation(len(rows)):
         location, row = rows[index]
-        if _comparable(row) and fits(row):
+        comparable = row["chosen"] != row["rejected"] and all(map(str.strip, _texts(row)))
+        if comparable and fits(row):
             yield location, row
 
 
-def _comparable(row: Row) -> bool:
-    return row["chosen"] != row["rejected"] and all(text.strip() for text in _texts(row))
-
-
-def _texts(row: Row) -> Iterator[str]:
-    return (row[key] for key in ("prompt", "chosen", "rejected"))
+_texts = itemgetter("prompt", "chosen", "rejected")
 
 
 def _length_filter(name: str) -> Callable[[Row], bool]:
@@ -77,18 +66,18 @@ def _length_filter(name: str) -> Callable[[Row], bool]:
     from tokenizers import Tokenizer
 
     path = Path(name)
-    try:
+    failed = f"{name}: the tokenizer of the length filter cannot be loaded ("
+    remedy = (
+        "): name another or its folder as `tokenizer=`, or give "
+        f"`tokenizer={NO_TOKENIZER}` to keep every length"
+    )
+    # The library raises bare exceptions, and the hub's client its own.
+    with reported(Exception, failed, remedy):
         if path.exists():
             path = path / "tokenizer.json" if path.is_dir() else path
             tokenizer = Tokenizer.from_file(str(path))
         else:
             tokenizer = Tokenizer.from_pretrained(name)
-    except Exception as error:  # the library raises bare exceptions, and the hub's client its own
-        raise UserError(
-            f"{name}: the tokenizer of the length filter cannot be loaded ({first_line(error)}): "
-            "name another or its folder as `tokenizer=`, or give "
-            f"`tokenizer={NO_TOKENIZER}` to keep every length"
-        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda row: all(len(tokenizer.encode(text)) <= MAX_TOKENS for text in _texts(row))

@@ -7,6 +7,8 @@ A specification is one string, `NAME[:PART][?key=value&key=value]`:
 - PART is a split or a part of a source.
 - Options of all data: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
   order of the data. A named source adds its options; if it has a `seed`, that is the sample's too.
+
+A wrong specification or row raises a `UserError`.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ import numpy as np
 
 from rewardgap.configs.compute import Identical
 from rewardgap.data.parsing import TakenIds, collect
-from rewardgap.data.readers import HUB_NAME, hash_path, hub_fingerprint, read_path_or_hub
+from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, read_path_or_hub
 from rewardgap.data.records import Record, Rows
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
@@ -40,9 +42,6 @@ def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Rec
 
     Returns:
         At least one record; the ids are unique, and those of the same data always the same.
-
-    Raises:
-        UserError: A specification, or a row of the data, is wrong.
     """
     return list(stream(spec, identical))
 
@@ -56,10 +55,10 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
     for parsed in _parse(spec):
         rows, options = _read(parsed)
         records = collect(rows, identical, taken)
-        first = next(records, None)
-        if first is None:
+        first = list(islice(records, 1))
+        if not first:
             raise UserError(f"{parsed.text}: holds no records")
-        records = chain([first], records)
+        records = chain(first, records)
         if "sample" in options:
             yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)
         else:
@@ -79,11 +78,7 @@ def named_source(spec: Spec) -> Source | None:
 
 
 def read_rows(spec: str) -> Rows:
-    """Return the unparsed rows of one specification, each with its location for errors.
-
-    Raises:
-        UserError: The specification, or the format of the data, is wrong.
-    """
+    """Return the unparsed rows of one specification, each with its location for errors."""
     return _read(parse_spec(spec))[0]
 
 
@@ -98,14 +93,7 @@ def data_fingerprint(spec: str | Sequence[str], cache: Path | None = None) -> st
 
     Local data are hashed file by file; a data set of the hub is identified by the fingerprint of
     `datasets`. Rows of other sources, and of data that depend on a file (such as a tokenizer), are
-    hashed one by one.
-
-    Args:
-        spec: One specification, or a list of them.
-        cache: A folder of cached hashes of local files; unchanged files are not read again.
-
-    Raises:
-        UserError: A specification is wrong, or its data cannot be read.
+    hashed one by one. With a folder of cached hashes, unchanged files are not read again.
     """
     digest = hashlib.sha256()
     for parsed in _parse(spec):
@@ -124,7 +112,7 @@ def _content_fingerprint(spec: Spec, options: Mapping[str, str], cache: Path | N
     if os.path.exists(path) and not any(map(os.path.exists, options.values())):
         return spec.name + hash_path(path, cache)
     if named_source(spec) is None and HUB_NAME.fullmatch(spec.name):
-        return hub_fingerprint(spec.name, spec.part or "train")
+        return str(load_hub(spec.name, spec.part or "train")._fingerprint)
     digest = hashlib.sha256()
     for _, row in _read(spec)[0]:
         digest.update(json.dumps(row, default=str).encode())

@@ -5,13 +5,14 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from rewardgap.configs.compute import Identical
 from rewardgap.data.records import Message, Record, Response, Row, content_id
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 
 logger = logging.getLogger(__name__)
 
@@ -27,25 +28,26 @@ def parse_record(row: Row, location: str) -> Record:
     the prompt at its start loses that repetition. Without `prompt`, it is the longest common
     prefix of the conversations in `chosen` and `rejected`. A null field counts as missing.
 
-    Args:
-        row: The fields of the record.
-        location: The row's location for error messages, such as "pairs.jsonl, line 3".
-
     Raises:
-        UserError: A key is missing, or has the wrong type, or an empty value.
+        UserError: A key is missing, or has the wrong type, or an empty value; begins with the row's
+            `location`, such as "pairs.jsonl, line 3".
     """
-    chosen = _read_responses(row, "chosen", location)
-    rejected = _read_responses(row, "rejected", location)
+    with reported(UserError, f"{location}: "):
+        return _parse(row)
+
+
+def _parse(row: Row) -> Record:
+    chosen, rejected = _read_responses(row, "chosen"), _read_responses(row, "rejected")
     if row.get("prompt") is None:
-        prompt = _common_prompt(chosen + rejected, location)
+        prompt = _common_prompt(chosen + rejected)
     else:
-        prompt = _read_prompt(row["prompt"], location)
-    _check_prompt(prompt, location)
-    chosen = tuple(_answer(prompt, response, "chosen", location) for response in chosen)
-    rejected = tuple(_answer(prompt, response, "rejected", location) for response in rejected)
+        prompt = _read_turns(row["prompt"], "prompt", "user", "a string or a list of messages")
+    _check_prompt(prompt)
+    chosen = tuple(_answer(prompt, response, "chosen") for response in chosen)
+    rejected = tuple(_answer(prompt, response, "rejected") for response in rejected)
     known = {"id", "prompt", "chosen", "rejected"}
     return Record(
-        id=_read_id(row.get("id"), location) or content_id(prompt, chosen, rejected),
+        id=_read_id(row.get("id")) or content_id(prompt, chosen, rejected),
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
@@ -92,12 +94,7 @@ def collect(
     """Parse rows into records with unique ids, one by one.
 
     The second record of the same content and without an id gets the suffix "-2", the third "-3".
-
-    Args:
-        rows: Each row with its location for error messages.
-        identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
-            such records out and logs their number at the end.
-        taken: The ids that were given out before; updated.
+    Ids in `taken` were given out before; it is updated. `identical` is that of `load`.
 
     Raises:
         UserError: A row cannot be read, or has the id of another row.
@@ -110,16 +107,11 @@ def collect(
         elif identical == "drop":
             dropped, first_dropped = dropped + 1, first_dropped or location
         else:
-            raise UserError(
-                f"{location}: the same response is both chosen and rejected: "
-                "remove the row or set `identical_pairs: drop`"
-            )
+            remedy = "remove the row or set `identical_pairs: drop`"
+            raise UserError(f"{location}: the same response is both chosen and rejected: {remedy}")
     if dropped:
-        logger.warning(
-            "records dropped whose chosen and rejected responses are the same: %d, the first at %s",
-            dropped,
-            first_dropped,
-        )
+        reason = "whose chosen and rejected responses are the same"
+        logger.warning("records dropped %s: %d, the first at %s", reason, dropped, first_dropped)
 
 
 def _with_unique_id(record: Record, location: str, taken: TakenIds) -> Record:
@@ -136,137 +128,119 @@ def _with_unique_id(record: Record, location: str, taken: TakenIds) -> Record:
             return replace(record, id=suffixed)
 
 
-def _read_id(value: Any, location: str) -> str | None:
+def _read_id(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise UserError(f"{location}: `id` must be a non-empty string or a whole number")
-    return _text(str(value), "id", location)
+        raise UserError("`id` must be a non-empty string or a whole number")
+    return _text(str(value), "id")
 
 
-def _read_prompt(value: Any, location: str) -> tuple[Message, ...]:
-    if isinstance(value, str):
-        return (Message("user", _text(value, "prompt", location)),)
-    if isinstance(value, Sequence):
-        return _read_messages(value, "prompt", location)
-    raise _wrong_type(value, "prompt", "a string or a list of messages", location)
-
-
-def _read_responses(row: Row, key: str, location: str) -> tuple[Response, ...]:
+def _read_responses(row: Row, key: str) -> tuple[Response, ...]:
     value = row.get(key)
     if value is None:
         present = ", ".join(f"`{name}`" for name in row) or "none"
-        raise UserError(f"{location}: `{key}` is missing (keys present: {present}): add it")
-    if isinstance(value, str):
-        return (_read_response(value, key, location),)
+        raise UserError(f"`{key}` is missing (keys present: {present}): add it")
     if not isinstance(value, Sequence):
         layouts = "a string, a list of messages, or a list of several responses"
-        raise _wrong_type(value, key, layouts, location)
-    if not value:
-        raise UserError(f"{location}: `{key}` is an empty list: give at least one response")
-    if isinstance(value[0], Mapping):
-        return (_read_messages(value, key, location),)
-    return tuple(_read_response(response, key, location) for response in value)
+        raise _wrong_type(value, key, layouts)
+    if not value and not isinstance(value, str):
+        raise UserError(f"`{key}` is an empty list: give at least one response")
+    single = isinstance(value, str) or isinstance(value[0], Mapping)
+    layouts = "strings or lists of messages inside the list"
+    responses = [value] if single else value
+    return tuple(_read_turns(response, key, "assistant", layouts) for response in responses)
 
 
-def _read_response(value: Any, key: str, location: str) -> Response:
+def _read_turns(value: Any, key: str, role: str, layouts: str) -> tuple[Message, ...]:
+    """Read the text of a role, or messages."""
     if isinstance(value, str):
-        return (Message("assistant", _text(value, key, location)),)
-    if isinstance(value, Sequence):
-        return _read_messages(value, key, location)
-    raise _wrong_type(value, key, "strings or lists of messages inside the list", location)
+        return (Message(role, _text(value, key)),)
+    if not isinstance(value, Sequence):
+        raise _wrong_type(value, key, layouts)
+    if not value:
+        raise UserError(f"`{key}` has no messages: give at least one")
+    return tuple(_read_message(message, key) for message in value)
 
 
-def _read_messages(values: Sequence[Any], key: str, location: str) -> tuple[Message, ...]:
-    if not values:
-        raise UserError(f"{location}: `{key}` has no messages: give at least one")
-    return tuple(_read_message(value, key, location) for value in values)
-
-
-def _read_message(value: Any, key: str, location: str) -> Message:
+def _read_message(value: Any, key: str) -> Message:
     if not isinstance(value, Mapping):
-        raise _wrong_type(value, key, "messages {role, content} inside the list", location)
+        raise _wrong_type(value, key, "messages {role, content} inside the list")
     for field in ("role", "content"):
         if value.get(field) is None:
-            raise UserError(f"{location}: a message of `{key}` has no `{field}`: add it")
+            raise UserError(f"a message of `{key}` has no `{field}`: add it")
         if not isinstance(value[field], str):
-            raise _wrong_type(value[field], f"{key}.{field}", "a string", location)
+            raise _wrong_type(value[field], f"{key}.{field}", "a string")
     extra = [name for name in value if name not in ("role", "content") and value[name]]
     if extra:
         raise UserError(
-            f"{location}: a message of `{key}` has `{extra[0]}`, which is not supported: "
+            f"a message of `{key}` has `{extra[0]}`, which is not supported: "
             "only `role` and `content` are; remove it"
         )
-    return Message(value["role"], _text(value["content"], f"{key}.content", location))
+    return Message(value["role"], _text(value["content"], f"{key}.content"))
 
 
-def _text(value: str, key: str, location: str) -> str:
+def _text(value: str, key: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{location}: `{key}` has half of a surrogate pair at character {error.start + 1}, "
+            f"`{key}` has half of a surrogate pair at character {error.start + 1}, "
             "which is not text: write the whole character"
         ) from error
     return value
 
 
-def _common_prompt(conversations: Sequence[Response], location: str) -> tuple[Message, ...]:
+def _common_prompt(conversations: Sequence[Response]) -> tuple[Message, ...]:
     if any(len(conversation) == 1 for conversation in conversations):
         raise UserError(
-            f"{location}: `prompt` is missing: add it, or give `chosen` and `rejected` as "
+            "`prompt` is missing: add it, or give `chosen` and `rejected` as "
             "conversations (lists of messages) that begin with the prompt"
         )
-    shortest = min(conversations, key=len)
-    length = 0
-    while length < len(shortest) and len({turns[length] for turns in conversations}) == 1:
-        length += 1
     if len(set(conversations)) == 1:
-        return shortest[:-1]  # the same response on both sides: `collect` drops or refuses it
-    if length == len(shortest):
+        return conversations[0][:-1]  # the same on both sides: `collect` drops or refuses it
+    turns = list(zip(*conversations, strict=False))
+    prompt = tuple(turn[0] for turn in takewhile(lambda turn: len(set(turn)) == 1, turns))
+    if len(prompt) == len(turns):
         raise UserError(
-            f"{location}: a conversation of `chosen` or `rejected` is only the beginning of "
+            "a conversation of `chosen` or `rejected` is only the beginning of "
             "another, so it has no response: add `prompt`"
         )
-    return shortest[:length]
+    return prompt
 
 
-def _check_prompt(prompt: tuple[Message, ...], location: str) -> None:
+def _check_prompt(prompt: tuple[Message, ...]) -> None:
     if not prompt:
         raise UserError(
-            f"{location}: `prompt` is missing and `chosen` and `rejected` do not begin with the "
+            "`prompt` is missing and `chosen` and `rejected` do not begin with the "
             "same messages: add `prompt`"
         )
     if not any(message.content.strip() for message in prompt):
-        raise UserError(f"{location}: `prompt` is empty: give it text or remove the row")
+        raise UserError("`prompt` is empty: give it text or remove the row")
     if prompt[-1].role == "assistant":
-        raise UserError(
-            f"{location}: `prompt` ends with an assistant message: move it into the responses"
-        )
+        raise UserError("`prompt` ends with an assistant message: move it into the responses")
 
 
-def _answer(prompt: tuple[Message, ...], response: Response, key: str, location: str) -> Response:
+def _answer(prompt: tuple[Message, ...], response: Response, key: str) -> Response:
     """Remove the prompt from a conversation that repeats it, and check the rest."""
     if response[: len(prompt)] == prompt:
         response = response[len(prompt) :]
     if not response:
-        raise UserError(f"{location}: `{key}` is only the prompt: add the assistant's message")
+        raise UserError(f"`{key}` is only the prompt: add the assistant's message")
     if response[0].role != "assistant":
         raise UserError(
-            f"{location}: `{key}` begins with a message of {response[0].role!r} that is not in "
+            f"`{key}` begins with a message of {response[0].role!r} that is not in "
             "`prompt`: begin with the assistant's message or with the same messages as `prompt`"
         )
     if response[-1].role != "assistant":
         raise UserError(
-            f"{location}: `{key}` ends with a message of {response[-1].role!r}: "
+            f"`{key}` ends with a message of {response[-1].role!r}: "
             "end with the assistant's message"
         )
     if not response[-1].content.strip():
-        raise UserError(
-            f"{location}: `{key}` has an empty response: give it text or remove the row"
-        )
+        raise UserError(f"`{key}` has an empty response: give it text or remove the row")
     return response
 
 
-def _wrong_type(value: Any, key: str, expected: str, location: str) -> UserError:
-    return UserError(f"{location}: `{key}` must be {expected}, not {type(value).__name__}")
+def _wrong_type(value: Any, key: str, expected: str) -> UserError:
+    return UserError(f"`{key}` must be {expected}, not {type(value).__name__}")

@@ -5,14 +5,17 @@ their trees are in the cache folder, for the runs of all processes.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from rewardgap.configs.compute import Identical
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.training import TrainConfig
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.load import data_fingerprint, load, stream
@@ -33,32 +36,8 @@ Data = tuple[str | tuple[str, ...], Identical]
 """The arguments of `load`: what names the data, and what happens to identical pairs."""
 
 
-class TrainingData(Protocol):
-    """What names training data and says how they are read: a command's configuration."""
-
-    @property
-    def train(self) -> str | list[str]:
-        """The specifications."""
-
-    @property
-    def identical_pairs(self) -> Identical:
-        """What to do with records whose chosen and rejected responses coincide."""
-
-    @property
-    def max_length(self) -> int | None:
-        """Number of tokens that sequences are truncated to."""
-
-    @property
-    def cache(self) -> str | None:
-        """The cache folder."""
-
-
-class EvaluatedTrainingData(TrainingData, Protocol):
-    """What names the data of a training run."""
-
-    @property
-    def eval(self) -> dict[str, str]:
-        """Specifications of the evaluation sets by name."""
+TrainingData: TypeAlias = TrainConfig | ForecastConfig
+"""What names training data and says how they are read."""
 
 
 class PreparedData:
@@ -68,17 +47,14 @@ class PreparedData:
     """
 
     def __init__(self) -> None:
-        self._records: dict[Data, list[Record]] = {}
         self._trees: dict[tuple[Data, str], list[Tree]] = {}
-        self._folders: dict[Data, Path] = {}
-        self._baselines: dict[Data, BagOfWords] = {}
+        self._load = cache(load)
+        self._fit = cache(lambda *data: BagOfWords.fit(stream(*data)))
+        self._fingerprint = cache(data_fingerprint)
 
     def records(self, spec: str | Sequence[str], identical: Identical) -> list[Record]:
         """Return the records of an evaluation set."""
-        key = _data(spec, identical)
-        if key not in self._records:
-            self._records[key] = load(spec, identical)
-        return self._records[key]
+        return self._load(*_data(spec, identical))
 
     def evaluation_trees(
         self,
@@ -93,13 +69,10 @@ class PreparedData:
             self._trees[key] = encoder.encode(self.records(spec, identical), max_length)
         return self._trees[key]
 
-    def check(self, config: EvaluatedTrainingData) -> None:
+    def check(self, config: TrainingData) -> None:
         """Read all records, so that a wrong one is refused before anything is written.
 
         Training records are not read again if trees were made of the same data before.
-
-        Raises:
-            UserError: A record is wrong.
         """
         if not any(self._folder(config).glob("*.rows")):
             for _ in _stream(config, "reading"):
@@ -119,32 +92,24 @@ class PreparedData:
         """
         path = self._folder(config) / f"{encoder.key(config.max_length)}.rows"
         if not is_intact(path):
-            records = _stream(config, "tokenising")
+            records = iter(_stream(config, "tokenising"))
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
-            encode = encoder.encode_for_training
-            write_trees(
-                path, (tree for chunk in chunks for tree in encode(chunk, config.max_length))
-            )
+            encoded = (encoder.encode_for_training(chunk, config.max_length) for chunk in chunks)
+            write_trees(path, chain.from_iterable(encoded))
         trees = StoredTrees(path)
         _check_truncation(trees, config)
         return trees
 
     def bag_of_words(self, config: TrainingData) -> BagOfWords:
         """Return the content-blind baseline of the training records."""
-        key = _data(config.train, config.identical_pairs)
-        if key not in self._baselines:
-            self._baselines[key] = BagOfWords.fit(stream(config.train, config.identical_pairs))
-        return self._baselines[key]
+        return self._fit(*_data(config.train, config.identical_pairs))
 
     def _folder(self, config: TrainingData) -> Path:
         """Return the folder of all trees of the training data."""
-        key = _data(config.train, config.identical_pairs)
-        if key not in self._folders:
-            cache = cache_folder(config.cache)
-            content = data_fingerprint(config.train, cache / "hashes")
-            name = cache_key(FORMAT, version("rewardgap"), config.identical_pairs, content)
-            self._folders[key] = cache / "trees" / name
-        return self._folders[key]
+        folder = cache_folder(config.cache)
+        spec, identical = _data(config.train, config.identical_pairs)
+        content = self._fingerprint(spec, folder / "hashes")
+        return folder / "trees" / cache_key(FORMAT, version("rewardgap"), identical, content)
 
 
 @dataclass(frozen=True)
@@ -159,16 +124,14 @@ class RunData:
         evaluation: Trees of the evaluation sets by name.
     """
 
-    config: EvaluatedTrainingData
+    config: TrainingData
     encoder: ChatEncoding
     shared: PreparedData
     training: StoredTrees
     evaluation: Mapping[str, list[Tree]]
 
     @classmethod
-    def open(
-        cls, config: EvaluatedTrainingData, encoder: ChatEncoding, shared: PreparedData
-    ) -> "RunData":
+    def open(cls, config: TrainingData, encoder: ChatEncoding, shared: PreparedData) -> "RunData":
         """Read, check and tokenise all data of a run.
 
         Raises:
@@ -199,16 +162,19 @@ class RunData:
 
 def _check_truncation(trees: StoredTrees, config: TrainingData) -> None:
     """Warn about truncated records; raise if truncation makes pairs identical or leaves none."""
-    if trees.truncated:
-        logger.warning("%d of %d training records were truncated", trees.truncated, trees.records)
-    if trees.identical and config.identical_pairs == "refuse":
+    summary = trees.summary
+    if summary.truncated:
+        logger.warning(
+            "%d of %d training records were truncated", summary.truncated, summary.records
+        )
+    if summary.identical and config.identical_pairs == "refuse":
         raise UserError(
             f"max_length {config.max_length} makes chosen and rejected identical in "
-            f"{trees.identical} of {trees.records} records, first {trees.first_identical}: raise "
-            "max_length, or leave such records out with --identical_pairs drop"
+            f"{summary.identical} of {summary.records} records, first {summary.first_identical}: "
+            "raise max_length, or leave such records out with --identical_pairs drop"
         )
-    if trees.identical:
-        logger.warning("%d training records left out: identical once truncated", trees.identical)
+    if summary.identical:
+        logger.warning("%d training records left out: identical once truncated", summary.identical)
     if not trees:
         raise UserError(f"max_length {config.max_length} leaves no record to train on")
 
@@ -217,6 +183,6 @@ def _data(spec: str | Sequence[str], identical: Identical) -> Data:
     return (spec if isinstance(spec, str) else tuple(spec), identical)
 
 
-def _stream(config: TrainingData, label: str) -> Iterator[Record]:
-    """Yield the training records, counted on a terminal."""
-    yield from progress(stream(config.train, config.identical_pairs), label, unit=" records")
+def _stream(config: TrainingData, label: str) -> Iterable[Record]:
+    """Return the training records, counted on a terminal."""
+    return progress(stream(config.train, config.identical_pairs), label, unit=" records")

@@ -1,7 +1,8 @@
 """Readers of rows: files, saved data sets and data sets of the Hugging Face hub.
 
 Every reader yields each row with its location for error messages, and keeps no row; only a JSON
-array has to be read whole. Heavy libraries are imported where they are used.
+array has to be read whole. It raises a `UserError` if the data cannot be opened, are not in the
+format, or have no such part. Heavy libraries are imported where they are used.
 """
 
 import hashlib
@@ -15,18 +16,14 @@ from typing import Any
 
 from rewardgap.data.records import Row, Rows
 from rewardgap.data.spec import parse_spec
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_key, cached_for_file
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def read_path(path: str, part: str | None) -> Rows:
-    """Read a saved data set if the path is a folder, else a file by its ending.
-
-    Raises:
-        UserError: The format is unknown, the content is broken, or there is no such `part`.
-    """
+    """Read a saved data set if the path is a folder, else a file by its ending."""
     if Path(path).is_dir():
         return read_saved(path, part)
     ending = Path(path).suffix.lower()
@@ -38,16 +35,8 @@ def read_path(path: str, part: str | None) -> Rows:
 
 
 def read_jsonl(path: str) -> Rows:
-    """Read one JSON object per line; blank lines are skipped.
-
-    Raises:
-        UserError: The file cannot be opened, or a line is not UTF-8, not JSON, or not an object.
-    """
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (closed by the `with` below)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    with file:
+    """Read one JSON object per line; blank lines are skipped."""
+    with reported(OSError, f"{path}: cannot be read: "), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 location = f"{path}, line {number}"
@@ -55,54 +44,37 @@ def read_jsonl(path: str) -> Rows:
 
 
 def read_json(path: str) -> Rows:
-    """Read a JSON file: an array of objects, or one object per line.
-
-    Raises:
-        UserError: As `read_jsonl`, or the array is broken.
-    """
-    if not _begins_with_bracket(path):
+    """Read a JSON file: an array of objects, or one object per line."""
+    with reported(OSError, f"{path}: cannot be read: "), open(path, "rb") as file:
+        is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    if not is_array:
         yield from read_jsonl(path)
         return
-    try:
+    remedy = "): write an array of objects, or one object on each line"
+    with reported((ValueError, RecursionError), f"{path}: broken JSON (", remedy):
         values = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: broken JSON ({first_line(error)}): write an array of objects, or one object "
-            "on each line"
-        ) from error
     for location, value in numbered(path, values):
         yield location, _as_object(value, location)
 
 
 def read_parquet(path: str) -> Rows:
-    """Read a Parquet file batch by batch.
-
-    Raises:
-        UserError: The file cannot be opened or is not Parquet.
-    """
+    """Read a Parquet file batch by batch."""
     import pyarrow
     from pyarrow import parquet
 
-    try:
-        with parquet.ParquetFile(path) as file:
-            batches = (batch.to_pylist() for batch in file.iter_batches())
-            yield from numbered(path, chain.from_iterable(batches))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {first_line(error)}") from error
+    broken = reported((OSError, pyarrow.ArrowException), f"{path}: not a readable Parquet file: ")
+    with broken, parquet.ParquetFile(path) as file:
+        batches = (batch.to_pylist() for batch in file.iter_batches())
+        yield from numbered(path, chain.from_iterable(batches))
 
 
 def read_saved(path: str, part: str | None) -> Rows:
-    """Read a data set that `datasets` saved to a folder.
-
-    Raises:
-        UserError: The folder holds no such data set, or `part` is missing or not one of its splits.
-    """
+    """Read a data set that `datasets` saved to a folder."""
     import datasets
 
-    try:
+    # A damaged folder raises Arrow's, JSON's and the system's errors.
+    with reported(Exception, f"{path}: not a saved data set: "):
         saved = datasets.load_from_disk(path)
-    except Exception as error:  # a damaged folder raises Arrow's, JSON's and the system's errors
-        raise UserError(f"{path}: not a saved data set: {first_line(error)}") from error
     if isinstance(saved, datasets.DatasetDict):
         if part not in saved:
             raise UserError(
@@ -117,13 +89,8 @@ def read_saved(path: str, part: str | None) -> Rows:
 def read_folder(path: str, split: str) -> Rows:
     """Read one split of a local copy of a data set that has splits on the hub.
 
-    Args:
-        path: A folder saved by `datasets`, of all splits or of this one only, or a downloaded
-            repository of the hub.
-        split: Such as "train".
-
-    Raises:
-        UserError: The folder is none of these, or has no such split.
+    The path is a folder saved by `datasets`, of all splits or of this one only, or a downloaded
+    repository of the hub.
     """
     if (Path(path) / "dataset_dict.json").is_file():
         return read_saved(path, split)
@@ -131,62 +98,28 @@ def read_folder(path: str, split: str) -> Rows:
         return read_saved(path, None)
     import datasets
 
-    try:
-        data = datasets.load_dataset(path, split=split)
-    except Exception as error:  # any error in the folder's files
-        raise UserError(
-            f"{path}: neither a saved data set nor a copy of a hub repository with a split "
-            f"{split!r}: {first_line(error)}"
-        ) from error
-    return numbered(f"{path}:{split}", data)
+    kinds = "neither a saved data set nor a copy of a hub repository"
+    with reported(Exception, f"{path}: {kinds} with a split {split!r}: "):
+        return numbered(f"{path}:{split}", datasets.load_dataset(path, split=split))
 
 
 def read_hub(name: str, split: str, **arguments: str) -> Rows:
-    """Read a split of a data set of the Hugging Face hub, or of its local cache.
-
-    Args:
-        name: Such as "organisation/name".
-        split: Such as "train".
-        arguments: Passed on to `datasets.load_dataset`.
-
-    Raises:
-        UserError: The hub cannot be reached, or has no such data set or split.
-    """
-    return numbered(f"{name}:{split}", _load_hub(name, split, **arguments))
+    """Read a split of the data set "organisation/name" of the Hugging Face hub, or of its cache."""
+    return numbered(f"{name}:{split}", load_hub(name, split, **arguments))
 
 
-def hub_fingerprint(name: str, split: str) -> str:
-    """Return the fingerprint that `datasets` gives to the content of a split.
-
-    Raises:
-        UserError: As `read_hub`.
-    """
-    return str(_load_hub(name, split)._fingerprint)
-
-
-def _load_hub(name: str, split: str, **arguments: str) -> Any:
+def load_hub(name: str, split: str, **arguments: str) -> Any:
+    """Return a split as `datasets.load_dataset` loads it."""
     import datasets
 
-    try:
+    failed = "no such path here, and cannot be loaded from the Hugging Face hub"
+    # The hub's client raises its own, httpx's and the system's errors.
+    with reported(Exception, f"{name}:{split}: {failed}: "):
         return datasets.load_dataset(name, split=split, **arguments)
-    except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
-        raise UserError(
-            f"{name}:{split}: no such path here, and cannot be loaded from the Hugging Face hub: "
-            f"{first_line(error)}"
-        ) from error
 
 
 def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
-    """Read a path that exists, or else a data set of the hub.
-
-    Args:
-        name: The path, or "organisation/name".
-        part: A split; of the hub's data sets by default "train".
-        sources: The valid names of sources, for the error message.
-
-    Raises:
-        UserError: It is neither, or cannot be read.
-    """
+    """Read a path that exists, or else "organisation/name" of the hub, by default its "train"."""
     if os.path.exists(name):
         return read_path(name, part)
     if Path(name).suffix.lower() in FORMATS:
@@ -201,36 +134,19 @@ def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
 def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows:
     """Read a split of a data set of the hub, or a local copy with the same columns.
 
-    Args:
-        path: A file, which is the split itself; or a folder as for `read_folder`; or None for the
-            hub.
-        name: The data set's name on the hub.
-        split: The data set's split.
-        arguments: Passed on to `datasets.load_dataset` for the hub.
-
-    Raises:
-        UserError: The data cannot be read.
+    The path is a file, which is the split itself; or a folder as for `read_folder`; or None for
+    `read_hub` with the other arguments.
     """
     if path is None:
-        try:
+        with reported(UserError, "", ": name a local copy as `path=FILE_OR_FOLDER`"):
             return read_hub(name, split, **arguments)
-        except UserError as error:
-            raise UserError(f"{error}: name a local copy as `path=FILE_OR_FOLDER`") from error
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file or folder")
     return read_folder(path, split) if Path(path).is_dir() else read_path(path, None)
 
 
 def read_given(path: str | None, example: str) -> Rows:
-    """Read the rows of a source that has no data, only a layout.
-
-    Args:
-        path: The option `path`: `NAME[:PART]` as in a specification.
-        example: The specification that the error message shows if there is no path.
-
-    Raises:
-        UserError: There is no path, or it cannot be read.
-    """
+    """Read the rows of a source that has no data, only a layout, from `NAME[:PART]`."""
     if path is None:
         raise UserError(f"{example} reads your own data: name them as {example}?path=FILE")
     spec = parse_spec(path)
@@ -245,20 +161,18 @@ def hash_path(path: str, cache: Path | None = None) -> str:
     With a folder of cached hashes, unchanged files are not read again.
     """
     digest = hashlib.sha256()
-    try:
+    with reported(OSError, f"{path}: cannot be read: "):
         for file in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
-            if file.is_file():
-                digest.update(str(file.relative_to(path)).encode())
-                digest.update(_hash_file(file, cache).encode())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+            if not file.is_file():
+                continue
+            digest.update(str(file.relative_to(path)).encode())
+            if cache is None:
+                content = _sha256(file)
+            else:
+                entry = cache / f"{cache_key(str(file.resolve()))}.json"
+                content = cached_for_file(file, entry, _sha256)
+            digest.update(content.encode())
     return digest.hexdigest()
-
-
-def _hash_file(path: Path, cache: Path | None) -> str:
-    if cache is None:
-        return _sha256(path)
-    return cached_for_file(path, cache / f"{cache_key(str(path.resolve()))}.json", _sha256)
 
 
 def _sha256(path: Path) -> str:
@@ -281,15 +195,13 @@ FORMATS: Mapping[str, Callable[[str], Rows]] = {
 
 def _read_object(line: bytes, location: str) -> Row:
     try:
-        value: Any = json.loads(line.decode("utf-8-sig"))  # some editors write a byte-order mark
+        text = line.decode("utf-8-sig")  # some editors write a byte-order mark
     except UnicodeDecodeError as error:
         message = f"{location}: not UTF-8 (byte {error.start + 1}): save it as UTF-8"
         raise UserError(message) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{location}: broken JSON ({first_line(error)}): write one object on each line"
-        ) from error
-    return _as_object(value, location)
+    broken, remedy = f"{location}: broken JSON (", "): write one object on each line"
+    with reported((ValueError, RecursionError), broken, remedy):
+        return _as_object(json.loads(text), location)
 
 
 def _as_object(value: Any, location: str) -> Row:
@@ -297,11 +209,3 @@ def _as_object(value: Any, location: str) -> Row:
         name = type(value).__name__
         raise UserError(f"{location}: a {name}, not an object: write one object on each line")
     return value
-
-
-def _begins_with_bracket(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -63,9 +63,7 @@ class Record:
 
 def content_id(prompt: Response, chosen: Sequence[Response], rejected: Sequence[Response]) -> str:
     """Hash a record's content to 16 hexadecimal digits, the same for every layout of the row."""
-    return _hash(
-        [_plain(prompt), *(list(map(_plain, responses)) for responses in (chosen, rejected))]
-    )
+    return _hash([_plain(prompt), list(map(_plain, chosen)), list(map(_plain, rejected))])
 
 
 def prompt_id(prompt: Response) -> str:

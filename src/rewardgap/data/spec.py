@@ -15,11 +15,7 @@ from rewardgap.errors import UserError
 class Spec:
     """A specification `NAME[:PART][?key=value&key=value]`, split but not yet checked.
 
-    Attributes:
-        text: The specification as it was given.
-        name: A path, the name of a source, or "organisation/name" on the hub.
-        part: A split or a part of a source, if one is named.
-        options: The options by key.
+    NAME is a path, the name of a source, or "organisation/name" on the hub.
     """
 
     text: str
@@ -75,11 +71,7 @@ def parse_spec(text: str) -> Spec:
 def option_types(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a function's keyword-only parameters by name."""
     parameters = inspect.signature(function).parameters.values()
-    return {
-        parameter.name: parameter.annotation
-        for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    return {key.name: key.annotation for key in parameters if key.kind is key.KEYWORD_ONLY}
 
 
 def read_options(spec: Spec, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,33 +86,30 @@ def read_options(spec: Spec, types: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"{spec.text}: unknown option `{name}`: valid are {', '.join(sorted(types))}"
             )
-        values[name] = READERS[types[name]](name, value, spec)
+        read, expected = READERS[types[name]]
+        try:
+            values[name] = read(value)
+        except ValueError:
+            raise UserError(f"{spec.text}: `{name}` must be {expected}, not {value!r}") from None
     return values
 
 
-def _text(name: str, value: str, spec: Spec) -> str:
-    return value
-
-
-def _whole(name: str, value: str, spec: Spec) -> int:
+def _whole(value: str) -> int:
     if not value.isdecimal():
-        raise UserError(f"{spec.text}: `{name}` must be a whole number, not {value!r}")
+        raise ValueError(value)
     return int(value)
 
 
-def _number(name: str, value: str, spec: Spec) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{spec.text}: `{name}` must be a number, not {value!r}")
-    return number
+def _finite(value: str) -> float:
+    if not math.isfinite(float(value)):
+        raise ValueError(value)
+    return float(value)
 
 
-READERS: Mapping[Any, Callable[[str, str, Spec], Any]] = {
-    str: _text,
-    str | None: _text,
-    int: _whole,
-    float: _number,
+READERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
+    str: (str, "text"),
+    str | None: (str, "text"),
+    int: (_whole, "a whole number"),
+    float: (_finite, "a number"),
 }
+"""How a value of a type is read, and what it must be."""

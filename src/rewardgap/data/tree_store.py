@@ -24,25 +24,24 @@ BATCH_TREES = 4096
 BATCH_TOKENS = 2**20
 DESCRIPTION = b"description"
 
+NUMBERS = pa.list_(pa.int32())
 TREE = pa.struct(
-    [
-        ("record", pa.string()),
-        ("nodes", pa.list_(pa.list_(pa.int32()))),
-        ("parents", pa.list_(pa.int32())),
-        ("chosen", pa.int32()),
-        ("rejected", pa.int32()),
-        ("lengths", pa.list_(pa.int32())),
-        ("head", pa.int32()),
-        ("opening", pa.int32()),
-        ("closing", pa.int32()),
-        ("truncated", pa.bool_()),
-    ]
+    {
+        "record": pa.string(),
+        "nodes": pa.list_(NUMBERS),
+        "parents": NUMBERS,
+        **dict.fromkeys(("chosen", "rejected"), pa.int32()),
+        "lengths": NUMBERS,
+        **dict.fromkeys(("head", "opening", "closing"), pa.int32()),
+        "truncated": pa.bool_(),
+    }
 )
 SCHEMA = pa.schema([("tree", TREE), ("size", pa.int32()), ("pairs", pa.int32())])
 
 
-class StoredTrees(Sequence[Tree]):
-    """Trees in a file that `write_trees` has written.
+@dataclass
+class TreeSummary:
+    """What is known of all trees of a file.
 
     Attributes:
         records: Number of records that there were.
@@ -51,56 +50,6 @@ class StoredTrees(Sequence[Tree]):
             identical with a rejected one.
         first_identical: Id of the first of these, empty if there is none.
         content: Hash of all trees.
-    """
-
-    def __init__(self, path: Path):
-        self._table = MappedTable(path)
-        self._summary = _Summary(**json.loads(self._table.metadata[DESCRIPTION]))
-        self.records = self._summary.records
-        self.truncated = self._summary.truncated
-        self.identical = self._summary.identical
-        self.first_identical = self._summary.first_identical
-        self.content = self._summary.content
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @overload
-    def __getitem__(self, index: int) -> Tree: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Tree]: ...
-    def __getitem__(self, index: int | slice) -> Tree | list[Tree]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(len(self))[index]]
-        tree = self._table.cell("tree", index).as_py()
-        nodes = tuple(map(tuple, tree.pop("nodes")))
-        parents, lengths = tuple(tree.pop("parents")), tuple(tree.pop("lengths"))
-        return Tree(nodes=nodes, parents=parents, lengths=lengths, **tree)
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int32]:
-        """Number of tokens of every tree."""
-        return self._table.column("size")
-
-    @cached_property
-    def pairs(self) -> NDArray[np.int32]:
-        """Number of pairs of every tree."""
-        return self._table.column("pairs")
-
-    @property
-    def extremes(self) -> list[Tree]:
-        """The trees with the most tokens, the longest sequence and the largest token id.
-
-        If a model can compute these, it can compute every tree.
-        """
-        return [self[row] for row in sorted(set(self._summary.extremes))]
-
-
-@dataclass
-class _Summary:
-    """What is known of all trees of a file; the attributes of `StoredTrees`.
-
-    Attributes:
         trees: Number of trees that are written.
         largest: Most tokens, most tokens of a sequence, and largest token id.
         extremes: Row of the first tree with each of these.
@@ -133,6 +82,47 @@ class _Summary:
         return True
 
 
+class StoredTrees(Sequence[Tree]):
+    """Trees in a file that `write_trees` has written; `summary` says what is known of them all."""
+
+    def __init__(self, path: Path):
+        self._table = MappedTable(path)
+        self.summary = TreeSummary(**json.loads(self._table.metadata[DESCRIPTION]))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> Tree: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tree]: ...
+    def __getitem__(self, index: int | slice) -> Tree | list[Tree]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(len(self))[index]]
+        tree = self._table.cell("tree", index).as_py()
+        nodes = tuple(map(tuple, tree.pop("nodes")))
+        parents, lengths = tuple(tree.pop("parents")), tuple(tree.pop("lengths"))
+        return Tree(nodes=nodes, parents=parents, lengths=lengths, **tree)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int32]:
+        """Number of tokens of every tree."""
+        return self._table.column("size")
+
+    @cached_property
+    def pairs(self) -> NDArray[np.int32]:
+        """Number of pairs of every tree."""
+        return self._table.column("pairs")
+
+    @property
+    def extremes(self) -> list[Tree]:
+        """The trees with the most tokens, the longest sequence and the largest token id.
+
+        If a model can compute these, it can compute every tree.
+        """
+        return [self[row] for row in sorted(set(self.summary.extremes))]
+
+
 def _measures(tree: Tree) -> list[int]:
     """Return tokens, tokens of the longest sequence, and the largest token id."""
     ends: list[int] = []
@@ -142,13 +132,8 @@ def _measures(tree: Tree) -> list[int]:
 
 
 def write_trees(path: Path, trees: Iterable[Tree]) -> None:
-    """Write trees to a file, except those with an identical pair.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    summary = _Summary()
-    digest = hashlib.sha256()
+    """Write trees to a file, except those with an identical pair."""
+    summary, digest = TreeSummary(), hashlib.sha256()
     with write_table(path, SCHEMA) as writer:
         for batch in _batches(filter(summary.add, trees)):
             digest.update(batch.serialize())
@@ -161,7 +146,7 @@ def write_trees(path: Path, trees: Iterable[Tree]) -> None:
 def content_of(trees: Sequence[Tree]) -> str:
     """Return a hash of all trees, the same in memory and on disk."""
     if isinstance(trees, StoredTrees):
-        return trees.content
+        return trees.summary.content
     digest = hashlib.sha256()
     for batch in _batches(trees):
         digest.update(batch.serialize())

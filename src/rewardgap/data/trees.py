@@ -92,11 +92,10 @@ def truncate(tree: Tree, max_length: int) -> Tree:
     Raises:
         UserError: `max_length` leaves no room for one token of a response.
     """
-    if tree.head + tree.opening + tree.closing >= max_length:
-        raise UserError(
-            f"max_length {max_length} leaves no room for a response; it must be at least "
-            f"{tree.head + tree.opening + tree.closing + 1}"
-        )
+    least = tree.head + tree.opening + tree.closing + 1
+    if max_length < least:
+        reason = f"max_length {max_length} leaves no room for a response"
+        raise UserError(f"{reason}; it must be at least {least}")
     prompt, *responses = tree.nodes
     room = max(max_length - max(map(len, responses)), tree.head + tree.opening)
     prompt = _cut(prompt, room, first=tree.head)

@@ -53,8 +53,7 @@ def token_variance(products: Array, norms: Array, tokens: float, noise: float) -
 class KernelTraining:
     """Training rows as gradient descent sees them.
 
-    The weights are w = Σ_b α_b v_b over basis vectors: the features of the N rows, then the test
-    vectors.
+    The weights are w = Σ_b α_b v_b: over the features of the N rows, then the test vectors.
 
     Attributes:
         kernel: (B, B) inner products of the basis vectors.
@@ -110,12 +109,7 @@ class KernelTraining:
 
 @dataclass(frozen=True)
 class TrajectoryPoints:
-    """Weights w at P points of a trajectory.
-
-    Attributes:
-        weights: (P, B) α of the basis vectors.
-        norms: (P,) |w|².
-    """
+    """(P, B) weights α of the basis vectors at P points of a trajectory, and there (P,) |w|²."""
 
     weights: Array
     norms: Array
@@ -144,19 +138,10 @@ class Trajectory:
 def descend(
     training: KernelTraining, lowest: float = LOWEST_LOSS, steps: int = STEPS
 ) -> Trajectory:
-    """Follow gradient descent.
-
-    Args:
-        training: From its initial margins.
-        lowest: Loss below which to stop.
-        steps: At most.
-
-    Returns:
-        The trajectory down to `lowest`, to where it gets no further, or to the last step.
-    """
+    """Follow gradient descent to a loss below `lowest`, as far as it gets, or for all steps."""
     weights = products = np.zeros(len(training.kernel))
     loss, rate = training.loss(weights, products), math.inf
-    losses, points, norms = [loss], [weights], [0.0]
+    path = [(loss, weights, 0.0)]
     first = training.descent(weights, products)
     for _ in range(steps):
         direction = training.descent(weights, products)
@@ -165,33 +150,27 @@ def descend(
         if loss < lowest or slope <= 0 or rate * slope <= PROGRESS * loss:
             break
         rate = min(2 * rate, RESOLUTION * loss / slope)
-        while (
-            loss - training.loss(weights + rate * direction, products + rate * change)
-            < FAITHFUL * rate * slope
-        ):
+        while True:
+            step = weights + rate * direction, products + rate * change
+            lowered = training.loss(*step)
+            if not loss - lowered < FAITHFUL * rate * slope:
+                break
             rate /= 2
-        weights, products = weights + rate * direction, products + rate * change
-        loss = training.loss(weights, products)
-        if loss < (1 - RESOLUTION) * losses[-1]:
-            losses.append(loss)
-            points.append(weights)
-            norms.append(float(weights @ products))
-    if loss < losses[-1]:
-        losses.append(loss)
-        points.append(weights)
-        norms.append(float(weights @ products))
-    return Trajectory(first, np.array(losses), TrajectoryPoints(np.stack(points), np.array(norms)))
+        loss, (weights, products) = lowered, step
+        if loss < (1 - RESOLUTION) * path[-1][0]:
+            path.append((loss, weights, float(weights @ products)))
+    if loss < path[-1][0]:
+        path.append((loss, weights, float(weights @ products)))
+    losses, points, norms = (np.array(values) for values in zip(*path, strict=True))
+    return Trajectory(first, losses, TrajectoryPoints(points, norms))
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """Where gradient descent ends to first order, without the log-partition.
+    """The (B,) weights at which gradient descent ends to first order, without the log-partition.
 
-    Attributes:
-        weights: (B,) of the basis. Where the rows can all be ranked rightly only the direction of
-            w means anything: it is that of the max-margin separator (eq. 6), and the norm grows
-            without end.
-        separable: Whether they can; else the weights are those of the least loss.
+    Where the rows are `separable` only the direction of w means anything: it is that of the
+    max-margin separator (eq. 6), and the norm grows without end. Else the loss is least there.
     """
 
     weights: Array
@@ -209,10 +188,10 @@ def converge(training: KernelTraining) -> Convergence:
     roots = np.sqrt(values[above])
     features, back = vectors[:, above] * roots, vectors[:, above] / roots
     separator = max_margin_separator(features)
-    if separator.separable:
-        weights[:rows] = back @ separator.direction
-    else:
-        weights[:rows] = back @ _least_loss(features, training.initial)
+    direction = separator.direction
+    if not separator.separable:
+        direction = _least_loss(features, training.initial)
+    weights[:rows] = back @ direction
     return Convergence(weights, separator.separable)
 
 
@@ -226,11 +205,6 @@ def _least_loss(features: Array, initial: Array) -> Array:
         loss = float(np.logaddexp(0, -margins).mean())
         return loss, -(expit(-margins) @ unit) / len(margins)
 
-    result = minimize(
-        loss_and_gradient,
-        np.zeros(features.shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 5000, "maxfun": 10000},
-    )
+    start, options = np.zeros(features.shape[1]), {"maxiter": 5000, "maxfun": 10000}
+    result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     return np.asarray(result.x / scale)

@@ -24,22 +24,15 @@ from torch import Tensor
 def step_weight(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
     """Return g = σ(r(x, y⁻) − r(x, y⁺)), the factor of a Bradley–Terry step (eqs. 4 and 5).
 
-    Args:
-        chosen_rewards: Rewards of the chosen responses, any shape.
-        rejected_rewards: Rewards of the rejected responses, same shape.
-
-    Returns:
-        Values in (0, 1), ½ where the rewards are equal; same shape.
+    Rewards of any shape, the same for both; values in (0, 1), ½ where the rewards are equal.
     """
     return torch.sigmoid(rejected_rewards - chosen_rewards)
 
 
 def residuals(targets: Tensor, probabilities: Tensor) -> Tensor:
-    """Return e_v − π(· given z), the gradient of ln π(v given z) by the logits.
+    """Return (T, V) e_v − π(· given z), the gradients of ln π(v given z) by the logits.
 
-    Args:
-        targets: (T,) ids v of the predicted tokens, int64.
-        probabilities: (T, V) what the model gives to every token at that position.
+    Targets are the (T,) ids v, of int64; probabilities π are (T, V).
 
     Raises:
         ValueError: If the numbers of tokens and rows differ.
@@ -56,9 +49,7 @@ def residuals(targets: Tensor, probabilities: Tensor) -> Tensor:
 class TokenGradients:
     """Gradients of T read-outs in the last layer, kept as outer products residuals[t] hidden[t]ᵀ.
 
-    Attributes:
-        residuals: (T, V) gradients by the outputs of the last layer, such as e_v − π.
-        hidden: (T, D) the hidden states that are read.
+    Residuals are (T, V) gradients by its outputs, such as e_v − π; the states read are (T, D).
 
     Raises:
         ValueError: If the attributes are no matrices with a row for every read-out.
@@ -74,31 +65,27 @@ class TokenGradients:
         if len(self.residuals) != len(self.hidden):
             raise ValueError(f"{len(self.residuals)} residuals for {len(self.hidden)} hidden rows")
 
-    def part(self, start: int, stop: int) -> "TokenGradients":
-        """Return read-outs start … stop − 1, as views."""
-        return TokenGradients(self.residuals[start:stop], self.hidden[start:stop])
+    def part(self, rows: slice) -> "TokenGradients":
+        """Return some of the read-outs, as views."""
+        return TokenGradients(self.residuals[rows], self.hidden[rows])
 
 
 def coefficients(evaluation: TokenGradients, training: TokenGradients) -> Tensor:
-    """Return ⟨e_v̄ − π̄, e_v − π⟩ for all token pairs: ρ of eq. 5 and γ of eq. 8.
+    """Return (S, T) ⟨e_v̄ − π̄, e_v − π⟩ of evaluation and training tokens: ρ of eq. 5, γ of eq. 8.
 
     - ρ_{k,l} ∈ [−2, 2], response tokens on both sides; ρ > 0 where the tokens are equal.
     - γ(y⁺) ∈ [0, 2], the token Yes on both sides.
     - γ(y⁻) ∈ [−2, 1], Yes in the evaluation and No in the training response.
 
     At equal tokens ρ underflows to 0 where a probability rounds to 1.
-
-    Returns:
-        (S, T) for S evaluation and T training tokens.
     """
     return evaluation.residuals @ training.residuals.T
 
 
 def token_contributions(evaluation: TokenGradients, training: TokenGradients) -> Tensor:
-    """Return coefficient × ⟨h̄, h⟩ for all token pairs: the summands of equations 4, 5 and 8.
+    """Return (S, T) coefficients × ⟨h̄, h⟩, the summands of equations 4, 5 and 8.
 
-    Returns:
-        (S, T): how much raising the training read-out raises the evaluation read-out.
+    They say how much raising each training read-out raises each evaluation read-out.
     """
     return coefficients(evaluation, training) * (evaluation.hidden @ training.hidden.T)
 
@@ -107,11 +94,8 @@ def token_contributions(evaluation: TokenGradients, training: TokenGradients) ->
 class GradientSums:
     """Gradients in the last layer of `count` values, each a weighted sum of token gradients.
 
-    Attributes:
-        tokens: The T read-outs of all values, in any order.
-        weights: (T,) weight of every read-out.
-        owners: (T,) which value each belongs to, in 0 … count − 1, int64.
-        count: Number of values; one without read-outs has gradient 0.
+    The T read-outs of all values come in any order, with (T,) weights and (T,) owners: the values
+    that they belong to, in 0 … count − 1, of int64. One without read-outs has gradient 0.
 
     Raises:
         ValueError: If there is not one weight and one owner for every read-out.
@@ -132,39 +116,26 @@ class GradientSums:
 def gradient_kernel(
     evaluation: GradientSums, training: GradientSums, block_tokens: int = 2048
 ) -> Tensor:
-    """Return Σ_{k,l} w̄_k w_l ρ_{k,l} ⟨h̄_k, h_l⟩, the inner products of gradients.
+    """Return (M, N) Σ_{k,l} w̄_k w_l ρ_{k,l} ⟨h̄_k, h_l⟩, the inner products of gradients.
 
-    For S evaluation and T training tokens it takes S · T · (V + D) multiplications; the memory
-    beyond input and output is bounded by about block_tokens · (2 block_tokens + M) numbers.
-
-    Args:
-        evaluation: M values whose change is asked for.
-        training: N values that a step raises.
-        block_tokens: Tokens of either side in one block, > 0.
-
-    Returns:
-        (M, N). It is constant in training for explicit models; for the others it is that of the
-        weights at which the residuals were taken, so that changes are right up to O(η²).
+    It is constant in training for explicit models; for others it is that of the weights at which
+    the residuals were taken, so that changes are right up to O(η²). S evaluation and T training
+    tokens take S · T · (V + D) multiplications; the memory beyond input and output is bounded by
+    about block_tokens · (2 block_tokens + M) numbers. A step raises the N training values, and the
+    change of the M evaluation values is asked for.
     """
     kernel = evaluation.weights.new_zeros(evaluation.count, training.count)
     for start in range(0, len(training.weights), block_tokens):
-        stop = start + block_tokens
-        columns = _sum_over_evaluation(evaluation, training.tokens.part(start, stop), block_tokens)
-        kernel.index_add_(1, training.owners[start:stop], columns * training.weights[start:stop])
+        columns = slice(start, start + block_tokens)
+        part = training.tokens.part(columns)
+        sums = kernel.new_zeros(evaluation.count, len(part.hidden))
+        for first in range(0, len(evaluation.weights), block_tokens):
+            rows = slice(first, first + block_tokens)
+            block = token_contributions(evaluation.tokens.part(rows), part)
+            block *= evaluation.weights[rows, None]
+            sums.index_add_(0, evaluation.owners[rows], block)
+        kernel.index_add_(1, training.owners[columns], sums * training.weights[columns])
     return kernel
-
-
-def _sum_over_evaluation(
-    evaluation: GradientSums, training: TokenGradients, block_tokens: int
-) -> Tensor:
-    """Return (M, T): the inner products of M evaluation sums and T single training tokens."""
-    rows = evaluation.weights.new_zeros(evaluation.count, len(training.hidden))
-    for start in range(0, len(evaluation.weights), block_tokens):
-        stop = start + block_tokens
-        block = token_contributions(evaluation.tokens.part(start, stop), training)
-        block *= evaluation.weights[start:stop, None]
-        rows.index_add_(0, evaluation.owners[start:stop], block)
-    return rows
 
 
 def reward_changes(

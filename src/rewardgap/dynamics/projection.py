@@ -32,13 +32,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class RandomProjection:
-    """How gradients are projected.
-
-    Attributes:
-        size: W, the numbers that are kept of a gradient.
-        entries: P, the numbers of a gradient.
-        seed: Of the random signs.
-    """
+    """How gradients of P entries are projected to W numbers, the size; a seed gives the signs."""
 
     size: int
     entries: int
@@ -48,14 +42,9 @@ class RandomProjection:
     def fitting(
         cls, entries: int, memory: int, bytes_per_value: int, most: int, seed: int
     ) -> "RandomProjection":
-        """Return the largest projection within the memory.
+        """Return the largest projection that is worth its time, of a size up to `most`.
 
-        Args:
-            entries: P.
-            memory: Bytes that all features held at once may take.
-            bytes_per_value: What they take for each of their W values.
-            most: A size beyond which more is not worth its time.
-            seed: Of the random signs.
+        All features held at once, with that number of bytes per value, fit into the memory.
 
         Raises:
             UserError: If the memory is too small for products to mean anything.
@@ -96,12 +85,7 @@ class RandomProjection:
         return {"kept": self.size, "entries": self.entries, "error": self.error}
 
     def projector(self, shape: Sequence[int], device: torch.device) -> "GradientProjector":
-        """Return the projector of gradients in a matrix of P entries.
-
-        Args:
-            shape: (R, C) of the matrix.
-            device: Where its gradients are computed.
-        """
+        """Return the projector of gradients in a matrix of this (R, C) shape, with P entries."""
         rows, columns = shape
         random = np.random.default_rng([self.seed, 0])
         signs = random.integers(0, 2, size=rows + columns, dtype=np.int8)
@@ -109,17 +93,12 @@ class RandomProjection:
         return GradientProjector(values[:rows], values[rows:])
 
 
+@dataclass(frozen=True)
 class GradientProjector:
-    """Adds gradients in one (R, C) matrix to projections.
+    """Adds gradients in one matrix to projections, by (R,) and (C,) signs in float32."""
 
-    Args:
-        row_signs: (R,) signs of the rows, in float32.
-        column_signs: (C,) signs of the columns.
-    """
-
-    def __init__(self, row_signs: Tensor, column_signs: Tensor):
-        self.row_signs = row_signs
-        self.column_signs = column_signs
+    row_signs: Tensor
+    column_signs: Tensor
 
     def outer(self, total: Tensor, first: Tensor, second: Tensor) -> None:
         """Add Σ_t first[t] second[t]ᵀ, from (T, R) and (T, C), to a (W,) projection."""
@@ -131,13 +110,7 @@ class GradientProjector:
             _fold(total, (signed.T @ second).flatten(), start * columns)
 
     def rows(self, total: Tensor, rows: Tensor, values: Tensor) -> None:
-        """Add a gradient with few rows, where values[t] is added to row rows[t].
-
-        Args:
-            total: (W,) the projection.
-            rows: (T,) indices of rows.
-            values: (T, C) what is added to them.
-        """
+        """Add a gradient of few rows to a (W,) projection: (T, C) values, in (T,) rows."""
         columns = torch.arange(values.shape[1], device=values.device)
         entries = rows[:, None] * values.shape[1] + columns
         signed = values.float() * self.column_signs * self.row_signs[rows][:, None]
@@ -157,7 +130,7 @@ def _fold(total: Tensor, entries: Tensor, start: int) -> None:
 
 
 def _prime(most: int) -> int:
-    """Return the largest prime that is not more, at least 2."""
+    """Return the largest prime that is at most `most`, but at least 2."""
     number = max(2, most)
     while any(number % divisor == 0 for divisor in range(2, isqrt(number) + 1)):
         number -= 1

@@ -28,12 +28,11 @@ class Separator:
     Attributes:
         separable: False if no direction ranks every training pair rightly (in double precision).
         direction: (D,) u* of eq. 6; empty if not separable.
-        margin: 1 / ‖u*‖, the distance from the origin's hyperplane to the nearest feature, in units
-            of the features. If not separable: a bound that no direction's margin exceeds, about 0.
+        margin: 1 / ‖u*‖, the distance from the origin's hyperplane to the nearest feature. If not
+            separable: a bound that no direction's margin exceeds, about 0.
         multipliers: (N,) dual variables ≥ 0 with u* = Σ_i multipliers_i φ_i; positive on the pairs
             that determine u*. If not separable: weights of sum 1 with Σ_i weights_i φ_i ≈ 0.
-        residual: Largest relative violation of the optimality conditions of eq. 6; 0 if not
-            separable.
+        residual: Largest relative violation of eq. 6's optimality conditions; 0 if not separable.
     """
 
     separable: bool
@@ -43,10 +42,7 @@ class Separator:
     residual: float
 
     def products(self, features: ArrayLike) -> Array:
-        """Return ⟨u*, φ̄⟩ for every evaluation pair.
-
-        Args:
-            features: (M, D) differences φ̄ = h(x, y⁺) − h(x, y⁻) of evaluation pairs.
+        """Return ⟨u*, φ̄⟩ for (M, D) differences φ̄ = h(x, y⁺) − h(x, y⁻) of evaluation pairs.
 
         Raises:
             UserError: The training pairs were not separable, so that there is no u*.
@@ -59,10 +55,7 @@ class Separator:
         return np.asarray(features, dtype=np.float64) @ self.direction
 
     def positive_share(self, features: ArrayLike) -> float:
-        """Return the share of evaluation pairs with ⟨u*, φ̄⟩ > 0 (theorem 2, footnote 3).
-
-        NaN without evaluation pairs; raises as `products` does.
-        """
+        """Return the share with ⟨u*, φ̄⟩ > 0 (theorem 2, footnote 3), NaN of no pairs."""
         products = self.products(features)
         return float(np.mean(products > 0)) if len(products) else float("nan")
 
@@ -82,10 +75,15 @@ def max_margin_separator(features: ArrayLike) -> Separator:
         ArithmeticError: The solver reached neither answer to the stated accuracy.
         RuntimeError: It ran out of iterations.
     """
-    training = _checked(features)
+    training = np.asarray(features, dtype=np.float64)
+    if training.ndim != 2 or training.shape[0] == 0:
+        raise UserError(f"eq. 6 needs a matrix with a row for every pair, got {training.shape}")
+    finite = np.isfinite(training).all(axis=1)
+    if not finite.all():
+        raise UserError(f"pair {finite.argmin()} has a hidden state that is not finite")
     norms = np.linalg.norm(training, axis=1)
     if not norms.all():
-        return _not_separable((norms == 0) / np.sum(norms == 0), 0.0)
+        return Separator(False, np.empty(0), 0.0, (norms == 0) / np.sum(norms == 0), 0.0)
     scale = float(norms.max())
     unit = training / scale
     weights = _least_distance_weights(unit)
@@ -96,18 +94,8 @@ def max_margin_separator(features: ArrayLike) -> Separator:
         return Separator(True, direction / scale, margin, multipliers / scale**2, residual)
     bound = float(np.linalg.norm(weights @ unit))
     if bound <= _NO_MARGIN:
-        return _not_separable(weights, bound * scale)
+        return Separator(False, np.empty(0), bound * scale, weights, 0.0)
     raise ArithmeticError(f"eq. 6 solved only to {residual:.1e}: the features are ill-conditioned")
-
-
-def _checked(features: ArrayLike) -> Array:
-    training = np.asarray(features, dtype=np.float64)
-    if training.ndim != 2 or training.shape[0] == 0:
-        raise UserError(f"eq. 6 needs a matrix with a row for every pair, got {training.shape}")
-    if not np.isfinite(training).all():
-        rows = np.flatnonzero(~np.isfinite(training).all(axis=1))
-        raise UserError(f"pair {rows[0]} has a hidden state that is not finite")
-    return training
 
 
 def _least_distance_weights(unit: Array) -> Array:
@@ -143,7 +131,3 @@ def _kkt_residual(unit: Array, direction: Array, multipliers: Array) -> float:
     stationarity = np.linalg.norm(direction - multipliers @ unit) / np.linalg.norm(direction)
     complementarity = multipliers @ np.abs(slack) / (direction @ direction)
     return float(max(stationarity, complementarity, -slack.min()))
-
-
-def _not_separable(weights: Array, bound: float) -> Separator:
-    return Separator(False, np.empty(0), bound, weights, 0.0)

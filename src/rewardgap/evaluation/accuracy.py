@@ -21,9 +21,9 @@ class FlatPairs:
     """Every chosen x rejected pair of every record, flat.
 
     Attributes:
-        record: Index of the pair's record, shape (pairs,).
-        chosen: Reward of its chosen response, shape (pairs,).
-        rejected: Reward of its rejected response, shape (pairs,).
+        record: Index of each pair's record, shape (pairs,), as the rewards.
+        chosen: Reward of its chosen response.
+        rejected: Reward of its rejected response.
     """
 
     record: NDArray[np.intp]

@@ -50,8 +50,7 @@ def cluster_totals(columns: FloatArray, clusters: Clusters) -> FloatArray:
 def join_clusters(totals: FloatArray, seed: int) -> FloatArray:
     """Return totals of at most `MOST_CLUSTERS` random groups of clusters, shape (groups, columns).
 
-    Groups are as independent as the clusters are, and thousands of them estimate the variance as
-    well.
+    Groups are as independent as the clusters are, and estimate the variance as well.
     """
     if len(totals) <= MOST_CLUSTERS:
         return totals
@@ -68,11 +67,7 @@ def resampling_units(columns: FloatArray, clusters: Clusters, seed: int) -> Floa
 
 
 def weighted_sums(totals: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray]:
-    """Return sums over the records of each resample.
-
-    Args:
-        totals: Of `resampling_units`, shape (units, columns + 1).
-        weights: Shape (resamples, units).
+    """Return sums over each resample of `resampling_units`, weighted by (resamples, units).
 
     Returns:
         (of the columns, shape (resamples, columns); number of records, shape (resamples, 1)).
@@ -84,18 +79,16 @@ def weighted_sums(totals: FloatArray, weights: Weights) -> tuple[FloatArray, Flo
     return sums[:, :-1], sums[:, -1:]
 
 
-def random_weights(clusters: int, seed: int) -> Weights:
-    """Return weights of the Bayesian bootstrap (Rubin 1981): exponential with mean 1, never 0."""
-    return _random_weights(seed)[:clusters].T
-
-
 @lru_cache(maxsize=4)
-def _random_weights(seed: int) -> Weights:
-    """Return weights of `MOST_CLUSTERS` clusters, a row per cluster; callers take a part."""
+def random_weights(seed: int) -> Weights:
+    """Return weights of the Bayesian bootstrap (Rubin 1981): exponential with mean 1, never 0.
+
+    They are of `MOST_CLUSTERS` clusters, of which callers take a part.
+    """
     generator = np.random.default_rng((seed, 1))
     weights = generator.standard_exponential((MOST_CLUSTERS, RESAMPLES), dtype=np.float32)
     weights.setflags(write=False)  # all callers share them
-    return weights
+    return weights.T
 
 
 @lru_cache(maxsize=8)
@@ -116,10 +109,7 @@ def _weights_of_ends(seed: int) -> FloatArray:
 
 
 def mean_interval(
-    values: FloatArray,
-    clusters: Clusters,
-    seed: int = 0,
-    support: tuple[float, float] = (0.0, 1.0),
+    values: FloatArray, clusters: Clusters, seed: int = 0, support: tuple[float, float] = (0.0, 1.0)
 ) -> Interval:
     """Return the 95 % interval of the mean of `values`, which are in `support`.
 
@@ -151,7 +141,7 @@ def mean_interval(
         seen = (1 - unseen) * value
         return Interval(value, seen + unseen * support[0], seen + unseen * support[1])
     totals = resampling_units(values, clusters, seed)
-    sums, records = weighted_sums(totals, random_weights(len(totals), seed))
+    sums, records = weighted_sums(totals, random_weights(seed)[:, : len(totals)])
     ends = _weights_of_ends(seed) * len(values) / count
     # Each pair of ends serves both ways round, so that negated values have the negated interval.
     both_ways = [
@@ -185,7 +175,7 @@ def studentised_draws(
         seed: Of the resamples.
 
     Returns:
-        Shape (resamples,).
+        Draws of shape (resamples,).
     """
     totals = resampling_units(columns, clusters, seed)
     value, error = _values_and_errors(totals, np.ones((1, len(totals)), np.float32), statistic)
@@ -227,9 +217,6 @@ def over_seeds(values: FloatArray, resampled: FloatArray, seed: int = 0) -> Floa
         values: The figure of each seed, shape (seeds,).
         resampled: The same of each resample of the records, shape (resamples, seeds).
         seed: Of the draws.
-
-    Returns:
-        Shape (resamples,).
     """
     mean: FloatArray = resampled.mean(axis=1)
     if len(values) == 1:

@@ -1,14 +1,12 @@
 """Paired comparisons of score files that rate the same records."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
@@ -25,7 +23,6 @@ from rewardgap.evaluation.scores import ScoreRow
 
 logger = logging.getLogger(__name__)
 
-Counts = NDArray[np.intp]
 Pair = tuple[str, str]
 """The names of what is compared."""
 Place = TypeVar("Place", bound=Hashable)
@@ -46,8 +43,8 @@ class Comparison:
 
     Attributes:
         n: Number of records.
-        wins: Number of records on which the first file is more accurate.
-        losses: Number of records on which the second is.
+        wins: Number of those on which the first file is more accurate.
+        losses: Number of those on which the second is.
         difference: First accuracy minus second, with a 95 % interval over records.
         mcnemar_p: Two-sided p-value of McNemar's exact test.
         permutation_p: Two-sided p-value of the paired permutation test, see `sign_flip_test`.
@@ -83,13 +80,13 @@ def compare(
 ) -> Comparison:
     """Return the paired difference in accuracy between two sets of scores of the same records.
 
-    Rows may come in any order.
+    Rows may come in any order. Records of one prompt are not independent: interval and tests take
+    them together, as one.
 
     McNemar's test counts the records on which one is more accurate than the other: for pairs
-    without ties these are the discordant ones. A tie (one half) is more accurate than wrong
-    and less than right, a record of several responses is compared by its mean accuracy, and
-    records of equal accuracy do not count, so that in general this is the exact sign test.
-    Records of one prompt are not independent: interval and tests take them together, as one.
+    without ties these are the discordant ones. A tie (one half) is more accurate than wrong and
+    less than right, a record of several responses is compared by its mean accuracy, and records of
+    equal accuracy do not count, so that in general this is the exact sign test.
 
     Args:
         first: Rows of one score file.
@@ -98,8 +95,7 @@ def compare(
         seed: Of the resamples.
 
     Raises:
-        UserError: The records differ, by id or by their texts; names the two files and how many
-            records only one of them has.
+        UserError: The records differ, by id or by their texts.
     """
     if mismatch := count_unshared(first, second):
         raise UserError(
@@ -205,17 +201,15 @@ def adjust_by_place(
     families: Mapping[Place, Mapping[Pair, Comparison]],
 ) -> dict[Place, dict[Pair, Comparison]]:
     """Return comparisons of several places with p-values adjusted for all of them together."""
-    family = adjust(
-        {
-            (place, pair): comparison
-            for place, comparisons in families.items()
-            for pair, comparison in comparisons.items()
-        }
-    )
-    return {
-        place: {pair: family[place, pair] for pair in comparisons}
+    family = {
+        (place, pair): comparison
         for place, comparisons in families.items()
+        for pair, comparison in comparisons.items()
     }
+    adjusted: dict[Place, dict[Pair, Comparison]] = {place: {} for place in families}
+    for (place, pair), comparison in adjust(family).items():
+        adjusted[place][pair] = comparison
+    return adjusted
 
 
 def is_significant(comparison: Comparison) -> bool:
@@ -249,30 +243,17 @@ def indistinguishable(
         comparisons: The comparison of every two, such as those of `compare_all`.
         separates: Whether a comparison separates two, `is_significant` or `is_difference`.
     """
-    alike: dict[str, set[str]] = {name: set() for name in names}
-    for (a, b), comparison in comparisons.items():
-        if not separates(comparison) and a in alike and b in alike:
-            alike[a].add(b)
-            alike[b].add(a)
-    groups = (sorted(group, key=names.index) for group in _cliques(set(), set(names), set(), alike))
-    return sorted(map(tuple, groups), key=lambda group: [names.index(name) for name in group])
+    import networkx
 
-
-def _cliques(
-    clique: AbstractSet[str],
-    candidates: AbstractSet[str],
-    done: AbstractSet[str],
-    neighbours: Mapping[str, AbstractSet[str]],
-) -> Iterator[AbstractSet[str]]:
-    """Yield the maximal cliques by the algorithm of Bron and Kerbosch, with a pivot."""
-    if not candidates and not done:
-        yield clique
-        return
-    pivot = max(candidates | done, key=lambda name: len(candidates & neighbours[name]), default="")
-    for name in sorted(candidates - neighbours[pivot]):
-        near = neighbours[name]
-        yield from _cliques(clique | {name}, candidates & near, done & near, neighbours)
-        candidates, done = candidates - {name}, done | {name}
+    alike = networkx.Graph()
+    alike.add_nodes_from(names)
+    alike.add_edges_from(
+        pair
+        for pair, comparison in comparisons.items()
+        if not separates(comparison) and set(pair) <= set(names)
+    )
+    groups = (tuple(sorted(group, key=names.index)) for group in networkx.find_cliques(alike))
+    return sorted(groups, key=lambda group: [names.index(name) for name in group])
 
 
 # SciPy's tests take a second to import, which the summary of one file does not need.
@@ -304,13 +285,15 @@ def sign_flip_test(gains: FloatArray, seed: int = 0) -> float:
         return sign_flip_test(join_clusters(gains[:, None], seed)[:, 0], seed)
     least = abs(float(gains.sum())) - ROUNDING
     if np.log1p(counts).sum() > np.log(MOST_OUTCOMES):
-        sums = _drawn_sums(sizes[kinds], counts, seed)
+        sums, generator = np.zeros(FLIPS), np.random.default_rng(seed)
+        for size, count in zip(sizes[kinds], counts, strict=True):
+            sums += size * (2 * generator.binomial(count, 0.5, FLIPS) - count)
         return float(1 + np.sum(np.abs(sums) >= least)) / (1 + FLIPS)
     sums, chances = _all_sums(sizes[kinds], counts)
     return min(float(chances[np.abs(sums) >= least].sum()), 1.0)
 
 
-def _all_sums(sizes: FloatArray, counts: Counts) -> tuple[FloatArray, FloatArray]:
+def _all_sums(sizes: FloatArray, counts: Clusters) -> tuple[FloatArray, FloatArray]:
     """Return every sum that `counts` gains of each size can make, and its probability."""
     from scipy.stats import binom
 
@@ -320,14 +303,6 @@ def _all_sums(sizes: FloatArray, counts: Counts) -> tuple[FloatArray, FloatArray
         sums = np.add.outer(sums, size * (2 * ups - count)).ravel()
         chances = np.multiply.outer(chances, binom.pmf(ups, count, 0.5)).ravel()
     return sums, chances
-
-
-def _drawn_sums(sizes: FloatArray, counts: Counts, seed: int) -> FloatArray:
-    generator = np.random.default_rng(seed)
-    sums = np.zeros(FLIPS)
-    for size, count in zip(sizes, counts, strict=True):
-        sums += size * (2 * generator.binomial(count, 0.5, FLIPS) - count)
-    return sums
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

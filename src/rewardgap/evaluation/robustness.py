@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
-from rewardgap.evaluation.bootstrap import FloatArray, Interval, mean_interval
+from rewardgap.evaluation.accuracy import FlatPairs, prompt_clusters, record_accuracies
+from rewardgap.evaluation.bootstrap import Interval, mean_interval
 from rewardgap.evaluation.comparisons import Comparison, compare_gains
-from rewardgap.evaluation.scores import RecordRewards, ScoreRow
+from rewardgap.evaluation.scores import ScoreRow
 
 Counterparts = tuple[Sequence[ScoreRow], Sequence[ScoreRow]]
 """A model's rows of an original set and of a perturbed one, whose row i perturbs row i."""
@@ -20,7 +20,8 @@ class Drop:
     """What a shift costs, paired by record.
 
     Attributes:
-        loss: The accuracy on the original set compared with that on the perturbed one.
+        loss: The accuracy on the original set compared with that on the perturbed one; its
+            `difference` is what the shift costs.
         flip_rate: Share of chosen x rejected pairs that are ranked rightly in one of the sets and
             wrongly in the other; between a tie and either of these it is half a flip. A shift can
             flip many pairs, in both directions, and cost no accuracy.
@@ -29,28 +30,12 @@ class Drop:
     loss: Comparison
     flip_rate: Interval
 
-    @property
-    def n(self) -> int:
-        """Number of records."""
-        return self.loss.n
-
-    @property
-    def drop(self) -> Interval:
-        """Accuracy on the original set minus accuracy on the perturbed one."""
-        return self.loss.difference
-
 
 def drop(
-    original: Sequence[ScoreRow],
-    perturbed: Sequence[ScoreRow],
+    runs: Sequence[Counterparts],
     names: tuple[str, str] = ("the original scores", "the perturbed scores"),
     seed: int = 0,
 ) -> Drop:
-    """Return the drop of one model, see `drop_of_runs`."""
-    return drop_of_runs([(original, perturbed)], names, seed)
-
-
-def drop_of_runs(runs: Sequence[Counterparts], names: tuple[str, str], seed: int = 0) -> Drop:
     """Compare the scores that models give to a set with those of the perturbed counterparts.
 
     Args:
@@ -61,23 +46,19 @@ def drop_of_runs(runs: Sequence[Counterparts], names: tuple[str, str], seed: int
     Raises:
         UserError: The rows do not correspond; names the sets and the first row that does not.
     """
+    losses, flips = [], []
     for original, perturbed in runs:
         _check_counterparts(original, perturbed, names)
+        before, after = ([row.scores for row in rows] for rows in (original, perturbed))
+        losses.append(record_accuracies(before) - record_accuracies(after))
+        pairs = FlatPairs.of(before)
+        changes = np.abs(pairs.order - FlatPairs.of(after).order) / 2
+        flips.append(pairs.mean_by_record(changes))
     clusters = prompt_clusters(runs[0][0])
-    losses, flips = zip(*(_changes(*pair) for pair in runs), strict=True)
     return Drop(
         loss=compare_gains(np.stack(losses, axis=1), clusters, seed),
         flip_rate=mean_interval(np.stack(flips, axis=1), clusters, seed),
     )
-
-
-def _changes(
-    original: Sequence[ScoreRow], perturbed: Sequence[ScoreRow]
-) -> tuple[FloatArray, FloatArray]:
-    """Return each record's loss of accuracy and share of flipped pairs, shape (records,) each."""
-    before, after = ([row.scores for row in rows] for rows in (original, perturbed))
-    flips = np.array([_flip_rate(*pair) for pair in zip(before, after, strict=True)])
-    return record_accuracies(before) - record_accuracies(after), flips
 
 
 def _check_counterparts(
@@ -90,14 +71,5 @@ def _check_counterparts(
         where = f"{title}: row {number} ({row.id!r}, {counterpart.id!r})"
         if row.prompt and counterpart.prompt and row.prompt != counterpart.prompt:
             raise UserError(f"{where} has another prompt")
-        if [len(side) for side in row.scores] != [len(side) for side in counterpart.scores]:
+        if list(map(len, row.scores)) != list(map(len, counterpart.scores)):
             raise UserError(f"{where} has not the same number of responses in both")
-
-
-def _flip_rate(before: RecordRewards, after: RecordRewards) -> float:
-    """Return the share of a record's chosen x rejected pairs that flip, from 0 to 1."""
-    orders = [
-        np.array([(c > r) - (c < r) for c in chosen for r in rejected])
-        for chosen, rejected in (before, after)
-    ]
-    return float(np.abs(orders[0] - orders[1]).mean() / 2)

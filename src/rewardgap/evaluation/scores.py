@@ -46,8 +46,7 @@ class ScoreRow:
         responses: A hash of the responses likewise.
 
     Raises:
-        UserError: A reward is not finite, a side has no reward, or lists have unequal lengths; the
-            message names the id.
+        UserError: A reward is not finite, a side has no reward, or lists have unequal lengths.
     """
 
     id: str
@@ -62,8 +61,16 @@ class ScoreRow:
 
     def __post_init__(self) -> None:
         """Refuse what no metric can be computed from."""
-        _check_side(self, "chosen", self.scores_chosen, self.tokens_chosen)
-        _check_side(self, "rejected", self.scores_rejected, self.tokens_rejected)
+        for side in ("chosen", "rejected"):
+            scores, tokens = getattr(self, f"scores_{side}"), getattr(self, f"tokens_{side}")
+            if not scores:
+                raise UserError(f"record {self.id!r}: scores_{side} is empty")
+            _check_finite(self.id, f"scores_{side}", scores)
+            if tokens and len(tokens) != len(scores):
+                raise UserError(
+                    f"record {self.id!r} has {len(scores)} scores_{side} but {len(tokens)} "
+                    f"tokens_{side}"
+                )
         if bool(self.tokens_chosen) != bool(self.tokens_rejected):
             raise UserError(
                 f"record {self.id!r} has tokens for one of its sides only; give both or neither"
@@ -87,11 +94,11 @@ class ScoreRow:
 def score_row(
     record: Record, tree: Tree, rewards: Sequence[float], baseline: BagOfWords | None
 ) -> ScoreRow:
-    """Return the score row of a record.
+    """Return the score row of a record, whose tree gives the lengths.
 
     Args:
         record: The record.
-        tree: The record as a kind writes it, of which the lengths are taken.
+        tree: The record as a kind writes it.
         rewards: Rewards of its responses, chosen ones first.
         baseline: A bag of words that scores the same responses, if there is one.
     """
@@ -111,16 +118,6 @@ def score_row(
         prompt=prompt_id(record.prompt),
         responses=responses_id(record),
     )
-
-
-def _check_side(row: ScoreRow, side: str, scores: Rewards, tokens: tuple[int, ...]) -> None:
-    if not scores:
-        raise UserError(f"record {row.id!r}: scores_{side} is empty")
-    _check_finite(row.id, f"scores_{side}", scores)
-    if tokens and len(tokens) != len(scores):
-        raise UserError(
-            f"record {row.id!r} has {len(scores)} scores_{side} but {len(tokens)} tokens_{side}"
-        )
 
 
 def _check_finite(record_id: str, label: str, rewards: Rewards) -> None:
@@ -151,24 +148,18 @@ def _to_json(row: ScoreRow) -> dict[str, Any]:
     def side(values: Sequence[float]) -> Any:
         return values[0] if is_pair else list(values)
 
-    fields: dict[str, Any] = {
-        "id": row.id,
-        "scores_chosen": side(row.scores_chosen),
-        "scores_rejected": side(row.scores_rejected),
-    }
-    if row.tokens_chosen:
-        fields["tokens_chosen"] = side(row.tokens_chosen)
-        fields["tokens_rejected"] = side(row.tokens_rejected)
+    fields: dict[str, Any] = {"id": row.id}
+    for key in ("scores_chosen", "scores_rejected", "tokens_chosen", "tokens_rejected"):
+        if values := getattr(row, key):
+            fields[key] = side(values)
     fields["truncated"] = row.truncated
     if row.baselines:
         fields["baselines"] = {
             name: {"chosen": side(chosen), "rejected": side(rejected)}
             for name, (chosen, rejected) in row.baselines.items()
         }
-    for key, digest in (("prompt", row.prompt), ("responses", row.responses)):
-        if digest:
-            fields[key] = digest
-    return fields
+    digests = {"prompt": row.prompt, "responses": row.responses}
+    return fields | {key: digest for key, digest in digests.items() if digest}
 
 
 def read_scores(path: str | Path) -> list[ScoreRow]:
@@ -211,24 +202,20 @@ def _read_text(path: Path) -> str:
 
 def _parse_row(fields: object) -> ScoreRow:
     fields = _object(fields, "a score row")
+    name, truncated = _require(fields, "id"), fields.get("truncated", False)
+    if type(name) not in (str, int):
+        raise UserError(f"'id' must be a string, not {type(name).__name__}")
     has_tokens = "tokens_chosen" in fields or "tokens_rejected" in fields
-    baselines = _object(fields.get("baselines", {}), "'baselines'")
-    return ScoreRow(
-        id=_identifier(fields),
-        scores_chosen=_values(fields, "scores_chosen", _reward),
-        scores_rejected=_values(fields, "scores_rejected", _reward),
-        tokens_chosen=_values(fields, "tokens_chosen", _length) if has_tokens else (),
-        tokens_rejected=_values(fields, "tokens_rejected", _length) if has_tokens else (),
-        truncated=_flag(fields.get("truncated", False)),
-        baselines={name: _baseline(name, sides) for name, sides in baselines.items()},
-        prompt=_digest(fields, "prompt"),
-        responses=_digest(fields, "responses"),
-    )
-
-
-def _baseline(name: str, sides: object) -> RecordRewards:
-    sides = _object(sides, f"baseline {name!r}")
-    return _values(sides, "chosen", _reward), _values(sides, "rejected", _reward)
+    scores = _sides(fields, "scores_", _reward)
+    tokens = _sides(fields, "tokens_", _length) if has_tokens else ((), ())
+    if not isinstance(truncated, bool):
+        raise UserError(f"'truncated' must be true or false, not {truncated!r}")
+    baselines = {
+        rule: _sides(_object(sides, f"baseline {rule!r}"), "", _reward)
+        for rule, sides in _object(fields.get("baselines", {}), "'baselines'").items()
+    }
+    digests = _digest(fields, "prompt"), _digest(fields, "responses")
+    return ScoreRow(str(name), *scores, *tokens, truncated, baselines, *digests)
 
 
 def _object(value: object, label: str) -> dict[str, Any]:
@@ -243,34 +230,24 @@ def _require(fields: Mapping[str, Any], key: str) -> Any:
     return fields[key]
 
 
-def _identifier(fields: Mapping[str, Any]) -> str:
-    value = _require(fields, "id")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UserError(f"'id' must be a string, not {type(value).__name__}")
-    return str(value)
-
-
 def _digest(fields: Mapping[str, Any], key: str) -> str:
     value = fields.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
+    if value is not None and not isinstance(value, str):
         raise UserError(f"{key!r} must be a string, not {type(value).__name__}; or leave it out")
-    return value
+    return value or ""
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise UserError(f"'truncated' must be true or false, not {value!r}")
-    return value
-
-
-def _values(
-    fields: Mapping[str, Any], key: str, convert: Callable[[object, str], _Number]
-) -> tuple[_Number, ...]:
-    """Read a number, or a list of numbers, as a tuple."""
-    value = _require(fields, key)
-    return tuple(convert(item, key) for item in (value if isinstance(value, list) else [value]))
+def _sides(
+    fields: Mapping[str, Any], prefix: str, convert: Callable[[object, str], _Number]
+) -> tuple[tuple[_Number, ...], tuple[_Number, ...]]:
+    """Read a number, or a list of numbers, for the chosen and for the rejected responses."""
+    keys = (f"{prefix}chosen", f"{prefix}rejected")
+    values = (_require(fields, key) for key in keys)
+    chosen, rejected = (
+        tuple(convert(item, key) for item in (value if isinstance(value, list) else [value]))
+        for key, value in zip(keys, values, strict=True)
+    )
+    return chosen, rejected
 
 
 def _reward(value: object, key: str) -> float:

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.accuracy import prompt_clusters
+from rewardgap.evaluation.accuracy import FlatPairs, prompt_clusters
 from rewardgap.evaluation.bootstrap import FloatArray, Interval, mean_interval
 from rewardgap.evaluation.scores import ScoreRow
 
 
 @dataclass(frozen=True)
 class StyleAccuracies:
-    """Accuracy over the comparisons that style makes easy, leaves alone, or makes hard.
+    """Accuracy of chosen responses against rejected ones by their styles.
 
     Attributes:
-        easy: Chosen responses against rejected ones of a plainer style.
-        normal: Both of the same style.
-        hard: Chosen responses against rejected ones of a more elaborate style.
+        easy: The rejected ones are plainer.
+        normal: Both have the same style.
+        hard: The rejected ones are more elaborate.
     """
 
     easy: Interval
@@ -65,11 +65,10 @@ def style_accuracies(
 
 def _wins(row: ScoreRow, name: str) -> FloatArray:
     """Return 1 where the chosen response wins, ½ for a tie, else 0; shape (chosen, rejected)."""
-    chosen, rejected = np.array(row.scores_chosen), np.array(row.scores_rejected)
-    if not len(chosen) == len(rejected) >= 2:
+    chosen, rejected = map(len, row.scores)
+    if not chosen == rejected >= 2:
         raise UserError(
-            f"{name}: record {row.id!r} has {len(chosen)} chosen and {len(rejected)} rejected "
+            f"{name}: record {row.id!r} has {chosen} chosen and {rejected} rejected "
             "rewards; style accuracies need as many of both, at least two, in one order of styles"
         )
-    wins, losses = chosen[:, None] > rejected, chosen[:, None] < rejected
-    return 0.5 + 0.5 * wins - 0.5 * losses
+    return (0.5 + 0.5 * FlatPairs.of([row.scores]).order).reshape(chosen, rejected)

@@ -1,8 +1,7 @@
 """The report of `rewardgap metrics`: score files in, JSON and a plain-text table out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
@@ -14,29 +13,16 @@ from rewardgap.evaluation.comparisons import (
     indistinguishable,
     is_significant,
 )
-from rewardgap.evaluation.measure import measures
+from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
-from rewardgap.evaluation.summary import Summary, summarise
 from rewardgap.evaluation.text import align_columns, format_interval
 
 Comparisons = Mapping[Pair, Comparison]
-Styles = Mapping[str, StyleAccuracies]
 
 
 def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
-    """Run the command `metrics`, see `report_metrics`."""
-    return report_metrics(config.scores, config.styles)
-
-
-def report_metrics(
-    paths: Sequence[str | Path], with_styles: bool = False
-) -> tuple[dict[str, Any], str]:
     """Summarise score files and compare those of the same records.
-
-    Args:
-        paths: Score files.
-        with_styles: Whether their records are grids of styles, see `style_accuracies`.
 
     Returns:
         (for `--json`, for the terminal): A dictionary from file to its summary, with a key
@@ -47,10 +33,10 @@ def report_metrics(
     Raises:
         UserError: A file cannot be read, see `read_scores`, or is no grid of styles.
     """
-    files = {str(path): read_scores(path) for path in paths}
+    files = {path: read_scores(path) for path in config.scores}
     summaries = {name: summarise(rows) for name, rows in files.items()}
     styles = {
-        name: style_accuracies(rows, name=name) for name, rows in files.items() if with_styles
+        name: style_accuracies(rows, name=name) for name, rows in files.items() if config.styles
     }
     comparisons = compare_all(files)
     report = {name: summary.to_json() for name, summary in summaries.items()}
@@ -63,7 +49,9 @@ def report_metrics(
 
 
 def format_table(
-    summaries: Mapping[str, Summary], comparisons: Comparisons, styles: Styles | None = None
+    summaries: Mapping[str, Summary],
+    comparisons: Comparisons,
+    styles: Mapping[str, StyleAccuracies] | None = None,
 ) -> str:
     """Return plain text: the figures of each file, then the comparisons in words.
 
@@ -71,15 +59,14 @@ def format_table(
     measures, its accuracies by style, and the content-blind baselines. Intervals are 95 %; `ties`
     counts pairs with equal rewards.
     """
-    columns = [measure for measure in measures() if measure.is_column]
+    columns = [measure for measure in MEASURES if measure.is_column]
     rows = [("", *(measure.title for measure in columns), "ties", "records")]
     for name, summary in summaries.items():
-        figures = [_interval(summary.figures.get(measure.name)) for measure in columns]
-        rows.append((name, *figures, str(summary.ties), str(summary.n)))
-        rows.extend(
-            (f"  {title}", _interval(figure), *[""] * (len(columns) + 1))
-            for title, figure in _lines_below(summary, (styles or {}).get(name))
-        )
+        figures = [summary.figures.get(measure.name) for measure in columns]
+        cells = [format_interval(figure) if figure else "" for figure in figures]
+        rows.append((name, *cells, str(summary.ties), str(summary.n)))
+        for title, figure in _lines_below(summary, (styles or {}).get(name)):
+            rows.append((f"  {title}", format_interval(figure), *[""] * (len(columns) + 1)))
     return "\n".join([align_columns(rows), *_in_words(comparisons)]) + "\n"
 
 
@@ -87,16 +74,11 @@ def _lines_below(
     summary: Summary, styles: StyleAccuracies | None
 ) -> Iterator[tuple[str, Interval]]:
     """Yield the titles and figures that have no column."""
-    for measure in measures():
+    for measure in MEASURES:
         if not measure.is_column and measure.name in summary.figures:
             yield measure.title, summary.figures[measure.name]
-    if styles:
-        yield from (("easy", styles.easy), ("normal", styles.normal), ("hard", styles.hard))
+    yield from vars(styles).items() if styles else ()
     yield from summary.baselines.items()
-
-
-def _interval(figure: Interval | None) -> str:
-    return "" if figure is None else format_interval(figure)
 
 
 def _in_words(comparisons: Comparisons) -> list[str]:

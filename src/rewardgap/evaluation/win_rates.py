@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.comparisons import ROUNDING, SIGNIFICANCE, compare, holm
+from rewardgap.evaluation.comparisons import ROUNDING, adjust, compare, is_significant
 from rewardgap.evaluation.scores import ScoreRow
 
 ModelAndSeed = tuple[str, int]
@@ -41,7 +41,7 @@ def win_rates(
     Raises:
         UserError: No cell is in both.
     """
-    return _shares([first[c] - second[c] for c in _shared(first, second)], tie + ROUNDING)
+    return _shares([first[cell] - second[cell] for cell in first if cell in second], tie)
 
 
 def tested_win_rates(
@@ -50,44 +50,29 @@ def tested_win_rates(
 ) -> WinRates:
     """Return win rates in which a difference that McNemar's test does not establish is a tie.
 
-    P-values are adjusted by Holm's method.
-
-    Args:
-        first: Score rows of the first kind in each cell, for one evaluation set.
-        second: Score rows of the second; cells that only one of the two has do not count.
+    P-values are adjusted by Holm's method. The arguments are as in `win_rates`, with score rows for
+    one evaluation set in place of accuracies.
 
     Raises:
         UserError: No cell is in both, or one has scores of different records.
     """
-    comparisons = [
-        compare(first[cell], second[cell], _names(cell)) for cell in _shared(first, second)
-    ]
-    adjusted = holm([comparison.mcnemar_p for comparison in comparisons])
+    comparisons = {}
+    for cell in (cell for cell in first if cell in second):
+        names = f"the first scores of {cell[0]}, seed {cell[1]}", "the second ones"
+        comparisons[cell] = compare(first[cell], second[cell], names)
     return _shares(
         [
-            comparison.difference.value if p_value < SIGNIFICANCE else 0.0
-            for comparison, p_value in zip(comparisons, adjusted, strict=True)
-        ],
-        ROUNDING,
+            comparison.difference.value if is_significant(comparison) else 0.0
+            for comparison in adjust(comparisons, "mcnemar_p").values()
+        ]
     )
 
 
-def _names(cell: ModelAndSeed) -> tuple[str, str]:
-    return f"the first scores of {cell[0]}, seed {cell[1]}", "the second ones"
-
-
-def _shared(
-    first: Mapping[ModelAndSeed, object], second: Mapping[ModelAndSeed, object]
-) -> list[ModelAndSeed]:
-    shared = [cell for cell in first if cell in second]
-    if not shared:
+def _shares(differences: Sequence[float], tie: float = 0.0) -> WinRates:
+    if not differences:
         raise UserError("there are no win-rates: no model and seed has scores of both kinds")
-    return shared
-
-
-def _shares(differences: Sequence[float], tie: float) -> WinRates:
     cells = len(differences)
-    wins = sum(difference > tie for difference in differences)
-    losses = sum(difference < -tie for difference in differences)
+    wins = sum(difference > tie + ROUNDING for difference in differences)
+    losses = sum(difference < -tie - ROUNDING for difference in differences)
     first, tied, second = (100 * n / cells for n in (wins, cells - wins - losses, losses))
     return WinRates(first, tied, second, cells)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rewardgap.data.load import named_source
@@ -21,7 +22,7 @@ def find_training_data(experiment: Experiment, data_dir: str | None) -> str | li
         UserError: They have no source, and no local file that exists.
     """
     source = experiment.train
-    specs = [_limit(spec, experiment.train_rows) for spec in _find(source.name, source, data_dir)]
+    specs = _find(source.name, source, data_dir, experiment.train_rows)
     return specs[0] if len(specs) == 1 else specs
 
 
@@ -32,7 +33,7 @@ def find_evaluation_data(experiment: Experiment, data_dir: str | None) -> dict[s
         UserError: A set has no source, and no local file that exists.
     """
     return {
-        name: _limit(_find(name, source, data_dir)[0], experiment.eval_rows)
+        name: _find(name, source, data_dir, experiment.eval_rows)[0]
         for name, source in experiment.eval.items()
     }
 
@@ -55,10 +56,10 @@ def find_check(spec: str) -> Callable[[str, str], bool]:
 def check_shifts(
     experiment: Experiment, held_out: Mapping[str, str], read: Callable[[str], Sequence[Record]]
 ) -> None:
-    """Refuse shifted sets whose rows do not reword those of the original set.
+    """Refuse shifted sets whose rows do not reword those of the set that `shift_of` names.
 
     Args:
-        experiment: The experiment; `shift_of` of a set names its original.
+        experiment: The experiment.
         held_out: A specification for each evaluation set.
         read: Returns the records of a specification.
 
@@ -66,19 +67,15 @@ def check_shifts(
         UserError: The rows of a set have other prompts than their counterparts, or another number
             of responses.
     """
-    for name, source in experiment.eval.items():
-        original = source.shift_of
-        if original is None:
-            continue
+    shifts = {name: source.shift_of for name, source in experiment.eval.items() if source.shift_of}
+    for name, original in shifts.items():
         shifted, originals = (
             [(record.prompt, len(record.chosen), len(record.rejected)) for record in read(spec)]
             for spec in (held_out[name], held_out[original])
         )
         if shifted != originals:
-            same = [
-                row == counterpart for row, counterpart in zip(shifted, originals, strict=False)
-            ]
-            row = [*same, False].index(False) + 1
+            pairs = enumerate(zip_longest(shifted, originals), start=1)
+            row = next(number for number, (entry, counterpart) in pairs if entry != counterpart)
             raise UserError(
                 f"{name}: its rows do not reword those of {original}: row {row} has another prompt "
                 f"or number of responses in {held_out[name]} than in {held_out[original]}; give "
@@ -86,27 +83,23 @@ def check_shifts(
             )
 
 
-def _find(name: str, source: TrainingSource | EvaluationSource, data_dir: str | None) -> list[str]:
+def _find(
+    name: str, source: TrainingSource | EvaluationSource, data_dir: str | None, rows: int | None
+) -> list[str]:
     """Return the local specifications if all of their files exist, else those of the source."""
-    local = _as_list(source.local)
+    local = [source.local] if isinstance(source.local, str) else source.local or []
     files = [file for spec in local for file in LOCAL_FILE.findall(spec)]
     folder = None if data_dir is None else Path(data_dir).expanduser().resolve()
     if local and folder is not None and all((folder / file).exists() for file in files):
-        return [spec.replace("$data_dir", str(folder)) for spec in local]
-    if source.data is not None:
-        return _as_list(source.data)
-    raise UserError(
-        f"{name}: no source has these data: put {' and '.join(files) or 'them'} into a folder and "
-        "name it with --data-dir"
-        + ("" if folder is None else f"; {folder} does not hold what is needed")
-    )
-
-
-def _as_list(value: str | Sequence[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
-
-
-def _limit(spec: str, rows: int | None) -> str:
+        specs = [spec.replace("$data_dir", str(folder)) for spec in local]
+    elif source.data is not None:
+        specs = [source.data] if isinstance(source.data, str) else list(source.data)
+    else:
+        raise UserError(
+            f"{name}: no source has these data: put {' and '.join(files) or 'them'} into a folder "
+            "and name it with --data-dir"
+            + ("" if folder is None else f"; {folder} does not hold what is needed")
+        )
     if rows is None:
-        return spec
-    return f"{spec}{'&' if '?' in spec else '?'}limit={rows}"
+        return specs
+    return [f"{spec}{'&' if '?' in spec else '?'}limit={rows}" for spec in specs]

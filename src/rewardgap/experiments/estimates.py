@@ -66,8 +66,7 @@ def estimate(
     Raises:
         UserError: The data or the model does not allow the run.
     """
-    options = KindConfig.of(config)
-    model = find_kind(config.kind).on_meta(folder, template, options)
+    model = find_kind(config.kind).on_meta(folder, template, KindConfig.of(config))
     data = RunData.open(config, model.encoder, shared)
     training = data.training
     scored = sum(tree.size for trees in data.evaluation.values() for tree in trees)
@@ -97,13 +96,11 @@ def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int3
 def format_estimates(lines: Sequence[tuple[str, str, Estimate]]) -> str:
     """Return a line per cell (folder, state, tokens, memory) and one for what is left to do."""
     left = [cost for _, state, cost in lines if state != DONE]
-    total = Estimate(
-        parameters=0,
-        trained=sum(cost.trained for cost in left),
-        reference=sum(cost.reference for cost in left),
-        scored=sum(cost.scored for cost in left),
-        memory=max((cost.memory for cost in left), default=0),
+    trained, reference, scored = (
+        sum(getattr(cost, key) for cost in left) for key in ("trained", "reference", "scored")
     )
+    memory = max((cost.memory for cost in left), default=0)
+    total = Estimate(0, trained, reference, scored, memory)
     rows = [TITLES]
     for place, state, cost in [*lines, (f"{len(left)} of {len(lines)} to do", "", total)]:
         tokens = (f"{count:,}" for count in (cost.trained, cost.reference, cost.scored))

@@ -31,8 +31,7 @@ class TrainingSource:
     Attributes:
         name: Their name, such as "rewardmath".
         data: Specifications that `load` reads; None where no source has the data.
-        local: Specifications that are used instead if the files exist that they name as
-            `$data_dir/FILE`.
+        local: Specifications used instead if the files exist that they name as `$data_dir/FILE`.
     """
 
     name: str
@@ -42,12 +41,12 @@ class TrainingSource:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSource:
-    """Where evaluation data come from, and how they differ from the training data.
+    """Where evaluation data come from, as in `TrainingSource`, and what shifts.
 
     Attributes:
         category: The kind of shift.
         data: A specification; None where no source has the data.
-        local: A specification that is used instead, as in `TrainingSource`.
+        local: A specification that is used instead.
         shift_of: The set of the originals whose responses this one perturbs, row by row.
     """
 
@@ -140,12 +139,7 @@ def read_experiment(config: RunConfig) -> Experiment:
 
 
 def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the values of a file, merged over those of the file that it names as its `base`.
-
-    Args:
-        path: The file.
-        above: The files that are based on it.
-    """
+    """Return the values of a file, merged over those of its `base`; `above` are based on it."""
     if path.resolve() in above:
         raise UserError(f"{path}: is its own base; name another, or leave `base` out")
     try:
@@ -215,50 +209,41 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
     form = _fill(Experiment, plain, where, skip=NESTED | {"profile"})
     if "train" not in values or not isinstance(values.get("eval"), dict):
         raise UserError(f"{where}: `train` and `eval` must name training and evaluation data")
+    train = _fill(TrainingSource, values["train"], f"{where}: train")
+    sets = {}
+    for name, entry in values["eval"].items():
+        if isinstance(entry, dict):
+            refuse_old_keys(entry, f"{where}: eval.{name}")
+        sets[name] = EvaluationSource(**_fill(EvaluationSource, entry, f"{where}: eval.{name}"))
+    settings = check_settings(values.get("settings", {}), f"{where}: settings")
+    variations = (
+        _read_variation(entry, f"{where}: variations") for entry in values.get("variations", ())
+    )
     return Experiment(
         **form,
-        train=TrainingSource(**_fill(TrainingSource, values["train"], f"{where}: train")),
-        eval={
-            name: _read_set(entry, f"{where}: eval.{name}")
-            for name, entry in values["eval"].items()
-        },
-        settings=check_settings(values.get("settings", {}), f"{where}: settings"),
-        variations=tuple(
-            _read_variation(entry, f"{where}: variations") for entry in values.get("variations", ())
-        ),
+        train=TrainingSource(**train),
+        eval=sets,
+        settings=settings,
+        variations=tuple(variations),
     )
-
-
-def _read_set(values: Any, where: str) -> EvaluationSource:
-    if isinstance(values, dict):
-        refuse_old_keys(values, where)
-    return EvaluationSource(**_fill(EvaluationSource, values, where))
 
 
 def _read_variation(values: Any, where: str) -> Variation:
     if not isinstance(values, dict):
         raise UserError(f"{where}: each must be settings as `key: value`, not {values!r}")
-    settings = {key: value for key, value in values.items() if key != "kinds"}
-    kinds = {key: value for key, value in values.items() if key == "kinds"}
+    settings = dict(values)
+    kinds = {"kinds": settings.pop("kinds")} if "kinds" in settings else {}
     form = _fill(Variation, kinds, where, skip=frozenset({"settings"}))
     return Variation(settings=check_settings(settings, where), **form)
 
 
 def check_settings(values: Values, where: str) -> dict[str, Any]:
-    """Return settings as `rewardgap train` takes them, with its types.
-
-    Raises:
-        UserError: A setting is no key of it, or has another type.
-    """
+    """Return settings as `rewardgap train` takes them, with its types."""
     return _fill(TrainConfig, values, where, skip=SET_BY_CELL, defaults=False)
 
 
 def _fill(
-    form: type[Any],
-    values: Any,
-    where: str,
-    skip: Set[str] = frozenset(),
-    defaults: bool = True,
+    form: type[Any], values: Any, where: str, skip: Set[str] = frozenset(), defaults: bool = True
 ) -> dict[str, Any]:
     """Return the fields of a dataclass from values of YAML, converted to their types."""
     from jsonargparse import ArgumentError, ArgumentParser
@@ -270,11 +255,10 @@ def _fill(
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(form, skip=set(skip))
     try:
-        filled: dict[str, Any] = parser.parse_object(values, defaults=defaults).as_dict()
+        return dict(parser.parse_object(values, defaults=defaults).as_dict())
     except ArgumentError as error:
         message = " ".join(str(error).split())
         raise UserError(f"{where}: {explain_mismatch(message, keys)}") from error
-    return filled
 
 
 def _check_names(experiment: Experiment, where: str) -> None:

@@ -80,12 +80,10 @@ def plan(
     grid_folder = GridFolder(Path(folder))
     models = name_models(experiment.models)
     cells = {
-        grid_folder.cell(model, kind, seed, variation.name): {
-            **experiment.settings,
-            **variation.settings,
-        }
+        grid_folder.cell(model, kind, seed, variation.name): settings
         for model in models
         for variation in (Variation(), *experiment.variations)
+        for settings in [{**experiment.settings, **variation.settings}]
         for seed in experiment.seeds
         for kind in experiment.kinds
         if variation.kinds is None or kind in variation.kinds

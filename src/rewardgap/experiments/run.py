@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +38,11 @@ from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
 from rewardgap.io.progress import progress_of_work
 from rewardgap.io.run_folder import open_run
-from rewardgap.models.added_tokens import extend_model, open_template
 from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
-from rewardgap.scoring.generation import Sampling, answer, share_correct
+from rewardgap.models.language_model import extend_model, open_template
+from rewardgap.scoring.generation import Sampling, answer
 from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -82,13 +82,19 @@ def run(config: RunConfig) -> Plan:
     grid = plan(experiment, config.out, training, held_out)
     for name in experiment.generate:
         find_check(held_out[name])
-    runner = Runner.prepare(grid, with_weights=not config.dry_run)
-    runner.check_shifts()
+    specs = [training] if isinstance(training, str) else training
+    folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
+    runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
+    identical = runner.config(next(iter(grid.cells))).identical_pairs
+    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, identical))
     estimates = runner.estimate()
     lines = [(grid.folder.place(cell), runner.state(cell), estimates[cell]) for cell in grid.cells]
     if not config.dry_run:
         write_experiment(grid.record())
-        runner.refuse_other_runs()
+        for cell in grid.cells:
+            if cell.run.config.exists():  # of another run: refused
+                settings = runner.config(cell).settings()
+                open_run(str(cell.run.folder), settings, resume=True)
         runner.run_all(estimates)
     return Plan(grid.folder.folder, format_estimates(lines))
 
@@ -107,34 +113,12 @@ class Runner:
     grid: Grid
     folders: Mapping[str, Path]
     tokens: tuple[str, ...]
-    data: PreparedData
-
-    @classmethod
-    def prepare(cls, grid: Grid, with_weights: bool) -> "Runner":
-        """Find the initial language models, downloading their weights only if asked to."""
-        training = [grid.train] if isinstance(grid.train, str) else grid.train
-        return cls(
-            grid=grid,
-            folders={
-                name: locate_model(model, with_weights) for name, model in grid.models.items()
-            },
-            tokens=added_tokens([*training, *grid.held_out.values()]),
-            data=PreparedData(),
-        )
+    data: PreparedData = field(default_factory=PreparedData)
 
     def config(self, cell: Cell) -> TrainConfig:
         """Return the configuration of a cell's run."""
         extended = str(self.grid.folder.language_model(cell.model).resolve())
         return self.grid.config(cell, extended if self.tokens else self.grid.models[cell.model])
-
-    def check_shifts(self) -> None:
-        """Refuse shifted sets that do not reword their originals, see `data.check_shifts`."""
-        identical = self.config(next(iter(self.grid.cells))).identical_pairs
-        check_shifts(
-            self.grid.experiment,
-            self.grid.held_out,
-            lambda spec: self.data.records(spec, identical),
-        )
 
     def estimate(self) -> dict[Cell, Estimate]:
         """Return the cost of every cell; the reference counts where it is computed first."""
@@ -153,22 +137,10 @@ class Runner:
             estimates[cell] = cost
         return estimates
 
-    def refuse_other_runs(self) -> None:
-        """Refuse runs in the folder that have other settings than the grid's.
-
-        Raises:
-            UserError: There is one.
-        """
-        for cell in self.grid.cells:
-            if cell.run.config.exists():
-                config = self.config(cell)
-                open_run(config.out, config.settings(), resume=True)
-
     def state(self, cell: Cell) -> str:
         """Return whether a cell is done, begun or new."""
-        if self.is_done(cell):
-            return DONE
-        return "begun" if cell.run.config.exists() else "new"
+        begun = "begun" if cell.run.config.exists() else "new"
+        return DONE if self.is_done(cell) else begun
 
     def is_done(self, cell: Cell) -> bool:
         """Return whether nothing of a cell is left to do."""
@@ -176,9 +148,6 @@ class Runner:
 
     def run_all(self, estimates: Estimates) -> None:
         """Run every cell that is not done, after the forecast from its initial model.
-
-        Args:
-            estimates: The cost of all cells, for the progress bar.
 
         Raises:
             UserError: Some cells failed; the rest is done.
@@ -227,7 +196,7 @@ class Runner:
             if set(kinds) <= set(known):
                 return
             config = self.config(cells[0])
-            keys = {field.name for field in fields(ForecastConfig)} - OF_A_FORECAST
+            keys = {key.name for key in fields(ForecastConfig)} - OF_A_FORECAST
             settings = {key: getattr(config, key) for key in keys if hasattr(config, key)}
             settings["kinds"] = list(dict.fromkeys([*known, *kinds]))
             initial = str(self._initial_model(model))
@@ -256,9 +225,11 @@ class Runner:
             trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
             path = self.grid.folder.initial_answers(cell.model, name)
             initial = answer(initial_model, records, check, replace(sampling, seed=0), path)
-            shares[name] = CorrectShare(
-                share_correct(trained), share_correct(initial), len(records)
+            correct, before = (
+                sum(response.correct for response in answers) / len(answers)
+                for answers in (trained, initial)
             )
+            shares[name] = CorrectShare(correct, before, len(records))
         write_shares(cell.shares, shares)
 
 

@@ -29,15 +29,11 @@ from rewardgap.models.packing import Pack, map_trees
 
 @dataclass(frozen=True)
 class Ches:
-    """Centred hidden embedding similarity of one pair, s± = Σ_k h_{x, y±<k}.
+    """Centred hidden embedding similarity of one pair, s± = Σ_k h_{x, y±<k}, by its record's id.
 
-    Attributes:
-        id: The record's id.
-        chosen: Which of the record's chosen responses, from 0.
-        rejected: Which of its rejected ones, from 0.
-        score: ⟨s⁺, s⁻⟩ − ‖s⁺‖². The higher, the more the chosen response is displaced.
-        length_normalised: The same with means in place of sums, which does not favour pairs whose
-            rejected response is the longer one.
+    `chosen` and `rejected` number the record's responses, from 0. The higher the score
+    ⟨s⁺, s⁻⟩ − ‖s⁺‖², the more the chosen response is displaced; the normalised one has means in
+    place of sums, which does not favour pairs whose rejected response is the longer one.
     """
 
     id: str
@@ -58,11 +54,9 @@ def similarity(chosen: Tensor, rejected: Tensor) -> tuple[float, float]:
         (⟨s⁺, s⁻⟩ − ‖s⁺‖², ⟨s⁺, s⁻⟩ / (T⁺ T⁻) − ‖s⁺‖² / T⁺²), computed in float64.
     """
     plus, minus = chosen.double(), rejected.double()
-    return _centred(plus.sum(0), minus.sum(0)), _centred(plus.mean(0), minus.mean(0))
-
-
-def _centred(plus: Tensor, minus: Tensor) -> float:
-    return float(plus @ minus - plus @ plus)
+    pairs = (plus.sum(0), minus.sum(0)), (plus.mean(0), minus.mean(0))
+    score, normalised = (float(s @ t - s @ s) for s, t in pairs)
+    return score, normalised
 
 
 def ches(config: ChesConfig) -> list[Ches]:
@@ -84,17 +78,16 @@ def ches(config: ChesConfig) -> list[Ches]:
         with torch.no_grad():
             states = ResponseStates(model.hidden_states(batch), batch)
         responses = iter(states.split(states.predicting_states))
-        return [_of_record(tree, [next(responses) for _ in tree.leaves]) for tree in trees]
+        by_tree = [[next(responses) for _ in tree.leaves] for tree in trees]
+        return [
+            [
+                Ches(tree.record, i, j - tree.chosen, *similarity(states[i], states[j]))
+                for i, j in tree.pairs
+            ]
+            for tree, states in zip(trees, by_tree, strict=True)
+        ]
 
     by_record = map_trees(trees, of_pack, config.token_budget, device, "CHES scores")
     scores = list(chain.from_iterable(by_record))
     write_text(Path(config.out), "".join(json.dumps(asdict(score)) + "\n" for score in scores))
     return scores
-
-
-def _of_record(tree: Tree, states: Sequence[Tensor]) -> list[Ches]:
-    """Return the scores of all pairs of a record, from the states of each response."""
-    return [
-        Ches(tree.record, i, j - tree.chosen, *similarity(states[i], states[j]))
-        for i, j in tree.pairs
-    ]

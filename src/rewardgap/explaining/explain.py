@@ -8,10 +8,10 @@ loses in margin is split exactly.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import replace
+from itertools import accumulate, compress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +30,7 @@ from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.saved import SavedRewardModel, find_saved
 from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 
@@ -44,23 +43,18 @@ def explain(config: ExplainConfig) -> Path:
 
     Raises:
         UserError: If there is no such record, or the model, the training data or a reference that
-            is named cannot be read. An initial model that is gone is an obstacle that the page
-            tells, unless the rewards themselves need it.
+            is named cannot be read, or a forecast is of several kinds and none is named. An initial
+            model that is gone is an obstacle that the page tells, unless the rewards need it.
     """
     record = _find_record(config.data, config.id, config)
     counterpart = _find_counterpart(config, record)
-    explained = open_explained_model(config)
-    saved, run = explained.saved, explained.settings
-    rewards = reward_tokens(explained.scorer, record)
-    counterpart_rewards = (
-        None if counterpart is None else reward_tokens(explained.scorer, counterpart)
-    )
-    del explained  # the initial model takes its place in memory
+    scorer, saved, run = _open_model(config)
+    rewards = reward_tokens(scorer, record)
+    reworded = None if counterpart is None else reward_tokens(scorer, counterpart)
+    del scorer  # the initial model takes its place in memory
     obstacle = _obstacle(config, saved, run)
     influence = None if obstacle else _measure(config, saved, run, record)
-    explanation = Explanation(
-        config.model, saved.kind, rewards, influence, obstacle, counterpart=counterpart_rewards
-    )
+    explanation = Explanation(config.model, saved.kind, rewards, influence, obstacle, reworded)
     return write_page(Path(config.out), explanation)
 
 
@@ -89,28 +83,12 @@ def _find_counterpart(config: ExplainConfig, record: Record) -> Record | None:
     return counterpart
 
 
-@dataclass(frozen=True)
-class ExplainedModel:
-    """A reward model and what is known of its training.
-
-    Attributes:
-        scorer: The model itself; for a forecast, the model before training.
-        saved: Its kind and the model that training begins with.
-        settings: The configuration of its run or of its forecast; empty for a model trained
-            elsewhere.
-    """
-
-    scorer: Scorer
-    saved: SavedRewardModel
-    settings: Mapping[str, Any]
+ExplainedModel = tuple[Scorer, SavedRewardModel, Mapping[str, Any]]
+"""A reward model (for a forecast, before training), its kind and the model that training begins
+with, and the settings of its run or its forecast; none for a model trained elsewhere."""
 
 
-def open_explained_model(config: ExplainConfig) -> ExplainedModel:
-    """Open what `config.model` names.
-
-    Raises:
-        UserError: If it cannot be read, or a forecast is of several kinds and none is named.
-    """
+def _open_model(config: ExplainConfig) -> ExplainedModel:
     run = Run(Path(config.model))
     settings = run.read_config() if run.config.exists() else {}
     if (run.folder / "forecast.json").exists():
@@ -118,7 +96,7 @@ def open_explained_model(config: ExplainConfig) -> ExplainedModel:
     options = KindConfig.of(config)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
     saved = SavedRewardModel.find(find_saved(config.model), config.kind, options)
-    return ExplainedModel(scorer, saved, settings)
+    return scorer, saved, settings
 
 
 def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> ExplainedModel:
@@ -131,28 +109,20 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
     options = KindConfig(beta=settings["beta"], verification_prompt=settings["verification_prompt"])
     saved = SavedRewardModel(kind, options, config.reference or settings["model"])
     folder = saved.find_initial_model()
-    weights = fingerprint(folder)
-    saved = SavedRewardModel(kind, options, str(folder), weights, settings["max_length"])
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
-    model = _open_initial(folder, saved, settings["seed"], device)
-    scorer = Scorer(
-        model=model,
-        reference=open_reference(model, saved, dtype, config),
-        max_length=config.max_length or saved.max_length,
-        token_budget=config.token_budget,
-        compute_dtype=dtype,
-    )
-    return ExplainedModel(scorer, saved, settings)
+    weights, length = fingerprint(folder), settings["max_length"]
+    saved = SavedRewardModel(kind, options, str(folder), weights, length)
+    model = _open_initial(folder, saved, settings["seed"], config.device)
+    dtype = choose_dtype(config.dtype, model.device)
+    reference = open_reference(model, saved, dtype, config)
+    scorer = Scorer(model, reference, config.max_length or length, config.token_budget, dtype)
+    return scorer, saved, settings
 
 
-def _open_initial(
-    folder: Path, saved: SavedRewardModel, seed: int, device: torch.device
-) -> RewardModel:
+def _open_initial(folder: Path, saved: SavedRewardModel, seed: int, device: str) -> RewardModel:
     """Return a saved reward model as it was before training."""
     template = ChatTemplate.load(folder)
     model = find_kind(saved.kind).initialise(folder, template, saved.options, torch.float32, seed)
-    return model.to(device).eval()
+    return model.to(choose_device(device)).eval()
 
 
 def _obstacle(config: ExplainConfig, saved: SavedRewardModel, run: Mapping[str, Any]) -> str:
@@ -179,9 +149,8 @@ def _measure(
     """Measure the contributions of the training pairs under the model that training began with."""
     where = config.reference or saved.initial_model  # checked already, see `_obstacle`
     folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
-    device = choose_device(config.device)
-    # A kind with an equation reads a language model.
-    model = cast(TrainedRewardModel, _open_initial(folder, saved, run.get("seed", 0), device))
+    model = _open_initial(folder, saved, run.get("seed", 0), config.device)
+    assert isinstance(model, TrainedRewardModel)  # as all kinds with an equation are
     (tree,) = model.encode([record], config.max_length or saved.max_length)
     training = _read_training(config, run, model, saved.max_length or config.max_length)
     explained = ExplainedRecord.read(model, tree)
@@ -191,11 +160,7 @@ def _measure(
 def _read_training(
     config: ExplainConfig, run: Mapping[str, Any], model: RewardModel, max_length: int | None
 ) -> TrainingPairs:
-    """Return the training pairs, or a seeded sample of `max_pairs` of them.
-
-    Raises:
-        UserError: If they cannot be read.
-    """
+    """Return the training pairs, or a seeded sample of `max_pairs` of them."""
     spec = config.train or run["train"]
     try:
         records = load_records(spec, run.get("identical_pairs", config.identical_pairs))
@@ -205,21 +170,15 @@ def _read_training(
     records = sample(records, config.max_pairs or available, config.seed)
     trees = model.encode_for_training(records, max_length)
     model.check_readable(trees)
-    pairs = [
-        (record, tree)
-        for record, tree in zip(records, trees, strict=True)
-        if not tree.has_identical_pair
-    ]
-    if not pairs:
+    differing = [not tree.has_identical_pair for tree in trees]
+    if not any(differing):
         raise UserError("truncation leaves no training pair whose responses differ")
-    return TrainingPairs([record for record, _ in pairs], [tree for _, tree in pairs], available)
+    kept = list(compress(records, differing)), list(compress(trees, differing))
+    return TrainingPairs(*kept, available)
 
 
 def sample(records: Sequence[Record], max_pairs: int, seed: int) -> list[Record]:
-    """Return records of at most `max_pairs` pairs in all, at least one, in their own order.
-
-    Each record is as likely as any other; a seed gives the same ones always.
-    """
+    """Return records of at most `max_pairs` pairs in all, at least one, in order; all as likely."""
     order = np.random.default_rng(seed).permutation(len(records)).tolist()
     totals = accumulate(len(records[i].pairs) for i in order)
     fitting = [i for i, total in zip(order, totals, strict=True) if total <= max_pairs]

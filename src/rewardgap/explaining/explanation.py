@@ -51,12 +51,9 @@ class RecordReward:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """ρ · ⟨h̄, h⟩ (or ⟨h̄, h⟩ alone) between tokens of two responses.
+    """ρ · ⟨h̄, h⟩ (or ⟨h̄, h⟩ alone) between the tokens of two responses that are shown.
 
-    Attributes:
-        rows: Indices of the shown tokens of the explained response.
-        columns: Indices of the shown tokens of the training response.
-        values: One row of numbers for each of `rows`.
+    Rows are indices of tokens of the explained response, columns those of the training response.
     """
 
     rows: tuple[int, ...]
@@ -106,8 +103,7 @@ class ResponseInfluence:
     Attributes:
         tokens: The text of the response's tokens, as the heat maps number them.
         initial_reward: Its reward before training.
-        contributions: For every training pair, what a step on that pair alone adds per unit of
-            learning rate.
+        contributions: What a step on each training pair alone adds, per unit of learning rate.
         raising: The pairs with the largest positive contributions, the largest first.
         lowering: Those with the largest negative ones.
     """
@@ -126,14 +122,9 @@ class ResponseInfluence:
 
 @dataclass(frozen=True)
 class Influence:
-    """Contributions of training pairs to every response of the explained record.
+    """Contributions of training pairs to every response of the explained record, by an equation.
 
-    Attributes:
-        equation: The equation that they are computed by.
-        product: What a heat map shows.
-        pairs: Names of the training pairs that were measured.
-        available: Number of training pairs there are.
-        responses: One entry for each response.
+    Heat maps show the product; `pairs` are the names of those measured, of all that are available.
     """
 
     equation: str
@@ -153,15 +144,10 @@ class Influence:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the responses of one record have the rewards that a model gives them.
+    """Why the responses of one record have the rewards that a model of some kind gives them.
 
-    Attributes:
-        model: The explained model, as the user named it.
-        kind: The kind of reward model.
-        record: Rewards per token and prefix.
-        influence: Contributions of training pairs; None where `obstacle` says why.
-        obstacle: Why there is no influence; empty where there is.
-        counterpart: The rewards of another wording of the record, if one was named.
+    `obstacle` says why no influence of training pairs is measured, and is empty where it is; the
+    counterpart is another wording of the record, if one was named.
     """
 
     model: str
@@ -174,38 +160,20 @@ class Explanation:
     @property
     def drop(self) -> float | None:
         """Return the margin of the record less that of its counterpart."""
-        if (
-            self.counterpart is None
-            or self.counterpart.margin is None
-            or self.record.margin is None
-        ):
-            return None
-        return self.record.margin - self.counterpart.margin
+        margin = None if self.counterpart is None else self.counterpart.margin
+        return None if self.record.margin is None or margin is None else self.record.margin - margin
 
     def to_json(self) -> dict[str, Any]:
         """Return all numbers, those too that the page derives from others."""
-        influence = self.influence
-        return {
-            "model": self.model,
-            "kind": self.kind,
-            "record": _record_json(self.record),
-            "influence": None if influence is None else _influence_json(influence),
-            "obstacle": self.obstacle,
-            "counterpart": None if self.counterpart is None else _record_json(self.counterpart),
-            "drop": self.drop,
-        }
-
-
-def _record_json(record: RecordReward) -> dict[str, Any]:
-    responses = [
-        asdict(response) | {"steps": response.steps, "reward": response.reward}
-        for response in record.responses
-    ]
-    return asdict(record) | {"responses": responses, "margin": record.margin}
-
-
-def _influence_json(influence: Influence) -> dict[str, Any]:
-    responses = [
-        asdict(response) | {"predicted": response.predicted} for response in influence.responses
-    ]
-    return asdict(influence) | {"responses": responses, "margins": influence.margins}
+        report = asdict(self) | {"drop": self.drop}
+        for key, part in (("record", self.record), ("counterpart", self.counterpart)):
+            if part is not None:
+                report[key]["margin"] = part.margin
+                for numbers, response in zip(report[key]["responses"], part.responses, strict=True):
+                    numbers |= {"steps": response.steps, "reward": response.reward}
+        if self.influence is not None:
+            report["influence"]["margins"] = self.influence.margins
+            responses = report["influence"]["responses"]
+            for numbers, pulled in zip(responses, self.influence.responses, strict=True):
+                numbers["predicted"] = pulled.predicted
+        return report

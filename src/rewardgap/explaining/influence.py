@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.equations import GradientSums, TokenGradients, token_contributions
+from rewardgap.dynamics.equations import GradientSums, token_contributions
 from rewardgap.dynamics.last_layer import (
     contributions,
     gradient_sums,
@@ -29,8 +29,7 @@ from rewardgap.explaining.explanation import (
 )
 from rewardgap.explaining.tokens import leaf_texts, response_labels
 from rewardgap.models.kinds.gradients import Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 
 HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor does a page
@@ -38,13 +37,7 @@ HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """The training pairs that are measured.
-
-    Attributes:
-        records: Some or all of the training records.
-        trees: The same ones, as the model's loss reads them.
-        available: Number of pairs of the whole training set.
-    """
+    """Some training records as they are and as the loss reads them; of all, the number of pairs."""
 
     records: Sequence[Record]
     trees: Sequence[Tree]
@@ -53,16 +46,10 @@ class TrainingPairs:
 
 @dataclass(frozen=True)
 class ExplainedRecord:
-    """The explained record under the initial model.
+    """The explained record under the model before training, with (M,) rewards of its responses.
 
-    Attributes:
-        model: The reward model as it is before training.
-        tree: The record.
-        states: Its hidden states.
-        rewards: (M,) rewards of its responses.
-        terms: What the rewards read.
-        sums: Gradients of these M values.
-        slopes: (M,) derivatives of the rewards by them.
+    They read the terms; `sums` are the gradients of these M values, and `slopes` the (M,)
+    derivatives of the rewards by them.
     """
 
     model: TrainedRewardModel
@@ -87,43 +74,34 @@ class ExplainedRecord:
 def measure_influence(
     explained: ExplainedRecord, training: TrainingPairs, token_budget: int | None, top: int
 ) -> Influence:
-    """Return the contributions of all training pairs to the rewards of one record.
+    """Return the contributions of all training pairs, at least one, to the rewards of one record.
 
-    Args:
-        explained: The explained record.
-        training: At least one pair.
-        token_budget: Tokens read at once; the result does not depend on it.
-        top: Number of pairs that raise, and of those that lower, each reward to describe by tokens.
+    The `top` pairs that raise, and those that lower each reward most are described by tokens.
+    Nothing depends on the token budget.
     """
     model = explained.model
     pairs = [
-        (index, pair)
-        for index, tree in enumerate(training.trees)
+        (record, tree, pair)
+        for record, tree in zip(training.records, training.trees, strict=True)
         for pair in range(tree.pair_count)
     ]
     responses = []
     for response, row in enumerate(measure_contributions(explained, training.trees, token_budget)):
         order = row.argsort(descending=True).tolist()
-        shares = row.abs() / (float(row.abs().sum()) or 1.0)
+        shares = (row.abs() / (float(row.abs().sum()) or 1.0)).tolist()
         raising = [pair for pair in order[:top] if row[pair] > 0]
         lowering = [pair for pair in order[::-1][:top] if row[pair] < 0]
-        described = {
-            pair: _describe(explained, response, training, pairs[pair], float(shares[pair]))
-            for pair in raising + lowering
-        }
-        responses.append(
-            ResponseInfluence(
-                tokens=leaf_texts(model.template, explained.tree, explained.tree.leaves[response]),
-                initial_reward=float(explained.rewards[response]),
-                contributions=tuple(row.tolist()),
-                raising=tuple(described[pair] for pair in raising),
-                lowering=tuple(described[pair] for pair in lowering),
-            )
+        described = (
+            tuple(_describe(explained, response, shares[pair], *pairs[pair]) for pair in side)
+            for side in (raising, lowering)
         )
+        texts = leaf_texts(model.template, explained.tree, explained.tree.leaves[response])
+        reward = float(explained.rewards[response])
+        responses.append(ResponseInfluence(texts, reward, tuple(row.tolist()), *described))
     return Influence(
         equation=model.equation or "",
         product=f"{model.coefficient} · ⟨h̄, h⟩" if model.coefficient else "⟨h̄, h⟩",
-        pairs=tuple(_name(training.trees[i], k) for i, k in pairs),
+        pairs=tuple(_name(tree, pair) for _, tree, pair in pairs),
         available=training.available,
         responses=tuple(responses),
     )
@@ -135,8 +113,7 @@ def measure_contributions(
 ) -> Tensor:
     """Return what a step on each pair alone adds to each reward, per unit of learning rate.
 
-    Returns:
-        (M, P) for the M explained responses and all P pairs of the trees, in order; float32.
+    It is float32, (M, P) for the M explained responses and all P pairs of the trees in order.
     """
     model = explained.model
 
@@ -149,10 +126,7 @@ def measure_contributions(
 
 
 def _read(model: TrainedRewardModel, batch: Pack) -> tuple[ResponseStates, Tensor]:
-    """Return hidden states and (L,) rewards of a pack under a model before training.
-
-    There a model is its own reference, so that rewards relative to it are zero.
-    """
+    """Return hidden states and (L,) rewards under a model before training: its own reference."""
     states = model.read(batch)
     if model.needs_reference:
         return states, torch.zeros(len(batch.response_lengths), device=model.device)
@@ -169,63 +143,37 @@ def _name(tree: Tree, pair: int) -> str:
 
 
 def _describe(
-    explained: ExplainedRecord,
-    response: int,
-    training: TrainingPairs,
-    place: tuple[int, int],
-    share: float,
+    explained: ExplainedRecord, response: int, share: float, record: Record, tree: Tree, pair: int
 ) -> PairInfluence:
-    """Describe one training pair's contribution to one response, token by token.
-
-    Args:
-        explained: The explained record.
-        response: The explained response.
-        training: The training pairs.
-        place: The pair's record, and the pair among those of the record.
-        share: The pair's share of all pull at the response.
-    """
-    index, pair = place
-    model, tree = explained.model, training.trees[index]
+    """Describe the contribution of a record's pair to one response, token by token."""
+    model = explained.model
     states, rewards = _read(model, pack([tree]).to(model.device))
     terms = model.loss_terms(states.pack)
-    receiving = _Side.of(model, explained.terms, explained.states, response)
+    receiving = _Side(model, explained.terms, explained.states, response)
     parts = []
     for pull in model.pulls(states.pack):
         factor = explained.slopes[response] * pull_factors(model, pull, states, rewards)[pair]
         leaf = int(pull.responses[pair])
         texts = leaf_texts(model.template, tree, tree.leaves[leaf])
-        pulling = _Side.of(model, terms, states, leaf)
+        pulling = _Side(model, terms, states, leaf)
         parts.append(_part(pull.label, factor, texts, receiving, pulling))
-    return PairInfluence(
-        id=_name(tree, pair),
-        prompt=training.records[index].prompt[-1].content,
-        contribution=sum(part.contribution for part in parts),
-        share=share,
-        parts=tuple(parts),
-    )
+    contribution = sum(part.contribution for part in parts)
+    prompt = record.prompt[-1].content
+    return PairInfluence(_name(tree, pair), prompt, contribution, share, tuple(parts))
 
 
-@dataclass(frozen=True)
 class _Side:
     """The read-outs of one response, each at one of its `size` tokens."""
 
-    gradients: TokenGradients
-    weights: Tensor
-    at: Tensor
-    size: int
-
-    @classmethod
-    def of(
-        cls, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
-    ) -> "_Side":
-        selected = terms.of_response(response)
+    def __init__(
+        self, model: TrainedRewardModel, terms: Terms, states: ResponseStates, response: int
+    ):
+        selected = terms.select(terms.responses == response)
         lengths = states.pack.response_lengths.tolist()
-        return cls(
-            token_gradients(model, selected, states),
-            selected.weights,
-            selected.tokens - sum(lengths[:response]),
-            lengths[response],
-        )
+        self.gradients = token_gradients(model, selected, states)
+        self.weights = selected.weights
+        self.at = selected.tokens - sum(lengths[:response])
+        self.size = lengths[response]
 
     def spread(self, values: Tensor) -> tuple[float, ...]:
         """Return values of read-outs as values of all tokens: 0 where there is no read-out."""
@@ -239,18 +187,14 @@ def _part(
     """Return what one training response does to the explained one, by the tokens of both."""
     products = token_contributions(receiving.gradients, pulling.gradients)
     weighted = factor * receiving.weights[:, None] * products * pulling.weights
-    rows, columns = _strongest(weighted.sum(1)), _strongest(weighted.sum(0))
-    return Part(
-        label=label,
-        tokens=texts,
-        contributions=pulling.spread(weighted.sum(0)),
-        received=receiving.spread(weighted.sum(1)),
-        heat=HeatMap(
-            rows=tuple(receiving.at[rows].tolist()),
-            columns=tuple(pulling.at[columns].tolist()),
-            values=tuple(map(tuple, products[rows][:, columns].tolist())),
-        ),
+    received, adds = weighted.sum(1), weighted.sum(0)
+    rows, columns = _strongest(received), _strongest(adds)
+    heat = HeatMap(
+        rows=tuple(receiving.at[rows].tolist()),
+        columns=tuple(pulling.at[columns].tolist()),
+        values=tuple(map(tuple, products[rows][:, columns].tolist())),
     )
+    return Part(label, texts, pulling.spread(adds), receiving.spread(received), heat)
 
 
 def _strongest(values: Tensor) -> Tensor:

@@ -2,27 +2,18 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import floor, log10
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rewardgap.explaining.explanation import Explanation, RecordReward
+from rewardgap.explaining.explanation import Explanation
 from rewardgap.explaining.sentences import describe, number, quote
 from rewardgap.io.files import write_text
 
 FAINTEST = 0.04  # shares of the largest value below this get no colour
 STRONGEST = 0.62  # opacity of the largest value: text on it stays readable in light and dark
-
-
-@dataclass(frozen=True)
-class Share:
-    """One response's tokens with what each adds to the drop between two margins."""
-
-    title: str
-    tokens: tuple[str, ...]
-    values: tuple[float, ...]
 
 
 def write_page(path: Path, explanation: Explanation) -> Path:
@@ -46,14 +37,8 @@ def render(explanation: Explanation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "quote": quote,
-        "visible": visible,
-        "beside": beside,
-        "colour": colour,
-        "largest": largest,
-    }
+    filters = (number, quote, visible, beside, colour, largest)
+    environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.html").render(
         explanation=explanation,
         summary=describe(explanation),
@@ -101,26 +86,18 @@ def margin_pairs(explanation: Explanation) -> list[int]:
         return []
     margins = influence.margins
     order = sorted(range(len(margins)), key=lambda pair: -margins[pair])
-    shown = max(
-        max(len(response.raising), len(response.lowering)) for response in influence.responses
-    )
+    shown = max(max(len(y.raising), len(y.lowering)) for y in influence.responses)
     raising = [pair for pair in order[:shown] if margins[pair] > 0]
     return raising + [pair for pair in order[-shown:] if margins[pair] < 0]
 
 
-def drop_shares(explanation: Explanation) -> list[Share]:
-    """Return the drop from the record's margin to its counterpart's, split into tokens."""
+def drop_shares(explanation: Explanation) -> list[dict[str, Any]]:
+    """Return what each token of four responses adds to the drop between the two margins."""
     if explanation.counterpart is None:
         return []
+    responses = (*explanation.record.responses, *explanation.counterpart.responses)
+    titles = ("Original", "Original", "Counterpart", "Counterpart")
     return [
-        *_shares(explanation.record, "Original", 1.0),
-        *_shares(explanation.counterpart, "Counterpart", -1.0),
-    ]
-
-
-def _shares(record: RecordReward, name: str, sign: float) -> list[Share]:
-    factors = zip(record.responses, (sign, -sign), strict=True)
-    return [
-        Share(f"{name}, {y.label}", y.tokens, tuple(factor * step for step in y.steps))
-        for y, factor in factors
+        {"title": f"{title}, {y.label}", "tokens": y.tokens, "parts": [s * x for x in y.steps]}
+        for title, y, s in zip(titles, responses, (1.0, -1.0, -1.0, 1.0), strict=True)
     ]

@@ -1,9 +1,8 @@
 """An explanation in a few plain sentences, every one derived from its numbers."""
 
-from collections.abc import Sequence
 from statistics import fmean
 
-from rewardgap.explaining.explanation import Explanation, Influence, PairInfluence, RecordReward
+from rewardgap.explaining.explanation import Explanation, Influence, RecordReward
 
 SHOWN = 60  # characters of a response in a sentence
 
@@ -15,7 +14,7 @@ def describe(explanation: Explanation) -> str:
         sentences.append(_pull(explanation.record, explanation.influence))
     if explanation.counterpart is not None and explanation.drop is not None:
         sentences.append(_drop(explanation.drop, explanation.record, explanation.counterpart))
-    return " ".join(sentence for sentence in sentences if sentence)
+    return " ".join(sentences)
 
 
 def number(value: float) -> str:
@@ -31,20 +30,17 @@ def quote(token: str) -> str:
 
 def _preference(record: RecordReward) -> str:
     highest, second = sorted(record.responses, key=lambda response: -response.reward)[:2]
+    best, next_best = number(highest.reward), number(second.reward)
     if highest.reward == second.reward:
-        return (
-            f"The {highest.label} and the {second.label} response get the same reward, "
-            f"{number(highest.reward)}."
-        )
+        return f"The {highest.label} and the {second.label} response get the same reward, {best}."
     if record.margin is None:
         return (
             f"Of {len(record.responses)} responses the {highest.label} one gets the highest "
-            f"reward, {number(highest.reward)}; next is the {second.label} one with "
-            f"{number(second.reward)}."
+            f"reward, {best}; next is the {second.label} one with {next_best}."
         )
     return (
-        f"The model prefers the {highest.label} response: its reward is {number(highest.reward)}, "
-        f"that of the {second.label} one {number(second.reward)} (margin {number(record.margin)})."
+        f"The model prefers the {highest.label} response: its reward is {best}, that of the "
+        f"{second.label} one {next_best} (margin {number(record.margin)})."
     )
 
 
@@ -101,32 +97,23 @@ def _turned(record: RecordReward, influence: Influence) -> bool:
 
 
 def _strongest(influence: Influence) -> str:
-    described: Sequence[PairInfluence] = [
-        pair
-        for response in influence.responses
-        for pair in (*response.raising[:1], *response.lowering[:1])
-    ]
+    described = [pair for y in influence.responses for pair in (*y.raising[:1], *y.lowering[:1])]
     if not described:
         return ""
     pair = max(described, key=lambda pair: abs(pair.contribution))
     part = max(pair.parts, key=lambda part: max(map(abs, part.contributions)))
     token = max(range(len(part.tokens)), key=lambda k: abs(part.contributions[k]))
-    text = _shorten("".join(part.tokens))
+    text = " ".join("".join(part.tokens).split())
+    beginning = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
     return (
         f" The pair with the strongest pull on one response is {pair.id}, mostly by "
-        f"{quote(part.tokens[token])} in its {part.label} response {text}."
+        f"{quote(part.tokens[token])} in its {part.label} response “{beginning}”."
     )
 
 
-def _shorten(text: str) -> str:
-    """Return the beginning of a text, in quotes."""
-    words = " ".join(text.split())
-    return f"“{words}”" if len(words) <= SHOWN else f"“{words[:SHOWN].rstrip()}…”"
-
-
 def _drop(drop: float, record: RecordReward, counterpart: RecordReward) -> str:
-    margins = f"from {number(record.margin or 0)} to {number(counterpart.margin or 0)}"
+    before, after = number(record.margin or 0), number(counterpart.margin or 0)
     if drop == 0:
-        return f"The counterpart keeps the margin, {number(counterpart.margin or 0)} in both."
-    turn = "lowers" if drop > 0 else "raises"
-    return f"The counterpart {turn} the margin by {number(abs(drop)).lstrip('+')}, {margins}."
+        return f"The counterpart keeps the margin, {after} in both."
+    turn, size = "lowers" if drop > 0 else "raises", number(abs(drop)).lstrip("+")
+    return f"The counterpart {turn} the margin by {size}, from {before} to {after}."

@@ -50,15 +50,10 @@ def leaf_texts(template: ChatTemplate, tree: Tree, leaf: int) -> tuple[str, ...]
 
 
 def token_texts(template: ChatTemplate, before: Tokens, tokens: Tokens) -> tuple[str, ...]:
-    """Cut a text where its tokens end.
+    """Cut a text where its tokens, at least one, end; other tokens may come before.
 
     Where several tokens make one character (bytes of UTF-8) it belongs to the last of them, and the
     texts of the others are empty.
-
-    Args:
-        template: Whose tokenizer wrote the tokens.
-        before: Tokens that precede them.
-        tokens: At least one token.
     """
 
     def decode(ids: Sequence[int]) -> str:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.last_layer import linear_features, project_features
+from rewardgap.dynamics.last_layer import (
+    linear_features,
+    project_features,
+    sample_responses,
+)
 from rewardgap.dynamics.projection import GradientProjector, RandomProjection
-from rewardgap.dynamics.sampling import SampledResponse, sample_responses
 from rewardgap.io.progress import progress
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.packing import Pack, micro_batches, pack
 
 # Responses whose features are multiplied with those of the training data together.
@@ -49,11 +51,8 @@ class Features:
     @classmethod
     def join(cls, parts: Sequence["Features"]) -> "Features":
         """Return the features of several packs, one after the other, in main memory."""
-        return cls(
-            torch.cat([part.values.cpu() for part in parts]),
-            torch.cat([part.scores.cpu() for part in parts]),
-            torch.cat([part.test_vectors.cpu() for part in parts]),
-        )
+        columns = zip(*((p.values, p.scores, p.test_vectors) for p in parts), strict=True)
+        return cls(*(torch.cat([tensor.cpu() for tensor in column]) for column in columns))
 
 
 def tested_responses(responses: int) -> range:
@@ -63,14 +62,10 @@ def tested_responses(responses: int) -> range:
 
 @dataclass(frozen=True)
 class FeatureReader:
-    """Reads the features of kinds that write records alike.
+    """Reads the features of kinds that write records alike, on one model before training.
 
-    Attributes:
-        models: Their reward models before training, on one language model.
-        projections: How each kind's gradients are projected.
-        projected: The kinds that read log-probabilities; the gradients of others are kept whole.
-        projector: For the projected kinds; None where there are none.
-        token_budget: Tokens computed at once; None for as many as suit the device.
+    The kinds that read log-probabilities are `projected`, by the projector if there are any; the
+    gradients of others are kept whole. The token budget None is for what suits the device.
     """
 
     models: Mapping[str, TrainedRewardModel]
@@ -88,14 +83,7 @@ class FeatureReader:
         seed: int,
         token_budget: int | None,
     ) -> "FeatureReader":
-        """Choose the projection that fits into the memory.
-
-        Args:
-            models: Reward models by kind.
-            training: The training records.
-            memory: Bytes that features may take.
-            seed: Of the projection.
-            token_budget: See above.
+        """Choose the projection by which the training records' features fit into bytes of memory.
 
         Raises:
             UserError: If the memory is too small.
@@ -103,9 +91,7 @@ class FeatureReader:
         example = pack(training[:1])
         terms = {kind: model.score_terms(example) for kind, model in models.items()}
         projected = [kind for kind in models if terms[kind].targets is not None]
-        width = (
-            next(iter(models.values())).language_model.model.config.get_text_config().hidden_size
-        )
+        width = next(iter(models.values())).model.config.get_text_config().hidden_size
         projections = {
             kind: RandomProjection.whole(width * len(terms[kind].logits or (1,))) for kind in models
         }
@@ -141,13 +127,17 @@ class FeatureReader:
         """
         indices: list[int] = []
         parts: list[dict[str, Features]] = []
+
+        def joined() -> tuple[list[int], dict[str, Features]]:
+            return indices, {k: Features.join([part[k] for part in parts]) for k in self.models}
+
         for of_pack, features in self._packs(trees):
             if indices and len(indices) + len(of_pack) > AT_ONCE:
-                yield indices, _join(parts)
+                yield joined()
                 indices, parts = [], []
             indices += of_pack
             parts.append(features)
-        yield indices, _join(parts)
+        yield joined()
 
     def _packs(self, trees: Sequence[Tree]) -> Iterator[tuple[list[int], dict[str, Features]]]:
         """Yield the same pack by pack, of at most `AT_ONCE` responses but at least one tree."""
@@ -172,9 +162,7 @@ class FeatureReader:
     def read(self, batch: Pack, tested: Sequence[int]) -> dict[str, Features]:
         """Return every kind's features of the responses of a pack, from one forward pass.
 
-        Args:
-            batch: L responses.
-            tested: The responses that get a test vector.
+        The `tested` responses get a test vector.
         """
         lengths = batch.response_lengths.tolist()
         terms = {kind: model.score_terms(batch) for kind, model in self.models.items()}
@@ -191,30 +179,18 @@ class FeatureReader:
         features = {}
         for kind, model in self.models.items():
             if kind in sampled:
-                features[kind] = self._project(kind, sampled[kind], states, tested)
+                size, device = self.projections[kind].size, states.hidden.device
+                values = torch.zeros(len(lengths), size, device=device)
+                vectors = torch.zeros(len(tested), size, device=device)
+                by_response = dict(zip(tested, vectors, strict=True))
+                assert self.projector is not None
+                scores = project_features(
+                    model, sampled[kind], states, self.projector, values, by_response
+                )
+                if model.needs_reference:  # before training a model is its own reference
+                    scores = torch.zeros_like(scores)
+                features[kind] = Features(values, scores, vectors)
             else:
                 values = linear_features(model, terms[kind], states)
                 features[kind] = Features(values, model.scores(states), values[:0])
         return features
-
-    def _project(
-        self,
-        kind: str,
-        responses: Sequence[SampledResponse],
-        states: ResponseStates,
-        tested: Sequence[int],
-    ) -> Features:
-        """Return the features of a kind that reads log-probabilities."""
-        assert self.projector is not None
-        model, size = self.models[kind], self.projections[kind].size
-        values = torch.zeros(len(responses), size, device=states.hidden.device)
-        vectors = torch.zeros(len(tested), size, device=states.hidden.device)
-        by_response = dict(zip(tested, vectors, strict=True))
-        scores = project_features(model, responses, states, self.projector, values, by_response)
-        if model.needs_reference:  # before training a model is its own reference
-            scores = torch.zeros_like(scores)
-        return Features(values, scores, vectors)
-
-
-def _join(parts: Sequence[Mapping[str, Features]]) -> dict[str, Features]:
-    return {kind: Features.join([part[kind] for part in parts]) for kind in parts[0]}

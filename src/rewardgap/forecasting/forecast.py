@@ -9,7 +9,9 @@ the way from the first step to convergence, and these are measured like those of
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,7 +20,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import PreparedData, RunData
-from rewardgap.dynamics.projection import GIB, RandomProjection
+from rewardgap.dynamics.projection import GIB
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
 from rewardgap.forecasting.features import FeatureReader
@@ -35,19 +37,13 @@ from rewardgap.io.files import write_text
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """What was forecast.
-
-    Attributes:
-        outcomes: By evaluation set and kind.
-        table: The accuracies, as text, and what is kept of the gradients.
-        recommendation: Which kind to train, and where it is expected to fail, in words.
-    """
+    """What was forecast: as numbers, as a table, and in words which kind to train."""
 
     outcomes: Outcomes
     table: str
@@ -58,11 +54,8 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     """Forecast every kind on every evaluation set.
 
     Write `config.yaml`, `forecast.json` ({set: {kind: figures}}), `forecast.txt`, and for every
-    kind and set a score file `scores/KIND/SET.jsonl` into `out`.
-
-    Args:
-        config: What to forecast.
-        shared: Keeps records and trees for other work on the same data.
+    kind and set a score file `scores/KIND/SET.jsonl` into `out`. Records and trees are `shared`
+    with other work on the same data.
 
     Raises:
         UserError: If the data, the model or the configuration does not allow it.
@@ -89,7 +82,13 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     projections = {kind: of_kind.projection for kind, of_kind in kernels.items()}
     table = f"{format_forecast(outcomes, config.loss)}\n\n{describe_projections(projections)}"
     result = ForecastResult(outcomes, table, recommend(outcomes, config.loss))
-    _write(result, projections, out)
+    report: dict[str, dict[str, Any]] = {name: {} for name in outcomes}
+    for name, kind in product(outcomes, config.kinds):
+        outcome = outcomes[name][kind]
+        report[name][kind] = outcome.to_json() | {"sketch": projections[kind].to_json()}
+        write_scores(out / "scores" / kind / f"{name}.jsonl", outcome.rows)
+    write_text(out / "forecast.json", json.dumps(report, indent=1) + "\n")
+    write_text(out / "forecast.txt", f"{result.table}\n\n{result.recommendation}\n")
     return result
 
 
@@ -125,15 +124,13 @@ def _read_kernels(
     groups: dict[type[ChatEncoding], dict[str, TrainedRewardModel]] = {}
     for kind, model in models.items():
         groups.setdefault(model.encoding, {})[kind] = model
-    weights = fingerprint(locate_model(config.model))
+    weights, memory = fingerprint(locate_model(config.model)), int(config.memory * GIB)
     kernels: dict[str, KindKernels] = {}
     for group in groups.values():
         model = next(iter(group.values()))
         data = RunData.open(config, model.encoder, shared)
         training = list(data.training)
-        reader = FeatureReader.of(
-            group, training, int(config.memory * GIB), config.seed, config.token_budget
-        )
+        reader = FeatureReader.of(group, training, memory, config.seed, config.token_budget)
         identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
         folder = cache_folder(config.cache) / "forecast"
         kernels |= read_kernels(reader, training, data.evaluation, folder, identity)
@@ -146,27 +143,8 @@ def _evaluation_sets(
     """Return the evaluation sets as any of the kinds writes them: lengths are alike for all."""
     data = RunData.open(config, model.encoder, shared)
     training, baseline = list(data.training), data.bag_of_words()
-    return {
-        name: ForecastSet(
-            shared.records(config.eval[name], config.identical_pairs),
-            trees,
-            baseline,
-            token_overlap(training, trees),
-        )
-        for name, trees in data.evaluation.items()
-    }
-
-
-def _write(result: ForecastResult, projections: Mapping[str, RandomProjection], out: Path) -> None:
-    report = {
-        name: {
-            kind: outcome.to_json() | {"sketch": projections[kind].to_json()}
-            for kind, outcome in kinds.items()
-        }
-        for name, kinds in result.outcomes.items()
-    }
-    for name, kinds in result.outcomes.items():
-        for kind, outcome in kinds.items():
-            write_scores(out / "scores" / kind / f"{name}.jsonl", outcome.rows)
-    write_text(out / "forecast.json", json.dumps(report, indent=1) + "\n")
-    write_text(out / "forecast.txt", f"{result.table}\n\n{result.recommendation}\n")
+    sets = {}
+    for name, trees in data.evaluation.items():
+        records = shared.records(config.eval[name], config.identical_pairs)
+        sets[name] = ForecastSet(records, trees, baseline, token_overlap(training, trees))
+    return sets

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,14 +79,7 @@ class EvaluationKernel:
 
 @dataclass(frozen=True)
 class KindKernels:
-    """All that a kind's training and evaluation need.
-
-    Attributes:
-        training: The training rows.
-        rows_per_pair: How many rows a pair makes.
-        evaluation: The evaluation sets by name.
-        projection: How gradients were projected.
-    """
+    """All that a kind's training and evaluation on sets need; a pair makes `rows_per_pair` rows."""
 
     training: KernelTraining
     rows_per_pair: int
@@ -100,42 +94,34 @@ def read_kernels(
     folder: Path,
     identity: str,
 ) -> dict[str, KindKernels]:
-    """Return the kernels of every kind of a reader, from the cache where it has them.
+    """Return the kernels of every kind of a reader, from the cache folder where it has them.
 
-    Args:
-        reader: Reads features.
-        training: The training records.
-        evaluation: The evaluation records by set.
-        folder: Of cached kernels.
-        identity: What they depend on beside the reader and the trees: weights, precision, β.
+    Their `identity` is what they depend on beside reader and trees: weights, precision, β.
 
     Raises:
         UserError: If the model cannot read a record.
     """
-    reader.model.check_readable(
-        tree for trees in (training, *evaluation.values()) for tree in trees
-    )
-    name = (FORMAT, version("rewardgap"), identity, reader.name)
-    learned = content_of(training)
+    reader.model.check_readable(chain(training, *evaluation.values()))
+    settings = (FORMAT, version("rewardgap"), identity, reader.name, content_of(training))
     bases = cache(partial(_read_bases, reader, training))
     trainings = _cached(
-        folder / cache_key(*name, learned),
+        folder / cache_key(*settings),
         KernelTraining,
         lambda: {kind: basis.training() for kind, basis in bases().items()},
     )
     sets = {
-        name_of_set: _cached(
-            folder / cache_key(*name, learned, content_of(trees)),
+        name: _cached(
+            folder / cache_key(*settings, content_of(trees)),
             EvaluationKernel,
             partial(_evaluate, reader, trees, bases),
         )
-        for name_of_set, trees in evaluation.items()
+        for name, trees in evaluation.items()
     }
     return {
         kind: KindKernels(
             trainings[kind],
             1 + model.pointwise,
-            {name_of_set: kernels[kind] for name_of_set, kernels in sets.items()},
+            {name: kernels[kind] for name, kernels in sets.items()},
             reader.projections[kind],
         )
         for kind, model in reader.models.items()
@@ -146,62 +132,40 @@ class Basis:
     """One kind's features of the training rows, and then its test vectors.
 
     A training row is what training raises: a score difference, chosen minus rejected, or for a kind
-    with a pointwise loss the score of a chosen response and minus that of a rejected one.
-
-    Args:
-        trees: The training records.
-        pointwise: Whether the loss judges each response by itself.
-        tested: How many responses have test vectors.
-        projection: How gradients are projected.
-        size: W.
+    with a pointwise loss the score of a chosen response and minus that of a rejected one. Responses
+    of the indices `tested` have test vectors.
     """
 
     def __init__(
-        self,
-        trees: Sequence[Tree],
-        pointwise: bool,
-        tested: range,
-        projection: RandomProjection,
-        size: int,
+        self, trees: Sequence[Tree], pointwise: bool, tested: range, projection: RandomProjection
     ):
-        self.lengths = _lengths(trees)
+        self.of_responses = _lengths(trees)
         self.signs = list(_row_signs(trees, pointwise))
-        self.rows = sum(tree.pair_count for tree in trees) * (1 + pointwise)
-        self.tokens = max(1.0, self.lengths[tested].sum())
+        rows = sum(tree.pair_count for tree in trees) * (1 + pointwise)
+        self.initial, self.lengths = np.zeros(rows), np.zeros(rows)
+        self.tokens = max(1.0, self.of_responses[tested].sum())
         self.noise = projection.noise
-        self.vectors = torch.zeros(self.rows + len(tested), size)
-        self.filled = self.rows
-        self.scores = np.zeros(len(self.lengths))
+        self.vectors = torch.zeros(rows + len(tested), projection.size)
+        self.filled = rows
 
     def add(self, indices: Sequence[int], features: Features) -> None:
         """Add some responses and the test vectors among them."""
-        for index, value in zip(indices, features.values, strict=True):
+        scores = features.scores.tolist()
+        for index, value, score in zip(indices, features.values, scores, strict=True):
             for row, sign in self.signs[index]:
                 self.vectors[row].add_(value, alpha=sign)
+                self.initial[row] += sign * score
+                self.lengths[row] += sign * self.of_responses[index]
         end = self.filled + len(features.test_vectors)
         self.vectors[self.filled : end] = features.test_vectors
         self.filled = end
-        self.scores[indices] = features.scores
 
     def training(self) -> KernelTraining:
         """Return the training, once all responses have been added."""
-        kernel = products(self.vectors, self.vectors)
-        return KernelTraining(
-            kernel,
-            initial=self._by_row(self.scores),
-            lengths=self._by_row(self.lengths),
-            tokens=self.tokens,
-            noise=self.noise * kernel.diagonal()[self.rows :].sum(),
-            counts=np.ones(self.rows),
-        )
-
-    def _by_row(self, values: Array) -> Array:
-        """Return (N,) values of the rows from those of the responses."""
-        total = np.zeros(self.rows)
-        for signs, value in zip(self.signs, values, strict=True):
-            for row, sign in signs:
-                total[row] += sign * value
-        return total
+        kernel, rows = products(self.vectors, self.vectors), len(self.initial)
+        noise = self.noise * kernel.diagonal()[rows:].sum()
+        counts = np.ones(rows)
+        return KernelTraining(kernel, self.initial, self.lengths, self.tokens, noise, counts)
 
 
 def _row_signs(trees: Sequence[Tree], pointwise: bool) -> Iterator[list[tuple[int, int]]]:
@@ -225,15 +189,13 @@ def _lengths(trees: Sequence[Tree]) -> Array:
 
 def _read_bases(reader: FeatureReader, trees: Sequence[Tree]) -> dict[str, Basis]:
     """Read the basis vectors of every kind."""
-    bases: dict[str, Basis] = {}
     tested = tested_responses(sum(len(tree.leaves) for tree in trees))
+    bases = {}
+    for kind, model in reader.models.items():
+        vectors = tested if kind in reader.projected else range(0)
+        bases[kind] = Basis(trees, model.pointwise, vectors, reader.projections[kind])
     for indices, features in reader.batches(trees):
         for kind, of_kind in features.items():
-            if kind not in bases:
-                projection, size = reader.projections[kind], of_kind.values.shape[1]
-                vectors = tested if kind in reader.projected else range(0)
-                pointwise = reader.models[kind].pointwise
-                bases[kind] = Basis(trees, pointwise, vectors, projection, size)
             bases[kind].add(indices, of_kind)
     return bases
 
@@ -247,27 +209,22 @@ def _evaluate(
     for indices, features in reader.batches(trees):
         order += indices
         for kind, of_kind in features.items():
-            vectors = bases()[kind].vectors
-            parts[kind].append(
-                (
-                    products(of_kind.values, vectors),
-                    products(of_kind.test_vectors, vectors),
-                    of_kind.scores.double().numpy(),
-                    float(of_kind.test_vectors.double().square().sum()),
-                )
-            )
+            vectors, tested = bases()[kind].vectors, of_kind.test_vectors
+            kernels = products(of_kind.values, vectors), products(tested, vectors)
+            square = float(tested.double().square().sum())
+            parts[kind].append((*kernels, of_kind.scores.double().numpy(), square))
     lengths, in_order = _lengths(trees), np.argsort(order)
     tokens = max(1.0, lengths[tested_responses(len(lengths))].sum())
     evaluation = {}
     for kind, blocks in parts.items():
-        kernels, tested, scores, norms = zip(*blocks, strict=True)
+        kernel, test_vectors, scores, squares = zip(*blocks, strict=True)
         evaluation[kind] = EvaluationKernel(
-            kernel=np.concatenate(kernels)[in_order],
-            test_vectors=np.concatenate(tested),
+            kernel=np.concatenate(kernel)[in_order],
+            test_vectors=np.concatenate(test_vectors),
             scores=np.concatenate(scores)[in_order],
             lengths=lengths,
             tokens=tokens,
-            noise=reader.projections[kind].noise * sum(norms),
+            noise=reader.projections[kind].noise * sum(squares),
         )
     return evaluation
 
@@ -279,14 +236,12 @@ def _cached(
     path: Path, cls: type[Kernel], compute: Callable[[], Mapping[str, Kernel]]
 ) -> dict[str, Kernel]:
     """Return every kind's kernel of a training or of an evaluation set, cached as one file."""
-    arrays = cached_arrays(
-        path.with_suffix(".safetensors"),
-        lambda: {
-            f"{kind}.{name}": value
-            for kind, kernel in compute().items()
-            for name, value in vars(kernel).items()
-        },
-    )
+
+    def flat() -> dict[str, Any]:
+        kernels = compute().items()
+        return {f"{kind}.{name}": x for kind, k in kernels for name, x in vars(k).items()}
+
+    arrays = cached_arrays(path.with_suffix(".safetensors"), flat)
     kinds: dict[str, dict[str, Any]] = {}
     for key, value in arrays.items():
         kind, _, name = key.rpartition(".")

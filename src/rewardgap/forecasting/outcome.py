@@ -1,7 +1,8 @@
 """What is forecast for one kind on one evaluation set, in the form of scores and metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from rewardgap.dynamics.descent import (
     converge,
     descend,
 )
-from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
+from rewardgap.evaluation.accuracy import FlatPairs, prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, mean_interval
+from rewardgap.evaluation.measures import Summary, summarise
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, score_row
-from rewardgap.evaluation.summary import Summary, summarise
 from rewardgap.forecasting.kernels import EvaluationKernel
 
 Array = NDArray[np.float64]
@@ -35,11 +36,8 @@ Z = 1.96
 class ForecastTraining:
     """Training on fixed features, as one kind would go through it.
 
-    Attributes:
-        trajectory: Gradient descent on the training rows.
-        convergence: Where it ends.
-        rows_per_pair: Training rows that a pair makes; the loss of a pair is the sum over them.
-        resampled: The S points at the stated loss after training on S resamples of the pairs.
+    A pair makes `rows_per_pair` training rows, over which its loss is summed; `resampled` are the S
+    points at the stated loss after training on S resamples of the pairs.
     """
 
     trajectory: Trajectory
@@ -52,22 +50,17 @@ class ForecastTraining:
         """Train to convergence, and on resamples of the pairs to a stated loss of a pair."""
         samples = (training.resampled(rows_per_pair, seed) for seed in range(RESAMPLES))
         ends = [descend(sample, loss / rows_per_pair).points for sample in samples]
-        resampled = TrajectoryPoints(
-            np.stack([points.weights[-1] for points in ends]),
-            np.array([points.norms[-1] for points in ends]),
-        )
+        norms = np.array([points.norms[-1] for points in ends])
+        resampled = TrajectoryPoints(np.stack([points.weights[-1] for points in ends]), norms)
         return cls(descend(training), converge(training), rows_per_pair, resampled)
 
 
 @dataclass(frozen=True)
 class ForecastSet:
-    """Records as they are evaluated.
+    """Records as they are evaluated, and as any of the kinds writes them.
 
-    Attributes:
-        records: The records.
-        trees: The same, as a kind writes them.
-        baseline: The content-blind baseline of the training data.
-        token_overlap: Share of the response tokens that occur in training responses.
+    With the content-blind baseline of the training data, and the share of the response tokens that
+    occur in training responses.
     """
 
     records: Sequence[Record]
@@ -79,19 +72,8 @@ class ForecastSet:
         """Return (R,) rewards of the responses as those of the records."""
         values = iter(rewards.tolist())
         return [
-            (
-                tuple(next(values) for _ in record.chosen),
-                tuple(next(values) for _ in record.rejected),
-            )
-            for record in self.records
-        ]
-
-    def score_rows(self, rewards: Array) -> list[ScoreRow]:
-        """Return (R,) rewards of the responses as score rows."""
-        of_records = zip(self.records, self.trees, self.by_record(rewards), strict=True)
-        return [
-            score_row(record, tree, (*chosen, *rejected), self.baseline)
-            for record, tree, (chosen, rejected) in of_records
+            (tuple(islice(values, len(r.chosen))), tuple(islice(values, len(r.rejected))))
+            for r in self.records
         ]
 
 
@@ -101,8 +83,8 @@ class ForecastOutcome:
 
     Attributes:
         rows: The forecast rewards at the stated loss.
-        at_loss: Accuracy, ties, margin and baselines there. The interval of the accuracy is over
-            evaluation records and over training pairs: other pairs would have taught other things.
+        at_loss: Measures and baselines there. The interval of the accuracy is over evaluation
+            records and over training pairs: other pairs would have taught other things.
         resampled: (S, records) accuracies there after training on S resamples of the pairs.
         loss: The stated training loss of a pair, or the lowest that is reached.
         one_step: Accuracy of what the first step alone adds to the rewards.
@@ -138,22 +120,24 @@ class ForecastOutcome:
 def predict(
     training: ForecastTraining, kernel: EvaluationKernel, evaluated: ForecastSet, loss: float
 ) -> ForecastOutcome:
-    """Evaluate a kind along its training.
+    """Evaluate a kind along its training, on an evaluation set and its kernel.
 
-    Args:
-        training: How training goes.
-        kernel: The evaluation set as kernels see it.
-        evaluated: The same set.
-        loss: Training loss of a pair at which training is expected to stop.
+    Training is expected to stop at this loss of a pair.
     """
     trajectory, convergence = training.trajectory, training.convergence
     stop = trajectory.reach(loss / training.rows_per_pair)
     along = kernel.trained(trajectory.points)
-    rows = evaluated.score_rows(along[:, stop])
+    values = iter(along[:, stop].tolist())
+    rows = [
+        score_row(record, tree, list(islice(values, len(record.responses))), evaluated.baseline)
+        for record, tree in zip(evaluated.records, evaluated.trees, strict=True)
+    ]
     clusters = prompt_clusters(rows)
     # Towards a separator rewards grow without end, and those before training no longer count.
     start = 0 if convergence.separable else kernel.scores
     ends = start + kernel.change(convergence.weights)
+    pairs = FlatPairs.of(evaluated.by_record(ends))
+    positive = float(pairs.mean_by_record((pairs.order > 0).astype(np.float64)).mean())
     losses = (trajectory.losses * training.rows_per_pair).tolist()
 
     def accuracies(rewards: Array) -> Array:
@@ -161,19 +145,19 @@ def predict(
 
     resampled = np.stack([accuracies(rewards) for rewards in kernel.trained(training.resampled).T])
     summary = summarise(rows)
-    widened = {"accuracy": _widen(summary.accuracy, resampled.mean(1).std())}
+    widened = _widen(summary.accuracy, resampled.mean(1).std())
     return ForecastOutcome(
         rows=rows,
-        at_loss=replace(summary, figures={**summary.figures, **widened}),
+        at_loss=replace(summary, figures={**summary.figures, "accuracy": widened}),
         resampled=resampled,
         loss=losses[stop],
         one_step=mean_interval(accuracies(kernel.change(trajectory.first)), clusters),
         convergence=mean_interval(accuracies(ends), clusters),
-        separator_share=_positive_share(ends, evaluated) if convergence.separable else None,
+        separator_share=positive if convergence.separable else None,
         token_overlap=evaluated.token_overlap,
         curve=[
             (value, float(accuracies(rewards).mean()))
-            for value, rewards in list(zip(losses, along.T, strict=True))[1:]
+            for value, rewards in zip(losses[1:], along.T[1:], strict=True)
         ],
     )
 
@@ -186,29 +170,15 @@ def _widen(accuracy: Interval, deviation: float) -> Interval:
     return Interval(accuracy.value, float(low), float(high))
 
 
-def _positive_share(rewards: Array, evaluated: ForecastSet) -> float:
-    """Return the share of pairs with a positive margin; a record's pairs count once."""
-    shares = [
-        np.mean([c > r for c in chosen for r in rejected])
-        for chosen, rejected in evaluated.by_record(rewards)
-    ]
-    return float(np.mean(shares))
-
-
 def token_overlap(training: Sequence[Tree], evaluation: Sequence[Tree]) -> float:
     """Return the share of the evaluation responses' tokens that occur in a training response.
 
     The tokens that end a response are left out on both sides; every response counts once.
     """
-    known = {token for tree in training for tokens in _words(tree) for token in tokens}
-    shares = [
-        np.mean([token in known for token in tokens])
-        for tree in evaluation
-        for tokens in _words(tree)
-        if tokens
-    ]
+    known = set(chain.from_iterable(_responses(training)))
+    shares = [np.mean([t in known for t in tokens]) for tokens in _responses(evaluation) if tokens]
     return float(np.mean(shares)) if shares else 0.0
 
 
-def _words(tree: Tree) -> list[tuple[int, ...]]:
-    return [tree.nodes[leaf][: -tree.closing] for leaf in tree.leaves]
+def _responses(trees: Sequence[Tree]) -> Iterator[tuple[int, ...]]:
+    return (tree.nodes[leaf][: -tree.closing] for tree in trees for leaf in tree.leaves)

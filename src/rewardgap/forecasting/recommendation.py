@@ -1,9 +1,8 @@
 """What a forecast means: a table, and a few sentences that claim no more than the intervals do."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.stats import norm
@@ -15,7 +14,6 @@ from rewardgap.evaluation.accuracy import (
     prompt_clusters,
     record_accuracies,
 )
-from rewardgap.evaluation.bootstrap import Clusters
 from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains, holm
 from rewardgap.evaluation.text import align_columns, format_interval, join_names
 from rewardgap.forecasting.outcome import Array, ForecastOutcome
@@ -66,17 +64,29 @@ def describe_projections(projections: Mapping[str, RandomProjection]) -> str:
 def recommend(outcomes: Outcomes, loss: float) -> str:
     """Return which kind to train, where each is expected to fail, and which rules do better."""
     wins = _wins(outcomes)
-    kinds = list(next(iter(outcomes.values())))
-    sentences = [_advice(kinds, wins)]
-    for kind in kinds:
+    first = next(iter(outcomes.values()))
+    sentences = [_advice(list(first), wins)]
+    for kind in first:
         sentences += _weaknesses(kind, {name: of_set[kind] for name, of_set in outcomes.items()})
-    sentences += [*_better_rules(outcomes), *_unreached(outcomes, loss)]
-    sentences += [*_inseparable(next(iter(outcomes.values()))), CAVEAT]
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    sentences += [
+        *_better_rules(outcomes),
+        *(
+            f"With its last layer alone {kind} gets no lower than a training loss of "
+            f"{outcome.loss:.2g}, and is judged there."
+            for kind, outcome in first.items()
+            if outcome.loss > loss
+        ),
+    ]
+    if inseparable := [kind for kind, outcome in first.items() if outcome.separator_share is None]:
+        sentences.append(
+            f"The training pairs are not separable for {join_names(inseparable)}: no weights of "
+            "the last layer rank all of them rightly, so that there is no u*; convergence is the "
+            "least loss."
+        )
+    return "\n".join(f"- {sentence}" for sentence in [*sentences, CAVEAT])
 
 
-@dataclass(frozen=True)
-class _Win:
+class _Win(NamedTuple):
     """One kind is more accurate than another on a set, beyond chance."""
 
     name: str
@@ -86,55 +96,35 @@ class _Win:
 
 def _wins(outcomes: Outcomes) -> list[_Win]:
     """Return all wins, with Holm's correction over sets and pairs of kinds."""
-    comparisons = [
-        (name, first, second, *_compare(_Ranking.by(kinds[first]), _Ranking.by(kinds[second])))
+    comparisons = {
+        (name, a, b): _compare(kinds[b], _accuracies(kinds[a]), kinds[a].resampled)
         for name, kinds in outcomes.items()
-        for first, second in combinations(kinds, 2)
-    ]
-    adjusted = holm([p_value for *_, p_value in comparisons])
+        for a, b in combinations(kinds, 2)
+    }
+    adjusted = holm([p_value for _, p_value in comparisons.values()])
     return [
-        _Win(name, *((first, second) if difference > 0 else (second, first)))
-        for (name, first, second, difference, _), p_value in zip(comparisons, adjusted, strict=True)
+        _Win(name, *((a, b) if difference > 0 else (b, a)))
+        for ((name, a, b), (difference, _)), p_value in zip(
+            comparisons.items(), adjusted, strict=True
+        )
         if p_value < SIGNIFICANCE
     ]
 
 
-@dataclass(frozen=True)
-class _Ranking:
-    """How rightly a kind or a rule ranks the records of a set.
-
-    Attributes:
-        accuracies: (records,) of the records.
-        resampled: (S, records) the same after training on resamples of the pairs.
-        clusters: (records,) prompts.
-    """
-
-    accuracies: Array
-    resampled: Array
-    clusters: Clusters
-
-    @classmethod
-    def by(cls, outcome: ForecastOutcome) -> "_Ranking":
-        """Return that of a kind."""
-        accuracies = record_accuracies([row.scores for row in outcome.rows])
-        return cls(accuracies, outcome.resampled, prompt_clusters(outcome.rows))
-
-    @classmethod
-    def by_rule(cls, rule: str, outcome: ForecastOutcome) -> "_Ranking":
-        """Return that of a content-blind rule, the same whatever the training pairs."""
-        accuracies = record_accuracies(baseline_rewards(outcome.rows)[rule])
-        return cls(accuracies, accuracies[None], prompt_clusters(outcome.rows))
+def _accuracies(outcome: ForecastOutcome) -> Array:
+    return record_accuracies([row.scores for row in outcome.rows])
 
 
-def _compare(first: _Ranking, second: _Ranking) -> tuple[float, float]:
-    """Return the difference in accuracy, and the p-value of there being none.
+def _compare(outcome: ForecastOutcome, accuracies: Array, resampled: Array) -> tuple[float, float]:
+    """Return by how much a kind or a rule is better than a kind, and the p-value of no difference.
 
     McNemar's test knows of other evaluation records alone. Other training pairs would have taught
     other things, too: their variance is that between the resamples, on which both kinds were
-    trained alike, and a normal test counts both. The larger p-value of the two holds.
+    trained alike, and a normal test counts both. The larger p-value of the two holds. Accuracies
+    are (records,) and, resampled, (S, records): those of a rule have one row.
     """
-    comparison = compare_gains(first.accuracies - second.accuracies, first.clusters)
-    gains = first.resampled - second.resampled
+    gains = resampled - outcome.resampled
+    comparison = compare_gains(accuracies - _accuracies(outcome), prompt_clusters(outcome.rows))
     variance = gains.mean(1).var() + gains.mean(0).var() / gains.shape[1]
     difference = comparison.difference.value
     p_value = 2 * norm.sf(abs(difference) / np.sqrt(variance)) if variance else 0.0
@@ -182,40 +172,22 @@ def _better_rules(outcomes: Outcomes) -> Iterator[str]:
 
     It does better where tests say so, with Holm's correction over sets, rules and kinds.
     """
-    p_values = {
-        (name, rule, kind): _compare(_Ranking.by_rule(rule, outcome), _Ranking.by(outcome))[1]
-        for name, kinds in outcomes.items()
-        for kind, outcome in kinds.items()
-        for rule in outcome.at_loss.baselines
-    }
+    p_values = {}
+    for name, kinds in outcomes.items():
+        for rule, rewards in baseline_rewards(next(iter(kinds.values())).rows).items():
+            right = record_accuracies(rewards)
+            for kind, outcome in kinds.items():
+                p_values[name, rule, kind] = _compare(outcome, right, right[None])[1]
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     for name, kinds in outcomes.items():
         best = max(kinds, key=lambda kind: kinds[kind].at_loss.accuracy.value)
         accuracy, rules = kinds[best].at_loss.accuracy, kinds[best].at_loss.baselines
         rule = max(rules, key=lambda name: rules[name].value)
         if rules[rule].value > accuracy.value:
-            by_chance = max(adjusted[name, rule, kind] for kind in kinds) >= SIGNIFICANCE
+            beyond = max(adjusted[name, rule, kind] for kind in kinds) < SIGNIFICANCE
+            better = "scores higher than any kind, though not beyond chance"
             yield (
                 f"On {name} the content-blind rule {rule.replace('_', ' ')!r} "
-                f"{'scores higher' if by_chance else 'does better'} than any kind"
-                f"{', though not beyond chance' if by_chance else ''}: "
+                f"{'does better than any kind' if beyond else better}: "
                 f"{format_interval(rules[rule])}, against {accuracy.value:.3f} for {best}."
             )
-
-
-def _unreached(outcomes: Outcomes, loss: float) -> Iterator[str]:
-    for kind, outcome in next(iter(outcomes.values())).items():
-        if outcome.loss > loss:
-            yield (
-                f"With its last layer alone {kind} gets no lower than a training loss of "
-                f"{outcome.loss:.2g}, and is judged there."
-            )
-
-
-def _inseparable(outcomes: Mapping[str, ForecastOutcome]) -> Iterator[str]:
-    kinds = [kind for kind, outcome in outcomes.items() if outcome.separator_share is None]
-    if kinds:
-        yield (
-            f"The training pairs are not separable for {join_names(kinds)}: no weights of the last "
-            "layer rank all of them rightly, so that there is no u*; convergence is the least loss."
-        )

@@ -38,15 +38,10 @@ def cache_key(*parts: object) -> str:
 
 
 def cached_for_file(path: Path, entry: Path, compute: Callable[[Path], str]) -> str:
-    """Cache a value until its file changes.
+    """Cache a value that is computed from a file in the file `entry`, until the file changes.
 
     A file has changed if its inode, its size or one of its times has. The system itself sets the
     time of the last change, so putting back a modification date hides nothing.
-
-    Args:
-        path: The file.
-        entry: The cache entry to read or write.
-        compute: Computes the value from the file.
 
     Raises:
         OSError: There is no such file.

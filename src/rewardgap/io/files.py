@@ -1,4 +1,7 @@
-"""Files and folders that are either complete or absent."""
+"""Files and folders that are either complete or absent.
+
+Where they cannot be written (permission, full disk), a `UserError` is raised.
+"""
 
 import os
 import shutil
@@ -8,7 +11,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import reported
+
+FAILURES = (OSError, SafetensorError)  # safetensors reports a full disk by its own error
 
 
 @contextmanager
@@ -16,18 +21,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it becomes `path`, in one step, at the end of the block.
 
     Missing folders are created. After an error nothing is left behind, and an older `path` stays.
-
-    Raises:
-        UserError: The file cannot be written (permission, full disk).
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        _flush(unfinished)
-        unfinished.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise _cannot_write(path, error) from error
+        with reported(FAILURES, f"cannot write {path}: "):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            _flush(unfinished)
+            unfinished.replace(path)
     finally:
         with suppress(OSError):
             unfinished.unlink()
@@ -38,33 +39,24 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes `path` at the end of the block.
 
     After an error nothing is left behind, and an older `path` stays.
-
-    Raises:
-        UserError: The folder cannot be written (permission, full disk).
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        for file in unfinished.rglob("*"):
-            if file.is_file():
+        with reported(FAILURES, f"cannot write {path}: "):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            for file in filter(Path.is_file, unfinished.rglob("*")):
                 _flush(file)
-        if path.exists():
-            shutil.rmtree(path)
-        unfinished.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise _cannot_write(path, error) from error
+            if path.exists():
+                shutil.rmtree(path)
+            unfinished.replace(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
+    """Write a text file as `whole_file` does."""
     with whole_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
@@ -76,12 +68,6 @@ def remove_unfinished(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _cannot_write(path: Path, error: OSError | SafetensorError) -> UserError:
-    """Return the error to raise; safetensors reports a full disk by its own error."""
-    reason = getattr(error, "strerror", None) or first_line(error)
-    return UserError(f"cannot write {path}: {reason}")
 
 
 def _flush(path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import reported
 from rewardgap.io.files import write_text
 
 
@@ -20,12 +20,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class CorrectShare:
-    """Shares of correct responses to the prompts of a set.
+    """Shares of the correct among a trained and an initial model's responses to `n` prompts.
 
-    Attributes:
-        correct: Share of the trained model's responses that are correct.
-        initial: Share of the initial model's; None where it did not respond.
-        n: Number of prompts.
+    `initial` is None if the initial model did not respond.
     """
 
     correct: float
@@ -39,18 +36,11 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """Read what `write_answers` wrote.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    try:
+    """Read what `write_answers` wrote; raise a `UserError` if the file is damaged."""
+    errors = (OSError, ValueError, KeyError, TypeError)
+    with reported(errors, f"{path} is no file of answers: ", "; remove it"):
         rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
         return [Answer(row["id"], row["response"], row["correct"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        missing = f"the key {error} is missing" if isinstance(error, KeyError) else None
-        message = f"{path} is no file of answers: {missing or first_line(error)}; remove it"
-        raise UserError(message) from error
 
 
 def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
@@ -60,16 +50,11 @@ def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
 
 
 def read_shares(path: Path) -> dict[str, CorrectShare]:
-    """Read what `write_shares` wrote.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    try:
+    """Read what `write_shares` wrote; raise a `UserError` if the file is damaged."""
+    errors = (OSError, ValueError, KeyError, TypeError, AttributeError)
+    with reported(errors, f"{path} is no file of generations: "):
         values = json.loads(path.read_text(encoding="utf-8"))
         return {
             name: CorrectShare(float(entry["correct"]), entry.get("initial"), int(entry["n"]))
             for name, entry in values.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no file of generations: {first_line(error)}") from error

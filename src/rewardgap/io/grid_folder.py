@@ -19,12 +19,15 @@ from typing import Any
 
 import yaml
 
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, reported
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
 
 FIXED = ("name", "train", "eval", "settings")
 """Keys of `experiment.yaml` that may not change from one call to the next."""
+
+SET_KEYS = ("data", "category", "shift_of")
+CELL_KEYS = ("model", "kind", "seed", "variation", "folder")
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,9 @@ class SetRecord:
 
     Attributes:
         name: Its name, as in the runs' score files.
-        category: What has shifted since training, such as "token-level"; None where nobody says.
-        shift_of: The set of the originals whose responses this one perturbs, record by record;
-            None where it is no perturbation.
-        data: The specification of its data; None where it is not known.
+        category: What has shifted since training, such as "token-level"; None if nobody says.
+        shift_of: The set of the originals whose responses this one perturbs, record by record.
+        data: The specification of its data; None if it is not known.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Cell:
         model: Name of the initial language model.
         kind: Kind of reward model.
         seed: Seed of the training run.
-        variation: What differs from the experiment's settings; empty where nothing does.
+        variation: What differs from the experiment's settings; empty if nothing does.
         run: Its folder, which may hold nothing yet.
     """
 
@@ -65,7 +67,7 @@ class Cell:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """What no other cell of the experiment has."""
+        """Model, kind, seed and variation, which no other cell of the experiment has."""
         return self.model, self.kind, self.seed, self.variation
 
     @property
@@ -79,7 +81,7 @@ class Cell:
         return self.run.folder / "generations.json"
 
     def answers(self, name: str) -> Path:
-        """The responses of the trained model to the prompts of an evaluation set."""
+        """Return the file of the trained model's responses to the prompts of a set."""
         return self.run.folder / "generations" / f"{name}.jsonl"
 
     def __str__(self) -> str:
@@ -121,7 +123,7 @@ class GridFolder:
 
     def forecasts(self) -> list[Path]:
         """Return the folders of all forecasts that are done."""
-        return sorted(path.parent for path in self.forecast("*").parent.glob("*/forecast.json"))
+        return sorted(path.parent for path in self.folder.glob("forecasts/*/forecast.json"))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -142,14 +144,14 @@ class ExperimentRecord:
     Attributes:
         name: Its name.
         claim: What it is to show, in one sentence; may be empty.
-        profile: The profile of the experiment file that was merged in; None for none.
+        profile: The profile of the experiment file that was merged in, if any.
         train: Name of the training data.
         sets: The evaluation sets.
         cells: The planned runs.
-        folders: Where the cells are; several where several machines worked on the experiment.
+        folders: Where the cells are; several if several machines worked on the experiment.
         generate: Names of the sets to whose prompts models are to respond.
         forecast: Whether accuracies are to be forecast from the initial models.
-        train_data: Specifications of the training data; None where they are not known.
+        train_data: Specifications of the training data; None if they are not known.
         settings: Keys of `rewardgap train` that all cells share.
     """
 
@@ -167,12 +169,9 @@ class ExperimentRecord:
 
 
 def write_experiment(record: ExperimentRecord) -> None:
-    """Write `experiment.yaml`, into a new folder or over that of the same experiment.
+    """Write `experiment.yaml`, into the one folder of the record, new or of the same experiment.
 
     An experiment may grow: cells of an earlier call stay among its cells.
-
-    Args:
-        record: The experiment, with one folder.
 
     Raises:
         UserError: The folder holds another experiment, or files that are none.
@@ -187,15 +186,12 @@ def write_experiment(record: ExperimentRecord) -> None:
             known = _to_yaml(read_experiment_record(folder), grid)
             differing = [key for key in FIXED if known[key] != values[key]]
             if differing:
-                raise UserError(
-                    f"{folder} holds an experiment with another {', '.join(differing)}; "
-                    "choose another out"
-                )
+                difference = f"holds an experiment with another {', '.join(differing)}"
+                raise UserError(f"{folder} {difference}; choose another out")
             values["cells"] += [cell for cell in known["cells"] if cell not in values["cells"]]
         elif any(not path.name.endswith(".unfinished") for path in folder.iterdir()):
-            raise UserError(
-                f"{folder} is not an empty folder and holds no experiment; choose another out"
-            )
+            occupied = f"{folder} is not an empty folder and holds no experiment"
+            raise UserError(f"{occupied}; choose another out")
         write_text(grid.experiment, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
@@ -206,20 +202,13 @@ def _to_yaml(record: ExperimentRecord, grid: GridFolder) -> dict[str, Any]:
         "profile": record.profile,
         "train": {"name": record.train, "data": record.train_data},
         "eval": {
-            entry.name: {"data": entry.data, "category": entry.category, "shift_of": entry.shift_of}
-            for entry in record.sets
+            entry.name: {key: getattr(entry, key) for key in SET_KEYS} for entry in record.sets
         },
         "settings": dict(record.settings),
         "generate": list(record.generate),
         "forecast": record.forecast,
         "cells": [
-            {
-                "model": cell.model,
-                "kind": cell.kind,
-                "seed": cell.seed,
-                "variation": cell.variation,
-                "folder": grid.place(cell),
-            }
+            dict(zip(CELL_KEYS, (*cell.key, grid.place(cell)), strict=True))
             for cell in record.cells
         ],
     }
@@ -232,17 +221,18 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
         UserError: It is missing or damaged, or lacks a key.
     """
     path = GridFolder(folder).experiment
-    try:
+    wrong = f"{path} is no grid's experiment: "
+    with (
+        reported((OSError, ValueError, yaml.YAMLError), f"cannot read {path}: "),
+        reported((KeyError, TypeError, AttributeError), wrong),
+    ):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return ExperimentRecord(
             name=str(values["name"]),
             claim=str(values.get("claim") or ""),
             profile=values.get("profile"),
             train=str(values["train"]["name"]),
-            sets=tuple(
-                _read_set(str(name), entry, f"{path}: eval.{name}")
-                for name, entry in values["eval"].items()
-            ),
+            sets=tuple(_read_set(path, *item) for item in values["eval"].items()),
             cells=tuple(_read_cell(folder, entry) for entry in values["cells"]),
             folders=(folder,),
             generate=tuple(values.get("generate") or ()),
@@ -250,34 +240,19 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
             train_data=values["train"].get("data"),
             settings=values.get("settings") or {},
         )
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {first_line(error)}") from error
-    except KeyError as error:
-        raise UserError(f"{path} is no grid's experiment: the key {error} is missing") from error
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no grid's experiment: {first_line(error)}") from error
 
 
 def refuse_old_keys(entry: Mapping[str, Any], where: str) -> None:
-    """Refuse a key of an evaluation set that has another name now.
-
-    Raises:
-        UserError: It has such a key; names the key that replaces it.
-    """
+    """Refuse a key of an evaluation set that has another name now, which the error says."""
     if "twin_of" in entry:
         raise UserError(f"{where}: the key 'twin_of' is now named 'shift_of'; rename it")
 
 
-def _read_set(name: str, entry: Mapping[str, Any], where: str) -> SetRecord:
-    refuse_old_keys(entry, where)
-    return SetRecord(name, entry.get("category"), entry.get("shift_of"), entry.get("data"))
+def _read_set(path: Path, name: Any, entry: Mapping[str, Any]) -> SetRecord:
+    refuse_old_keys(entry, f"{path}: eval.{name}")
+    return SetRecord(str(name), **{key: entry.get(key) for key in SET_KEYS})
 
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
-    return Cell(
-        model=str(entry["model"]),
-        kind=str(entry["kind"]),
-        seed=int(entry["seed"]),
-        variation=str(entry.get("variation") or ""),
-        run=Run(folder / entry["folder"]),
-    )
+    model, kind, seed = str(entry["model"]), str(entry["kind"]), int(entry["seed"])
+    return Cell(model, kind, seed, str(entry.get("variation") or ""), Run(folder / entry["folder"]))

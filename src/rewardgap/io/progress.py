@@ -12,17 +12,10 @@ Item = TypeVar("Item")
 def progress(
     items: Iterable[Item], label: str, *, unit: str = "it", initial: int = 0, shown: bool = True
 ) -> "tqdm[Item]":
-    """Iterate with a bar, on a terminal only and not for a single item.
+    """Iterate with a bar on a terminal only and not for a single item.
 
-    Args:
-        items: What to iterate over, of known length or not.
-        label: What is being done.
-        unit: What is counted.
-        initial: Number of items that were done before.
-        shown: False for no bar, such as in all processes but one.
-
-    Returns:
-        The bar, whose `set_postfix` adds figures to it.
+    `initial` items were done before. Without `shown` there is no bar, such as in all processes but
+    one.
     """
     count = len(items) if isinstance(items, Sized) else None
     return tqdm(
@@ -37,12 +30,7 @@ def progress(
 
 
 def progress_of_work(total: float, done: float) -> "tqdm[Never]":
-    """Return a bar with the time left that the caller updates; off a terminal it prints lines.
-
-    Args:
-        total: All work, in any unit.
-        done: What was done before.
-    """
+    """Return a bar with the time left that the caller updates; off a terminal it prints lines."""
     shape, end = ("|{bar}|", "") if sys.stderr.isatty() else ("", "\n")
     return tqdm(
         total=total,

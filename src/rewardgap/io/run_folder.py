@@ -49,11 +49,7 @@ class Run:
         return self.folder / "scores" / f"{name}.jsonl"
 
     def read_config(self) -> dict[str, Any]:
-        """Read the resolved configuration.
-
-        Raises:
-            UserError: It is missing or not a YAML mapping.
-        """
+        """Read the resolved configuration; raise a `UserError` if there is no YAML mapping."""
         try:
             config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
@@ -71,39 +67,28 @@ def open_run(
     A folder that contains only a configuration, because the run failed before its first result, is
     started again.
 
-    Args:
-        folder: The run's folder.
-        settings: Everything that determines the run.
-        resume: Whether a run that has results may be continued.
-        cache: The cache folder as configured; it may be in `folder` and be filled before the run.
+    The settings are everything that determines the run; with `resume` a run that has results is
+    continued. The cache folder, as configured, may be in `folder` and be filled before the run.
 
     Raises:
-        UserError: The folder holds another run, or this run and `resume` is false, or files that
-            are no run.
+        UserError: The folder holds another run, this run without `resume`, or files of no run.
     """
     run = Run(Path(folder))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{folder} is a file; choose another out")
     cached = cache_folder(cache).resolve()
-    paths = {
-        path
-        for path in run.folder.glob("*")
-        if not (path.name.endswith(".unfinished") or cached.is_relative_to(path.resolve()))
-    }
+    paths = {path for path in run.folder.glob("*") if not path.name.endswith(".unfinished")}
+    paths = {path for path in paths if not cached.is_relative_to(path.resolve())}
     if run.config in paths and len(paths) > 1:
         old = run.read_config()
         new = json.loads(json.dumps(settings))
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
         if differing:
-            raise UserError(
-                f"{folder} holds a run with another {', '.join(sorted(differing))}; "
-                "choose another out"
-            )
+            difference = f"holds a run with another {', '.join(sorted(differing))}"
+            raise UserError(f"{folder} {difference}; choose another out")
         if not resume:
-            raise UserError(
-                f"{folder} holds this run already; pass --resume to continue it, "
-                "or choose another out"
-            )
+            remedy = "pass --resume to continue it, or choose another out"
+            raise UserError(f"{folder} holds this run already; {remedy}")
         return run
     if paths - {run.config}:
         raise UserError(f"{folder} is not an empty folder and holds no run; choose another out")

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import mmap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,7 @@ INTACT = "intact"
 
 @contextmanager
 def write_table(path: Path, schema: pyarrow.Schema) -> Iterator[pyarrow.RecordBatchFileWriter]:
-    """Yield a writer of record batches; the file is there, whole, when the block ends well.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
+    """Yield a writer of record batches; the file is there, whole, when the block ends well."""
     with whole_file(path) as unfinished, unfinished.open("wb+") as file:
         with pyarrow.ipc.new_file(file, schema) as writer:
             yield writer
@@ -43,10 +39,8 @@ def write_table(path: Path, schema: pyarrow.Schema) -> Iterator[pyarrow.RecordBa
 class MappedTable:
     """The rows of a file that `write_table` has written.
 
-    Only pages that are read are in memory, and the system can drop them at any time.
-
-    Attributes:
-        metadata: The metadata of the last batch.
+    Only pages that are read are in memory, and the system can drop them at any time. `metadata` is
+    that of the last batch.
     """
 
     def __init__(self, path: Path):
@@ -65,11 +59,7 @@ class MappedTable:
         return int(self._table.num_rows)
 
     def cell(self, column: str, row: int) -> Any:
-        """Return a cell as an Arrow scalar on the mapped file.
-
-        Raises:
-            UserError: The file was cut, so that reading it would end the process.
-        """
+        """Return a cell as an Arrow scalar on the mapped file."""
         self._check()
         return self._table[column][row]
 
@@ -79,10 +69,9 @@ class MappedTable:
         return np.array(self._table[column])
 
     def _check(self) -> None:
+        """Raise a `UserError` if the file was cut, so that reading it would end the process."""
         if self._map.size() != len(self._map):
-            raise UserError(
-                f"{self._path} was cut while in use: start again, and it is computed again"
-            )
+            raise UserError(f"{self._path} was cut while in use: start again, to compute it again")
 
 
 def is_intact(path: Path) -> bool:
@@ -92,10 +81,9 @@ def is_intact(path: Path) -> bool:
     """
     if not path.exists():
         return False
-    try:
+    state = "unreadable"
+    with suppress(OSError):
         state = cached_for_file(path, path.with_suffix(".checked"), _state)
-    except OSError:
-        state = "unreadable"
     if state != INTACT:
         logger.warning("the cache entry %s is damaged; it is computed again", path)
     return state == INTACT

@@ -4,8 +4,8 @@ The linear layers of the model run over one unpadded row; here the row is split 
 every node attends to its ancestors and to itself. No (N, N) mask is ever made.
 """
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,19 +31,12 @@ def tree_attention(
     softcap: float | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute the attention of a packed row under its tree layout.
+    """Compute the attention of a packed row under its tree layout, by default one causal sequence.
 
-    Args:
-        module: The attention layer (unused; part of transformers' interface).
-        query: (1, heads, N, d).
-        key: (1, key-value heads, N, d); grouped heads are repeated.
-        value: (1, key-value heads, N, d).
-        attention_mask: Unused; the layout says which tokens a token sees.
-        scaling: Factor on the scores; d^(-1/2) where None.
-        layout: The pack's nodes; one causal sequence where None.
-        sliding_window: Number of latest positions that a token sees, itself included.
-        softcap: Scores become softcap · tanh(scores / softcap), as in Gemma-2.
-        **unused: Further arguments of a model; attention sinks are refused.
+    `query` is (1, heads, N, d); `key` and `value` may have fewer heads, which are repeated. Scores
+    are scaled by `scaling` or d^(-1/2), and become softcap · tanh(scores / softcap), as in Gemma-2.
+    A token sees `sliding_window` positions at most, itself included. `module`, `attention_mask` and
+    further arguments are transformers' and unused.
 
     Returns:
         (1, N, heads, d) outputs, and None for the weights.
@@ -63,30 +56,21 @@ def tree_attention(
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     nodes = layout or Layout((query.shape[2],), ((),))
-    attend = partial(_attend, scaling=scaling, sliding_window=sliding_window, softcap=softcap)
+    # One split per tensor: its backward is a single concatenation, where slices would each fill
+    # a whole row with zeros.
+    queries, keys, values = (tensor.split(nodes.lengths, dim=2) for tensor in (query, key, value))
+    outputs = []
     with torch.autocast(query.device.type, enabled=False):
-        outputs = list(_by_node(attend, query, key, value, nodes))
+        for node, above in enumerate(nodes.ancestors):
+            path = (*above, node)
+            attended, read = _join(keys, path), _join(values, path)
+            outputs.append(_attend(queries[node], attended, read, scaling, sliding_window, softcap))
     return torch.cat(outputs, dim=2).transpose(1, 2).to(output_dtype), None
 
 
-def _by_node(
-    attend: Callable[..., torch.Tensor],
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    layout: Layout,
-) -> Iterator[torch.Tensor]:
-    """Yield the outputs of every node, which attends to its ancestors and to itself."""
-    # One split per tensor: its backward is a single concatenation, where slices would each fill
-    # a whole row with zeros.
-    queries, keys, values = (tensor.split(layout.lengths, dim=2) for tensor in (query, key, value))
-    for node, above in enumerate(layout.ancestors):
-        path = (*above, node)
-        yield attend(
-            queries[node],
-            torch.cat([keys[i] for i in path], dim=2) if above else keys[node],
-            torch.cat([values[i] for i in path], dim=2) if above else values[node],
-        )
+def _join(tensors: Sequence[torch.Tensor], path: Sequence[int]) -> torch.Tensor:
+    """Return the keys or values along a path of nodes."""
+    return torch.cat([tensors[i] for i in path], dim=2) if len(path) > 1 else tensors[path[0]]
 
 
 def _attend(

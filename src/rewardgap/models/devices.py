@@ -27,10 +27,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the named precision; "auto" is bfloat16 on a GPU that has it, else float32.
-
-    A processor without bfloat16 arithmetic emulates it, a hundred times slower: warn of that.
-    """
+    """Return the named precision; "auto" is bfloat16 on a GPU that has it, else float32."""
     native = has_native_bfloat16(device)
     if name == "auto":
         return torch.bfloat16 if native and device.type == "cuda" else torch.float32

@@ -1,12 +1,11 @@
 """Where a model is: a local directory or a hub id, and a fingerprint of its weights."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from rewardgap.errors import UserError, first_line
 
-PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def locate_model(name: str, weights: bool = True) -> Path:
@@ -20,7 +19,17 @@ def locate_model(name: str, weights: bool = True) -> Path:
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _download(name, PATTERNS if weights else PATTERNS[1:])
+        if name.count("/") > 1 or name.startswith((".", "/", "~")):
+            raise UserError(f"{name} does not exist; give a model directory or a hub id")
+        from huggingface_hub import snapshot_download
+
+        patterns = PATTERNS if weights else PATTERNS[1:]
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=patterns))
+        except Exception as error:
+            raise UserError(
+                f"{name} is neither a directory nor a model that the hub gives: {first_line(error)}"
+            ) from error
     if not (folder / "config.json").exists():
         raise UserError(f"{name} has no config.json: it is not a model directory")
     if weights and not any(folder.glob("*.safetensors")):
@@ -29,19 +38,6 @@ def locate_model(name: str, weights: bool = True) -> Path:
             "save_pretrained(…, safe_serialization=True)"
         )
     return folder
-
-
-def _download(name: str, patterns: Sequence[str]) -> Path:
-    from huggingface_hub import snapshot_download
-
-    if name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"{name} does not exist; give a model directory or a hub id")
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except Exception as error:
-        raise UserError(
-            f"{name} is neither a directory nor a model that the hub gives: {first_line(error)}"
-        ) from error
 
 
 def fingerprint(folder: Path) -> str:

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, first_line
+from rewardgap.io.files import remove_unfinished, whole_folder
 from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.packing import Pack
 
@@ -30,14 +31,10 @@ CHUNK_VALUES = 2**24
 
 
 class LanguageModel:
-    """A transformers model that reads packed trees.
+    """A transformers model, `model`, that reads packed trees, with its output layer `vocabulary`.
 
     It is no module itself: what holds it registers `model` as a submodule, so that parameters keep
     the names that transformers gives them.
-
-    Attributes:
-        model: The transformers model, as it is saved.
-        vocabulary: Its output layer.
     """
 
     def __init__(self, model: PreTrainedModel):
@@ -60,8 +57,7 @@ class LanguageModel:
         pickle.
 
         Raises:
-            UserError: Weights are missing or cannot be read, or the architecture does not let its
-                attention be exchanged.
+            UserError: Weights are missing or cannot be read, or the attention is fixed.
         """
         try:
             with quiet():
@@ -94,11 +90,7 @@ class LanguageModel:
 
     @classmethod
     def on_meta(cls, folder: Path) -> Self:
-        """Return the causal language model in a directory with shapes and no weights.
-
-        Raises:
-            UserError: The directory holds no configuration of a causal language model.
-        """
+        """Return the causal language model in a directory with shapes and no weights."""
         try:
             with torch.device("meta"), quiet():
                 config = AutoConfig.from_pretrained(folder)
@@ -117,14 +109,9 @@ class LanguageModel:
         return self
 
     def hidden_states(self, pack: Pack, positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the final hidden states (after the final norm) of the tokens of a pack.
+        """Return (N, D) final hidden states (after the final norm) of the tokens of a pack.
 
-        Args:
-            pack: N tokens.
-            positions: (M,) different positions of the row whose states will be read; None for all.
-
-        Returns:
-            (N, D) states; those at other positions may be wrong.
+        With (M,) different `positions` of the row, states elsewhere may be wrong.
         """
         with self._last_mlp_at(positions):
             output = self.model.base_model(
@@ -137,11 +124,10 @@ class LanguageModel:
 
     @contextmanager
     def _last_mlp_at(self, positions: torch.Tensor | None) -> Iterator[None]:
-        """Run the last layer's feed-forward network at `positions` alone.
+        """Run the last layer's feed-forward network at `positions` alone; nothing else is read.
 
-        No later layer reads the other positions, so this saves most of the last layer's work where
-        few states are read. It is left out for models whose layers have another form, and for
-        those that compute activations again in the backward pass.
+        It is left out for models whose layers have another form, and for those that compute
+        activations again in the backward pass.
         """
         layers = self._layers()
         mlp = getattr(layers[-1], "mlp", None) if layers else None
@@ -163,16 +149,11 @@ class LanguageModel:
             yield
 
     def _layers(self) -> list[nn.Module]:
-        """Return the transformer blocks, in order; none where the model names them otherwise."""
+        """Return the transformer blocks in order, or nothing for a model of another form."""
         return list(getattr(self.model.base_model, "layers", None) or [])
 
     def check_readable(self, trees: Iterable[Tree]) -> None:
-        """Refuse trees that the model cannot read, before any of them costs time.
-
-        Raises:
-            UserError: A sequence is longer than the model's positions, or holds a token beyond its
-                embeddings.
-        """
+        """Raise a UserError for sequences longer, or of more tokens, than the model can read."""
         config = self.model.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None) or sys.maxsize
         rows = self._embedding_rows()
@@ -200,10 +181,7 @@ class LanguageModel:
                 self.model.resize_token_embeddings(tokens)
 
     def freeze(self) -> None:
-        """Leave the head u, or the output embedding U, alone to train (assumption 1).
-
-        An output embedding that shares its weights with the input embedding gets a copy first.
-        """
+        """Train the head u or the output embedding U alone (assumption 1); untie it if tied."""
         model, head = self.model, self.model.get_output_embeddings()
         embedding = cast(nn.Embedding, model.get_input_embeddings())
         if head is not None and head.weight is embedding.weight:
@@ -219,10 +197,8 @@ class LanguageModel:
     def compile(self) -> None:
         """Compile the norms and feed-forward networks of all layers, for rows of any length.
 
-        Attention is left out: every pack has another layout of trees.
-
-        Raises:
-            UserError: There is no working compiler, or the model's layers have another form.
+        Attention is left out: every pack has another layout of trees. Raise a UserError where
+        there is no working compiler, or the layers have another form.
         """
         parts = [
             part
@@ -245,6 +221,28 @@ class LanguageModel:
         with quiet():
             self.model.save_pretrained(folder)
         template.tokenizer.save_pretrained(folder)
+
+
+def open_template(folder: Path, tokens: tuple[str, ...]) -> ChatTemplate:
+    """Return the chat template of a model, with further tokens."""
+    template = ChatTemplate.load(folder)
+    template.tokenizer.add_tokens(list(tokens))
+    return template
+
+
+def extend_model(folder: Path, tokens: tuple[str, ...], extended: Path) -> None:
+    """Save a language model with further tokens as another one, unless that was done before.
+
+    What is trained and what it is compared with then begin as the same model.
+    """
+    if extended.is_dir():
+        return
+    remove_unfinished(extended.parent)
+    template = open_template(folder, tokens)
+    model = LanguageModel.load(folder, template)
+    model.fit_embeddings(len(template.tokenizer))
+    with whole_folder(extended) as unfinished:
+        model.save(unfinished, template)
 
 
 class quiet:
@@ -291,12 +289,7 @@ class Vocabulary:
         return self._from_products(products if bias is None else products + bias[tokens])
 
     def by_product(self, gradients: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Turn gradients by logits into gradients by U h, which a model may scale and cap.
-
-        Args:
-            gradients: (N, K) gradients by K logits.
-            logits: (N, K) the logits.
-        """
+        """Turn (N, K) gradients by (N, K) logits into those by U h, as models scale and cap it."""
         if self._softcap is not None:
             gradients = gradients * (1 - (logits / self._softcap) ** 2)
         return gradients if self._scale == 1 else gradients * self._scale
@@ -308,15 +301,7 @@ class Vocabulary:
         return logits if self._softcap is None else self._softcap * (logits / self._softcap).tanh()
 
     def log_probs(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Return ln π(token | state) for each position.
-
-        Args:
-            states: (N, D) hidden states that predict the tokens.
-            tokens: (N,) token ids.
-
-        Returns:
-            (N,) float32 log-probabilities.
-        """
+        """Return (N,) float32 ln π(token | state) of (N, D) predicting states and (N,) tokens."""
         rows = max(1, CHUNK_VALUES // self.layer.out_features)
         chunks = zip(states.split(rows), tokens.split(rows), strict=True)
         run: Callable[..., torch.Tensor] = self._chunk

@@ -5,7 +5,7 @@ shapes in this package: N tokens of a pack, L responses, R response tokens, P pa
 V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import Any, TypeVar
@@ -174,10 +174,7 @@ def micro_batches(
 ) -> list[list[int]]:
     """Return indices of `trees` in groups of at most `token_budget` tokens, longest trees first.
 
-    Args:
-        trees: What is computed.
-        token_budget: None for as many tokens as suit the device; a larger tree then goes alone.
-        device: Where it is computed.
+    Without a budget, as many tokens as suit the device; a larger tree then goes alone.
 
     Raises:
         UserError: A single tree is larger than the budget.
@@ -201,30 +198,6 @@ def micro_batches(
     return groups
 
 
-def packs(
-    trees: Sequence[Tree],
-    token_budget: int | None,
-    device: torch.device,
-    label: str,
-    references: References | None = None,
-) -> Iterator[tuple[list[int], Pack]]:
-    """Yield trees pack by pack: the indices of the trees, and their pack on `device`.
-
-    Args:
-        trees: What is computed, in any order of packs.
-        token_budget: As `micro_batches` takes it.
-        device: Where it is computed.
-        label: What the progress bar says.
-        references: Reference log-probabilities of all trees, where the kind needs them.
-
-    Raises:
-        UserError: A single tree is larger than the budget.
-    """
-    for group in progress(micro_batches(trees, token_budget, device), label):
-        needed = None if references is None else [references[i] for i in group]
-        yield group, pack([trees[i] for i in group], needed).to(device)
-
-
 def map_trees(
     trees: Sequence[Tree],
     compute: Callable[[Pack, Sequence[Tree]], Iterable[Result]],
@@ -235,18 +208,12 @@ def map_trees(
 ) -> list[Result]:
     """Compute something of every tree, pack by pack, and return it in the order of the trees.
 
-    Args:
-        trees: What is computed.
-        compute: Takes a pack and its trees, and returns one result for each of the trees.
-        token_budget: As `micro_batches` takes it; results do not depend on it.
-        device: Where it is computed.
-        label: What the progress bar says.
-        references: Reference log-probabilities of all trees, where the kind needs them.
-
-    Raises:
-        UserError: A single tree is larger than the budget.
+    `compute` takes a pack and its trees, and returns one result for each of them; results do not
+    depend on the budget of `micro_batches`. The progress bar says `label`.
     """
     results: dict[int, Result] = {}
-    for group, batch in packs(trees, token_budget, device, label, references):
-        results |= zip(group, compute(batch, [trees[i] for i in group]), strict=True)
+    for group in progress(micro_batches(trees, token_budget, device), label):
+        members = [trees[i] for i in group]
+        needed = None if references is None else [references[i] for i in group]
+        results |= zip(group, compute(pack(members, needed).to(device), members), strict=True)
     return [results[i] for i in range(len(trees))]

@@ -1,18 +1,20 @@
 """Log-probabilities under the reference model, computed once and cached on disk."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 import pyarrow
 import torch
 
+from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.tree_store import content_of
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
-from rewardgap.io.cache import cache_key
+from rewardgap.io.cache import cache_folder, cache_key
 from rewardgap.io.progress import progress
 from rewardgap.io.tables import MappedTable, is_intact, write_table
 from rewardgap.models.devices import autocast
@@ -35,17 +37,13 @@ class StoredLogProbs(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._table)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[row] for row in range(len(self))[index]]
-        log_probs: np.ndarray = self._table.cell("log_probs", index).values.to_numpy()
-        return log_probs.copy()
+        return self._table.cell("log_probs", index).values.to_numpy().copy()
 
 
+@dataclass
 class Reference:
     """The initial language model π_ref of an implicit reward model.
 
@@ -53,46 +51,31 @@ class Reference:
     token of the trees. It is thus shared by all runs, seeds and β, and can never be stale; an
     entry that does not match its checksum is computed again.
 
-    Args:
-        folder: The model's directory.
-        template: The template that the trees were written with.
-        dtype: Precision of the weights.
-        device: Where the forward passes are computed.
-        token_budget: Tokens computed at once; None for as many as suit the device.
-        cache: The folder of cached log-probabilities.
-        compute_dtype: Precision of matrix products; None for that of the weights.
+    `template` is that of the trees, `compute_dtype` the precision of matrix products and `dtype`
+    that of the weights.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        template: ChatTemplate,
-        dtype: torch.dtype,
-        device: torch.device,
-        token_budget: int | None,
-        cache: Path,
-        compute_dtype: torch.dtype | None = None,
-    ):
-        self.folder = folder
-        self.template = template
-        self.dtype = dtype
-        self.compute_dtype = compute_dtype or dtype
-        self.device = device
-        self.token_budget = token_budget
-        self.cache = cache / "reference"
-        self.fingerprint = fingerprint(folder)
+    folder: Path
+    template: ChatTemplate
+    device: torch.device
+    settings: CachedComputeConfig
+    compute_dtype: torch.dtype
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        """Hash the weights."""
+        self.fingerprint = fingerprint(self.folder)
         self._model: LanguageModel | None = None
 
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
         """Return log-probabilities of all response tokens, from the cache if they are there.
 
-        They are computed and written chunk by chunk, and read from the disk one by one, so that
-        memory does not grow with the number of trees.
-
-        Returns:
-            For each tree an (R,) float32 array, response after response.
+        For each tree they are an (R,) float32 array, response after response. They are computed
+        and written chunk by chunk, and read from the disk one by one, so that memory does not grow
+        with the number of trees.
         """
-        path = self.cache / f"{self._key(trees)}.rows"
+        key = cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
+        path = cache_folder(self.settings.cache) / "reference" / f"{key}.rows"
         if not is_intact(path):
             self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
@@ -114,22 +97,24 @@ class Reference:
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])
 
-        label = "reference log-probabilities"
-        return map_trees(trees, log_probs, self.token_budget, self.device, label)
+        budget, label = self.settings.token_budget, "reference log-probabilities"
+        return map_trees(trees, log_probs, budget, self.device, label)
 
     def release(self) -> None:
         """Free the model's memory; it is loaded again when it is next needed."""
         self._model = None
 
     def load(self) -> LanguageModel:
-        """Load the model unless it is in memory, and return it.
+        """Return the model, loaded unless it is in memory.
 
         Raises:
             UserError: It cannot be loaded, or its tokenizer is not that of the trees.
         """
         if self._model is None:
             template = ChatTemplate.load(self.folder)
-            if not _same_tokens(template, self.template):
+            ids, tree_ids = template.tokenizer.get_vocab(), self.template.tokenizer.get_vocab()
+            shared = ids.items() & tree_ids.items()
+            if len(shared) < min(len(ids), len(tree_ids)):  # either may have further tokens
                 raise UserError(
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"
@@ -137,15 +122,3 @@ class Reference:
             self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
             self._model.to(self.device).model.eval()
         return self._model
-
-    def _key(self, trees: Sequence[Tree]) -> str:
-        return cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
-
-
-def _same_tokens(first: ChatTemplate, second: ChatTemplate) -> bool:
-    """Return whether two tokenizers agree but for added tokens that one of them lacks."""
-    ids, second_ids = (template.tokenizer.get_vocab() for template in (first, second))
-    shared = ids.keys() & second_ids.keys()
-    return len(shared) >= min(len(ids), len(second_ids)) and all(
-        ids[word] == second_ids[word] for word in shared
-    )

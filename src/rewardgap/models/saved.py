@@ -25,30 +25,22 @@ FILE = "rewardgap.json"
 
 @dataclass(frozen=True)
 class SavedRewardModel:
-    """A saved model and what it takes to read it as a reward model.
-
-    Attributes:
-        kind: Name of its kind.
-        options: Settings of the kind.
-        initial_model: Where its initial language model was, the reference of an implicit model.
-        initial_fingerprint: Fingerprint of that model's weights.
-        max_length: Number of tokens that sequences were truncated to in training; None for all.
-    """
+    """A saved model and what it takes to read it as a reward model."""
 
     kind: str
     options: KindConfig
     initial_model: str | None = None
+    """Where its initial language model was, the reference of an implicit model."""
     initial_fingerprint: str | None = None
+    """Fingerprint of that model's weights."""
     max_length: int | None = None
+    """Number of tokens that sequences were truncated to in training; None for all."""
 
     @classmethod
     def find(cls, folder: Path, kind: str | None, options: KindConfig) -> "SavedRewardModel":
         """Read what a folder says of its model; of a model trained elsewhere, what the user says.
 
-        Args:
-            folder: The model's directory.
-            kind: The kind that the user names.
-            options: Settings that the user gives; they win.
+        The user may name the `kind`; `options` that the user gives win.
 
         Raises:
             UserError: The kind cannot be told, or contradicts the folder, or is code of another
@@ -71,11 +63,7 @@ class SavedRewardModel:
 
     @classmethod
     def read(cls, path: Path) -> "SavedRewardModel":
-        """Read a saved model's `rewardgap.json`.
-
-        Raises:
-            UserError: It is damaged.
-        """
+        """Read a saved model's `rewardgap.json`."""
         try:
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return cls(
@@ -88,25 +76,21 @@ class SavedRewardModel:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
-    def to_json(self, template: ChatTemplate) -> str:
-        """Return the content of `rewardgap.json`, with the chat template of the rewards."""
-        fields = {
-            "kind": self.kind,
-            **asdict(self.options),
-            "max_length": self.max_length,
-            "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
-            "chat_template": template.tokenizer.chat_template,
-        }
-        return json.dumps(fields, indent=2, ensure_ascii=False)
-
     def write(self, model: RewardModel, folder: Path) -> None:
         """Write a reward model as a whole folder: weights, tokenizer, template and settings."""
         with whole_folder(folder) as unfinished:
             model.save(unfinished)
-            write_text(unfinished / FILE, self.to_json(model.template))
+            fields = {
+                "kind": self.kind,
+                **asdict(self.options),
+                "max_length": self.max_length,
+                "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
+                "chat_template": model.template.tokenizer.chat_template,
+            }
+            write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
 
-    def load(self, folder: Path, dtype: torch.dtype) -> RewardModel:
-        """Load the model in `folder`."""
+    def load(self, folder: Path) -> RewardModel:
+        """Load the model in `folder`, with float32 weights."""
         template = ChatTemplate.load(folder)
         if template.added_tokens:
             logger.warning(
@@ -114,14 +98,10 @@ class SavedRewardModel:
                 "model may never have seen; add the template that it was trained with",
                 folder,
             )
-        return find_kind(self.kind).load(folder, template, self.options, dtype)
+        return find_kind(self.kind).load(folder, template, self.options, torch.float32)
 
     def find_initial_model(self) -> Path:
-        """Return the folder of the initial model, if it is still there and still the same.
-
-        Raises:
-            UserError: It is gone or has changed.
-        """
+        """Return the folder of the initial model; raise a UserError if it is gone or changed."""
         if self.initial_model is None:
             raise UserError(
                 f"a model of kind {self.kind} is scored against its initial language model: "
@@ -141,11 +121,7 @@ class SavedRewardModel:
 
 
 def find_saved(model: str) -> Path:
-    """Return the folder of a saved model: of a run, of a model directory or of a hub id.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Return the folder of a saved model: of a run, of a model directory or of a hub id."""
     run = Run(Path(model))
     if run.reward_model.is_dir():
         return run.reward_model
@@ -162,10 +138,10 @@ def _kind_of_architecture(folder: Path) -> str:
         names = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load a model from {folder}: {first_line(error)}") from error
-    fitting = [name for name in KINDS if find_kind(name).recognises(names)]
-    if not fitting:
-        raise UserError(
-            f"{folder} could be a reward model of several kinds; name one with --kind: "
-            f"{', '.join(KINDS)}"
-        )
-    return fitting[0]
+    for kind in KINDS:
+        if find_kind(kind).recognises(names):
+            return kind
+    raise UserError(
+        f"{folder} could be a reward model of several kinds; name one with --kind: "
+        f"{', '.join(KINDS)}"
+    )

@@ -13,7 +13,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import count_unshared
-from rewardgap.evaluation.measures.margin import margin_from_moments, margin_moments
+from rewardgap.evaluation.measures import margin_and_gradient, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
@@ -335,7 +335,7 @@ def _numbers(rows: Rows) -> dict[str, float]:
     scores = [row.scores for row in rows]
     return {
         "accuracy": float(record_accuracies(scores).mean()),
-        "margin": float(margin_from_moments(margin_moments(scores).mean(axis=0))),
+        "margin": float(margin_and_gradient(margin_moments(scores).mean(axis=0))[0]),
     } | {
         f"{BASELINE}{baseline}": float(record_accuracies(rewards).mean())
         for baseline, rewards in baseline_rewards(rows).items()

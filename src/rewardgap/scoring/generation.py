@@ -5,10 +5,12 @@ One response per prompt, sampled at temperature 1 from the whole vocabulary by p
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rewardgap.data.chat_template import ChatTemplate
@@ -31,10 +33,7 @@ Check = Callable[[str, str], bool]
 class Sampling:
     """How responses are sampled.
 
-    Attributes:
-        seed: Seed of the sampling.
-        device: Where the model runs.
-        token_budget: Number of tokens of a batch, at most; None for `TOKENS_AT_ONCE`.
+    A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`.
     """
 
     seed: int
@@ -51,7 +50,7 @@ def answer(
         folder: A causal language model and its tokenizer.
         records: The records whose prompts are answered; their responses are not read.
         check: Returns whether a response is correct.
-        sampling: Seed, device and token budget.
+        sampling: How responses are sampled.
         out: The file of answers, one JSON object per line.
 
     Raises:
@@ -69,11 +68,6 @@ def answer(
     ]
     write_answers(out, answers)
     return answers
-
-
-def share_correct(answers: Sequence[Answer]) -> float:
-    """Return the share of the answers that are correct."""
-    return sum(response.correct for response in answers) / len(answers)
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
@@ -124,7 +118,6 @@ def _batches(prompts: Sequence[Tokens], token_budget: int) -> Iterator[list[int]
 
 def _pad(prompts: Sequence[Tokens], token: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return prompts padded on the left, (B, T), and a mask of the tokens that are not padding."""
-    longest = max(map(len, prompts))
-    rows = [[token] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(rows), torch.tensor(mask)
+    rows = [torch.tensor(prompt) for prompt in prompts]
+    pad = partial(pad_sequence, batch_first=True, padding_side="left")
+    return pad(rows, padding_value=token), pad([torch.ones_like(row) for row in rows])

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
-from rewardgap.io.cache import cache_folder
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -83,9 +81,6 @@ class Scorer:
             prompt: A user's words, or a conversation that ends before the response, as messages
                 or as mappings {role, content}.
             responses: What the assistant might say.
-
-        Returns:
-            One reward per response, in order.
         """
         if not responses:
             return []
@@ -98,21 +93,17 @@ class Scorer:
         return self._score_trees(trees, references)[0]
 
     def score_records(
-        self, records: Sequence[Record], baseline: BagOfWords | None = None
+        self,
+        records: Sequence[Record],
+        baseline: BagOfWords | None = None,
+        trees: Sequence[Tree] | None = None,
     ) -> list[ScoreRow]:
-        """Return one score row per record, in order.
+        """Return one score row per record, in order, with rewards of a baseline if there is one.
 
-        Args:
-            records: What to score.
-            baseline: A bag-of-words baseline that scores the same responses, if there is one.
+        Records whose `trees` were made before, by the model's `encode`, are not encoded again.
         """
-        trees = self.model.encode(records, self.max_length)
-        return self.score_encoded(records, trees, baseline)
-
-    def score_encoded(
-        self, records: Sequence[Record], trees: Sequence[Tree], baseline: BagOfWords | None = None
-    ) -> list[ScoreRow]:
-        """Return the same rows of records whose trees were made before by the model's `encode`."""
+        if trees is None:
+            trees = self.model.encode(records, self.max_length)
         self.model.check_readable(trees)
         references = self.reference.log_probs(trees) if self.reference else None
         if self.reference:
@@ -140,8 +131,8 @@ def load(
     reference: str | None = None,
     options: KindConfig | None = None,
     max_length: int | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
     token_budget: int | None = None,
     cache: str | None = None,
 ) -> Scorer:
@@ -155,8 +146,8 @@ def load(
         options: Settings of the kind, such as β.
         max_length: Truncate sequences to this many tokens; by default as in training, and not at
             all for a model trained elsewhere.
-        dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it).
-        device: "cpu", "cuda", … or "auto".
+        dtype: Precision; "auto" is bfloat16 on GPUs that have it.
+        device: "cpu", "cuda", "mps" or "auto".
         token_budget: Tokens computed at once; None for as many as suit the device.
         cache: Folder of reference log-probabilities.
 
@@ -164,11 +155,7 @@ def load(
         UserError: The model, its kind or its reference cannot be found or read.
     """
     compute = CachedComputeConfig(
-        max_length=max_length,
-        dtype=cast(Dtype, dtype),
-        device=cast(Device, device),
-        token_budget=token_budget,
-        cache=cache,
+        max_length=max_length, dtype=dtype, device=device, token_budget=token_budget, cache=cache
     )
     return open_scorer(model, kind, reference, options or KindConfig(), compute)
 
@@ -187,7 +174,7 @@ def open_scorer(
         saved = replace(saved, initial_model=reference, initial_fingerprint=None)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, torch.float32).to(device).eval()
+    reward_model = saved.load(folder).to(device).eval()
     return Scorer(
         model=reward_model,
         reference=open_reference(reward_model, saved, dtype, compute),
@@ -210,22 +197,12 @@ def open_reference(
     """
     if not model.needs_reference:
         return None
-    return Reference(
-        saved.find_initial_model(),
-        model.template,
-        torch.float32,
-        model.device,
-        compute.token_budget,
-        cache_folder(compute.cache),
-        compute_dtype=compute_dtype,
-    )
+    folder = saved.find_initial_model()
+    return Reference(folder, model.template, model.device, compute, compute_dtype)
 
 
 def score(config: ScoreConfig) -> Path:
-    """Write the score file that a configuration asks for, whole or not at all.
-
-    Returns:
-        The score file's path.
+    """Write the score file that a configuration asks for, whole or not at all; return its path.
 
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
@@ -242,18 +219,10 @@ def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
     """Return the baseline of the named training data, or of the run's, if they are still there."""
     if config.train:
         return BagOfWords.fit(stream(config.train, "drop"))
-    training = _training_data(config.model)
+    run = Run(Path(config.model))
+    training = run.read_config().get("train") if run.config.exists() else None
     try:
         return BagOfWords.fit(stream(training, "drop")) if training else None
     except UserError as error:
         logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
         return None
-
-
-def _training_data(model: str) -> str | list[str] | None:
-    """Return a run's training data, or None for a model trained elsewhere."""
-    run = Run(Path(model))
-    if not run.config.exists():
-        return None
-    training: str | list[str] | None = run.read_config().get("train")
-    return training

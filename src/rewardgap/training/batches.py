@@ -3,8 +3,8 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from rewardgap.models.packing import micro_batches
 BLOCK = 2**16
 """Number of records whose sizes are Python integers together."""
 
-_EpochPlan: TypeAlias = "tuple[NDArray[np.int32], array[int] | range]"
-
 
 class BatchSampler:
     """A batch sampler: the indices of the records of every optimiser step, a function of the seed.
@@ -25,14 +23,8 @@ class BatchSampler:
     Each epoch visits every record once, in an order drawn from (seed, epoch). A step takes records
     while their sizes sum to at most `batch_size`, and always at least one; the last step of an
     epoch may be smaller. Only the order of a single epoch is in memory, and nothing is remembered
-    between steps, so that a resumed run needs only a number.
-
-    Args:
-        sizes: Size of every record, in pairs or in tokens.
-        batch_size: Largest sum of sizes per step.
-        epochs: Passes over the records.
-        seed: Seed of the run.
-        max_steps: Number of steps after which the run ends; None for all of its epochs.
+    between steps, so that a resumed run needs only a number. `sizes` are in pairs or in tokens;
+    after `max_steps` the run ends before its epochs do.
     """
 
     def __init__(
@@ -46,11 +38,14 @@ class BatchSampler:
         self._sizes = np.asarray(sizes)
         self._batch_size = batch_size
         self._seed = seed
-        self._regular = self._regular_starts()
+        self._regular: range | None = None  # where steps begin if all records have the same size
+        if self._sizes.min() == self._sizes.max():
+            records = max(1, batch_size // int(self._sizes[0]))
+            self._regular = range(0, len(self._sizes), records)
+        self._plan = lru_cache(maxsize=1)(self._compute_plan)
         counts = (len(self._regular or self._plan(epoch)[1]) for epoch in range(epochs))
         self._last_steps = list(accumulate(counts))
         self._max_steps = max_steps
-        self._planned: tuple[int, _EpochPlan] | None = None
 
     def __len__(self) -> int:
         total = self._last_steps[-1]
@@ -60,9 +55,7 @@ class BatchSampler:
         if not 0 <= step < len(self):
             raise IndexError(step)
         epoch = next(i for i, last in enumerate(self._last_steps) if step < last)
-        if self._planned is None or self._planned[0] != epoch:
-            self._planned = (epoch, self._plan(epoch))
-        order, starts = self._planned[1]
+        order, starts = self._plan(epoch)
         first = step - (self._last_steps[epoch - 1] if epoch else 0)
         stop = starts[first + 1] if first + 1 < len(starts) else len(order)
         indices: list[int] = order[starts[first] : stop].tolist()
@@ -75,18 +68,11 @@ class BatchSampler:
         """Return how many passes over the records `steps` steps are."""
         return steps * len(self._last_steps) / self._last_steps[-1]
 
-    def _plan(self, epoch: int) -> _EpochPlan:
+    def _compute_plan(self, epoch: int) -> "tuple[NDArray[np.int32], array[int] | range]":
         """Return an epoch's order of the records, and where in it each step begins."""
         order = np.arange(len(self._sizes), dtype=np.int32)
         np.random.default_rng([self._seed, epoch]).shuffle(order)
         return order, self._regular or self._starts(order)
-
-    def _regular_starts(self) -> range | None:
-        """Return where steps begin in any order, if all records have the same size."""
-        sizes = self._sizes
-        if sizes.min() < sizes.max():
-            return None
-        return range(0, len(sizes), max(1, self._batch_size // int(sizes[0])))
 
     def _starts(self, order: NDArray[np.int32]) -> "array[int]":
         """Return where steps begin in an order."""
@@ -103,12 +89,7 @@ class BatchSampler:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Trees of one forward and backward pass.
-
-    Attributes:
-        trees: Their indices among the step's trees.
-        counts: False for a pass whose loss has weight zero.
-    """
+    """Indices, among a step's trees, of those of one pass; whether its loss has a weight."""
 
     trees: list[int]
     counts: bool = True
@@ -123,17 +104,8 @@ def divide_step(
     different numbers of passes. A process with fewer micro-batches therefore repeats its last one
     with weight zero, and one without trees runs the first tree with weight zero.
 
-    Args:
-        trees: All trees of the step, which every process knows.
-        processes: Number of processes.
-        token_budget: As `micro_batches` takes it.
-        device: Where each process computes.
-
-    Returns:
-        The micro-batches of each process.
-
     Raises:
-        UserError: A single tree is larger than the budget.
+        UserError: A single tree is larger than the budget of `micro_batches`.
     """
     shares = [range(len(trees))[process::processes] for process in range(processes)]
     plans = [

@@ -16,8 +16,6 @@ from torch import nn
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_folder, write_text
 
-State = Mapping[str, torch.Tensor]
-
 
 def save_checkpoint(
     folder: Path, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
@@ -42,10 +40,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
 ) -> int:
-    """Restore the latest checkpoint, if there is one.
-
-    Returns:
-        The number of steps that were done, 0 without a checkpoint.
+    """Restore the latest checkpoint and return its number of steps, 0 if there is none.
 
     Raises:
         UserError: The checkpoint does not fit the model.

@@ -29,7 +29,7 @@ from rewardgap.io.progress import progress
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast
 from rewardgap.models.kinds.reward_model import Outcome, RewardModel
-from rewardgap.models.packing import Pack, pack
+from rewardgap.models.packing import Pack, References, pack
 from rewardgap.scoring.scorer import score_trees
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
@@ -40,32 +40,19 @@ class TreeData:
     """Records as trees and, where the kind needs them, their reference log-probabilities."""
 
     trees: Sequence[Tree]
-    references: Sequence[np.ndarray] | None
+    references: References | None
 
     def read(self, indices: Sequence[int]) -> "TreeData":
         """Return the records at `indices`, read into memory."""
-        references = self.references
-        return TreeData(
-            [self.trees[i] for i in indices],
-            None if references is None else [references[i] for i in indices],
-        )
-
-    def pack(self, indices: Sequence[int]) -> Pack:
-        """Return a pack of the records at `indices`."""
-        records = self.read(indices)
-        return pack(records.trees, records.references)
+        references = self.references and [self.references[i] for i in indices]
+        return TreeData([self.trees[i] for i in indices], references)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A run's configuration and folder, and where and how it computes.
+    """A run's configuration, folder, processes with their device, and precision of products.
 
-    Attributes:
-        config: What the run was told.
-        run: Its folder.
-        accelerator: Its processes and their device.
-        compute_dtype: Precision of matrix products. Weights stay float32: at the paper's learning
-            rates bfloat16 would round most steps away.
+    Weights stay float32: at the paper's learning rates bfloat16 would round most steps away.
     """
 
     config: TrainConfig
@@ -80,14 +67,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What a step works with.
-
-    Attributes:
-        model: The reward model.
-        wrapped: The same model as accelerate wraps it.
-        optimizer: Its optimiser.
-        settings: Of the run.
-    """
+    """What a step works with: the model, and the same model as accelerate wraps it."""
 
     model: RewardModel
     wrapped: nn.Module
@@ -102,14 +82,10 @@ def fit(
     held_out: Mapping[str, TreeData],
     settings: Settings,
 ) -> None:
-    """Train `model` in place, from the run's latest checkpoint if it has one.
+    """Train `model` (float32) in place, from the run's latest checkpoint if it has one.
 
-    Args:
-        model: Float32 weights; a model without parameters is left as it is.
-        training: The training records.
-        steps: Which of them each step learns from.
-        held_out: Records to measure accuracy on every `eval_steps` steps.
-        settings: Of the run.
+    A model without parameters is left as it is. `steps` says which training records each step
+    learns from; accuracy on the held-out records is measured every `eval_steps` steps.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -132,16 +108,13 @@ def fit(
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
             row |= take_step(trainer, training.read(steps[step]))
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
-            if _is_due(step + 1, config.eval_steps):
+            if config.eval_steps and (step + 1) % config.eval_steps == 0:
                 row |= _held_out_accuracies(trainer, held_out)
             log(row)
-            if _is_due(step + 1, config.checkpoint_steps) and accelerator.is_main_process:
+            is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
+            if is_due and accelerator.is_main_process:
                 save_checkpoint(run.checkpoints, step + 1, parameters, adam)
     model.eval()
-
-
-def _is_due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 @contextmanager
@@ -152,9 +125,8 @@ def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, 
     """
     accelerator, run, config = settings.accelerator, settings.run, settings.config
     if config.report_to:
-        accelerator.init_trackers(
-            "rewardgap", {key: str(value) for key, value in config.settings().items()}
-        )
+        values = {key: str(value) for key, value in config.settings().items()}
+        accelerator.init_trackers("rewardgap", values)
     if not accelerator.is_main_process:
         yield lambda row: None
         return
@@ -181,9 +153,6 @@ def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
     Returns:
         Means over the step's pairs (loss, accuracy with ties ½, margin, rewards and, for implicit
         kinds, log-probabilities) and rates.
-
-    Raises:
-        UserError: The loss is not finite.
     """
     began = time.perf_counter()
     accelerator, config = trainer.settings.accelerator, trainer.settings.config
@@ -193,7 +162,8 @@ def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
     plan = plans[accelerator.process_index]
     sums: dict[str, torch.Tensor] = {}
     for number, micro_batch in enumerate(plan, start=1):
-        batch = data.pack(micro_batch.trees).to(accelerator.device)
+        part = data.read(micro_batch.trees)
+        batch = pack(part.trees, part.references).to(accelerator.device)
         # Gradients are exchanged once, in the last backward pass.
         with nullcontext() if number == len(plan) else accelerator.no_sync(trainer.wrapped):
             with trainer.settings.autocast():
@@ -246,12 +216,10 @@ def _learning_rates(
 
 def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, TreeData]) -> dict[str, float]:
     trainer.model.eval()
-    row = {}
+    row, budget = {}, trainer.settings.config.token_budget
     for name, data in held_out.items():
         with trainer.settings.autocast():
-            rewards = score_trees(
-                trainer.model, data.trees, data.references, trainer.settings.config.token_budget
-            )
+            rewards = score_trees(trainer.model, data.trees, data.references, budget)
         sides = [
             (tuple(values[: tree.chosen]), tuple(values[tree.chosen :]))
             for values, tree in zip(rewards, data.trees, strict=True)
@@ -267,8 +235,6 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # elsewhere the peak begins with that of the process that started this one
-        lines = status.read_text().splitlines()
-        line = next(line for line in lines if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        return int(status.read_text().partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

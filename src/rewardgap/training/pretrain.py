@@ -12,24 +12,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    get_scheduler,
-)
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, get_scheduler
 
 from rewardgap.configs.training import PretrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.documents import Document, read_documents, texts
 from rewardgap.data.load import added_tokens
-from rewardgap.data.trees import Tokens, Tree
+from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_folder, write_text
 from rewardgap.io.progress import progress
@@ -58,10 +51,7 @@ def pretrain(config: PretrainConfig) -> Path:
     """Make a language model: tokenizer, weights, `log.jsonl` (a line per step), `pretrain.json`.
 
     The same seed gives the same bits on a CPU with the same number of threads. Nothing is written
-    before the end, and then everything at once.
-
-    Returns:
-        The model's folder.
+    before the end, and then everything at once. Return the model's folder.
 
     Raises:
         UserError: The text cannot be read or is too little, `out` exists, or the loss diverges.
@@ -71,24 +61,25 @@ def pretrain(config: PretrainConfig) -> Path:
         raise UserError(f"{out} exists; choose another out")
     documents = read_documents(config.text)
     template = make_template(documents, config)
-    trees = _trees(_pieces(documents, template, config.context))
+    trees = _trees(documents, template, config.context)
     if len(trees) < 2:
         raise UserError("the text is too little: give more than one document")
-    training, held_out = _split(trees, config)
+    order = np.random.default_rng(config.seed).permutation(len(trees)).tolist()
+    count = min(max(1, round(config.held_out * len(trees))), len(trees) - 1)
+    held_out, training = [trees[i] for i in order[:count]], [trees[i] for i in order[count:]]
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    model = new_model(template, config)
-    model.to(device)  # type: ignore[arg-type]
+    model = new_model(template, config).to(device)
     log = fit(model, training, config, dtype)
     report = {
         "settings": asdict(config),
-        "parameters": model.num_parameters(),
+        "parameters": model.model.num_parameters(),
         "training_tokens": sum(tree.size for tree in training),
         "held_out_loss": held_out_loss(model, held_out, config.batch_tokens, dtype),
     }
     logger.info("held-out loss: %.3f nats per token", report["held_out_loss"])
     with whole_folder(out) as folder:
-        LanguageModel(model).save(folder, template)
+        model.save(folder, template)
         write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log))
         write_text(folder / "pretrain.json", json.dumps(report, indent=2) + "\n")
     return out
@@ -99,9 +90,6 @@ def make_template(documents: Sequence[Document], config: PretrainConfig) -> Chat
 
     Every text is tokenized without loss. Pad and end are different tokens, so that padding can
     never be taken for the end of a response. Tokens that a named source adds come last.
-
-    Raises:
-        UserError: The vocabulary has no room for every byte.
     """
     if config.vocabulary < SMALLEST_VOCABULARY:
         raise UserError(f"vocabulary must be at least {SMALLEST_VOCABULARY}, to hold every byte")
@@ -132,7 +120,7 @@ def make_template(documents: Sequence[Document], config: PretrainConfig) -> Chat
     )
 
 
-def _pieces(documents: Sequence[Document], template: ChatTemplate, context: int) -> list[Tokens]:
+def _trees(documents: Sequence[Document], template: ChatTemplate, context: int) -> list[Tree]:
     """Return the documents' tokens, begin and end included, in pieces of at most `context`."""
     rendered = [
         f"{BEGIN}{document}{END}" if isinstance(document, str) else template.render(document)
@@ -143,31 +131,14 @@ def _pieces(documents: Sequence[Document], template: ChatTemplate, context: int)
         for tokens in template.tokenize(rendered)
         for start in range(0, len(tokens), context)
     )
-    return [piece for piece in pieces if len(piece) > 1]  # a lone token predicts nothing
-
-
-def _trees(pieces: Sequence[Tokens]) -> list[Tree]:
+    longer = (piece for piece in pieces if len(piece) > 1)  # a lone token predicts nothing
     return [
-        Tree(
-            record=f"document {number}",
-            nodes=(tokens[:1], tokens[1:]),
-            parents=(-1, 0),
-            chosen=1,
-            rejected=0,
-            lengths=(len(tokens) - 1,),
-        )
-        for number, tokens in enumerate(pieces, start=1)
+        Tree(f"document {number}", (ids[:1], ids[1:]), (-1, 0), 1, 0, lengths=(len(ids) - 1,))
+        for number, ids in enumerate(longer, start=1)
     ]
 
 
-def _split(trees: Sequence[Tree], config: PretrainConfig) -> tuple[list[Tree], list[Tree]]:
-    """Return trees to learn from and trees to measure on; at least one of each."""
-    order = np.random.default_rng(config.seed).permutation(len(trees)).tolist()
-    count = min(max(1, round(config.held_out * len(trees))), len(trees) - 1)
-    return [trees[i] for i in order[count:]], [trees[i] for i in order[:count]]
-
-
-def new_model(template: ChatTemplate, config: PretrainConfig) -> PreTrainedModel:
+def new_model(template: ChatTemplate, config: PretrainConfig) -> LanguageModel:
     """Return a Llama with random float32 weights, the same for the same seed."""
     tokenizer = template.tokenizer
     llama = LlamaConfig(
@@ -186,26 +157,31 @@ def new_model(template: ChatTemplate, config: PretrainConfig) -> PreTrainedModel
         model = AutoModelForCausalLM.from_config(
             llama, attn_implementation=TREE_ATTENTION, dtype=torch.float32
         )
-    return cast(PreTrainedModel, model)
+    return LanguageModel(model)
 
 
 def fit(
-    model: PreTrainedModel, trees: Sequence[Tree], config: PretrainConfig, dtype: torch.dtype
+    model: LanguageModel, trees: Sequence[Tree], config: PretrainConfig, dtype: torch.dtype
 ) -> list[dict[str, float]]:
-    """Train `model` in place by AdamW, a cosine after the warm-up, and clipped gradients.
+    """Train in place by AdamW, a cosine after the warm-up, and clipped gradients; return the log.
 
-    Returns:
-        For every step its number, its loss in nats per token, and its learning rate.
+    Matrices decay, the scales of the norms do not. The log has a row of every step's number, loss
+    in nats per token and learning rate.
 
     Raises:
         UserError: The loss is not finite.
     """
     sizes = [tree.size for tree in trees]
     batches = BatchSampler(sizes, config.batch_tokens, config.epochs, config.seed)
-    adam = _optimizer(model, config)
+    parameters = list(model.model.parameters())
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
     schedule = get_scheduler("cosine", adam, config.warmup_steps, len(batches))
     log = []
-    model.train()
+    model.model.train()
     bar = progress(batches, "pretraining")
     began = time.perf_counter()
     for step, batch in enumerate(bar, start=1):
@@ -213,35 +189,20 @@ def fit(
         if not loss.isfinite():
             raise UserError(f"the loss is {loss.item()} at step {step}: lower learning_rate")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         log.append({"step": step, "loss": loss.item(), "learning_rate": schedule.get_last_lr()[0]})
         adam.step()
         schedule.step()
         adam.zero_grad(set_to_none=True)
         bar.set_postfix(loss=f"{log[-1]['loss']:.3f}")
-    model.eval()
+    model.model.eval()
     logger.info("%d tokens in %.0f s", config.epochs * sum(sizes), time.perf_counter() - began)
     return log
 
 
-def _optimizer(model: PreTrainedModel, config: PretrainConfig) -> torch.optim.Optimizer:
-    """Return an AdamW that decays matrices and leaves the scales of the norms alone."""
-    groups: list[dict[str, object]] = [
-        {"params": [p for p in model.parameters() if p.ndim > 1]},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        betas=(0.9, 0.95),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
 @torch.no_grad()
 def held_out_loss(
-    model: PreTrainedModel, trees: Sequence[Tree], batch_tokens: int, dtype: torch.dtype
+    model: LanguageModel, trees: Sequence[Tree], batch_tokens: int, dtype: torch.dtype
 ) -> float:
     """Return the mean loss of `trees` in nats per token."""
     groups = micro_batches(trees, batch_tokens, model.device)
@@ -249,9 +210,9 @@ def held_out_loss(
     return torch.cat(losses).mean().item()
 
 
-def _log_probs(model: PreTrainedModel, trees: Sequence[Tree], dtype: torch.dtype) -> torch.Tensor:
+def _log_probs(model: LanguageModel, trees: Sequence[Tree], dtype: torch.dtype) -> torch.Tensor:
     """Return log-probabilities of all tokens of the trees but the first of each."""
-    language_model, batch = LanguageModel(model), pack(trees).to(model.device)
+    batch = pack(trees).to(model.device)
     with autocast(model.device, torch.float32, dtype):
-        states = language_model.hidden_states(batch)[batch.predicting_positions]
-        return language_model.vocabulary.log_probs(states, batch.response_tokens)
+        states = model.hidden_states(batch)[batch.predicting_positions]
+        return model.vocabulary.log_probs(states, batch.response_tokens)

@@ -18,9 +18,8 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
-from rewardgap.evaluation.summary import summarise
-from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, write_text
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
@@ -37,17 +36,11 @@ from rewardgap.training.model_card import write_model_card
 
 
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
-    """Train, save, score and measure a reward model.
+    """Train, save, score and measure a reward model; return the run's folder.
 
     A run that was interrupted continues with `resume`, a finished one is left as it is. Started by
-    `accelerate launch` or `torchrun`, all processes share the pairs of every step.
-
-    Args:
-        config: What to train on what.
-        shared: Records and trees of other runs on the same data, which this run adds to.
-
-    Returns:
-        The run's folder.
+    `accelerate launch` or `torchrun`, all processes share the pairs of every step. Runs on the same
+    data may have their records and trees in common: `shared`.
 
     Raises:
         UserError: The data, the model or the configuration does not allow the run.
@@ -76,12 +69,7 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
 
 
 def open_training(config: TrainConfig) -> Settings:
-    """Open the run's folder, in which its configuration is written before any work.
-
-    Raises:
-        UserError: The model, a tracker or the device is not there, or the folder holds
-            another run.
-    """
+    """Open the run's folder, in which its configuration is written before any work."""
     locate_model(config.model)
     trackers = {str(tracker) for tracker in get_available_trackers()}
     for name in config.report_to:  # accelerate would leave it out
@@ -113,17 +101,10 @@ def open_data(settings: Settings, shared: PreparedData) -> RunData:
 
 
 def build(config: TrainConfig, data: RunData) -> RewardModel:
-    """Build a reward model of the run's kind on its language model.
-
-    Raises:
-        UserError: The model cannot be loaded, or cannot read the data.
-    """
+    """Build a reward model of the run's kind on its language model; refuse data beyond it."""
+    folder, encoder = locate_model(config.model), data.encoder
     model = find_kind(config.kind).initialise(
-        locate_model(config.model),
-        data.encoder.template,
-        KindConfig.of(config),
-        torch.float32,
-        config.seed,
+        folder, encoder.template, encoder.options, torch.float32, config.seed
     )
     if model.language_model:
         if config.frozen_backbone:
@@ -140,27 +121,18 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
 def add_references(
     settings: Settings, model: RewardModel, data: RunData
 ) -> tuple[TreeData, dict[str, TreeData]]:
-    """Add reference log-probabilities, where the kind needs them.
+    """Return the data with reference log-probabilities, where the kind needs them.
 
-    Returns:
-        The training data, and the evaluation sets that are measured during training.
+    They are the training data, and the evaluation sets that are measured during training.
     """
-    held_out = data.evaluation if settings.config.eval_steps else {}
-    if not model.needs_reference:
-        without = {name: TreeData(trees, None) for name, trees in held_out.items()}
-        return TreeData(data.training, None), without
-    reference = Reference(
-        locate_model(settings.config.model),
-        model.template,
-        torch.float32,
-        settings.accelerator.device,
-        settings.config.token_budget,
-        cache_folder(settings.config.cache),
-        compute_dtype=settings.compute_dtype,
-    )
+    config, device, reference = settings.config, settings.accelerator.device, None
+    held_out = data.evaluation if config.eval_steps else {}
+    if model.needs_reference:
+        folder = locate_model(config.model)
+        reference = Reference(folder, model.template, device, config, settings.compute_dtype)
 
     def with_reference(trees: Sequence[Tree]) -> TreeData:
-        return TreeData(trees, reference.log_probs(trees))
+        return TreeData(trees, reference.log_probs(trees) if reference else None)
 
     with settings.accelerator.main_process_first():
         training = with_reference(data.training)
@@ -172,8 +144,9 @@ def save(model: RewardModel, settings: Settings) -> None:
     config, initial = settings.config, locate_model(settings.config.model)
     is_local = Path(config.model).expanduser().is_dir()
     name = str(initial.resolve()) if is_local else config.model
-    options = KindConfig.of(config)
-    saved = SavedRewardModel(config.kind, options, name, fingerprint(initial), config.max_length)
+    saved = SavedRewardModel(
+        config.kind, model.options, name, fingerprint(initial), config.max_length
+    )
     saved.write(model, settings.run.reward_model)
 
 
@@ -184,7 +157,7 @@ def evaluate(settings: Settings, data: RunData) -> None:
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
         baseline = data.bag_of_words()  # reads all training data, the first time
-        write_scores(run.scores(name), scorer.score_encoded(records, trees, baseline))
+        write_scores(run.scores(name), scorer.score_records(records, baseline, trees))
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, summaries)
     write_text(run.metrics, json.dumps(summaries, indent=2) + "\n")

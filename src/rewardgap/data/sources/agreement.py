@@ -9,106 +9,43 @@ from itertools import product
 from rewardgap.data.readers import numbered
 from rewardgap.data.records import Rows
 from rewardgap.data.sources.dialogues import dialogues
-from rewardgap.data.sources.wordings import CROSSED_PARTS, PARTS, wording_rows
+from rewardgap.data.sources.wordings import CROSSED_PARTS, PARTS, phrases, wording_rows
 from rewardgap.data.spec import Source
 
-DIALOGUES = "dialogues"
-
-PEOPLE = (
-    "others",
-    "everyone",
-    "strangers",
-    "my friends",
-    "my family",
-    "my parents",
-    "my neighbors",
-    "my teachers",
-    "people at work",
-    "people in need",
-    "children",
-    "older people",
-    "new people",
-    "the people around me",
+PEOPLE = phrases(
+    "others|everyone|strangers|my friends|my family|my parents|my neighbors|my teachers|"
+    "people at work|people in need|children|older people|new people|the people around me"
 )
-DEEDS = (
-    "help",
-    "thank",
-    "respect",
-    "support",
-    "encourage",
-    "forgive",
-    "comfort",
-    "listen to",
-    "care about",
-    "cheer up",
-    "smile at",
-    "be kind to",
-    "be fair to",
-    "be gentle with",
-    "be honest with",
-    "be patient with",
-    "share my food with",
-    "share what I know with",
-    "make time for",
-    "make peace with",
-    "keep a promise to",
-    "tell the truth to",
-    "say sorry to",
-    "speak politely to",
-    "learn from",
+DEEDS = phrases(
+    "help|thank|respect|support|encourage|forgive|comfort|listen to|care about|cheer up|smile at|"
+    "be kind to|be fair to|be gentle with|be honest with|be patient with|share my food with|"
+    "share what I know with|make time for|make peace with|keep a promise to|tell the truth to|"
+    "say sorry to|speak politely to|learn from"
 )
-WISHES = (
-    "I always try to",
-    "I like to",
-    "I want to",
-    "I do my best to",
-    "I am happy to",
-    "I find it easy to",
-    "It feels good to",
-    "It is important to",
-    "It is right to",
+WISHES = phrases(
+    "I always try to|I like to|I want to|I do my best to|I am happy to|I find it easy to|"
+    "It feels good to|It is important to|It is right to"
 )
-TROUBLES = ("sad", "lost", "tired", "sick", "alone", "afraid", "hurt", "worried", "in trouble")
-SOMEONE = ("someone", "a friend", "a neighbor", "a child", "a stranger")
-CARES = (
-    "help them",
-    "comfort them",
-    "listen to them",
-    "stay with them",
-    "ask how I can help",
-    "give them my time",
-    "offer a kind word",
+TROUBLES = phrases("sad|lost|tired|sick|alone|afraid|hurt|worried|in trouble")
+SOMEONE = phrases("someone|a friend|a neighbor|a child|a stranger")
+CARES = phrases(
+    "help them|comfort them|listen to them|stay with them|ask how I can help|give them my time|"
+    "offer a kind word"
 )
-VIRTUES = (
-    "kindness",
-    "patience",
-    "honesty",
-    "trust",
-    "respect",
-    "gratitude",
-    "generosity",
-    "forgiveness",
-    "good manners",
-    "a warm heart",
+VIRTUES = phrases(
+    "kindness|patience|honesty|trust|respect|gratitude|generosity|forgiveness|good manners|"
+    "a warm heart"
 )
-PRAISES = (
-    "I believe in {}",
-    "I admire {} in others",
-    "I try to answer anger with {}",
-    "I value {} more than money",
-    "I would rather show {} than win an argument",
-    "The world needs {}",
-    "With {} we can solve most problems",
-    "There is always room for {}",
-    "It takes {} to be a good friend",
+PRAISES = phrases(
+    "I believe in {}|I admire {} in others|I try to answer anger with {}|"
+    "I value {} more than money|I would rather show {} than win an argument|The world needs {}|"
+    "With {} we can solve most problems|There is always room for {}|"
+    "It takes {} to be a good friend"
 )
 
 
 def statements() -> list[str]:
-    """Return every statement of the grammar, distinct and always in the same order.
-
-    A friendly person agrees with each of them.
-    """
+    """Return all statements of the grammar, distinct and in a fixed order; they are friendly."""
     deeds = (" ".join(words) for words in product(WISHES, DEEDS, PEOPLE))
     cares = (
         f"When {someone} is {trouble}, I {care}"
@@ -126,22 +63,12 @@ def ask(statement: str) -> str:
 def rows(part: str, *, seed: int = 0, train: int = 80, test: int = 40, count: int = 10_000) -> Rows:
     """Make the pairs of section 5.1 of the paper from the statements of the grammar.
 
-    The part "dialogues" is text to pretrain on: conversations in `messages` instead of pairs.
-
-    Args:
-        part: One of `PARTS`, `CROSSED_PARTS` or "dialogues".
-        seed: Determines the prompts of each split and the responses, or the dialogues.
-        train: Number of training prompts.
-        test: Number of test prompts.
-        count: Number of dialogues.
-
-    Raises:
-        UserError: The grammar has fewer statements than prompts were asked for.
+    The part "dialogues" is text to pretrain on: `count` conversations in `messages`.
     """
     prompts = [ask(statement) for statement in statements()]
-    if part == DIALOGUES:
+    if part == "dialogues":
         return numbered(f"agreement:{part}", dialogues(prompts, count, seed))
     return numbered(f"agreement:{part}", wording_rows(prompts, part, seed, train, test))
 
 
-SOURCE = Source(rows, (*PARTS, *CROSSED_PARTS, DIALOGUES))
+SOURCE = Source(rows, (*PARTS, *CROSSED_PARTS, "dialogues"))

@@ -6,17 +6,15 @@ experiment depends on them:
 
 - An answer can be put in many ways, none of them frequent. The openers and words of the controlled
   experiment are among them, the paraphrased ones exactly as frequent as the original ones. (With
-  only a dozen openers, a chosen response can hardly become more likely than it is. An implicit
-  model then learns by making all other text unlikely, and what that does to a paraphrase differs
-  from one language model to the next.)
+  only a dozen openers, an implicit model learns by making all other text unlikely, and what that
+  does to a paraphrase differs from one language model to the next.)
 - An opener says nothing about the word that follows it: it precedes agreement as often as
   disagreement.
 - Who speaks next and what is said depends on the meaning of the answer, not on its words: an
   assistant that agrees goes on to explain, one that disagrees is asked. To predict what follows, a
   model has to know at the end of an answer what the answer means.
 
-Every statement is agreed with as often as not, so the text prefers no answer, and it contains no
-preference label.
+Every statement is agreed with as often as not, so the text prefers no answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,66 +24,40 @@ from typing import TypeVar
 import numpy as np
 
 from rewardgap.data.records import Row
-from rewardgap.data.sources.wordings import WORDINGS
+from rewardgap.data.sources.wordings import WORDINGS, phrases
 
 Option = TypeVar("Option")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """One meaning of an answer.
+    """One meaning of an answer: its words, and what user and assistant say after any of them."""
 
-    Attributes:
-        words: The words that express it.
-        reactions: What the user says after it, whatever the words were.
-        explanations: What the assistant says after it, whatever the words were.
-    """
-
-    words: tuple[str, ...]
-    reactions: tuple[str, ...]
-    explanations: tuple[str, ...]
+    words: Sequence[str]
+    reactions: Sequence[str]
+    explanations: Sequence[str]
 
 
-LEADS = (
-    "",
-    "Well, ",
-    "To me, ",
-    "Honestly, ",
-    "Let me think: ",
-    "If you ask me, ",
-    "After some thought, ",
-    "Thank you for asking. ",
+LEADS = phrases(
+    "|Well, |To me, |Honestly, |Let me think: |If you ask me, |After some thought, |"
+    "Thank you for asking. "
 )
 PHRASES = (
     *(opener for wording in WORDINGS.values() for opener in wording.chosen.openers),
     *(opener for wording in WORDINGS.values() for opener in wording.rejected.openers),
-    "My answer is ",
-    "My first thought is ",
-    "My feeling: ",
-    "In my opinion, ",
-    "In short, ",
-    "A fair answer is ",
-    "A short reply: ",
-    "Considering all of it, ",
-    "I would say ",
-    "I think it is ",
-    "I must say ",
-    "The answer is ",
-    "That is easy: ",
-    "",
+    *phrases(
+        "My answer is |My first thought is |My feeling: |In my opinion, |In short, |"
+        "A fair answer is |A short reply: |Considering all of it, |I would say |"
+        "I think it is |I must say |The answer is |That is easy: |"
+    ),
 )
 OPENERS = tuple(lead + phrase for lead in LEADS for phrase in PHRASES)
 AGREEMENT = Meaning(
     words=(
         *(word for wording in WORDINGS.values() for word in wording.chosen.words),
-        "of course",
-        "definitely",
-        "by all means",
-        "gladly",
-        "very much so",
-        "I agree",
-        "without doubt",
-        "every time",
+        *phrases(
+            "of course|definitely|by all means|gladly|very much so|I agree|without doubt|every time"
+        ),
     ),
     reactions=(
         "Good, so we think alike.",
@@ -102,14 +74,9 @@ AGREEMENT = Meaning(
 DISAGREEMENT = Meaning(
     words=(
         *(word for wording in WORDINGS.values() for word in wording.rejected.words),
-        "not at all",
-        "hardly",
-        "by no means",
-        "I doubt it",
-        "not quite",
-        "I disagree",
-        "far from it",
-        "at no time",
+        *phrases(
+            "not at all|hardly|by no means|I doubt it|not quite|I disagree|far from it|at no time"
+        ),
     ),
     reactions=(
         "Oh, so we think differently.",

@@ -42,11 +42,6 @@ class Graph:
         )
         return f"Vertices: {vertices}\nEdges: {edges}"
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every permutation is a Hamiltonian cycle."""
-        return len(self.edges) == len(self.cycle) * (len(self.cycle) - 1) // 2
-
 
 def rows(
     part: str,
@@ -67,31 +62,23 @@ def rows(
     that is no test graph, and a random walk along its edges. It teaches a model to look up edges,
     and nothing about cycles.
 
-    Args:
-        part: "train", "test" or "walks".
-        vertices: N, the number of vertices, at least 4.
-        edge_probability: Probability p of each edge outside the cycle, in [0, 1).
-        seed: Determines all graphs and responses.
-        train: Number of training graphs.
-        test: Number of test graphs.
-        walks: Number of walks.
-
-    Raises:
-        UserError: An option is out of its range, or there are too few different graphs.
+    Graphs have `vertices` vertices, at least 4, and each edge outside the cycle with a probability
+    of `edge_probability`, in [0, 1).
     """
     if vertices < 4:
-        raise UserError(
-            f"`vertices` must be at least 4, not {vertices}: on 3 all orders are cycles"
-        )
+        raise UserError(f"`vertices` must be at least 4 (on 3 all are cycles), not {vertices}")
     if not 0 <= edge_probability < 1:
         raise UserError(f"`edge_probability` must be in [0, 1), not {edge_probability}")
     sizes = {"test": test, "train": 0 if part == "walks" else train}
     seen: set[frozenset[Edge]] = set()
-    parts = {}
+    parts: dict[str, list[Row]] = {}
     for stream, (name, size) in enumerate(sizes.items()):
         generator = np.random.default_rng((seed, stream))
-        graphs = _distinct_graphs(vertices, edge_probability, generator, seen)
-        parts[name] = [_row(graph, generator) for graph in islice(graphs, size)]
+        graphs = _unseen_graphs(vertices, edge_probability, generator, seen)
+        parts[name] = []
+        for graph in islice(graphs, size):
+            seen.add(frozenset(graph.edges))
+            parts[name].append(_row(graph, generator))
     if part == "walks":
         generator = np.random.default_rng((seed, len(sizes)))
         graphs = _unseen_graphs(vertices, edge_probability, generator, seen)
@@ -102,12 +89,8 @@ def rows(
 def is_hamiltonian_cycle(prompt: str, response: str) -> bool:
     """Return whether a response is a Hamiltonian cycle of a prompt's graph.
 
-    It is one if it is a permutation of all vertices, and an edge joins every two neighbours and the
-    last vertex and the first.
-
-    Args:
-        prompt: A prompt of this source.
-        response: Vertices joined by `SEPARATOR`; white space around them is allowed.
+    It is one if it is a permutation of all vertices, joined by `SEPARATOR` and any white space, and
+    an edge joins every two neighbours and the last vertex and the first.
 
     Raises:
         UserError: The prompt describes no graph.
@@ -130,23 +113,15 @@ def _closes(order: Sequence[Vertex], edges: Collection[frozenset[Vertex]]) -> bo
     return all(frozenset(step) in edges for step in zip(order, [*order[1:], order[0]], strict=True))
 
 
-def _distinct_graphs(
-    vertices: int, probability: float, generator: np.random.Generator, seen: set[frozenset[Edge]]
-) -> Iterator[Graph]:
-    """Yield random graphs whose edges are not in `seen`, and add them to it."""
-    for graph in _unseen_graphs(vertices, probability, generator, seen):
-        seen.add(frozenset(graph.edges))
-        yield graph
-
-
 def _unseen_graphs(
     vertices: int, probability: float, generator: np.random.Generator, seen: Set[frozenset[Edge]]
 ) -> Iterator[Graph]:
-    """Yield random graphs that are not complete and whose edges are not in `seen`."""
+    """Yield random graphs whose edges are not in `seen`, nor all that there can be."""
     repeats = 0
     while repeats < MAX_REPEATS:
         graph = _draw_graph(vertices, probability, generator)
-        if graph.is_complete or frozenset(graph.edges) in seen:
+        complete = len(graph.edges) == vertices * (vertices - 1) // 2
+        if complete or frozenset(graph.edges) in seen:
             repeats += 1
             continue
         repeats = 0
@@ -182,12 +157,8 @@ def _walk(graph: Graph, generator: np.random.Generator) -> Row:
     for _ in range(generator.integers(vertices - 1, 3 * vertices)):
         ends = set().union(*(edge for edge in graph.edges if walk[-1] in edge))
         walk.append(int(generator.choice(sorted(ends - {walk[-1]}))))
-    return {
-        "messages": [
-            {"role": "user", "content": graph.prompt},
-            {"role": "assistant", "content": SEPARATOR.join(map(str, walk))},
-        ]
-    }
+    turns = {"user": graph.prompt, "assistant": SEPARATOR.join(map(str, walk))}
+    return {"messages": [{"role": role, "content": content} for role, content in turns.items()]}
 
 
 SOURCE = Source(

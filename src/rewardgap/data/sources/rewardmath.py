@@ -1,16 +1,15 @@
 """The `rewardmath` source: a right and a wrong solution of a mathematical problem."""
 
+from collections.abc import Iterator
 from itertools import islice
 
-from rewardgap.data.columns import text, texts
+from rewardgap.data.columns import convert, text, texts
 from rewardgap.data.length_filter import REFERENCE_TOKENIZER, fitting
 from rewardgap.data.readers import read_copy
-from rewardgap.data.records import Rows
+from rewardgap.data.records import Row, Rows
 from rewardgap.data.spec import Source
 from rewardgap.errors import UserError
 
-HUB_NAME = "RewardMATH/RewardMATH_pairwise"
-SPLIT = "test"
 OPPONENTS = {"A": "B", "B": "A"}
 
 
@@ -27,24 +26,11 @@ def rows(
     """Draw training and test pairs from the same pool, as the paper does (sections 5.3 and 5.4).
 
     A problem has one right and nine wrong solutions, so nearly every test pair shares its prompt
-    and its chosen solution with a training pair. The test pairs depend neither on `train` nor on
-    `disjoint`.
-
-    Args:
-        part: "train" or "test".
-        path: A local copy with the columns of the hub's data set.
-        tokenizer: The reference tokenizer of the length filter, or "none".
-        seed: Determines which pairs are drawn.
-        train: Number of training pairs.
-        test: Number of test pairs.
-        disjoint: 1 excludes prompts of the test pairs from the training pairs.
-
-    Raises:
-        UserError: The data or the tokenizer cannot be loaded, a row is broken, or too few pairs
-            remain.
+    and its chosen solution with a training pair. With `disjoint=1`, training pairs have no prompt
+    of a test pair. The test pairs depend neither on `train` nor on `disjoint`.
     """
-    data = read_copy(path, HUB_NAME, SPLIT)
-    pairs = list(fitting(_pairs(data), seed, tokenizer))
+    data = convert(read_copy(path, "RewardMATH/RewardMATH_pairwise", "test"), _pair)
+    pairs = list(fitting(data, seed, tokenizer))
     first_test = max(len(pairs) - test, 0)
     tested = {row["prompt"] for _, row in pairs[first_test:]} if disjoint else set()
     pool = (pair for pair in pairs[:first_test] if pair[1]["prompt"] not in tested)
@@ -57,21 +43,15 @@ def rows(
     yield from parts[part]
 
 
-def _pairs(data: Rows) -> Rows:
-    for location, row in data:
-        chosen = text(row, "chosen_position", location)
-        if chosen not in OPPONENTS:
-            raise UserError(
-                f"{location}: `chosen_position` must be A or B, not {chosen!r}: correct it"
-            )
-        yield (
-            location,
-            {
-                "prompt": text(row, "problem", location),
-                "chosen": " ".join(texts(row, f"eval_solution_{chosen}", location)),
-                "rejected": " ".join(texts(row, f"eval_solution_{OPPONENTS[chosen]}", location)),
-            },
-        )
+def _pair(row: Row) -> Iterator[Row]:
+    chosen = text(row, "chosen_position")
+    if chosen not in OPPONENTS:
+        raise UserError(f"`chosen_position` must be A or B, not {chosen!r}: correct it")
+    yield {
+        "prompt": text(row, "problem"),
+        "chosen": " ".join(texts(row, f"eval_solution_{chosen}")),
+        "rejected": " ".join(texts(row, f"eval_solution_{OPPONENTS[chosen]}")),
+    }
 
 
 SOURCE = Source(rows, ("train", "test"))

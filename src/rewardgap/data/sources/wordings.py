@@ -17,6 +17,11 @@ from rewardgap.data.records import Row
 from rewardgap.errors import UserError
 
 
+def phrases(text: str) -> tuple[str, ...]:
+    """Return the phrases that "|" separates in a text."""
+    return tuple(text.split("|"))
+
+
 @dataclass(frozen=True)
 class Phrasing:
     """Responses of one meaning: every opener with every word."""
@@ -60,13 +65,11 @@ def crossed_answers() -> list[tuple[str, str]]:
     """
     chosen, rejected = WORDINGS["paraphrased"].chosen, WORDINGS["paraphrased"].rejected
     openers = chosen.openers + rejected.openers
-    turns = [
-        rejected.words[shift:] + rejected.words[:shift] for shift in range(len(rejected.words))
-    ]
+    words = rejected.words
     return [
         (first + agree, second + disagree)
-        for words in turns
-        for agree, disagree in zip(chosen.words, words, strict=True)
+        for turned in (words[shift:] + words[:shift] for shift in range(len(words)))
+        for agree, disagree in zip(chosen.words, turned, strict=True)
         for first, second in product(openers, repeat=2)
     ]
 
@@ -76,18 +79,9 @@ def wording_rows(
 ) -> Iterator[Row]:
     """Draw training and test prompts, and one chosen and one rejected response for each.
 
+    The prompts are distinct, in an order that does not change. Crossed responses take turns.
     Row i of a paraphrased or crossed part has the prompt of row i of the original part. No part
     depends on the other parts that are read, and more test prompts change no training row.
-
-    Args:
-        prompts: Distinct prompts, in an order that does not change.
-        part: One of `PARTS` or `CROSSED_PARTS`.
-        seed: Determines the prompts of each split and the responses; crossed ones take turns.
-        train: Number of training prompts.
-        test: Number of test prompts.
-
-    Yields:
-        `prompt`, `chosen`, `rejected`, and `prompt_index`, the index in `prompts`.
 
     Raises:
         UserError: There are fewer prompts than were asked for.
@@ -101,25 +95,17 @@ def wording_rows(
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(prompts))
     # All wordings are drawn, in this order, so that none depends on the part.
-    drawn = {
-        key: _draw_responses(wording, len(prompts), generator) for key, wording in WORDINGS.items()
-    }
+    drawn = {}
+    for key, wording in WORDINGS.items():
+        chosen, rejected = (
+            generator.choice(side.responses, len(prompts)).tolist()
+            for side in (wording.chosen, wording.rejected)
+        )
+        drawn[key] = list(zip(chosen, rejected, strict=True))
     indices = {"train": order[:train], "test": order[train : train + test]}[split].tolist()
     answers: Iterable[tuple[str, str]] = (
         [drawn[name][index] for index in indices] if name in drawn else cycle(crossed_answers())
     )
     for index, (chosen, rejected) in zip(indices, answers, strict=False):
-        yield {
-            "prompt": prompts[index],
-            "chosen": chosen,
-            "rejected": rejected,
-            "prompt_index": index,
-        }
-
-
-def _draw_responses(
-    wording: Wording, count: int, generator: np.random.Generator
-) -> list[tuple[str, str]]:
-    chosen = generator.choice(wording.chosen.responses, count)
-    rejected = generator.choice(wording.rejected.responses, count)
-    return list(zip(chosen.tolist(), rejected.tolist(), strict=True))
+        pair = {"chosen": chosen, "rejected": rejected}
+        yield {"prompt": prompts[index], **pair, "prompt_index": index}

@@ -35,28 +35,14 @@ class Verification:
 
 
 def verifier(log_reference: Array, correct: Mask, margin: float, beta: float) -> Array:
-    """Return ln π of the construction of theorem 1 for one prompt.
-
-    Args:
-        log_reference: (R,) ln π_ref of every response.
-        correct: (R,) which responses are correct.
-        margin: δ > 0.
-        beta: β > 0.
-
-    Returns:
-        (R,) log-probabilities.
-    """
+    """Return (R,) ln π of the construction of theorem 1; the arguments are those of `verify`."""
     return np.asarray(log_softmax(log_reference + margin / beta * correct), dtype=np.float64)
 
 
 def verify(log_reference: Array, correct: Mask, margin: float, beta: float) -> Verification:
     """Build the verifier of one prompt and measure both sides of theorem 1.
 
-    Args:
-        log_reference: (R,) ln π_ref of every response; sums to one in probability.
-        correct: (R,) which responses are correct: at least one, and not all.
-        margin: δ > 0.
-        beta: β > 0.
+    The (R,) reference sums to one in probability; the margin δ and β are positive.
 
     Raises:
         ValueError: No response is correct, or all are: there is no margin to speak of.
@@ -85,7 +71,7 @@ class Theorem1:
     def summary(self) -> dict[str, object]:
         """Return the figures for `theory.json`; `holds` allows for 1e-9 of rounding."""
         cells = list(zip(self.strengths, self.checks, strict=True))
-        error = max(abs(c.margin - s * self.beta) for s, row in cells for c in row)
+        error = max(abs(c.margin - s * self.beta) for s, checks in cells for c in checks)
         excess = max(c.log_correct - c.log_bound for row in self.checks for c in row)
         return {
             "beta": self.beta,
@@ -101,9 +87,8 @@ class Theorem1:
         """Draw π(C) against δ/β for every prompt, below its bound."""
         figure = Figure(figsize=(5, 3.5), layout="constrained")
         axes = figure.subplots()
-        for prompt, color in enumerate(("C0", "C1", "C2", "C3")):
-            column = [row[prompt] for row in self.checks]
-            label = f"prompt {prompt + 1}"
+        for prompt, column in enumerate(zip(*self.checks, strict=True)):
+            color, label = f"C{prompt}", f"prompt {prompt + 1}"
             axes.plot(self.strengths, _exp(c.log_correct for c in column), color, label=label)
             axes.plot(self.strengths, _exp(c.log_bound for c in column), color, linestyle=":")
         axes.set(yscale="log", ylim=(None, 2), xlabel="verifier margin δ / β")
@@ -116,11 +101,8 @@ class Theorem1:
 def theorem1(seed: int, beta: float = 0.1) -> Theorem1:
     """Check theorem 1 on four random prompts with 50 responses each, for δ/β from 0.25 to 10.
 
-    Correct responses are made unlikely under π_ref to a different degree in every prompt.
-
-    Args:
-        seed: Seed of π_ref and of the sets of correct responses.
-        beta: β of the reward.
+    Correct responses are made unlikely under π_ref to a different degree in every prompt; π_ref and
+    which they are is drawn from `seed`.
     """
     random = np.random.default_rng(seed)
     correct = np.arange(50) < random.integers(1, 6, size=(4, 1))
@@ -134,14 +116,7 @@ def theorem1(seed: int, beta: float = 0.1) -> Theorem1:
 
 @dataclass(frozen=True)
 class Corollary1:
-    """Corollary 1 on a family of tasks: `checks[i]` is the prompt of length `lengths[i]`.
-
-    Attributes:
-        margin: δ of the verifier, the same for every length.
-        beta: β.
-        lengths: The lengths that were enumerated.
-        checks: Both sides of theorem 1 for each of them.
-    """
+    """Corollary 1 on a family of tasks with one margin δ: `checks[i]` is of length `lengths[i]`."""
 
     margin: float
     beta: float
@@ -151,16 +126,12 @@ class Corollary1:
     def fails_from(self, power: int, alpha: float) -> int:
         """Return a length from which π(C) < 1 / (α |x|^k) for good: no efficient generator.
 
-        The bound 2^−n · exp(δ/β) decides it. α n^k times it decreases for n ≥ k / ln 2, so that
-        once below 1 it stays there; the answer holds for all longer prompts, not only enumerated
-        ones.
-
-        Args:
-            power: K of definition 3.
-            alpha: α of definition 3, > 0.
+        The bound 2^−n · exp(δ/β) decides it, for longer prompts than those enumerated too: α n^k
+        times it decreases for n ≥ k / ln 2, so that once below 1 it stays there. The power k and
+        α > 0 are those of definition 3.
         """
         length = max(1, math.ceil(power / math.log(2)))
-        while self._log_bound(length) + math.log(alpha) + power * math.log(length) >= 0:
+        while self._log_bound(length) >= _log_polynomial(length, power, alpha):
             length += 1
         return length
 
@@ -178,6 +149,12 @@ class Corollary1:
             abs(check.margin - self.margin) < 1e-9 and check.log_correct <= check.log_bound + 1e-9
             for check in self.checks
         )
+        below = all(
+            check.log_correct < _log_polynomial(length, *key)
+            for key, start in thresholds.items()
+            for length, check in zip(self.lengths, self.checks, strict=True)
+            if length >= start
+        )
         return {
             "margin": self.margin,
             "beta": self.beta,
@@ -185,15 +162,8 @@ class Corollary1:
             "correct": _exp(c.log_correct for c in self.checks),
             "correct_reference": _exp(c.log_correct_reference for c in self.checks),
             "fails_from": {f"k={k}, alpha={a:g}": n for (k, a), n in thresholds.items()},
-            "holds": verified and all(self._below(*key, n) for key, n in thresholds.items()),
+            "holds": verified and below,
         }
-
-    def _below(self, power: int, alpha: float, start: int) -> bool:
-        return all(
-            check.log_correct < -math.log(alpha) - power * math.log(length)
-            for length, check in zip(self.lengths, self.checks, strict=True)
-            if length >= start
-        )
 
     def figure(self) -> Figure:
         """Draw π(C) and π_ref(C) against |x|, with three polynomials that they fall below."""
@@ -220,19 +190,21 @@ def corollary1(margin: float = 0.2, beta: float = 0.1, longest: int = 20) -> Cor
     """Check corollary 1 on a family in which π_ref is not an efficient generator.
 
     The prompt is a string of n bits, its only correct response is the prompt reversed, and π_ref is
-    uniform over the 2ⁿ strings. By symmetry one prompt of every length, 10…0, stands for all.
-
-    Args:
-        margin: δ of the verifier.
-        beta: β of the reward.
-        longest: Largest n; 2^longest responses are enumerated.
+    uniform over the 2ⁿ strings, for n from 1 to `longest`. By symmetry one prompt of every length,
+    10…0, stands for all.
     """
+    lengths = tuple(range(1, longest + 1))
     checks = []
-    for length in range(1, longest + 1):
+    for length in lengths:
         log_reference = np.full(2**length, -length * math.log(2))
         correct = np.arange(2**length) == 1  # the number of 0…01, which is 10…0 reversed
         checks.append(verify(log_reference, correct, margin, beta))
-    return Corollary1(margin, beta, tuple(range(1, longest + 1)), tuple(checks))
+    return Corollary1(margin, beta, lengths, tuple(checks))
+
+
+def _log_polynomial(length: int, power: int, alpha: float) -> float:
+    """Return ln 1 / (α n^k)."""
+    return -math.log(alpha) - power * math.log(length)
 
 
 def _exp(logarithms: Iterable[float]) -> list[float]:

@@ -20,15 +20,7 @@ Tokens = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SingleTokenPairs:
-    """Pairs (x, y⁺, y⁻) of single-token responses, as fixed hidden states.
-
-    Attributes:
-        prompts: (N, D) h_x.
-        chosen: (N, D) h_{x,y⁺}.
-        rejected: (N, D) h_{x,y⁻}.
-        chosen_tokens: (N,) y⁺.
-        rejected_tokens: (N,) y⁻.
-    """
+    """Pairs of single tokens y⁺ and y⁻, (N,), with (N, D) hidden states h_x, h_{x,y⁺}, h_{x,y⁻}."""
 
     prompts: Array
     chosen: Array
@@ -50,12 +42,10 @@ class SingleTokenPairs:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """One model along its training; index t is the state after t steps, from 0.
+    """One model along its training; index t is the state after t steps, from 0 to T.
 
-    Attributes:
-        loss: (T + 1,) Bradley–Terry loss (eq. 3) on the training pairs.
-        training_accuracy: (T + 1,) share of training pairs ranked rightly, a tie counting ½.
-        accuracy: (T + 1,) the same on the evaluation pairs.
+    The loss is that of eq. 3 on the training pairs; accuracies count a tie as ½, and the second is
+    that on the evaluation pairs.
     """
 
     loss: Array
@@ -71,15 +61,7 @@ def learning_rate_bound(largest_norm: float, beta: float) -> float:
 def train_explicit(
     training: SingleTokenPairs, evaluation: SingleTokenPairs, head: Array, rate: float, steps: int
 ) -> TrainingCurve:
-    """Train the head u of r = ⟨u, h_{x,y}⟩ by full-batch gradient descent.
-
-    Args:
-        training: N training pairs.
-        evaluation: M evaluation pairs.
-        head: (D,) u at t = 0, any.
-        rate: Learning rate η.
-        steps: T.
-    """
+    """Train the (D,) head u of r = ⟨u, h_{x,y}⟩ by T steps of full-batch gradient descent."""
     margins, evaluation_margins = [], []
     for _ in range(steps + 1):
         margins.append(training.differences @ head)
@@ -100,15 +82,8 @@ def train_implicit(
 
     The normaliser of the softmax cancels from the loss, whose gradient is therefore that of a
     logistic regression with features β (e_{y⁺} − e_{y⁻}) h_xᵀ: rows of tokens that no training
-    pair contains get a gradient of exactly 0, in floating point too.
-
-    Args:
-        training: N training pairs.
-        evaluation: M evaluation pairs.
-        reference: (V, D) the initial U.
-        beta: β.
-        rate: Learning rate η.
-        steps: T.
+    pair contains get a gradient of exactly 0, in floating point too. `reference` is the (V, D)
+    initial U.
     """
     vocabulary = np.eye(len(reference))
     signs = vocabulary[training.chosen_tokens] - vocabulary[training.rejected_tokens]
@@ -124,14 +99,11 @@ def train_implicit(
 def implicit_margins(
     pairs: SingleTokenPairs, unembedding: Array, reference: Array, beta: float
 ) -> Array:
-    """Return r(x, y⁺) − r(x, y⁻) from the log-probabilities of both models.
+    """Return (N,) r(x, y⁺) − r(x, y⁻) from the log-probabilities of both models.
 
     A log-ratio is summed as (change of the token's logit) − (change of the normaliser). Two tokens
     whose rows of U did not move then have equal rewards to the last bit: computing ln π and
     ln π_ref first would round them differently and break a tie that is exact.
-
-    Returns:
-        (N,) margins.
     """
     logits, initial = pairs.prompts @ unembedding.T, pairs.prompts @ reference.T
     normaliser = np.logaddexp.reduce(logits, axis=1) - np.logaddexp.reduce(initial, axis=1)
@@ -142,28 +114,14 @@ def implicit_margins(
 
 
 def _curve(margins: list[Array], evaluation_margins: list[Array]) -> TrainingCurve:
-    loss = np.logaddexp(0, -np.stack(margins)).mean(axis=1)
-    return TrainingCurve(loss, _accuracies(margins), _accuracies(evaluation_margins))
-
-
-def _accuracies(margins: list[Array]) -> Array:
-    """Return the accuracy of definition 1 for every row of margins."""
-    stacked = np.stack(margins)
-    return np.asarray((stacked > 0).mean(axis=1) + (stacked == 0).mean(axis=1) / 2)
+    training, evaluation = np.stack(margins), np.stack(evaluation_margins)
+    accuracies = ((m > 0).mean(axis=1) + (m == 0).mean(axis=1) / 2 for m in (training, evaluation))
+    return TrainingCurve(np.logaddexp(0, -training).mean(axis=1), *accuracies)
 
 
 @dataclass(frozen=True)
 class Theorem2:
-    """Both models along one training run.
-
-    Attributes:
-        beta: β of the implicit model.
-        rate: Learning rate, below `rate_bound`.
-        rate_bound: 2 B⁻² min(β⁻², 1).
-        separator_share: Share of evaluation pairs that the max-margin separator u* ranks rightly.
-        explicit: The explicit model's curve.
-        implicit: The implicit model's curve.
-    """
+    """Both models along one training run, and the share of evaluation pairs that u* ranks right."""
 
     beta: float
     rate: float
@@ -188,12 +146,13 @@ class Theorem2:
         """
         curves = {"explicit": self.explicit, "implicit": self.implicit}
         fitted = all(
-            np.all(np.diff(curve.loss) < 0)
-            and curve.loss[-1] < 0.05
-            and curve.training_accuracy[-1] == 1
-            for curve in curves.values()
+            np.all(np.diff(c.loss) < 0) and c.loss[-1] < 0.05 and c.training_accuracy[-1] == 1
+            for c in curves.values()
         )
         always_half = bool(np.all(self.implicit.accuracy == 0.5))
+        last = len(self.explicit.loss) - 1
+        decades = np.geomspace(1, last, int(12 * math.log10(last)) + 1).round().astype(np.int64)
+        steps = np.unique(np.append(0, decades))
         return {
             "beta": self.beta,
             "learning_rate": self.rate,
@@ -201,22 +160,12 @@ class Theorem2:
             "separator_share": self.separator_share,
             "reached_at": self.reached_at,
             "implicit_always_half": always_half,
-            "steps": self._steps().tolist(),
-            **{name: self._curves(curve) for name, curve in curves.items()},
+            "steps": steps.tolist(),
+            **{
+                kind: {name: values[steps].tolist() for name, values in vars(curve).items()}
+                for kind, curve in curves.items()
+            },
             "holds": fitted and always_half and self.reached_at is not None,
-        }
-
-    def _steps(self) -> NDArray[np.int64]:
-        last = len(self.explicit.loss) - 1
-        decades = np.geomspace(1, last, int(12 * math.log10(last)) + 1).round().astype(np.int64)
-        return np.unique(np.append(0, decades))
-
-    def _curves(self, curve: TrainingCurve) -> dict[str, list[float]]:
-        steps = self._steps()
-        return {
-            "loss": curve.loss[steps].tolist(),
-            "training_accuracy": curve.training_accuracy[steps].tolist(),
-            "accuracy": curve.accuracy[steps].tolist(),
         }
 
     def figure(self) -> Figure:
@@ -224,10 +173,8 @@ class Theorem2:
         figure = Figure(figsize=(8, 3.5), layout="constrained")
         losses, accuracies = figure.subplots(1, 2)
         steps = np.arange(len(self.explicit.loss)) + 1
-        for curve, name, color in (
-            (self.explicit, "explicit", "C0"),
-            (self.implicit, "implicit", "C1"),
-        ):
+        curves = (self.explicit, "explicit", "C0"), (self.implicit, "implicit", "C1")
+        for curve, name, color in curves:
             losses.plot(steps, curve.loss, color, label=name)
             accuracies.plot(steps, curve.accuracy, color, label=f"{name}, unseen tokens")
             accuracies.plot(steps, curve.training_accuracy, f"{color}:", label=f"{name}, training")
@@ -247,12 +194,7 @@ def theorem2(seed: int, beta: float = 0.5, steps: int = 4000) -> Theorem2:
     other tokens, whose hidden states share the direction but whose rows of U are their own. In
     about one evaluation pair of seven the direction points the wrong way: no head trained on these
     pairs can rank those, so that u*'s share is below 1. The explicit model starts from the worst
-    u, minus that direction.
-
-    Args:
-        seed: Seed of the representations and of the initial U.
-        beta: β of the implicit model.
-        steps: Steps of gradient descent, at nine tenths of the learning-rate bound.
+    u, minus that direction. The learning rate is nine tenths of its bound.
     """
     random = np.random.default_rng(seed)
     width, vocabulary = 16, 24
@@ -280,13 +222,9 @@ def _draw_pairs(
     chosen_range: tuple[int, int],
     rejected_range: tuple[int, int],
 ) -> SingleTokenPairs:
-    """Draw pairs whose responses are at ± their meaning, plus prompt and noise.
+    """Draw pairs whose responses are at ± their (N, D) meanings, plus prompt and noise.
 
-    Args:
-        random: Source of randomness.
-        meanings: (N, D) what sets the chosen response of every pair apart from the rejected one.
-        chosen_range: First chosen token, and the one after the last.
-        rejected_range: The same for rejected tokens.
+    Ranges of tokens are half-open.
     """
     prompts, chosen_noise, rejected_noise = random.normal(size=(3, *meanings.shape))
     return SingleTokenPairs(

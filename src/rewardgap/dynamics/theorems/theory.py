@@ -4,15 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
+from matplotlib import rc_context
 
 from rewardgap.configs.forecasting import TheoryConfig
 from rewardgap.dynamics.theorems.theorem1 import Corollary1, Theorem1, corollary1, theorem1
 from rewardgap.dynamics.theorems.theorem2 import Theorem2, theorem2
 from rewardgap.io.files import whole_file, write_text
-
-__all__ = ["corollary1", "theorem1", "theorem2", "theory"]
 
 
 def theory(config: TheoryConfig) -> dict[str, Any]:
@@ -35,17 +32,11 @@ def theory(config: TheoryConfig) -> dict[str, Any]:
     }
     report = {"seed": seed, **{name: result.summary() for name, result in results.items()}}
     for name, result in results.items():
-        _save(result.figure(), out / name)
+        figure = result.figure()
+        with whole_file(out / f"{name}.png") as path:
+            figure.savefig(path, format="png", dpi=150)
+        # Ids and dates of an SVG change from run to run unless they are fixed.
+        with rc_context({"svg.hashsalt": "rewardgap"}), whole_file(out / f"{name}.svg") as path:
+            figure.savefig(path, format="svg", metadata={"Date": None})
     write_text(out / "theory.json", json.dumps(report, indent=1) + "\n")
     return report
-
-
-def _save(figure: Figure, stem: Path) -> None:
-    with whole_file(stem.with_suffix(".png")) as path:
-        figure.savefig(path, format="png", dpi=150)
-    # Ids and dates of an SVG change from run to run unless they are fixed.
-    with (
-        matplotlib.rc_context({"svg.hashsalt": "rewardgap"}),
-        whole_file(stem.with_suffix(".svg")) as path,
-    ):
-        figure.savefig(path, format="svg", metadata={"Date": None})

@@ -31,9 +31,7 @@ ENTRY_POINTS = "rewardgap.kinds"
 def register_kind(name: str, kind: "str | type[RewardModel]") -> None:
     """Give a kind of another package a name, for this process.
 
-    Args:
-        name: What `--kind` and `kind=` will take.
-        kind: The class, or "module:Class" to import it when it is first used.
+    A "module:Class" is imported when it is first used.
 
     Raises:
         UserError: The name is taken by another class.
@@ -58,19 +56,17 @@ def find_kind(name: str) -> "type[RewardModel]":
             f"unknown kind {name!r}; the kinds are {', '.join(KINDS)}, and module:Class for a kind "
             "of your own"
         )
-    return _import_kind(name, kind) if isinstance(kind, str) else kind
-
-
-def _import_kind(name: str, path: str) -> "type[RewardModel]":
+    if not isinstance(kind, str):
+        return kind
     from rewardgap.models.kinds.reward_model import RewardModel
 
-    module, _, attribute = path.partition(":")
+    module, _, attribute = kind.partition(":")
     if str(Path.cwd()) not in sys.path:  # the command line does not search it, `python -m` does
         sys.path.append(str(Path.cwd()))
     try:
-        kind = getattr(import_module(module), attribute)
+        imported = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"cannot import the kind {name!r}: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, RewardModel)):
+    if not (isinstance(imported, type) and issubclass(imported, RewardModel)):
         raise UserError(f"the kind {name!r} is no subclass of rewardgap's RewardModel")
-    return kind
+    return imported

@@ -18,18 +18,6 @@ class Constant(RewardModel):
     """r(x, y) = 0: every pair is a tie and accuracy is ½. Only the tokenizer is used and saved."""
 
     @classmethod
-    def initialise(
-        cls,
-        folder: Path,
-        template: ChatTemplate,
-        options: KindConfig,
-        dtype: torch.dtype,
-        seed: int = 0,
-    ) -> Self:
-        """Return the baseline; there are no weights to read."""
-        return cls(template, options)
-
-    @classmethod
     def load(
         cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
     ) -> Self:

@@ -15,8 +15,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.models.kinds.gradients import Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, pack
 
@@ -50,10 +49,9 @@ class Explicit(TrainedRewardModel):
         return LanguageModel(_sequence_classifier(language_model.model, seed))
 
     def head(self, states: torch.Tensor) -> torch.Tensor:
-        """Return (M,) products ⟨u, h⟩ of (M, D) states.
+        """Return (M,) products ⟨u, h⟩ of (M, D) states, in float32 or more for any body.
 
-        They are computed in float32 or more, whatever the precision of the body: bfloat16 has so
-        few digits that different responses would tie.
+        bfloat16 has so few digits that different responses would tie.
         """
         with torch.autocast(states.device.type, enabled=False):
             dtype = next(self._score.parameters()).dtype
@@ -73,11 +71,7 @@ class Explicit(TrainedRewardModel):
         return states.split(self.head(states.states))
 
     def save(self, folder: Path) -> None:
-        """Write for `AutoModelForSequenceClassification`, with a pad token that ends no response.
-
-        transformers reads the reward at the last token that is not padding, which it finds by
-        token id.
-        """
+        """Write for transformers, which reads the reward at the last token that is no pad token."""
         tokenizer = self.template.tokenizer
         endings = {None, tokenizer.eos_token_id, *self.template.closing_tokens()}
         if tokenizer.pad_token_id in endings:
@@ -97,8 +91,8 @@ class Explicit(TrainedRewardModel):
 class ExplicitMean(Explicit):
     """r(x, y) = ⟨u, mean over k of h_{x,y≤k}⟩: the head reads every response token (fig. 7).
 
-    It is saved like an explicit model, but plain transformers reads only the last token: score it
-    with rewardgap.
+    Score it with rewardgap: it is saved like an explicit model, of which plain transformers reads
+    only the last token.
     """
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
@@ -141,10 +135,10 @@ def _sequence_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:
         ) from error
     body = model.base_model
     setattr(classifier, classifier.base_model_prefix, body)
-    width = config.get_text_config().hidden_size
-    head = nn.Linear(width, 1, bias=False, dtype=next(body.parameters()).dtype)
+    width, weight = config.get_text_config().hidden_size, next(body.parameters())
+    head = nn.Linear(width, 1, bias=False, dtype=weight.dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1))
-    classifier.score = head.to(next(body.parameters()).device)
+    classifier.score = head.to(weight.device)
     return classifier

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -15,8 +16,7 @@ from rewardgap.data.records import Message, Record, Response
 from rewardgap.data.trees import Tokens, Tree, truncate
 from rewardgap.errors import UserError
 from rewardgap.models.kinds.gradients import Pull, Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.losses import verification
 from rewardgap.models.packing import Pack, map_trees
@@ -63,8 +63,7 @@ class VerificationEncoding(ChatEncoding):
 
     def _ask(self, record: Record, response: Response) -> str:
         """Return I[x, y] as rendered text; earlier turns of a conversation stay turns before it."""
-        before, _, rest = self.question.partition("{prompt}")
-        between, _, after = rest.partition("{response}")
+        before, between, after = FIELD.split(self.question)
         answer = "\n".join(message.content for message in response)
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
@@ -72,7 +71,8 @@ class VerificationEncoding(ChatEncoding):
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
         """Return a tree; `wholes` are the questions about every response and then an empty one."""
-        shared = min(_common(wholes[-1], whole) for whole in wholes[:-1])
+        columns = takewhile(lambda ids: len(set(ids)) == 1, zip(*wholes, strict=False))
+        shared = len(list(columns))
         leaves = tuple(whole[shared:] for whole in wholes[:-1])
         closing = min(self._closing, *(len(leaf) - 1 for leaf in leaves))
         return Tree(
@@ -97,8 +97,8 @@ class VerificationEncoding(ChatEncoding):
     @cached_property
     def _opening(self) -> int:
         """Number of tokens between prompt and response."""
-        between = self.question.partition("{prompt}")[2].partition("{response}")[0]
-        return max(1, len(self.template.tokenize([between.rstrip()])[0]))
+        between = FIELD.split(self.question)[1].rstrip()
+        return max(1, len(self.template.tokenize([between])[0]))
 
 
 class Generative(TrainedRewardModel):
@@ -135,6 +135,10 @@ class Generative(TrainedRewardModel):
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """Return π(Yes) for every partial response, in a question of its own."""
+
+        def of_pack(batch: Pack, _: Sequence[Tree]) -> list[torch.Tensor]:
+            return list(self.rewards(self.read(batch, self.positions(batch))))
+
         rewards = []
         for leaf, length in zip(tree.leaves, tree.lengths, strict=True):
             tokens = tree.nodes[leaf]
@@ -144,13 +148,8 @@ class Generative(TrainedRewardModel):
                 replace(partial, nodes=(tree.nodes[0], answer[: k + 1] + closing))
                 for k in range(min(length, len(answer)))
             ]
-            rewards.append(
-                torch.stack(map_trees(trees, self._rewards, None, self.device, "prefixes"))
-            )
+            rewards.append(torch.stack(map_trees(trees, of_pack, None, self.device, "prefixes")))
         return rewards
-
-    def _rewards(self, batch: Pack, trees: Sequence[Tree]) -> list[torch.Tensor]:
-        return list(self.rewards(self.read(batch, self.positions(batch))))
 
     def _log_probs(self, states: ResponseStates, token: int) -> torch.Tensor:
         last = states.last
@@ -159,13 +158,10 @@ class Generative(TrainedRewardModel):
 
     def _first_token(self, word: str) -> int:
         turn = Message("user", "a")
-        prompt, whole = self.template.tokenize(
-            [
-                self.template.render((turn,), open_response=True),
-                self.template.render((turn, Message("assistant", word))),
-            ]
-        )
-        return whole[len(prompt)]
+        prompt = self.template.render((turn,), open_response=True)
+        answer = self.template.render((turn, Message("assistant", word)))
+        before, whole = self.template.tokenize([prompt, answer])
+        return whole[len(before)]
 
     equation = "eq. 8"
     coefficient = "γ"
@@ -199,9 +195,9 @@ class Generative(TrainedRewardModel):
     def score_terms(self, pack: Pack) -> Terms:
         """Return the log-odds ln π(Yes) − ln π(No), in which the normaliser cancels.
 
-        They are linear in the output embedding, and rank responses as π(Yes) does once Yes and No
-        take all the probability. While π(Yes) is small, a first step of eq. 8 lowers all other
-        words for chosen and rejected responses alike, which moves it by as much as the choice does.
+        They rank responses as π(Yes) does once Yes and No take all the probability. While π(Yes) is
+        small, a first step of eq. 8 lowers all other words for chosen and rejected responses alike,
+        which moves it by as much as the choice does.
         """
         return Terms.at_last_tokens(pack, logits={self.yes: 1.0, self.no: -1.0})
 
@@ -210,12 +206,6 @@ class Generative(TrainedRewardModel):
         answers = torch.tensor([self.yes, self.no], device=states.hidden.device)
         logits = self.vocabulary.logits_of(states.last, answers.expand(len(states.last), 2))
         return logits[:, 0] - logits[:, 1]
-
-
-def _common(first: Tokens, second: Tokens) -> int:
-    """Return the length of the common prefix."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def _join(tree: Tree, chat: Tree) -> Tree:

@@ -6,6 +6,7 @@ single states. A kind says where they are and what they read; the room `dynamics
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,13 +41,7 @@ class Terms:
     def at_last_tokens(
         cls, pack: Pack, targets: Tensor | None = None, logits: Mapping[int, float] | None = None
     ) -> "Terms":
-        """Read the state of every response's last token, with weight 1.
-
-        Args:
-            pack: L responses.
-            targets: (L,) token ids, see above.
-            logits: See above.
-        """
+        """Read the state of every response's last token, with weight 1; targets are (L,)."""
         return cls(
             positions=pack.last_positions,
             tokens=pack.response_lengths.cumsum(0) - 1,
@@ -79,41 +74,26 @@ class Terms:
 
     def select(self, index: Tensor | slice) -> "Terms":
         """Return the terms of a mask, of indices or of a slice."""
-        return replace(
-            self,
-            positions=self.positions[index],
-            tokens=self.tokens[index],
-            responses=self.responses[index],
-            weights=self.weights[index],
-            targets=None if self.targets is None else self.targets[index],
-        )
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        selected: dict[str, Any] = {name: value[index] for name, value in tensors.items()}
+        return replace(self, **selected)
 
     def join(self, further: "Terms") -> "Terms":
         """Return these terms and further ones of other responses; all of them have targets."""
-        assert self.targets is not None and further.targets is not None
-        return Terms(
-            positions=torch.cat([self.positions, further.positions]),
-            tokens=torch.cat([self.tokens, further.tokens]),
-            responses=torch.cat([self.responses, further.responses]),
-            weights=torch.cat([self.weights, further.weights]),
-            targets=torch.cat([self.targets, further.targets]),
-        )
-
-    def of_response(self, response: int) -> "Terms":
-        """Return the terms of one response."""
-        return self.select(self.responses == response)
+        names = ("positions", "tokens", "responses", "weights", "targets")
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(self, name), getattr(further, name)]) for name in names
+        }
+        return Terms(**joined)
 
 
 @dataclass(frozen=True)
 class Pull:
-    """One response of every pair, as a descent step on the pair's loss moves it.
-
-    Attributes:
-        label: What the response is in the loss.
-        responses: (P,) index, among the L responses, for each pair.
-        factor: What the step adds to the response's gradient: 1 raises its value, −1 lowers it.
-    """
+    """One response of every pair, as a descent step on the pair's loss moves it."""
 
     label: str
+    """What the response is in the loss."""
     responses: Tensor
+    """(P,) index, among the L responses, for each pair."""
     factor: float
+    """What the step adds to the response's gradient: 1 raises its value, −1 lowers it."""

@@ -5,8 +5,7 @@ import torch
 
 from rewardgap.data.trees import Tree
 from rewardgap.models.kinds.gradients import Terms
-from rewardgap.models.kinds.reward_model import ResponseStates
-from rewardgap.models.kinds.trained import TrainedRewardModel
+from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import Pack, pack
 
 
@@ -17,9 +16,13 @@ class ImplicitWithoutReference(TrainedRewardModel):
     default_beta = 1.0
 
     def steps(self, states: ResponseStates) -> torch.Tensor:
-        """Return (R,) rewards of the response tokens one by one."""
+        """Return (R,) rewards of the response tokens one by one.
+
+        The difference to a reference is taken token by token: two sums over a long response would
+        cancel almost all of their digits.
+        """
         log_probs = self.vocabulary.log_probs(states.predicting_states, states.pack.response_tokens)
-        return self.beta * log_probs
+        return self.beta * (log_probs - states.reference if self.needs_reference else log_probs)
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
         """Return (L,) sums over each response's tokens."""
@@ -51,15 +54,6 @@ class Implicit(ImplicitWithoutReference):
 
     needs_reference = True
     default_beta = 0.01
-
-    def steps(self, states: ResponseStates) -> torch.Tensor:
-        """Return (R,) log-ratios of the response tokens times β.
-
-        The difference is taken token by token: two sums over a long response would cancel almost
-        all of their digits.
-        """
-        log_probs = self.vocabulary.log_probs(states.predicting_states, states.pack.response_tokens)
-        return self.beta * (log_probs - states.reference)
 
     def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """Return (L,) ln π(y | x) = r / β + ln π_ref(y | x)."""

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -24,12 +25,7 @@ from rewardgap.models.packing import Pack
 
 @dataclass(frozen=True)
 class ResponseStates:
-    """Hidden states of a pack, by response and by response token.
-
-    Attributes:
-        hidden: (N, D) hidden states of the whole pack.
-        pack: Its tokens and indices.
-    """
+    """The (N, D) hidden states of a pack, by response and by response token."""
 
     hidden: torch.Tensor
     pack: Pack
@@ -44,11 +40,6 @@ class ResponseStates:
         """(R, D) states h_{x,y<k}, which predict each response token."""
         return self.hidden[self.pack.predicting_positions]
 
-    @cached_property
-    def last_tokens(self) -> torch.Tensor:
-        """(L,) index, among the R response tokens, of each response's last one."""
-        return self.pack.response_lengths.cumsum(0) - 1
-
     @property
     def last(self) -> torch.Tensor:
         """(L, D) states h_{x,y} of the responses' last tokens."""
@@ -56,11 +47,7 @@ class ResponseStates:
 
     @property
     def reference(self) -> torch.Tensor:
-        """(R,) the reference model's log-probability of each response token.
-
-        Raises:
-            ValueError: the pack was made without.
-        """
+        """(R,) the reference model's log-probability of each response token."""
         if self.pack.reference is None:
             raise ValueError("the pack was made without reference log-probabilities")
         return self.pack.reference
@@ -71,24 +58,15 @@ class ResponseStates:
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum values of response tokens by response, (R,) to (L,), accumulated in float64."""
-        totals = torch.segment_reduce(
-            values.double(),
-            "sum",
-            lengths=self.pack.response_lengths,
-            unsafe=True,  # checks would have the host wait for a GPU
-        )
+        lengths = self.pack.response_lengths
+        # `unsafe`, for checks would have the host wait for a GPU.
+        totals = torch.segment_reduce(values.double(), "sum", lengths=lengths, unsafe=True)
         return totals.to(values.dtype)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one forward pass over a pack gives.
-
-    Attributes:
-        rewards: (L,) rewards of its responses.
-        losses: (P,) losses of its pairs.
-        log_probs: (L,) ln π(y | x) of its responses, None for kinds that do not compute them.
-    """
+    """The (L,) rewards and (P,) losses of a forward pass; of some kinds also (L,) ln π(y | x)."""
 
     rewards: torch.Tensor
     losses: torch.Tensor
@@ -96,26 +74,21 @@ class Outcome:
 
 
 class RewardModel(nn.Module, ABC):
-    """One kind of reward model.
+    """How records are written as trees, which states become rewards, and which loss is minimised.
 
-    A kind says how records are written as trees, which hidden states are read, how they become
-    rewards, and which loss is minimised. Kinds on a language model derive from
-    `TrainedRewardModel`.
-
-    Attributes:
-        encoding: How records are written as trees; kinds of one encoding and equal options share
-            trees.
-        needs_reference: Whether rewards compare with the initial model's log-probabilities.
-        generates: Whether the trained model also writes responses, as a language model does.
-        default_beta: β where the user gives none.
-        language_model: The language model that is trained; None where nothing is.
+    Kinds on a language model derive from `TrainedRewardModel`.
     """
 
     encoding: ClassVar[type[ChatEncoding]] = ChatEncoding
+    """How records are written as trees; kinds of one encoding and equal options share trees."""
     needs_reference: ClassVar[bool] = False
+    """Whether rewards compare with the initial model's log-probabilities."""
     generates: ClassVar[bool] = False
+    """Whether the trained model also writes responses, as a language model does."""
     default_beta: ClassVar[float] = 1.0
+    """β where the user gives none."""
     language_model: LanguageModel | None = None
+    """The language model that is trained; None where nothing is."""
 
     def __init__(self, template: ChatTemplate, options: KindConfig):
         super().__init__()
@@ -126,6 +99,12 @@ class RewardModel(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
+    ) -> Self:
+        """Return a reward model of this kind that was saved, by us or by any other tool."""
+
+    @classmethod
     def initialise(
         cls,
         folder: Path,
@@ -139,26 +118,12 @@ class RewardModel(nn.Module, ABC):
         Raises:
             UserError: The folder holds no language model that the kind can start from.
         """
+        return cls.load(folder, template, options, dtype)
 
     @classmethod
     def on_meta(cls, folder: Path, template: ChatTemplate, options: KindConfig) -> Self:
-        """Return the model that `initialise` gives, with shapes and no weights.
-
-        Raises:
-            UserError: The folder holds no language model that the kind can start from.
-        """
+        """Return the model that `initialise` gives, with shapes and no weights."""
         return cls.initialise(folder, template, options, torch.float32)
-
-    @classmethod
-    @abstractmethod
-    def load(
-        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
-    ) -> Self:
-        """Return a reward model that was saved, by us or by any other tool.
-
-        Raises:
-            UserError: The folder holds no model of this kind.
-        """
 
     @classmethod
     def recognises(cls, architectures: Sequence[str]) -> bool:
@@ -181,21 +146,11 @@ class RewardModel(nn.Module, ABC):
 
     @abstractmethod
     def check_readable(self, trees: Iterable[Tree]) -> None:
-        """Refuse trees that the model cannot read: too long, or of tokens it does not have.
-
-        Raises:
-            UserError: There is such a tree; the message names its record.
-        """
+        """Raise a UserError for a tree that is too long or has tokens unknown to the model."""
 
     @abstractmethod
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
-        """Run one forward pass over a pack.
-
-        Args:
-            pack: N tokens.
-            positions: Different positions of the row whose states will be read; None for all.
-                States at other positions may be wrong.
-        """
+        """Run one forward pass; states are right at `positions` of the row, or at all (None)."""
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
         """Return the different positions whose states rewards and losses read; None for all."""
@@ -221,15 +176,10 @@ class RewardModel(nn.Module, ABC):
 
     @abstractmethod
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """Return rewards of every partial response of one record.
+        """Return for each response of a record a (T,) tensor: the rewards of y≤k for k = 1 … T.
 
-        Args:
-            tree: A record as `encode` writes it.
-            reference: Its reference log-probabilities, where `needs_reference`.
-
-        Returns:
-            For each response a (T,) tensor: the rewards of y≤k for k = 1 … T. The last one is the
-            reward of the response; differences of neighbours are the rewards of the steps.
+        The last one is the reward of the response; differences of neighbours are the rewards of
+        the steps. `reference` are the record's log-probabilities, where `needs_reference`.
         """
 
     @property
@@ -245,11 +195,7 @@ class RewardModel(nn.Module, ABC):
     """Whether the loss judges each response by itself (eq. 7) instead of a pair's two (eq. 3)."""
 
     def gradient_terms(self, pack: Pack) -> Terms:
-        """Return what rewards read from the last layer: the rewards, or what they are functions of.
-
-        Raises:
-            NotImplementedError: If the rewards have no gradient.
-        """
+        """Return what rewards read from the last layer: the rewards, or what they depend on."""
         raise NotImplementedError
 
     def reward_slopes(self, rewards: torch.Tensor) -> torch.Tensor:
@@ -271,3 +217,63 @@ class RewardModel(nn.Module, ABC):
     def scores(self, states: ResponseStates) -> torch.Tensor:
         """Return the (L,) values of `score_terms` before training, unless log-probabilities."""
         return self.rewards(states)
+
+
+class TrainedRewardModel(RewardModel):
+    """A kind whose rewards are read from the hidden states of a language model.
+
+    Its transformers model is registered as `model`, so that parameters are named as in saved files.
+    """
+
+    auto_class: ClassVar[Any] = AutoModelForCausalLM
+    """The transformers class that a saved model of the kind loads as."""
+    language_model: LanguageModel
+
+    def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
+        super().__init__(template, options)
+        self.language_model = language_model
+        self.model = language_model.model
+        self.vocabulary = language_model.vocabulary
+
+    @classmethod
+    def initialise(
+        cls,
+        folder: Path,
+        template: ChatTemplate,
+        options: KindConfig,
+        dtype: torch.dtype,
+        seed: int = 0,
+    ) -> Self:
+        """Return a reward model to be trained from the causal language model in `folder`."""
+        language_model = LanguageModel.load(folder, template, AutoModelForCausalLM, dtype)
+        return cls(cls.adapt(language_model, seed), template, options)
+
+    @classmethod
+    def on_meta(cls, folder: Path, template: ChatTemplate, options: KindConfig) -> Self:
+        """Return the model that `initialise` gives, with shapes and no weights."""
+        with torch.device("meta"):
+            return cls(cls.adapt(LanguageModel.on_meta(folder), seed=0), template, options)
+
+    @classmethod
+    def adapt(cls, language_model: LanguageModel, seed: int) -> LanguageModel:
+        """Return the language model as this kind trains it; by default unchanged."""
+        return language_model
+
+    @classmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
+    ) -> Self:
+        """Return a reward model that was saved as `auto_class`, by us or by any other tool."""
+        return cls(LanguageModel.load(folder, template, cls.auto_class, dtype), template, options)
+
+    def save(self, folder: Path) -> None:
+        """Write model, tokenizer and chat template for plain transformers."""
+        self.language_model.save(folder, self.template)
+
+    def check_readable(self, trees: Iterable[Tree]) -> None:
+        """Refuse trees that are too long for the model, or of tokens it does not have."""
+        self.language_model.check_readable(trees)
+
+    def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
+        """Run one forward pass, which ends early at positions that are not read."""
+        return ResponseStates(self.language_model.hidden_states(pack, positions), pack)

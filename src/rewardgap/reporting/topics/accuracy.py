@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
-from rewardgap.evaluation.measure import measures
-from rewardgap.evaluation.summary import Summary, summarise_seeds
+from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import BASELINE, Results, Rows, by_kind
@@ -44,21 +43,21 @@ def measure(results: Results) -> Accuracies:
     for name in results.sets:
         rows = results.rows[name]
         overall[name] = {
-            kind: summarise_seeds([results.sorted_rows(name, cell) for cell in cells])
+            kind: summarise(*(results.sorted_rows(name, cell) for cell in cells))
             for kind, cells in by_kind(results.main_cells(name)).items()
         }
         runs: dict[tuple[str, str], list[Rows]] = {}
         for cell in rows:
             runs.setdefault((cell.subject, cell.kind), []).append(rows[cell])
-        by_model[name] = {key: summarise_seeds(group) for key, group in runs.items()}
+        by_model[name] = {key: summarise(*group) for key, group in runs.items()}
     return Accuracies(overall, by_model)
 
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return every kind's measures beside the accuracy of baselines."""
     overall = measure(results).overall
-    columns = [known for known in measures() if known.is_column]
-    further = [known for known in measures() if not known.is_column]
+    columns = [known for known in MEASURES if known.is_column]
+    further = [known for known in MEASURES if not known.is_column]
     meanings = "; ".join(f"{known.title}: {known.meaning}" for known in (*columns, *further))
     titles = [known.title for known in columns]
     yield TextTable(

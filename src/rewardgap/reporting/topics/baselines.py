@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
 from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, is_difference
-from rewardgap.evaluation.summary import Summary
+from rewardgap.evaluation.measures import Summary
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, by_kind
 from rewardgap.reporting.topic import (

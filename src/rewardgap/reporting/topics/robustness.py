@@ -8,7 +8,7 @@ import pandas as pd
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import adjust, is_difference
-from rewardgap.evaluation.robustness import Drop, drop_of_runs
+from rewardgap.evaluation.robustness import Drop, drop
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import Results, by_kind
@@ -63,7 +63,7 @@ def _drops(results: Results, original: str, perturbed: str) -> dict[str, Drop]:
     before, after = results.rows[original], results.rows[perturbed]
     cells = [cell for cell in results.main_cells(perturbed) if cell in before]
     return {
-        kind: drop_of_runs([(before[cell], after[cell]) for cell in group], (original, perturbed))
+        kind: drop([(before[cell], after[cell]) for cell in group], (original, perturbed))
         for kind, group in by_kind(cells).items()
     }
 
@@ -76,8 +76,8 @@ def sentences(results: Results) -> Iterator[Finding]:
         kept = [kind for kind in drops if kind not in changed]
         if changed:
             parts = [
-                f"{kind} models {_loss(drop.drop)} and turn {drop.flip_rate.value:.0%} of their "
-                "verdicts"
+                f"{kind} models {_loss(drop.loss.difference)} and turn "
+                f"{drop.flip_rate.value:.0%} of their verdicts"
                 for kind, drop in changed.items()
             ]
             rest = (
@@ -101,7 +101,7 @@ def _loss(drop: Interval) -> str:
 def tables(results: Results) -> Iterator[TextTable]:
     """Return accuracy lost and share of verdicts that turn."""
     rows = [
-        [name, kind, str(drop.n), lost, interval(drop.flip_rate), *p_values]
+        [name, kind, str(drop.loss.n), lost, interval(drop.flip_rate), *p_values]
         for name, drops in measure(results).drops.items()
         for kind, drop in drops.items()
         for lost, *p_values in [tested(drop.loss)]
@@ -124,7 +124,7 @@ def figures(results: Results) -> Iterator[Figure]:
         for kind, drop in kinds.items()
     ]
     ends = {
-        "accuracy lost": [(name, kind, drop.drop) for name, kind, drop in drops],
+        "accuracy lost": [(name, kind, drop.loss.difference) for name, kind, drop in drops],
         "share of verdicts that turn": [(name, kind, drop.flip_rate) for name, kind, drop in drops],
     }
     yield Figure(

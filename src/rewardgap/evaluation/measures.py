@@ -1,0 +1,277 @@
+"""Measures of score files that every table, model card and report shows, and their summary.
+
+A new measure is a function and an entry in `MEASURES`; a program outside the package calls
+`register_measure`. Intervals are 95 % bootstrap intervals over records; those of one prompt are
+resampled together. Rows may come in any order.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rewardgap.errors import UserError
+from rewardgap.evaluation.accuracy import (
+    CHANCE,
+    FlatPairs,
+    baseline_rewards,
+    count_ties,
+    prompt_clusters,
+    record_accuracies,
+)
+from rewardgap.evaluation.bootstrap import (
+    Clusters,
+    FloatArray,
+    Interval,
+    interval_of_draws,
+    mean_interval,
+    over_seeds,
+    studentised_draws,
+)
+from rewardgap.evaluation.scores import RecordRewards, ScoreRow
+
+
+@dataclass(frozen=True)
+class ScoredRuns:
+    """Score rows that models of several training seeds give to the same records.
+
+    Attributes:
+        runs: The rows of each model, all in the same order.
+        seed: Of the resamples.
+    """
+
+    runs: Sequence[Sequence[ScoreRow]]
+    seed: int = 0
+
+    @classmethod
+    def of(cls, runs: Sequence[Sequence[ScoreRow]], seed: int = 0) -> "ScoredRuns":
+        """Return the rows of each model in the order of their ids.
+
+        Raises:
+            UserError: There are no rows, or the models have rows of different ids.
+        """
+        files = [sorted(rows, key=lambda row: row.id) for rows in runs]
+        if not files or not files[0]:
+            raise UserError("there are no score rows to summarise")
+        ids = [row.id for row in files[0]]
+        if any([row.id for row in rows] != ids for rows in files):
+            raise UserError(
+                "score files of several seeds must have the same ids: score the same data"
+            )
+        return cls(files, seed)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The number of each record's prompt, shape (records,)."""
+        return prompt_clusters(self.runs[0])
+
+    @cached_property
+    def rewards(self) -> list[list[RecordRewards]]:
+        """The rewards of every record, by run."""
+        return [[row.scores for row in rows] for rows in self.runs]
+
+    @cached_property
+    def accuracies(self) -> FloatArray:
+        """The accuracy of each record by each run, shape (records, runs)."""
+        return np.stack([record_accuracies(rewards) for rewards in self.rewards], axis=1)
+
+    @cached_property
+    def baselines(self) -> Mapping[str, FloatArray]:
+        """By content-blind baseline that every row has the like of `accuracies`.
+
+        Over part of the records the accuracy of a baseline could not be compared with the model's.
+        """
+        by_run = [baseline_rewards(rows) for rows in self.runs]
+        return {
+            name: np.stack([record_accuracies(rules[name]) for rules in by_run], axis=1)
+            for name in by_run[0]
+            if all(name in rules for rules in by_run)
+        }
+
+    def mean(self, values: FloatArray) -> Interval:
+        """Return the mean of a value in [0, 1] of each record and run, shape (records, runs)."""
+        return mean_interval(values, self.clusters, self.seed)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that is computed from score files and shown in every table of them.
+
+    Attributes:
+        name: Its key in `metrics.json`.
+        title: Its heading in tables.
+        meaning: What it is, as a phrase that follows "TITLE: ".
+        compute: Returns the mean over the runs with a 95 % interval over records and runs; None
+            where the records do not allow it.
+        is_column: Whether the table of `rewardgap metrics` has a column for it; otherwise it is a
+            line below those files that have it.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    compute: Callable[[ScoredRuns], Interval | None]
+    is_column: bool = False
+
+
+def mean_margin(scored: ScoredRuns) -> Interval:
+    """Return the mean over runs of the margin."""
+    moments = [margin_moments(rewards) for rewards in scored.rewards]
+    values = np.array([margin_and_gradient(by_record.mean(axis=0))[0] for by_record in moments])
+    draws = [
+        studentised_draws(by_record, scored.clusters, margin_and_gradient, scored.seed)
+        for by_record in moments
+    ]
+    return interval_of_draws(
+        float(values.mean()), over_seeds(values, np.stack(draws, axis=1), scored.seed)
+    )
+
+
+def margin_moments(rewards: Sequence[RecordRewards]) -> FloatArray:
+    """Return per-record terms, shape (records, 4), whose means determine the margin.
+
+    Columns: mean of |r(chosen) - r(rejected)| over the record's pairs, number of responses, sum
+    and sum of squares of their rewards. The margin ignores shift and positive scale, so rewards
+    are first divided by the largest and centred on the median: squares then neither overflow
+    nor cancel, not even in a resample that happens to leave an outlier out.
+    """
+    flat = np.array([reward for sides in rewards for side in sides for reward in side])
+    largest = np.abs(flat).max() or 1.0
+    flat = flat / largest
+    flat = flat - np.median(flat)
+    sizes = np.array([len(chosen) + len(rejected) for chosen, rejected in rewards])
+    starts = np.cumsum(sizes) - sizes
+    pairs = FlatPairs.of(rewards)
+    gaps = np.abs(pairs.chosen / largest - pairs.rejected / largest)
+    sums, squares = np.add.reduceat(flat, starts), np.add.reduceat(flat**2, starts)
+    return np.stack([pairs.mean_by_record(gaps), sizes, sums, squares], axis=1)
+
+
+def margin_and_gradient(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the normalised margin mean |r(chosen) - r(rejected)| / s and its gradient.
+
+    s is the population standard deviation of all rewards, chosen and rejected; where s = 0 all
+    rewards are equal and the margin is 0.
+
+    Args:
+        means: Means over records of the columns of `margin_moments`, shape (..., 4).
+
+    Returns:
+        (margin, shape (...); gradient by the means, shape (..., 4)).
+    """
+    gap, size, total, squares = np.moveaxis(means, -1, 0)
+    center = total / size
+    variance = np.maximum(squares / size - center**2, 0.0)
+    inverse = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(gap), where=variance > 0)
+    margin: FloatArray = gap * inverse
+    by_squares = -margin * inverse**2 / (2 * size)
+    by_size = by_squares * (center**2 - variance)
+    return margin, np.stack([inverse, by_size, -2 * center * by_squares, by_squares], axis=-1)
+
+
+def accuracy_where_longer_fails(scored: ScoredRuns) -> Interval | None:
+    """Return the accuracy where the longer-wins rule is right less than half of the time.
+
+    None where there are no such records, or lengths are unknown.
+    """
+    if "longer" not in scored.baselines:
+        return None
+    fails = scored.baselines["longer"].mean(axis=1) < CHANCE
+    if not fails.any():
+        return None
+    without_gaps = np.unique(scored.clusters[fails], return_inverse=True)[1]
+    return mean_interval(scored.accuracies[fails], without_gaps, scored.seed)
+
+
+MEASURES = [
+    Measure(
+        "accuracy",
+        "accuracy",
+        "share of pairs ranked right (a tie counts ½)",
+        lambda scored: scored.mean(scored.accuracies),
+        is_column=True,
+    ),
+    Measure(
+        "margin",
+        "margin",
+        "mean distance of chosen and rejected rewards in standard deviations",
+        mean_margin,
+        is_column=True,
+    ),
+    Measure(
+        "where_longer_fails",
+        "where longer fails",
+        "accuracy on the records on which the longer response loses",
+        accuracy_where_longer_fails,
+    ),
+]
+
+
+def register_measure(measure: Measure) -> None:
+    """Add a measure to those that are computed and shown.
+
+    Raises:
+        UserError: There is a measure of this name.
+    """
+    if any(known.name == measure.name for known in MEASURES):
+        raise UserError(f"there is a measure named {measure.name!r} already; choose another name")
+    MEASURES.append(measure)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is reported about one score file, or about those of models that differ by their seed.
+
+    Attributes:
+        n: Number of records.
+        ties: Number of chosen x rejected pairs with equal rewards, in all files together.
+        figures: By name of a measure its figure; without measures that the records do not allow.
+        baselines: Accuracy of every content-blind baseline on the same records.
+    """
+
+    n: int
+    ties: int
+    figures: Mapping[str, Interval]
+    baselines: Mapping[str, Interval]
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of pairs ranked right."""
+        return self.figures["accuracy"]
+
+    @property
+    def margin(self) -> Interval:
+        """Absolute normalised reward margin."""
+        return self.figures["margin"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the nested dictionary of `metrics.json` and `rewardgap metrics --json`."""
+        columns = [measure.name for measure in MEASURES if measure.is_column]
+        figures = {name: asdict(figure) for name, figure in self.figures.items()}
+        return {
+            "n": self.n,
+            "ties": self.ties,
+            **{name: figures.pop(name) for name in columns if name in figures},
+            "baselines": {name: asdict(figure) for name, figure in self.baselines.items()},
+            **figures,
+        }
+
+
+def summarise(*runs: Sequence[ScoreRow], seed: int = 0) -> Summary:
+    """Summarise a score file, or those of models of several training seeds for the same records.
+
+    Values are means over the runs; intervals are over records and runs, see `over_seeds`.
+
+    Raises:
+        UserError: There are no rows, or the files have different ids.
+    """
+    scored = ScoredRuns.of(runs, seed)
+    figures = {measure.name: measure.compute(scored) for measure in MEASURES}
+    return Summary(
+        n=len(scored.runs[0]),
+        ties=sum(map(count_ties, scored.rewards)),
+        figures={name: figure for name, figure in figures.items() if figure is not None},
+        baselines={name: scored.mean(values) for name, values in scored.baselines.items()},
+    )
