@@ -58,18 +58,13 @@ class Comparisons:
 @once
 def measure(results: Results) -> Comparisons:
     """Compare kinds over all models and seeds, and models within each kind."""
-    between_kinds = {}
+    between_kinds = {name: _between(results.runs(name), results, name) for name in results.sets}
     between_models = {}
     for name in results.sets:
-        kinds = {
-            kind: {key: accuracies(rows) for key, rows in runs.items()}
-            for kind, runs in results.runs(name).items()
-        }
-        between_kinds[name] = _between(kinds, results, name)
         for kind, runs in results.runs(name, every=True).items():
-            models: defaultdict[str, dict[int, FloatArray]] = defaultdict(dict)
+            models: defaultdict[str, dict[int, Rows]] = defaultdict(dict)
             for (model, seed), rows in runs.items():
-                models[model][seed] = accuracies(rows)
+                models[model][seed] = rows
             if pairs := _between(models, results, name):
                 between_models[name, kind] = pairs
     kind_pairs, model_pairs = adjust_by_place(between_kinds), adjust_by_place(between_models)
@@ -87,15 +82,18 @@ def measure(results: Results) -> Comparisons:
 
 
 def _between(
-    runs: Mapping[str, Mapping[Shared, FloatArray]], results: Results, name: str
+    runs: Mapping[str, Mapping[Shared, Rows]], results: Results, name: str
 ) -> dict[Pair, Comparison]:
     """Every two, over the runs that both have; none where they share none."""
-    pairs: dict[Pair, Comparison] = {}
-    for first, second in combinations(runs, 2):
-        gains = [runs[first][key] - runs[second][key] for key in runs[first] if key in runs[second]]
-        if gains:
-            pairs[first, second] = compare_runs(gains, results, name)
-    return pairs
+    known = {
+        side: {key: accuracies(rows) for key, rows in by_key.items()}
+        for side, by_key in runs.items()
+    }
+    gains = {
+        (a, b): [known[a][key] - known[b][key] for key in known[a] if key in known[b]]
+        for a, b in combinations(known, 2)
+    }
+    return {pair: compare_runs(gains[pair], results, name) for pair in gains if gains[pair]}
 
 
 def accuracies(rows: Rows) -> FloatArray:
