@@ -18,6 +18,8 @@ from rewardgap.models.kinds import KINDS
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#8F6B00", "#5C5C5C")
 SHAPES = ("circle", "triangle-up", "square", "triangle-down", "diamond", "cross", "wedge", "arrow")
 BASELINE_SHAPES = ("triangle-right", "triangle-left", "cross", "stroke")
+OPEN_DIAMOND = "M-1.1,0L0,-1.1L1.1,0L0,1.1ZM-1,0L0,1L1,0L0,-1Z"
+"""An SVG path with a hole: a legend fills every symbol."""
 GREY = "#7A828C"
 """For baselines, chance and the paper; legible on light and on dark."""
 TIE = "tie"
@@ -27,9 +29,6 @@ BASELINES = "baselines"
 TYPE = 13
 SLOT, GAP = 14, 12
 """Pixels that a mark takes in a line of a chart, and that separate two lines."""
-
-ENDS = ("value", "low", "high", "paper")
-"""The numbers of a mark."""
 
 Chart = alt.LayerChart | alt.ConcatChart
 
@@ -41,29 +40,24 @@ STYLE: Mapping[str, Any] = {
     "concat": {"spacing": 14},
     "legend": {
         "orient": "bottom", "title": None, "labelFontSize": TYPE, "labelLimit": 300,
-        "symbolSize": 70, "symbolOpacity": 1, "columns": 3, "rowPadding": 4,
+        "symbolSize": 70, "symbolOpacity": 1, "columns": 3, "rowPadding": 4
     },
     "axis": {
         "labelFontSize": TYPE, "titleFontSize": TYPE, "titleFontWeight": "normal",
         "labelLimit": 220, "titleLimit": 500, "gridOpacity": 0.6,
-        "labelFlush": False, "labelSeparation": 6, "labelOverlap": True,
+        "labelFlush": False, "labelSeparation": 6, "labelOverlap": True
     },
     "axisQuantitative": {"tickCount": 8},
     # Of the weight of all type: a PDF has its fonts, if several, in an order that changes.
     "title": {
-        "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6,
-    },
+        "fontSize": TYPE, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 6
+    }
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the marks of a kind look.
-
-    Attributes:
-        colour: As #RRGGBB.
-        shape: One of Vega's.
-    """
+    """How the marks of a kind look: a colour as #RRGGBB, and one of Vega's shapes or a path."""
 
     colour: str
     shape: str
@@ -71,10 +65,10 @@ class Style:
 
 NO_KINDS: Mapping[str, Style] = {
     "initial model": Style(GREY, "circle"),
-    PAPER: Style(GREY, "diamond"),
+    PAPER: Style(GREY, OPEN_DIAMOND),
     TIE: Style("#BDBDBD", "square"),
 }
-"""What stands among kinds in a legend."""
+"""What a legend has beside kinds."""
 
 
 def kind_style(kind: str) -> Style:
@@ -83,6 +77,11 @@ def kind_style(kind: str) -> Style:
         return NO_KINDS[kind]
     place = list(KINDS).index(kind) if kind in KINDS else crc32(kind.encode())
     return Style(COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)])
+
+
+def short(value: float) -> float:
+    """Return four digits, which is more than can be seen."""
+    return float(f"{value:.4g}")
 
 
 def dots(
@@ -103,109 +102,87 @@ def dots(
         legend: Names in the legend, that of panels beside this one too, with PAPER and TIE; those
             in the frame by default.
     """
-    frame = _completed(frame)
-    series = list(dict.fromkeys(frame["series"]))
-    is_baseline = dict(zip(frame["series"], frame["baseline"], strict=True))
-    styles = _styles(series, is_baseline, frame["paper"].notna().any())
-    if legend:
-        styles = {name: kind_style(name) for name in legend}
-    lines = list(dict.fromkeys(frame["line"]))
-    slots = list(dict.fromkeys(frame["slot"]))
+    titles = {"value": axis, "low": "low", "high": "high", "paper": PAPER}
+    frame = frame.copy()
+    frame["baseline"] = frame["baseline"].astype(bool) if "baseline" in frame else False
+    for column in titles:
+        frame[column] = frame[column].astype(float).map(short) if column in frame else None
+    frame["slot"] = frame["series"].where(~frame["baseline"], BASELINES)
+    frame = frame.sort_values("baseline", kind="stable")
+    known = {column: title for column, title in titles.items() if frame[column].notna().any()}
+    styles = _styles(legend) if legend else _legend(frame, PAPER in known.values())
+    lines, slots = frame["line"].unique().tolist(), frame["slot"].unique().tolist()
+    slot_scale = alt.Scale(domain=slots, paddingInner=0, paddingOuter=0.4)
     base = alt.Chart(frame).encode(
         y=_lines(lines, labels),
-        yOffset=alt.YOffset(
-            "slot:N", scale=alt.Scale(domain=slots, paddingInner=0, paddingOuter=0.4)
-        ),
+        yOffset=alt.YOffset("slot:N", scale=slot_scale),
         color=_colour("series", styles),
-        tooltip=_tooltip(frame, axis),
+        tooltip=_tooltip({"line": "of", "series": "series"}, known),
     )
     scale = alt.Scale(zero=False, nice=True)
-    x = {column: alt.X(f"{column}:Q", title=axis, scale=scale) for column in ENDS}
-    mark = base.mark_point(filled=True, size=70, opacity=1)
-    layers = [mark.encode(x["value"], shape=_shape("series", styles))]
-    if frame["low"].notna().any():
+    x = {column: alt.X(f"{column}:Q", title=axis, scale=scale) for column in titles}
+    layers = [_points(base, 70).encode(x["value"], shape=_shape("series", styles))]
+    if "low" in known:
         layers.insert(0, base.mark_rule(strokeWidth=1.6).encode(x["low"], x2="high:Q"))
-    if frame["paper"].notna().any():
+    if "paper" in known:
         diamond = base.mark_point(filled=False, size=80, strokeWidth=1.4, opacity=1)
         printed = diamond.transform_filter("isValid(datum.paper)")
         layers.append(printed.encode(x["paper"], shape=alt.value("diamond")))
     if reference is not None:
-        layers.insert(0, _reference(reference))
+        rule = alt.Chart(pd.DataFrame({"at": [reference]}))
+        layers.insert(0, rule.mark_rule(strokeDash=[2, 3], color=GREY).encode(x="at:Q"))
     height = len(lines) * (max(len(slots), 2) * SLOT + GAP)
-    return _layered(layers, height)
+    return alt.LayerChart(layer=layers, height=height)
 
 
-def _layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
-    chart = alt.layer(*layers)
-    assert isinstance(chart, alt.LayerChart)
-    chart.height = height
-    return chart
-
-
-def _completed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with every column that a chart of dots reads, short numbers, and slots of lines."""
-    frame = frame.copy()
-    frame["baseline"] = frame["baseline"].astype(bool) if "baseline" in frame else False
-    for column in ENDS:
-        frame[column] = frame[column].astype(float).map(short) if column in frame else None
-    frame["slot"] = frame["series"].where(~frame["baseline"], BASELINES)
-    return frame.sort_values("baseline", kind="stable")
-
-
-def short(value: float) -> float:
-    """Return four digits, which is more than can be seen."""
-    return float(f"{value:.4g}")
-
-
-def _styles(
-    series: Sequence[str], is_baseline: Mapping[str, bool], has_paper: bool
-) -> dict[str, Style]:
-    """Styles in the order of the legend."""
-    kinds = {name: kind_style(name) for name in series if not is_baseline[name]}
-    if has_paper:
-        kinds[PAPER] = kind_style(PAPER)
-    baselines = [name for name in series if is_baseline[name]]
-    return kinds | {
+def _legend(frame: pd.DataFrame, has_paper: bool) -> dict[str, Style]:
+    """The styles of kinds, the paper and baselines, in this order."""
+    kinds, baselines = (
+        frame.loc[frame["baseline"] == is_baseline, "series"].unique() for is_baseline in (0, 1)
+    )
+    return _styles([*kinds, *[PAPER] * has_paper]) | {
         name: Style(GREY, BASELINE_SHAPES[place % len(BASELINE_SHAPES)])
         for place, name in enumerate(baselines)
     }
 
 
+def _styles(names: Sequence[str]) -> dict[str, Style]:
+    return {name: kind_style(name) for name in names}
+
+
+def _points(base: alt.Chart, size: int) -> alt.Chart:
+    points: alt.Chart = base.mark_point(filled=True, size=size, opacity=1)
+    return points
+
+
 def _lines(lines: Sequence[str], labels: bool = True) -> alt.Y:
     """The axis of names; a long one is broken at its first hyphen."""
     broken = "length(datum.label) > 12 ? replace(datum.label, '-', '-\\n') : datum.label"
-    axis = alt.Axis(labelExpr=broken, grid=False, ticks=False, domain=False, labels=labels)
+    axis = alt.Axis(
+        labelExpr=broken, labelPadding=10, grid=False, ticks=False, domain=False, labels=labels
+    )
     scale = alt.Scale(paddingInner=0.15, paddingOuter=0.05)
     return alt.Y("line:N", sort=list(lines), title=None, axis=axis, scale=scale)
 
 
 def _colour(column: str, styles: Mapping[str, Style]) -> alt.Color:
-    colours = [style.colour for style in styles.values()]
-    return alt.Color(f"{column}:N", title=None, scale=alt.Scale(domain=list(styles), range=colours))
+    scale = alt.Scale(domain=list(styles), range=[style.colour for style in styles.values()])
+    return alt.Color(f"{column}:N", title=None, scale=scale)
 
 
 def _shape(column: str, styles: Mapping[str, Style]) -> alt.Shape:
-    shapes = [style.shape for style in styles.values()]
-    return alt.Shape(f"{column}:N", title=None, scale=alt.Scale(domain=list(styles), range=shapes))
+    scale = alt.Scale(domain=list(styles), range=[style.shape for style in styles.values()])
+    return alt.Shape(f"{column}:N", title=None, scale=scale)
 
 
-def _tooltip(frame: pd.DataFrame, axis: str) -> list[alt.Tooltip]:
-    known = {"value": axis, "low": "low", "high": "high", "paper": PAPER}
-    return [
-        alt.Tooltip("line:N", title="of"),
-        alt.Tooltip("series:N", title="series"),
-        *(
-            alt.Tooltip(f"{column}:Q", title=title, format=".3f")
-            for column, title in known.items()
-            if frame[column].notna().any()
-        ),
+def _tooltip(
+    names: Mapping[str, str], numbers: Mapping[str, str], digits: str = ".3f"
+) -> list[alt.Tooltip]:
+    """Columns of names and of numbers with their titles."""
+    texts = [alt.Tooltip(f"{column}:N", title=title) for column, title in names.items()]
+    return texts + [
+        alt.Tooltip(f"{column}:Q", title=title, format=digits) for column, title in numbers.items()
     ]
-
-
-def _reference(value: float) -> alt.Chart:
-    chart = alt.Chart(pd.DataFrame({"at": [value]}))
-    rule: alt.Chart = chart.mark_rule(strokeDash=[2, 3], color=GREY).encode(x="at:Q")
-    return rule
 
 
 def stacked_shares(
@@ -213,131 +190,105 @@ def stacked_shares(
 ) -> alt.LayerChart:
     """Draw a bar per line of wins of the first kind, ties and wins of the second, in percent.
 
-    Args:
-        frame: The columns `line`, `first`, `tie`, `second`, and where the paper prints its own,
-            `paper_first`, `paper_tie`, `paper_second`: a thin bar below.
-        kinds: Names of the first and the second kind.
-        legend: Whether there is a legend; not beside a chart of dots that has the tie in its own.
+    The frame has the columns `line`, `first`, `tie`, `second`, and where the paper prints its own,
+    `paper_first`, `paper_tie`, `paper_second`: a thin bar below. No legend is needed beside a chart
+    of dots that has the tie in its own.
     """
-    styles = {name: kind_style(name) for name in (kinds[0], TIE, kinds[1])}
-    lines = list(frame["line"])
+    styles = _styles((kinds[0], TIE, kinds[1]))
     bars = alt.Chart(_segments(frame, "", styles))
     thin = alt.Chart(_segments(frame, "paper_", styles))
-    places = {
-        "y": _lines(lines),
+    y = _lines(list(frame["line"]))
+    places: dict[str, Any] = {
+        "x": alt.X("start:Q", title="share (%)", scale=alt.Scale(domain=[0, 100], nice=False)),
         "x2": "end:Q",
-        "tooltip": [
-            alt.Tooltip("line:N", title="of"),
-            alt.Tooltip("who:N", title="wins"),
-            alt.Tooltip("share:Q", title="%", format=".1f"),
-        ],
+        "y": y,
+        "color": _colour("who", styles) if legend else alt.Color("colour:N", scale=None),
+        "tooltip": _tooltip({"line": "of", "who": "wins"}, {"share": "%"}, ".1f"),
     }
-    at = alt.X("start:Q", title="share (%)", scale=alt.Scale(domain=[0, 100], nice=False))
-    colour = _colour("who", styles) if legend else alt.Color("colour:N", scale=None)
     number = bars.transform_filter("datum.share >= 7").mark_text(fontSize=TYPE - 1, yOffset=-3)
     ink = alt.condition("datum.who == 'tie'", alt.value("#1b1f24"), alt.value("white"))
+    middle = alt.X("middle:Q", title="share (%)")
     layers = [
-        bars.mark_bar(height=18, yOffset=-3).encode(at, color=colour, **places),
-        thin.mark_bar(height=6, yOffset=11, opacity=0.55).encode(at, color=colour, **places),
-        number.encode(
-            alt.X("middle:Q", title="share (%)"), y=places["y"], text="text:N", color=ink
-        ),
+        bars.mark_bar(height=18, yOffset=-3).encode(**places),
+        thin.mark_bar(height=6, yOffset=11, opacity=0.55).encode(**places),
+        number.encode(middle, y=y, text="text:N", color=ink),
     ]
-    return _layered(layers, len(lines) * 40)
+    return alt.LayerChart(layer=layers, height=len(frame) * 40)
 
 
 def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> pd.DataFrame:
     """Where the segments of every line's bar begin and end; nothing of lines without numbers."""
-    columns = [f"{prefix}{part}" for part in ("first", "tie", "second")]
     rows = []
     for entry in frame.to_dict("records"):
         start = 0.0
-        for (name, style), column in zip(styles.items(), columns, strict=True):
-            share = entry.get(column)
-            if share is not None and share == share:
-                end = start + share
-                middle, text = (start + end) / 2, f"{share:.0f}"
-                values = (entry["line"], name, style.colour, short(share), short(start), short(end))
-                rows.append((*values, short(middle), text))
-                start = end
-    return pd.DataFrame(
-        rows, columns=["line", "who", "colour", "share", "start", "end", "middle", "text"]
-    )  # fmt: skip
+        for (name, style), part in zip(styles.items(), ("first", "tie", "second"), strict=True):
+            share = entry.get(f"{prefix}{part}")
+            if pd.notna(share):
+                numbers = (share, start, start + share, start + share / 2)
+                text = f"{share:.0f}"
+                rows.append((entry["line"], name, style.colour, text, *map(short, numbers)))
+                start += share
+    columns = ["line", "who", "colour", "text", "share", "start", "end", "middle"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def curves(frame: pd.DataFrame, across: str, up: str, points: bool = False) -> alt.LayerChart:
     """Draw a line per run, coloured by kind.
 
-    Args:
-        frame: The columns `kind`, `run`, `x` and `y`.
-        across: Title of the horizontal axis.
-        up: Title of the vertical axis.
-        points: Whether every point is marked, and the horizontal axis is logarithmic and falls.
+    The frame has the columns `kind`, `run`, `x`, `y` and `order` (of the points of a run);
+    `across` and `up` are the titles of the axes. With `points` every point is marked, and the
+    horizontal axis is logarithmic and falls.
     """
-    styles = {kind: kind_style(kind) for kind in dict.fromkeys(frame["kind"])}
+    styles = _styles(frame["kind"].unique())
     scale = alt.Scale(type="log", reverse=True, nice=False) if points else alt.Scale(nice=False)
     base = alt.Chart(frame).encode(
         alt.X("x:Q", title=across, scale=scale),
         alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)),
         color=_colour("kind", styles),
         detail="run:N",
-        tooltip=[
-            alt.Tooltip("run:N"),
-            *([alt.Tooltip("x:Q", title=across, format=".3g")] if points else []),
-            *([alt.Tooltip("y:Q", title=up, format=".3f")] if points else []),
-        ],
+        tooltip=_tooltip({"run": "run"}, {"x": across, "y": up} if points else {}, ".3g"),
     )
     layers = [base.mark_line(strokeWidth=1.5, opacity=0.75).encode(order="order:Q")]
     if points:
-        marks = base.mark_point(filled=True, size=40, opacity=1)
-        layers.append(marks.encode(shape=_shape("kind", styles)))
-    return _layered(layers, 320)
+        layers.append(_points(base, 40).encode(shape=_shape("kind", styles)))
+    return alt.LayerChart(layer=layers, height=320)
 
 
 def agreement(frame: pd.DataFrame, across: str, up: str) -> alt.LayerChart:
     """Draw a point per row with both intervals, and the diagonal on which both values agree.
 
-    Args:
-        frame: The columns `line`, `kind`, `x`, `x_low`, `x_high`, `y`, `y_low` and `y_high`.
-        across: Title of the horizontal axis.
-        up: Title of the vertical axis.
+    The frame has the columns `line`, `kind`, `x`, `x_low`, `x_high`, `y`, `y_low` and `y_high`;
+    `across` and `up` are the titles of the axes.
     """
-    styles = {kind: kind_style(kind) for kind in dict.fromkeys(frame["kind"])}
-    whole = alt.Scale(domain=[0, 1], nice=False)
+    styles = _styles(frame["kind"].unique())
     base = alt.Chart(frame).encode(
         color=_colour("kind", styles),
-        tooltip=[
-            alt.Tooltip("line:N", title="of"),
-            alt.Tooltip("kind:N"),
-            alt.Tooltip("x:Q", title=across, format=".3f"),
-            alt.Tooltip("y:Q", title=up, format=".3f"),
-        ],
+        tooltip=_tooltip({"line": "of", "kind": "kind"}, {"x": across, "y": up}),
     )
-    x, y = alt.X("x:Q", title=across, scale=whole), alt.Y("y:Q", title=up, scale=whole)
+    rule = base.mark_rule(strokeWidth=1.4)
+    scale = alt.Scale(domain=[0, 1], nice=False)
+    x, y = alt.X("x:Q", title=across, scale=scale), alt.Y("y:Q", title=up, scale=scale)
     ends = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})
     diagonal = alt.Chart(ends).mark_line(strokeDash=[2, 3], color=GREY, strokeWidth=1)
     layers = [
         diagonal.encode(x, y),
-        base.mark_rule(strokeWidth=1.4).encode(alt.X("x_low:Q", title=across), y, x2="x_high:Q"),
-        base.mark_rule(strokeWidth=1.4).encode(x, alt.Y("y_low:Q", title=up), y2="y_high:Q"),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x, y, shape=_shape("kind", styles)),
+        rule.encode(alt.X("x_low:Q", title=across), y, x2="x_high:Q"),
+        rule.encode(x, alt.Y("y_low:Q", title=up), y2="y_high:Q"),
+        _points(base, 70).encode(x, y, shape=_shape("kind", styles)),
     ]
-    return _layered(layers, 380)
+    return alt.LayerChart(layer=layers, height=380)
 
 
 def panels(
     charts: Sequence[tuple[str, alt.LayerChart]], columns: int, one_axis: bool = False
-) -> alt.ConcatChart:
-    """Return charts side by side, in lines of `columns`, each under its title.
+) -> Chart:
+    """Return titled charts, `columns` or fewer in a line, with one horizontal axis if `one_axis`.
 
-    Args:
-        charts: Titles and charts.
-        columns: Charts in a line.
-        one_axis: Whether all have the same horizontal axis.
+    A single chart without a title stays alone.
     """
+    if len(charts) == 1 and not charts[0][0]:
+        return charts[0][1]
     titled = [chart.properties(title=title or " ") for title, chart in charts]
-    together: alt.ConcatChart = alt.concat(*titled, columns=columns)
-    together.resolve = alt.Resolve(
-        scale=alt.ScaleResolveMap(x="shared" if one_axis else "independent")
-    )
-    return together
+    scale = alt.ScaleResolveMap(x="shared" if one_axis else "independent")
+    columns = min(columns, len(charts))
+    return alt.ConcatChart(concat=titled, columns=columns, resolve=alt.Resolve(scale=scale))

@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,12 +16,12 @@ from markupsafe import Markup
 from rewardgap.reporting.drawing import STYLE
 from rewardgap.reporting.paper.figures import DrawnFigures
 from rewardgap.reporting.paper.printed import source
-from rewardgap.reporting.paper.tables import Table, beside_paper, file_name
+from rewardgap.reporting.paper.tables import Table, absent_tables, beside_paper, file_name
 from rewardgap.reporting.paper.writing import lines_of
 from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import Figure, Finding, TextTable, Tone, all_topics
 
-SCRIPTS = ("theme.js", "charts.js", "records.js")
+ASSETS = ("page.css", "theme.js", "charts.js", "records.js")
 TONES: Mapping[Tone, str] = {
     "difference": "Difference",
     "alike": "No difference told",
@@ -40,12 +40,10 @@ class TopicPart:
 
 @dataclass(frozen=True)
 class Section:
-    """An experiment on the page.
+    """An experiment on the page, by an anchor that is unique there.
 
     Attributes:
-        anchor: Unique on the page.
-        title: Its name.
-        claim: What it is to show.
+        claim: What the experiment is to show.
         facts: What was run, in a sentence.
         missing: What is planned and not there.
         findings: What its numbers say.
@@ -63,34 +61,10 @@ class Section:
     table: Table
 
 
-@dataclass(frozen=True)
-class Page:
-    """What the page shows.
-
-    Attributes:
-        sections: The experiments.
-        tables: The tables beside the paper.
-        absent_tables: Names of those that nothing was measured for.
-        figures: The figures beside the page.
-        records: The packed records, see `records`.
-        runs: Number of runs with scores.
-    """
-
-    sections: Sequence[Section]
-    tables: Sequence[Table]
-    absent_tables: Sequence[str]
-    figures: DrawnFigures
-    records: str
-    runs: int
-
-
 def section(results: Results, tables: Sequence[Table], table: Table) -> Section:
     """Return the section of an experiment.
 
-    Args:
-        results: The experiment.
-        tables: Tables beside the paper that show it alone; the page has them further down.
-        table: Its own table.
+    `tables` are those beside the paper that show it alone, further down; `table` is its own.
     """
     experiment = results.experiment
     anchor = file_name(experiment.name)
@@ -115,48 +89,62 @@ def section(results: Results, tables: Sequence[Table], table: Table) -> Section:
 def _facts(results: Results) -> str:
     experiment = results.experiment
     records = (len(rows) for cells in results.rows.values() for rows in cells.values())
-    seeds = {cell.seed for cell in results.measured}
     profile = f", profile “{experiment.profile}”" if experiment.profile else ""
-    planned = f"{len(results.measured)} of {len(experiment.cells)} planned runs have scores"
     counts = {
         "initial model": len(results.models),
         "kind": len(results.kinds),
-        "seed": len(seeds),
+        "seed": len({cell.seed for cell in results.measured}),
         "evaluation set": len(results.sets),
     }
     numbers = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
     return (
-        f"Trained on {experiment.train}{profile}: {planned}; {numbers} "
+        f"Trained on {experiment.train}{profile}: {len(results.measured)} of "
+        f"{len(experiment.cells)} planned runs have scores; {numbers} "
         f"of at most {max(records, default=0)} records."
     )
 
 
-def render(page: Page) -> str:
-    """Return the page as HTML; every text is escaped, and only its own scripts may run."""
+def render(
+    sections: Sequence[Section],
+    tables: Sequence[Table],
+    figures: DrawnFigures,
+    records: str,
+    runs: int,
+) -> str:
+    """Return the page as HTML; every text is escaped, and only its own scripts may run.
+
+    `tables` are those beside the paper, `records` comes from `records.pack`, and `runs` is the
+    number of runs with scores.
+    """
+    loader = PackageLoader("rewardgap.reporting")
     environment = Environment(
-        loader=PackageLoader("rewardgap.reporting"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"lines": lines_of, "spans": _spans}
-    scripts = [_vega(), *(_asset(environment, name) for name in SCRIPTS)]
+    style, *own_scripts = (loader.get_source(environment, name)[0] for name in ASSETS)
+    scripts = [_vega(), *own_scripts]
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    # How a content security policy names a script that may run.
+    hashes = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
     return environment.get_template("index.html").render(
-        **vars(page),
+        sections=sections,
+        tables=tables,
+        absent_tables=absent_tables(tables),
+        figures=figures,
+        records=records,
+        runs=runs,
         source=source(),
         version=version("rewardgap"),
         tones=TONES,
-        style=Markup(_asset(environment, "page.css")),
-        charts=embedded({"style": STYLE, "figures": _charts(page.sections)}),
+        style=Markup(style),
+        charts=embedded({"style": STYLE, "figures": _charts(sections)}),
         scripts=[Markup(script) for script in scripts],
-        script_hashes=Markup(" ".join(map(_hash, scripts))),
+        script_hashes=Markup(" ".join(hashes)),
     )
-
-
-def _asset(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 @cache
@@ -167,33 +155,25 @@ def _vega() -> str:
     return str(javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
-def _hash(script: str) -> str:
-    """How a content security policy names a script that may run."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
 def _charts(sections: Sequence[Section]) -> dict[str, list[dict[str, Any]]]:
-    charts = {}
-    for part in (part for section in sections for part in section.topics):
-        for name, figure in part.figures.items():
-            specs = [chart.to_dict(validate=False) for chart in figure.variants.values()]
-            for spec in specs:
-                del spec["config"]  # the page has one for all
-            charts[name] = specs
-    return charts
+    """The specifications of every figure's variants, without the style that the page has once."""
+    return {
+        name: [
+            {key: value for key, value in chart.to_dict(validate=False).items() if key != "config"}
+            for chart in figure.variants.values()
+        ]
+        for section in sections
+        for part in section.topics
+        for name, figure in part.figures.items()
+    }
 
 
 def embedded(data: Any) -> Markup:
     """Return JSON that can be inside a script element, whatever its texts hold."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
+    return Markup(text.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}))
 
 
 def _spans(table: Table) -> list[tuple[str, int]]:
-    return [
-        (quantity, len(list(columns)))
-        for quantity, columns in groupby(table.columns, lambda column: column[0])
-    ]
+    """Every quantity of the table and the number of its columns."""
+    return list(Counter(quantity for quantity, _ in table.columns).items())

@@ -7,8 +7,8 @@ import base64
 import gzip
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from rewardgap.data.load import load
@@ -24,41 +24,30 @@ logger = logging.getLogger(__name__)
 LONGEST = 12_000
 """Characters of a text that the page shows."""
 
+Loaded = tuple[Mapping[str, Record], str]
+"""The records of a set by id; none, and the reason, where they cannot be had."""
 
-class Texts:
-    """Every text once, by its number."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+class Texts(dict[str, int]):
+    """Every text once, with its number."""
 
     def number(self, text: str) -> int:
         """Return the number of a text, cut where it is very long."""
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
-        return self._numbers.setdefault(text, len(self._numbers))
+        return self.setdefault(text, len(self))
 
     def all(self) -> list[str]:
         """Return the texts in the order of their numbers."""
-        return list(self._numbers)
-
-
-@dataclass(frozen=True)
-class LoadedRecords:
-    """The records of a set by id; none, and the reason, where they cannot be had."""
-
-    records: Mapping[str, Record]
-    obstacle: str = ""
+        return list(self)
 
 
 def pack(experiments: Iterable[Results]) -> str:
     """Return the records of all experiments, for the page to unpack."""
     texts = Texts()
-    loaded: dict[str, LoadedRecords] = {}
-    collections = [
-        _collection(results, name, texts, loaded)
-        for results in experiments
-        for name in results.sets
-    ]
+    load_once = cache(_load)
+    places = [(results, name) for results in experiments for name in results.sets]
+    collections = [_collection(*place, texts, load_once) for place in places]
     kinds = {cell["kind"] for collection in collections for cell in collection["cells"]}
     data = {
         "colours": {kind: kind_style(kind).colour for kind in sorted(kinds)},
@@ -69,40 +58,48 @@ def pack(experiments: Iterable[Results]) -> str:
     return base64.b64encode(gzip.compress(plain, compresslevel=6, mtime=0)).decode("ascii")
 
 
+def _load(spec: str) -> Loaded:
+    try:
+        # Records that training refused or dropped were not scored; whether to is settled.
+        return {record.id: record for record in load(spec, "drop")}, ""
+    except (UserError, OSError) as error:
+        logger.warning("the texts of %s are not shown: %s", spec, error)
+        return {}, str(error)
+
+
 def _collection(
-    results: Results, name: str, texts: Texts, loaded: dict[str, LoadedRecords]
+    results: Results, name: str, texts: Texts, load_once: Callable[[str], Loaded]
 ) -> dict[str, Any]:
     """An evaluation set of an experiment: ids, texts, lengths, and the rewards of every run."""
     by_cell = results.rows[name]
-    first = next(iter(by_cell.values()))
-    original = next(entry.shift_of for entry in results.experiment.sets if entry.name == name)
+    cell, rows = next(iter(by_cell.items()))
     collection: dict[str, Any] = {
         "experiment": results.experiment.name,
         "set": name,
-        "shift_of": original,
-        "ids": [row.id for row in first],
+        "shift_of": next(e.shift_of for e in results.experiment.sets if e.name == name),
+        "ids": [row.id for row in rows],
         "cells": [
             {
-                "subject": cell.subject,
-                "kind": cell.kind,
-                "seed": cell.seed,
-                "rewards": [reward for row in rows for reward in _short_rewards(row)],
+                "subject": run.subject,
+                "kind": run.kind,
+                "seed": run.seed,
+                "rewards": [reward for row in by_cell[run] for reward in _short_rewards(row)],
             }
-            for cell, rows in by_cell.items()
+            for run in by_cell
         ],
     }
-    if any(len(row.scores_chosen) + len(row.scores_rejected) > 2 for row in first):
-        collection["sizes"] = [[len(row.scores_chosen), len(row.scores_rejected)] for row in first]
-    if all(row.tokens_chosen for row in first):
-        collection["tokens"] = [[row.tokens_chosen, row.tokens_rejected] for row in first]
-    known = _load_scored(next(iter(by_cell)), name, first, loaded)
-    if known.obstacle:
-        return collection | {"without_texts": known.obstacle}
-    records = [known.records[row.id] for row in first]
+    if any(len(row.scores_chosen) + len(row.scores_rejected) > 2 for row in rows):
+        collection["sizes"] = [[len(row.scores_chosen), len(row.scores_rejected)] for row in rows]
+    if all(row.tokens_chosen for row in rows):
+        collection["tokens"] = [[row.tokens_chosen, row.tokens_rejected] for row in rows]
+    records, obstacle = _scored_records(cell, name, rows, load_once)
+    if obstacle:
+        return collection | {"without_texts": f"Texts are not shown: {obstacle}."}
+    scored = [records[row.id] for row in rows]
     return collection | {
-        "prompts": [texts.number(_plain(record.prompt)) for record in records],
-        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in records],
-        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in records],
+        "prompts": [texts.number(_plain(record.prompt)) for record in scored],
+        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in scored],
+        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in scored],
     }
 
 
@@ -120,21 +117,17 @@ def _plain(messages: Response) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def _load_scored(
-    cell: Cell, name: str, rows: Rows, loaded: dict[str, LoadedRecords]
-) -> LoadedRecords:
-    """The records that were scored, by the configuration of the first run that names them."""
+def _scored_records(
+    cell: Cell, name: str, rows: Rows, load_once: Callable[[str], Loaded]
+) -> Loaded:
+    """The records that were scored, by the configuration of a run."""
     spec = (cell.run.read_config().get("eval") or {}).get(name)
     if not isinstance(spec, str):
-        reason = "Texts are not shown: the run's config.yaml does not name their data."
-        return LoadedRecords({}, reason)
-    if spec not in loaded:
-        loaded[spec] = _load(spec)
-    known = loaded[spec]
-    if not (known.obstacle or all(_rates(row, known.records.get(row.id)) for row in rows)):
-        reason = f"Texts are not shown: {spec} no longer holds the records that were scored."
-        return LoadedRecords({}, reason)
-    return known
+        return {}, "the run's config.yaml does not name their data"
+    records, obstacle = load_once(spec)
+    if not (obstacle or all(_rates(row, records.get(row.id)) for row in rows)):
+        return {}, f"{spec} no longer holds the records that were scored"
+    return records, obstacle
 
 
 def _rates(row: ScoreRow, record: Record | None) -> bool:
@@ -146,12 +139,3 @@ def _rates(row: ScoreRow, record: Record | None) -> bool:
         and len(row.scores_chosen) == len(record.chosen)
         and len(row.scores_rejected) == len(record.rejected)
     )
-
-
-def _load(spec: str) -> LoadedRecords:
-    try:
-        # Records that training refused or dropped were not scored; whether to is settled.
-        return LoadedRecords({record.id: record for record in load(spec, "drop")})
-    except (UserError, OSError) as error:
-        logger.warning("the texts of %s are not shown: %s", spec, error)
-        return LoadedRecords({}, f"Texts are not shown: {error}.")

@@ -11,9 +11,9 @@ from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.io.files import write_text
-from rewardgap.reporting.page import Page, Section, render, section
+from rewardgap.reporting.page import Section, render, section
 from rewardgap.reporting.paper.figures import draw_figures
-from rewardgap.reporting.paper.tables import absent_tables, own_table, paper_tables
+from rewardgap.reporting.paper.tables import own_table, paper_tables
 from rewardgap.reporting.paper.writing import FORMATS
 from rewardgap.reporting.records import pack
 from rewardgap.reporting.results import Results, read_results
@@ -53,15 +53,10 @@ def report(config: ReportConfig) -> Path:
     write_text(
         out / "report.json", json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n"
     )
-    page = Page(
-        list(sections.values()),
-        tables,
-        absent_tables(tables),
-        figures,
-        records=pack(experiments.values()),
-        runs=sum(len(results.measured) for results in experiments.values()),
-    )
-    write_text(out / "index.html", render(page))
+    runs = sum(len(results.measured) for results in experiments.values())
+    records = pack(experiments.values())
+    page = render(list(sections.values()), tables, figures, records, runs)
+    write_text(out / "index.html", page)
     return out / "index.html"
 
 

@@ -1,39 +1,36 @@
 """Figures 2 to 10 of the paper, as far as there are runs, and one for any other experiment."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import altair as alt
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
-from rewardgap.reporting.drawing import (
-    PAPER,
-    TIE,
-    Chart,
-    dots,
-    panels,
-    stacked_shares,
-)
+from rewardgap.reporting.drawing import PAPER, TIE, dots, panels, stacked_shares
 from rewardgap.reporting.paper.printed import OPPONENT, Level, printed
 from rewardgap.reporting.paper.saving import COLUMN, PAGE, save
 from rewardgap.reporting.paper.tables import TRAINING, file_name
-from rewardgap.reporting.results import INITIAL, Results, Spread
-from rewardgap.reporting.topics.settings import BASE
+from rewardgap.reporting.results import INITIAL, Results
+from rewardgap.reporting.topics.settings import BASE, spread_marks
 
-Draw = Callable[[Sequence[Results]], Chart | None]
+Panels = Iterator[tuple[str, alt.LayerChart]]
+"""Titles and charts; none where an experiment lacks what a figure needs."""
+Lines = Mapping[str, tuple[Collection[str], str, str | None]]
+"""By the name of a line: the sets, the variation and the initial model (None: all) of its means."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the paper.
+    """A figure of the paper; its name is that of its files without ending.
 
     Attributes:
-        name: Its file name without ending.
-        title: What it shows.
         experiments: Those that it shows, any of them.
-        draw: Returns the chart from these experiments, all with scores; None if they lack some.
+        draw: Returns the panels of an experiment with scores.
+        columns: Panels in a line.
+        one_axis: Whether all panels have the same horizontal axis.
         inches: Width of its canvas.
         needs: What it needs, for a report that cannot draw it.
     """
@@ -41,7 +38,9 @@ class Drawing:
     name: str
     title: str
     experiments: Sequence[str]
-    draw: Draw
+    draw: Callable[[Results], Panels]
+    columns: int = 2
+    one_axis: bool = False
     inches: float = PAGE
     needs: str = "scores"
 
@@ -50,8 +49,8 @@ class Drawing:
 class DrawnFigures:
     """The figures of a report: titles of those drawn, by name, and why others were not."""
 
-    titles: Mapping[str, str]
-    absent: Mapping[str, str]
+    titles: dict[str, str]
+    absent: dict[str, str]
 
 
 def draw_figures(experiments: Mapping[str, Results], folder: Path) -> DrawnFigures:
@@ -60,190 +59,133 @@ def draw_figures(experiments: Mapping[str, Results], folder: Path) -> DrawnFigur
     Raises:
         UserError: A file cannot be written.
     """
-    titles: dict[str, str] = {}
-    absent: dict[str, str] = {}
-    for drawing in (*PAPERS, *_further(experiments)):
+    drawn = DrawnFigures({}, {})
+    claimed = {name for drawing in PAPERS for name in drawing.experiments}
+    further = [
+        Drawing(f"{file_name(name)}-accuracy", f"{name}: {BY_SET}", [name], _by_model, *BY_MODEL)
+        for name in experiments
+        if name not in claimed
+    ]
+    for drawing in (*PAPERS, *further):
         known = [experiments[name] for name in drawing.experiments if name in experiments]
-        known = [results for results in known if results.sets]
-        chart = drawing.draw(known) if known else None
-        if chart is None:
-            needs = f"{drawing.needs} of the experiment {' or '.join(drawing.experiments)}"
-            absent[drawing.name] = f"{drawing.title}: needs {needs}"
-        else:
+        charts = [panel for results in known if results.sets for panel in drawing.draw(results)]
+        if charts:
+            chart = panels(charts, drawing.columns, drawing.one_axis)
             save(chart, folder, drawing.name, drawing.inches)
-            titles[drawing.name] = drawing.title
-    return DrawnFigures(titles, absent)
+            drawn.titles[drawing.name] = drawing.title
+        else:
+            needs = f"{drawing.needs} of the experiment {' or '.join(drawing.experiments)}"
+            drawn.absent[drawing.name] = f"{drawing.title}: needs {needs}"
+    return drawn
 
 
-def _compare(kind: str) -> Draw:
-    """Figures 2 and 8: win rates and accuracy by category against implicit models."""
-
-    def draw(experiments: Sequence[Results]) -> Chart | None:
-        pair = (kind, OPPONENT)
-        charts: list[tuple[str, alt.LayerChart]] = []
-        for results in _with_pair(experiments, kind):
-            rates = {place: results.win_rates(n, pair) for place, n in results.categories.items()}
-            rows = [{"line": place} | (vars(r) if r else {}) for place, r in rates.items()]
-            bars = stacked_shares(pd.DataFrame(rows), pair, legend=False)
-            charts.append((_trained_on(results), bars))
-            charts.append(("", _by_category(results, pair, "accuracy", False, [TIE])))
-        return panels(charts, 2) if charts else None
-
-    return draw
-
-
-def _accuracy_and_margin(experiments: Sequence[Results]) -> Chart | None:
-    """Figure 5."""
-    pair = ("explicit", OPPONENT)
-    charts: list[tuple[str, alt.LayerChart]] = []
-    for results in _with_pair(experiments, "explicit"):
-        charts.append((_trained_on(results), _by_category(results, pair, "accuracy")))
-        charts.append(("", _by_category(results, pair, "margin", labels=False)))
-    return panels(charts, 2) if charts else None
-
-
-def _with_pair(experiments: Sequence[Results], kind: str) -> list[Results]:
-    """The experiments in which some category has both kinds."""
-    return [r for r in experiments if r.categories and {kind, OPPONENT} <= set(r.kinds)]
-
-
-def _trained_on(results: Results) -> str:
-    return f"Trained on {TRAINING[results.experiment.name]}"
-
-
-def _by_category(
-    results: Results,
-    kinds: Sequence[str],
-    metric: str,
-    labels: bool = True,
-    further: Sequence[str] = (),
-) -> alt.LayerChart:
-    spreads = {
-        (place, kind): results.spread(metric, names, kind)
-        for place, names in results.categories.items()
-        for kind in kinds
-    }
-    return _dots(results, spreads, metric, "by_category", labels, further=further)
-
-
-def _by_set(
-    results: Results, metric: str, kinds: Sequence[str], label: str = "accuracy"
-) -> alt.LayerChart:
-    spreads = {
-        (name, kind): results.spread(metric, [name], kind)
-        for name in results.sets
-        for kind in kinds
-    }
-    return _dots(results, spreads, metric, "by_set", label=label)
+def _lines(results: Results, level: Level, variation: str = "", model: str | None = None) -> Lines:
+    """A line per category or per set."""
+    sets = {name: (name,) for name in results.sets}
+    places = results.categories if level == "by_category" else sets
+    return {place: (names, variation, model) for place, names in places.items()}
 
 
 def _dots(
     results: Results,
-    spreads: Mapping[tuple[str, str], Spread | None],
-    metric: str,
-    level: Level | None,
+    lines: Lines,
+    level: Level | None = None,
+    metric: str = "accuracy",
+    kinds: Sequence[str] = (),
     labels: bool = True,
-    label: str = "",
+    axis: str = "",
     further: Sequence[str] = (),
 ) -> alt.LayerChart:
-    """A mark per (place, kind), ± the deviation over seeds, with the paper's of a level, if any."""
-    rows = []
-    for (place, kind), spread in spreads.items():
-        if spread:
-            paper = printed(results.experiment.name, level, place, metric, kind) if level else None
-            value, deviation = spread.mean, spread.deviation or 0.0
-            mark = (place, kind, value, value - deviation, value + deviation)
-            rows.append((*mark, paper.mean if paper else None))
-    columns = ["line", "series", "value", "low", "high", "paper"]
-    reference = CHANCE if metric == "accuracy" else None
-    frame = pd.DataFrame(rows, columns=columns)
-    kinds = dict.fromkeys(kind for _, kind in spreads)
-    legend = [*kinds, *[PAPER] * bool(frame["paper"].notna().any()), *further]
-    return dots(frame, label or metric, reference, labels, legend)
+    """A mark per line and kind, ± the deviation over seeds, with the paper's of a level, if any."""
+    kinds = kinds or results.kinds
+    spreads = {
+        (line, kind): spread
+        for line, (names, variation, model) in lines.items()
+        for kind in kinds
+        if (spread := results.spread(metric, names, kind, variation, model))
+    }
+    frame = spread_marks(spreads)
+    numbers = [
+        printed(results.experiment.name, level, line, metric, kind) if level else None
+        for line, kind in spreads
+    ]
+    frame["paper"] = [number.mean if number else None for number in numbers]
+    legend = [*kinds, *[PAPER] * any(numbers), *further]
+    return dots(frame, axis or metric, CHANCE if metric == "accuracy" else None, labels, legend)
 
 
-def _hamiltonian(experiments: Sequence[Results]) -> Chart | None:
+def _against_implicit(results: Results, kind: str, margin: bool = False) -> Panels:
+    """Figures 2 and 8: win rates and accuracy by category; figure 5: accuracy and margin."""
+    pair = (kind, OPPONENT)
+    lines = _lines(results, "by_category")
+    if not (lines and {*pair} <= {*results.kinds}):
+        return
+    by_category = partial(_dots, results, lines, "by_category", kinds=pair)
+    title = f"Trained on {TRAINING[results.experiment.name]}"
+    if margin:
+        yield title, by_category()
+        yield "", by_category("margin", labels=False)
+    else:
+        rates = [results.win_rates(names, pair) for names, *_ in lines.values()]
+        frame = pd.DataFrame([vars(rate) if rate else {} for rate in rates])
+        yield title, stacked_shares(frame.assign(line=list(lines)), pair, legend=False)
+        yield "", by_category(labels=False, further=[TIE])
+
+
+def _hamiltonian(results: Results) -> Panels:
     """Figure 3: verification accuracy of the kinds, and correct generations."""
-    (results,) = experiments
     kinds = [*results.kinds, *[INITIAL] * bool(results.generations)]
-    charts = [("Verification", _by_set(results, "accuracy", kinds))]
+    by_set = partial(_dots, results, _lines(results, "by_set"), "by_set", kinds=kinds)
+    yield "Verification", by_set()
     if results.generations:
-        charts.append(("Generation", _by_set(results, "correct", kinds, "correct generations")))
-    return panels(charts, 2)
+        yield "Generation", by_set("correct", axis="correct generations")
 
 
-def _persona(experiments: Sequence[Results]) -> Chart | None:
-    """Figure 4: accuracy on original and reworded responses, on seen and unseen prompts."""
-    return _by_set(experiments[0], "accuracy", experiments[0].kinds)
+def _accuracies(results: Results, level: Level) -> Panels:
+    """Figures 4 (of the controlled shift, by set) and 7 (of variants of kinds, by category)."""
+    if lines := _lines(results, level):
+        yield "", _dots(results, lines, level)
 
 
-def _hyperparameters(experiments: Sequence[Results]) -> Chart | None:
+def _hyperparameters(results: Results) -> Panels:
     """Figure 6: accuracy by category under other learning rates and β."""
-    (results,) = experiments
-    charts: list[tuple[str, alt.LayerChart]] = []
-    for category, names in results.categories.items():
-        spreads = {
-            (variation or BASE, kind): results.spread("accuracy", names, kind, variation)
-            for variation in results.variations
-            for kind in results.kinds
-        }
-        labels = not charts
-        charts.append((category, _dots(results, spreads, "accuracy", None, labels)))
-    return panels(charts, len(charts), True) if charts else None
+    for place, (category, names) in enumerate(results.categories.items()):
+        lines = {variation or BASE: (names, variation, None) for variation in results.variations}
+        yield category, _dots(results, lines, labels=place == 0)
 
 
-def _variants(experiments: Sequence[Results]) -> Chart | None:
-    """Figure 7: accuracy by category of variants of the explicit and the implicit kind."""
-    (results,) = experiments
-    return _by_category(results, results.kinds, "accuracy") if results.categories else None
-
-
-def _by_model(experiments: Sequence[Results]) -> Chart | None:
+def _by_model(results: Results) -> Panels:
     """Figures 9 and 10: accuracy by initial model and evaluation set, all kinds."""
-    (results,) = experiments
-    columns = min(3, len(results.models))
     level: Level | None = "by_set" if len(results.models) == 1 else None
-    cells = {cell.subject: (cell.variation, cell.model) for cell in results.measured}
-    charts: list[tuple[str, alt.LayerChart]] = []
-    for place, (model, settings) in enumerate(cells.items()):
-        spreads = {
-            (name, kind): results.spread("accuracy", [name], kind, *settings)
-            for name in results.sets
-            for kind in results.kinds
-        }
-        labels = place % columns == 0
-        charts.append((model, _dots(results, spreads, "accuracy", level, labels)))
-    return panels(charts, columns, one_axis=True)
+    settings = {cell.subject: (cell.variation, cell.model) for cell in results.measured}
+    for place, subject in enumerate(settings):
+        lines = _lines(results, "by_set", *settings[subject])
+        yield subject, _dots(results, lines, level, labels=place % BY_MODEL[0] == 0)
 
 
 BY_SET = "accuracy by model and evaluation set"
+BY_MODEL = (3, True)
+"""Columns of a figure with a panel for each model, and that all have one axis."""
 BOTH = tuple(TRAINING)
-EXPLICIT, GENERATIVE = (f"scores of {k} and implicit models" for k in ("explicit", "generative"))
-HAMILTONIAN = "Verifying and generating Hamiltonian cycles"
+EXPLICIT = partial(_against_implicit, kind="explicit")
+MARGIN = partial(_against_implicit, kind="explicit", margin=True)
+GENERATIVE = partial(_against_implicit, kind="generative")
+NEEDS = "scores of {} and implicit models"
+EXPLICIT_NEEDS, GENERATIVE_NEEDS = map(NEEDS.format, ("explicit", "generative"))
+PERSONA, VARIANTS = (partial(_accuracies, level=level) for level in ("by_set", "by_category"))
+CYCLES = "Verifying and generating Hamiltonian cycles"
 PAPERS = (
+    Drawing("figure-2", "Explicit and implicit by category", BOTH, EXPLICIT, needs=EXPLICIT_NEEDS),
+    Drawing("figure-3", CYCLES, ["hamiltonian"], _hamiltonian),
+    Drawing("figure-4", "The controlled token-level shift", ["persona"], PERSONA, inches=COLUMN),
+    Drawing("figure-5", "Accuracy and margin by category", BOTH, MARGIN, needs=EXPLICIT_NEEDS),
     Drawing(
-        "figure-2", "Explicit and implicit by category", BOTH, _compare("explicit"), PAGE, EXPLICIT
+        "figure-6", "Other learning rates and β", ["hyperparameters"], _hyperparameters, 6, True
     ),
-    Drawing("figure-3", HAMILTONIAN, ["hamiltonian"], _hamiltonian),
-    Drawing("figure-4", "The controlled token-level shift", ["persona"], _persona, COLUMN),
+    Drawing("figure-7", "Variants of kinds", ["variants"], VARIANTS, inches=COLUMN),
     Drawing(
-        "figure-5", "Accuracy and margin by category", BOTH, _accuracy_and_margin, PAGE, EXPLICIT
+        "figure-8", "Generative and implicit by category", BOTH, GENERATIVE, needs=GENERATIVE_NEEDS
     ),
-    Drawing("figure-6", "Other learning rates and β", ["hyperparameters"], _hyperparameters),
-    Drawing("figure-7", "Variants of kinds", ["variants"], _variants, COLUMN),
-    Drawing(
-        "figure-8", f"Generative and {OPPONENT} by category", BOTH, _compare("generative"), PAGE,
-        GENERATIVE,
-    ),
-    Drawing("figure-9", f"General chat: {BY_SET}", ["chat"], _by_model),
-    Drawing("figure-10", f"Math: {BY_SET}", ["math"], _by_model),
-)  # fmt: skip
-
-
-def _further(experiments: Iterable[str]) -> Iterator[Drawing]:
-    """A figure for every experiment that is none of the paper's."""
-    claims = {name for drawing in PAPERS for name in drawing.experiments}
-    for name in experiments:
-        if name not in claims:
-            title = f"{name}: {BY_SET}"
-            yield Drawing(f"{file_name(name)}-accuracy", title, [name], _by_model)
+    Drawing("figure-9", f"General chat: {BY_SET}", ["chat"], _by_model, *BY_MODEL),
+    Drawing("figure-10", f"Math: {BY_SET}", ["math"], _by_model, *BY_MODEL),
+)

@@ -1,7 +1,7 @@
-"""What the paper prints, to stand beside what was measured.
+"""What the paper prints, to show beside what was measured.
 
 The figures are those of Razin, Lin, Yao and Arora, *Why is Your Language Model a Poor Implicit
-Reward Model?* (2025), tables 1 to 10 and figures 3 and 4. They are found by the name of our
+Reward Model?* (2025), tables 1 to 10 and figures 3 and 4. They are looked up by the name of our
 experiment that repeats them: `chat` (trained on UltraFeedback), `math` (on RewardMATH),
 `hamiltonian` and `persona`.
 """
@@ -17,8 +17,6 @@ OPPONENT = "implicit"
 """The kind that the paper's tables compare the others with."""
 SAME_DATA = {"demo": "persona"}
 """Experiments on the same evaluation sets as one of the paper's."""
-CELLS = 18
-"""Models times seeds behind a printed win rate."""
 
 Level = Literal["by_category", "by_set"]
 
@@ -36,14 +34,10 @@ class Printed:
 
 
 def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -> Printed | None:
-    """Return the paper's accuracy, margin or share of correct generations; None without any.
+    """Return the paper's number for one of our experiments; None where it prints none.
 
-    Args:
-        experiment: Name of our experiment.
-        level: Whether `place` is a category or an evaluation set.
-        place: The category or the set.
-        metric: "accuracy", "margin" or "correct".
-        kind: Kind of reward model.
+    `place` is a category or an evaluation set; `metric` is "accuracy", "margin" or "correct" (the
+    share of correct generations).
     """
     experiment = SAME_DATA.get(experiment, experiment)
     values = _figures()[level].get(experiment, {}).get(place, {}).get(metric, {}).get(kind)
@@ -51,10 +45,7 @@ def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -
 
 
 def printed_win_rates(experiment: str, kind: str, name: str) -> tuple[float, float, float] | None:
-    """Return the paper's win rates on a set as (kind, tie, implicit); None where it prints none.
-
-    Percentages of 18 models and seeds.
-    """
+    """Return the paper's win rates on a set, in percent, as (kind, tie, implicit); or None."""
     values = _figures()["win_rates"].get(experiment, {}).get(kind, {}).get(name)
     return tuple(values) if values else None
 

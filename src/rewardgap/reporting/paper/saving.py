@@ -5,8 +5,7 @@ printed at 8 points.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +23,28 @@ RESOURCES = re.compile(rb"(?: +/\w+ \d+ 0 R\n)+")
 
 
 def save(chart: Chart, folder: Path, name: str, inches: float) -> None:
-    """Write a figure in every format, with type of 8 points.
-
-    Args:
-        chart: The chart.
-        folder: Where to.
-        name: File name without ending.
-        inches: Width of the canvas.
+    """Write a figure in every format, with type of 8 points, `inches` wide.
 
     Raises:
         UserError: A file cannot be written.
     """
-    from vl_convert import svg_to_pdf, svg_to_png
-
     svg = shrunk_svg(chart, inches)
-    points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
-    content: dict[str, Callable[[], bytes]] = {
-        "svg": svg.encode,
-        "pdf": lambda: RESOURCES.sub(_sorted_lines, svg_to_pdf(points)),
-        "png": partial(svg_to_png, points, ppi=PPI),
-    }
     for ending in FORMATS:
         with whole_file(folder / f"{name}.{ending}") as unfinished:
-            unfinished.write_bytes(content[ending]())
+            unfinished.write_bytes(_content(svg, ending))
 
 
-def _sorted_lines(block: re.Match[bytes]) -> bytes:
-    return b"".join(sorted(block[0].splitlines(keepends=True)))
+def _content(svg: str, ending: str) -> bytes:
+    from vl_convert import svg_to_pdf, svg_to_png
+
+    if ending == "svg":
+        return svg.encode()
+    points = svg.replace('pt"', '"', 2)  # a point is a pixel of a PDF, and of 72 to an inch
+    if ending == "png":
+        return svg_to_png(points, ppi=PPI)
+    return RESOURCES.sub(
+        lambda block: b"".join(sorted(block[0].splitlines(True))), svg_to_pdf(points)
+    )
 
 
 def shrunk_svg(chart: Chart, inches: float) -> str:
@@ -63,19 +57,17 @@ def shrunk_svg(chart: Chart, inches: float) -> str:
     columns = min(spec["columns"], len(spec["concat"]))
     width = 0.7 * wide / columns
     for _ in range(2):  # labels and legends that wrap may change what is left
-        width += (wide - _shrink(_with_width(spec, width))[1]) / columns
-    return _shrink(_with_width(spec, width))[0]
+        width += (wide - _shrink(spec, width)[1]) / columns
+    return _shrink(spec, width)[0]
 
 
-def _with_width(spec: Mapping[str, Any], width: float) -> dict[str, Any]:
-    return {**spec, "concat": [{**panel, "width": width} for panel in spec["concat"]]}
-
-
-def _shrink(spec: dict[str, Any]) -> tuple[str, float]:
+def _shrink(spec: Mapping[str, Any], panel_width: float = 0.0) -> tuple[str, float]:
     """The SVG of a specification at SCALE, and its width before."""
     from vl_convert import vegalite_to_svg
 
-    svg = vegalite_to_svg(spec)
+    if "concat" in spec:
+        spec = {**spec, "concat": [panel | {"width": panel_width} for panel in spec["concat"]]}
+    svg = vegalite_to_svg(dict(spec))
     size = re.search(r'width="([\d.]+)" height="([\d.]+)"', svg)
     assert size is not None
     width, height = map(float, size.groups())

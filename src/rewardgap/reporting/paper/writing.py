@@ -20,16 +20,13 @@ PARTS: Mapping[str, Callable[[Entry], float | None]] = {
     " difference": lambda entry: entry.difference,
 }
 """The columns of an entry in CSV."""
-SIGNS = {"±": r"$\pm$", "−": "$-$", "σ": r"$\sigma$", "†": r"$^\dagger$", "–": "--"}
+SIGNS = str.maketrans({"±": r"$\pm$", "−": "$-$", "σ": r"$\sigma$", "†": r"$^\dagger$", "–": "--"})
 """What pandas does not escape for LaTeX."""
-ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
+ESCAPES = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+)
 """What pandas escapes in cells, and not in a caption."""
-CAPTION = "CAPTION"
 
 
 class Line(NamedTuple):
@@ -47,22 +44,23 @@ def lines_of(table: Table) -> list[Line]:
     group = None
     for row in table.rows:
         shown, group = (row.group if row.group != group else ""), row.group
-        digits, entries = table.decimals, row.entries
-        ours = [_spread(e.value, e.deviation, digits) + "†" * e.partial for e in entries]
-        lines.append(Line("ours", shown, row.label, tuple(ours)))
-        if any(entry.paper for entry in entries):
-            papers = [
-                _spread(e.paper.mean, e.paper.deviation, digits) if e.paper else NOTHING
-                for e in entries
-            ]
-            lines.append(Line("paper", "", "paper", tuple(papers)))
-        if any(entry.difference is not None for entry in entries):
-            sigmas = [
-                NOTHING if e.difference is None else f"{e.difference:+.1f} σ".replace("-", "−")
-                for e in entries
-            ]
-            lines.append(Line("difference", "", "difference", tuple(sigmas)))
+        entries = (_texts(entry, table.decimals) for entry in row.entries)
+        values, papers, differences = zip(*entries, strict=True)
+        lines.append(Line("ours", shown, row.label, values))
+        for part, texts in (("paper", papers), ("difference", differences)):
+            if set(texts) != {NOTHING}:
+                lines.append(Line(part, "", part, texts))
     return lines
+
+
+def _texts(entry: Entry, decimals: int) -> tuple[str, str, str]:
+    """What was measured, the paper's and the difference."""
+    value, deviation, paper, paper_deviation, difference = (get(entry) for get in PARTS.values())
+    return (
+        _spread(value, deviation, decimals) + "†" * entry.partial,
+        _spread(paper, paper_deviation, decimals),
+        NOTHING if difference is None else f"{difference:+.1f} σ".replace("-", "−"),
+    )
 
 
 def _spread(mean: float | None, deviation: float | None, decimals: int) -> str:
@@ -85,24 +83,18 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     r"""Return the table for LaTeX with the package booktabs, ready to be \input."""
-    columns = [("", table.stubs[0]), ("", table.stubs[1]), *table.columns]
+    columns = pd.MultiIndex.from_tuples([*(("", stub) for stub in table.stubs), *table.columns])
     rows = [[line.group, line.label, *line.texts] for line in lines_of(table)]
-    frame = pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
-    text = str(
-        frame.to_latex(
-            index=False,
-            escape=True,
-            multicolumn_format="c",
-            column_format="ll" + "r" * len(table.columns),
-            label=f"tab:{table.name}",
-            caption=CAPTION,
-        )
-    )
     caption = f"{table.title}. {' '.join(table.notes)}"
-    text = text.replace(CAPTION, "".join(ESCAPES.get(sign, sign) for sign in caption))
-    for sign, command in SIGNS.items():
-        text = text.replace(sign, command)
-    return "% needs \\usepackage{booktabs}\n" + text
+    text = pd.DataFrame(rows, columns=columns).to_latex(
+        index=False,
+        escape=True,
+        multicolumn_format="c",
+        column_format="ll" + "r" * len(table.columns),
+        label=f"tab:{table.name}",
+        caption=caption.translate(ESCAPES),
+    )
+    return "% needs \\usepackage{booktabs}\n" + str(text).translate(SIGNS)
 
 
 def comma_separated(table: Table) -> str:
@@ -116,8 +108,4 @@ def comma_separated(table: Table) -> str:
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
-FORMATS: Mapping[str, Callable[[Table], str]] = {
-    "md": markdown,
-    "tex": latex,
-    "csv": comma_separated,
-}
+FORMATS = {"md": markdown, "tex": latex, "csv": comma_separated}

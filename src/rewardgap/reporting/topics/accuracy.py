@@ -8,7 +8,7 @@ import pandas as pd
 from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.text import align_columns
-from rewardgap.reporting.drawing import ENDS, dots
+from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import BASELINE, Results, Rows
 from rewardgap.reporting.topic import Figure, TextTable, Topic, baseline_name, interval, once
 
@@ -109,7 +109,9 @@ def _marks(
         first = next(iter(kinds.values()), None)  # baselines are the same for every kind
         for baseline, ends in first.baselines.items() if first and metric == "accuracy" else ():
             marks.append((name, baseline_name(baseline), ends.value, None, None, None, True))
-    return pd.DataFrame(marks, columns=["line", "series", *ENDS, "baseline"])
+    return pd.DataFrame(
+        marks, columns=["line", "series", "value", "low", "high", "paper", "baseline"]
+    )
 
 
 def terminal_table(results: Results) -> str:

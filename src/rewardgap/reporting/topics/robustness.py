@@ -59,15 +59,15 @@ def sentences(results: Results) -> Iterator[Finding]:
     """Return what shifts cost or gain, where a test separates the two sets, and where none does."""
     measured = measure(results)
     for name, drops in measured.drops.items():
-        changed = {kind: drop for kind, drop in drops.items() if is_difference(drop.loss)}
+        changed = {kind: cost for kind, cost in drops.items() if is_difference(cost.loss)}
         kept = [kind for kind in drops if kind not in changed]
         if changed:
             losses = [
-                f"{kind} models lose {interval(drop.loss.difference)} of their accuracy{turned}"
-                if drop.loss.difference.value > 0
-                else f"{kind} models gain {interval(-drop.loss.difference)} in accuracy{turned}"
-                for kind, drop in changed.items()
-                for turned in [f" and turn {drop.flip_rate.value:.0%} of their verdicts"]
+                f"{kind} models lose {interval(cost.loss.difference)} of their accuracy{turned}"
+                if cost.loss.difference.value > 0
+                else f"{kind} models gain {interval(-cost.loss.difference)} in accuracy{turned}"
+                for kind, cost in changed.items()
+                for turned in [f" and turn {cost.flip_rate.value:.0%} of their verdicts"]
             ]
             text = f"Reworded as {name}, {join_names(losses)}"
             if kept:
@@ -83,10 +83,10 @@ def sentences(results: Results) -> Iterator[Finding]:
 def tables(results: Results) -> Iterator[TextTable]:
     """Return accuracy lost and share of verdicts that turn."""
     rows = [
-        [name, kind, str(drop.loss.n), lost, interval(drop.flip_rate), *p_values]
+        [name, kind, str(cost.loss.n), lost, interval(cost.flip_rate), *p_values]
         for name, drops in measure(results).drops.items()
-        for kind, drop in drops.items()
-        for lost, *p_values in [tested(drop.loss)]
+        for kind, cost in drops.items()
+        for lost, *p_values in [tested(cost.loss)]
     ]
     yield TextTable(
         "From a set to its rewording",
@@ -105,8 +105,8 @@ def figures(results: Results) -> Iterator[Figure]:
     marks = [
         (label, name, kind, *vars(ends).values())
         for name, kinds in measure(results).drops.items()
-        for kind, drop in kinds.items()
-        for label, ends in zip(labels, (drop.loss.difference, drop.flip_rate), strict=True)
+        for kind, cost in kinds.items()
+        for label, ends in zip(labels, (cost.loss.difference, cost.flip_rate), strict=True)
     ]
     frames = pd.DataFrame(marks, columns=columns).groupby("label", sort=False)
     yield Figure(

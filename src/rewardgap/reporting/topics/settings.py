@@ -30,21 +30,29 @@ def measure(results: Results) -> Mapping[str, Mapping[tuple[str, str], Spread]]:
     }
 
 
+def spread_marks(spreads: Mapping[tuple[str, str], Spread]) -> pd.DataFrame:
+    """Return marks by (line, series): the mean ± the deviation over seeds."""
+    return pd.DataFrame(
+        [
+            (line, series, spread.mean, spread.mean - deviation, spread.mean + deviation)
+            for (line, series), spread in spreads.items()
+            for deviation in [spread.deviation or 0.0]
+        ],
+        columns=["line", "series", "value", "low", "high"],
+    )
+
+
 def figures(results: Results) -> Iterator[Figure]:
     """Return accuracy by variation, for every category."""
-    columns = ["place", "line", "series", "value", "low", "high"]
-    marks = [
-        (place, *line, spread.mean, spread.mean - deviation, spread.mean + deviation)
-        for place, spreads in measure(results).items()
-        for line, spread in spreads.items()
-        for deviation in [spread.deviation or 0.0]
-    ]
-    frames = pd.DataFrame(marks, columns=columns).groupby("place", sort=False)
     yield Figure(
         "Other settings",
         "Accuracy by what differs from the experiment's own settings; mean over models, ± the "
         "standard deviation over seeds.",
-        {str(place): dots(frame[columns[1:]], "accuracy", CHANCE) for place, frame in frames},
+        {
+            place: dots(spread_marks(spreads), "accuracy", CHANCE)
+            for place, spreads in measure(results).items()
+            if spreads
+        },
     )
 
 
