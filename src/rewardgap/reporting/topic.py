@@ -106,15 +106,10 @@ def interval(value: Interval | None) -> str:
     return format_interval(value).replace("-", "−") if value else NOTHING
 
 
-def p_value(value: float) -> str:
-    """Return a p-value as text."""
-    return "< 0.001" if value < 0.001 else number(value)
-
-
 def tested(test: Comparison) -> list[str]:
     """Return the cells of a difference: with its interval, and the P_VALUES."""
     p_values = (test.permutation_p, test.mcnemar_p, test.holm_p, test.bh_p)
-    return [interval(test.difference), *map(p_value, p_values)]
+    return [interval(test.difference), *("< 0.001" if p < 0.001 else number(p) for p in p_values)]
 
 
 def significance(first: str, second: str, comparison: Comparison) -> str:

@@ -121,8 +121,7 @@ def terminal_table(results: Results) -> str:
     baselines are in parentheses.
     """
     lines = [["", *results.sets]]
-    for kind in results.kinds:
-        lines.append([kind, *(_cell(results, name, kind) for name in results.sets)])
+    lines += [[kind, *(_cell(results, x, kind) for x in results.sets)] for kind in results.kinds]
     means = results.frame.groupby(["metric", "set"])["value"].mean()
     for baseline in results.baselines:
         values = means[f"{BASELINE}{baseline}"]

@@ -70,12 +70,11 @@ def figures(results: Results) -> Iterator[Figure]:
             ("the paper's 1 % rule", measured.by_rule),
             ("tested", measured.tested),
         ):
-            rows = [
-                {"line": name}
-                | (vars(rates[name][pair]) if pair in rates[name] else {})
-                | (_paper(results, name, pair) if rates is measured.by_rule else {})
-                for name in results.sets
-            ]
+            rows = []
+            for name in results.sets:
+                paper = _paper(results, name, pair) if rates is measured.by_rule else {}
+                ours = vars(rates[name][pair]) if pair in rates[name] else {}
+                rows.append({"line": name} | ours | paper)
             label = f"{pair[0]} against {pair[1]}, {rule}"
             variants[label] = stacked_shares(pd.DataFrame(rows), pair)
     yield Figure(
