@@ -9,9 +9,8 @@ import numpy as np
 import yaml
 
 from rewardgap.evaluation.scores import ScoreRow, write_scores
-from rewardgap.reporting.contents import TOPICS
 from rewardgap.reporting.results import Results, read_results
-from rewardgap.reporting.topic import Figure, Finding, TextTable
+from rewardgap.reporting.topic import Figure, Finding, TextTable, all_topics
 
 Rewards = Sequence[tuple[float, float]]
 """The chosen and the rejected reward of every record."""
@@ -149,18 +148,18 @@ def results_of(folder: Path) -> Results:
 
 def findings(results: Results) -> list[Finding]:
     """Return the sentences of all topics."""
-    return [finding for topic in TOPICS for finding in topic.sentences(results)]
+    return [finding for topic in all_topics() for finding in topic.sentences(results)]
 
 
 def tables(results: Results) -> dict[str, TextTable]:
     """Return the tables of all topics that have rows, by title."""
-    made = [table for topic in TOPICS for table in topic.tables(results)]
+    made = [table for topic in all_topics() for table in topic.tables(results)]
     return {table.title: table for table in made if table.rows}
 
 
 def figures(results: Results) -> dict[str, Figure]:
     """Return the charts of all topics that have variants, by title."""
-    made = [figure for topic in TOPICS for figure in topic.figures(results)]
+    made = [figure for topic in all_topics() for figure in topic.figures(results)]
     return {figure.title: figure for figure in made if figure.variants}
 
 

@@ -1,17 +1,81 @@
 """How many files a change touches: each test makes the change, in as many files as it says."""
 
+import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from toy import pair_rows, write_rows
+from toy import pair_rows, train_toy, write_rows
 
 from rewardgap import cli
-from rewardgap.configs.experiments import RunConfig
+from rewardgap.configs.experiments import ReportConfig, RunConfig
+from rewardgap.configs.forecasting import ExplainConfig, ForecastConfig
+from rewardgap.configs.scoring import MetricsConfig
 from rewardgap.data.load import load
 from rewardgap.data.sources import SOURCES
+from rewardgap.evaluation.measures import MEASURES, Measure, register_measure
+from rewardgap.evaluation.table import metrics
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.run import run
+from rewardgap.explaining.explain import explain
+from rewardgap.forecasting.forecast import forecast
+from rewardgap.models.kinds import KINDS, register_kind
+from rewardgap.reporting.report import report
 
+KIND = '''
+"""A kind in one file: the mean log-probability of a response's tokens."""
+
+import torch
+
+from rewardgap.models.kinds.gradients import Terms
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
+from rewardgap.models.packing import pack
+
+
+class Mean(TrainedRewardModel):
+    """r(x, y) = ln π(y | x) / |y|."""
+
+    equation = "eq. 5 per token"
+    coefficient = "ρ"
+
+    def steps(self, states):
+        tokens = states.pack.response_tokens
+        return self.vocabulary.log_probs(states.predicting_states, tokens)
+
+    def rewards(self, states):
+        return states.total(self.steps(states)) / states.pack.response_lengths
+
+    def prefix_rewards(self, tree, reference):
+        states = self.read(pack([tree]).to(self.device))
+        return [
+            steps.cumsum(0) / torch.arange(1, len(steps) + 1)
+            for steps in states.split(self.steps(states))
+        ]
+
+    def gradient_terms(self, pack):
+        weights = 1 / pack.response_lengths
+        return Terms.of_log_probs(pack, weights.repeat_interleave(pack.response_lengths))
+'''
+TOPIC = '''
+"""How many records every set has: an item of the report in one file."""
+
+from rewardgap.reporting.topic import TextTable, Topic
+
+
+def measure(results):
+    """Count the records of every set."""
+    return {name: len(next(iter(results.rows[name].values()))) for name in results.sets}
+
+
+def tables(results):
+    """Return a line for every set."""
+    rows = [[name, str(count)] for name, count in measure(results).items()]
+    yield TextTable("Sizes of the sets", "Records.", ["set", "records"], rows, 1)
+
+
+TOPIC = Topic("sizes", measure, tables=tables)
+'''
 SOURCE = '''
 """Sums: a source of data in one file."""
 
@@ -65,6 +129,75 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder from which modules are imported."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
+
+
+def test_a_kind_is_one_file_from_training_to_the_report(package, folders, tmp_path):
+    (package / "mean_kind.py").write_text(KIND)
+    register_kind("mean", "mean_kind:Mean")
+    try:
+        run_folder = train_toy(tmp_path, folders("llama"), kind="mean").folder
+        data = {"train": str(tmp_path / "train.jsonl"), "cache": str(tmp_path / "cache")}
+        test = str(tmp_path / "test.jsonl")
+        config = ForecastConfig(
+            model=str(folders("llama")),
+            kinds=["mean"],
+            eval={"test": test},
+            out=str(tmp_path / "forecast"),
+            **data,
+        )
+        outcome = forecast(config).outcomes["test"]["mean"]
+        assert 0 <= outcome.at_loss.accuracy.value <= 1
+        page = str(tmp_path / "why.html")
+        explain(ExplainConfig(model=str(run_folder), data=test, id="pair-13", out=page, **data))
+        written = json.loads((tmp_path / "why.json").read_text())
+        assert written["kind"] == "mean"
+        assert written["influence"]["equation"] == "eq. 5 per token"
+        report(ReportConfig(folders=[str(run_folder)], out=str(tmp_path / "report")))
+        (experiment,) = read_report(tmp_path)["experiments"].values()
+        assert {row["kind"] for row in experiment["runs"]} == {"mean"}
+    finally:
+        del KINDS["mean"]
+
+
+def read_report(folder: Path):
+    return json.loads((folder / "report" / "report.json").read_text())
+
+
+def test_a_measure_is_one_function_in_table_card_and_report(folders, tmp_path):
+    register_measure(
+        Measure(
+            "ties",
+            "share of ties",
+            "",
+            lambda scored: scored.mean(1.0 * (scored.accuracies == 0.5)),
+        )
+    )
+    try:
+        run_folder = train_toy(tmp_path, folders("llama")).folder
+        scores = str(run_folder / "scores" / "test.jsonl")
+        _, table = metrics(MetricsConfig(scores=[scores]))
+        card = (run_folder / "reward_model" / "README.md").read_text()
+        report(ReportConfig(folders=[str(run_folder)], out=str(tmp_path / "report")))
+        page = (tmp_path / "report" / "index.html").read_text()
+        assert all("share of ties" in text for text in (table, card, page))
+    finally:
+        MEASURES.pop()
+
+
+def test_an_item_of_the_report_is_one_file(folders, tmp_path, monkeypatch):
+    topic = import_module("rewardgap.reporting.topic")
+    path = tmp_path / "sizes.py"
+    path.write_text(TOPIC)
+    monkeypatch.setattr(topic, "TOPICS", (*topic.TOPICS, "sizes"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "rewardgap.reporting.topics.sizes", import_module("sizes"))
+    topic.all_topics.cache_clear()
+    run_folder = train_toy(tmp_path, folders("llama")).folder
+    report(ReportConfig(folders=[str(run_folder)], out=str(tmp_path / "report")))
+    topic.all_topics.cache_clear()
+    assert "Sizes of the sets" in (tmp_path / "report" / "index.html").read_text()
+    (experiment,) = read_report(tmp_path)["experiments"].values()
+    assert experiment["topics"]["sizes"] == {"test": 6}
 
 
 def test_a_source_is_one_file(package, monkeypatch):

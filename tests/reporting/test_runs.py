@@ -12,9 +12,8 @@ from grids import Grid, score_rows, write_grid, write_run
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import write_scores
 from rewardgap.io.grid_folder import ExperimentRecord
-from rewardgap.reporting.artifacts import CURVE_POINTS, read_curves
 from rewardgap.reporting.results import Results, measure
-from rewardgap.reporting.runs import read_grids
+from rewardgap.reporting.runs import CURVE_POINTS, read_curves, read_grids
 
 SMALL = Grid(
     models=("m",),
@@ -104,7 +103,7 @@ def test_a_curve_is_thinned_to_means(tmp_path):
     for cell in experiment.cells:
         steps = range(1, 10 * CURVE_POINTS + 1)
         cell.run.log.write_text("".join(f'{{"step": {s}, "loss": {s}}}\n' for s in steps))
-    for curve in read_curves(experiment).values():
+    for curve in read_curves(experiment):
         assert len(curve.steps) == CURVE_POINTS
         assert (curve.steps[0], curve.values["loss"][0]) == (10, 5.5)  # the mean of 1 … 10
 
@@ -113,7 +112,7 @@ def test_the_line_that_a_run_is_writing_is_not_read(tmp_path):
     experiment = read_one(write_grid(tmp_path, SMALL))
     for cell in experiment.cells:
         cell.run.log.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
-    assert [curve.steps for curve in read_curves(experiment).values()] == [(1,), (1,)]
+    assert [curve.steps for curve in read_curves(experiment)] == [(1,), (1,)]
 
 
 def test_planned_generations_and_forecasts_are_missed(tmp_path):

@@ -7,7 +7,6 @@ V vocabulary.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,83 +89,47 @@ class Pack:
 
 
 def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
-    """Lay trees side by side in one row.
-
-    Args:
-        trees: At least one tree.
-        references: Their reference log-probabilities, where the kind needs them.
-    """
-    leaves = [tree.leaves for tree in trees]
-    first_nodes = [0, *accumulate(len(tree.nodes) for tree in trees)]
-    first_tokens = [0, *accumulate(tree.size for tree in trees)]
-    first_leaves = [0, *accumulate(map(len, leaves))]
-    placed = [
-        _place(tree, nodes, first_node, first_token)
-        for tree, nodes, first_node, first_token in zip(
-            trees, leaves, first_nodes, first_tokens, strict=False
-        )
-    ]
-    tokens = torch.tensor([token for tree in trees for node in tree.nodes for token in node])
-    response_positions = torch.from_numpy(np.concatenate([i for p in placed for i in p.responses]))
-    pairs = [
-        (first + i, first + j)
-        for tree, first in zip(trees, first_leaves, strict=False)
-        for i, j in tree.pairs
-    ]
+    """Lay trees, at least one, side by side in a row, with the references that the kind needs."""
+    tokens: list[int] = []
+    positions: list[int] = []
+    ancestors: list[tuple[int, ...]] = []
+    responses: list[np.ndarray] = []
+    predicting: list[np.ndarray] = []
+    counts: list[tuple[int, bool]] = []
+    pairs: list[tuple[int, int]] = []
+    for tree in trees:
+        first, first_response = len(ancestors), len(responses)
+        ends: list[tuple[int, int]] = []  # of every node, in the row and in its sequence
+        for node, parent in zip(tree.nodes, tree.parents, strict=True):
+            depth = ends[parent][1] if parent >= 0 else 0
+            ancestors.append((*ancestors[first + parent], first + parent) if parent >= 0 else ())
+            tokens.extend(node)
+            positions.extend(range(depth, depth + len(node)))
+            ends.append((len(tokens), depth + len(node)))
+        responses_in_record = tree.chosen + tree.rejected
+        for number, leaf in enumerate(tree.leaves):
+            end, last_of_parent = ends[leaf][0], ends[tree.parents[leaf]][0] - 1
+            responses.append(np.arange(end - len(tree.nodes[leaf]), end))
+            predicting.append(np.concatenate(([last_of_parent], responses[-1][:-1])))
+            counts.append((responses_in_record, number < responses_in_record))
+        pairs.extend((first_response + i, first_response + j) for i, j in tree.pairs)
+    row, lengths = torch.tensor(tokens), (len(node) for tree in trees for node in tree.nodes)
+    response_positions = torch.from_numpy(np.concatenate(responses))
     chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
-    counts = [
-        (tree.chosen + tree.rejected, len(nodes)) for tree, nodes in zip(trees, leaves, strict=True)
-    ]
     return Pack(
-        tokens=tokens,
-        positions=torch.tensor(list(chain.from_iterable(p.positions for p in placed))),
-        layout=Layout(
-            tuple(len(node) for tree in trees for node in tree.nodes),
-            tuple(above for p in placed for above in p.ancestors),
-        ),
-        response_tokens=tokens[response_positions],
+        tokens=row,
+        positions=torch.tensor(positions),
+        layout=Layout(tuple(lengths), tuple(ancestors)),
+        response_tokens=row[response_positions],
         response_positions=response_positions,
-        predicting_positions=torch.from_numpy(
-            np.concatenate([i for p in placed for i in p.predicting])
-        ),
-        response_lengths=torch.tensor([len(i) for p in placed for i in p.responses]),
-        responses_in_record=torch.tensor([n for n, branches in counts for _ in range(branches)]),
-        rewarded=torch.tensor([i < n for n, branches in counts for i in range(branches)]),
+        predicting_positions=torch.from_numpy(np.concatenate(predicting)),
+        response_lengths=torch.tensor(list(map(len, responses))),
+        responses_in_record=torch.tensor([count for count, _ in counts]),
+        rewarded=torch.tensor([is_rewarded for _, is_rewarded in counts]),
         chosen=chosen,
         rejected=rejected,
         reference=None if references is None else torch.from_numpy(np.concatenate(references)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """One tree in the row: position ids, ancestors of its nodes, and indices of its responses."""
-
-    positions: list[int]
-    ancestors: list[tuple[int, ...]]
-    responses: list[np.ndarray]
-    predicting: list[np.ndarray]
-
-
-def _place(tree: Tree, leaves: Sequence[int], first_node: int, first_token: int) -> _Placed:
-    """Place a tree whose first node and first token have these indices in the pack."""
-    starts = list(accumulate(map(len, tree.nodes), initial=first_token))
-    depths: list[int] = []
-    positions: list[int] = []
-    ancestors: list[tuple[int, ...]] = []
-    for node, parent in zip(tree.nodes, tree.parents, strict=True):
-        depth = depths[parent] + len(tree.nodes[parent]) if parent >= 0 else 0
-        above = (*ancestors[parent], first_node + parent) if parent >= 0 else ()
-        depths.append(depth)
-        ancestors.append(above)
-        positions.extend(range(depth, depth + len(node)))
-    responses = [np.arange(starts[leaf], starts[leaf] + len(tree.nodes[leaf])) for leaf in leaves]
-    lasts = [starts[tree.parents[leaf] + 1] - 1 for leaf in leaves]
-    predicting = [
-        np.concatenate(([last], indices[:-1]))
-        for last, indices in zip(lasts, responses, strict=True)
-    ]
-    return _Placed(positions, ancestors, responses, predicting)
 
 
 def micro_batches(

@@ -13,14 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from rewardgap.reporting.contents import TOPICS
 from rewardgap.reporting.drawing import STYLE
 from rewardgap.reporting.paper.figures import DrawnFigures
 from rewardgap.reporting.paper.printed import source
 from rewardgap.reporting.paper.tables import Table, absent_tables, beside_paper, file_name
 from rewardgap.reporting.paper.writing import lines_of
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.topic import Figure, Finding, TextTable, Tone
+from rewardgap.reporting.topic import Figure, Finding, TextTable, Tone, all_topics
 
 ASSETS = ("page.css", "theme.js", "charts.js", "records.js")
 TONES: Mapping[Tone, str] = {
@@ -64,9 +63,9 @@ def section(results: Results, tables: Sequence[Table], table: Table) -> Section:
     """
     experiment = results.experiment
     anchor = file_name(experiment.name)
-    sentences = [finding for topic in TOPICS for finding in topic.sentences(results)]
+    sentences = [finding for topic in all_topics() for finding in topic.sentences(results)]
     topics = []
-    for topic in TOPICS:
+    for topic in all_topics():
         figures = [figure for figure in topic.figures(results) if figure.variants]
         parts = {f"{anchor}-{topic.name}-{n}": figure for n, figure in enumerate(figures)}
         topics.append(TopicPart(parts, [text for text in topic.tables(results) if text.rows]))

@@ -5,13 +5,12 @@ No model is loaded, and no torch: everything is computed from what runs have wri
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.io.files import write_text
-from rewardgap.reporting.contents import TOPICS
 from rewardgap.reporting.page import Section, render, section
 from rewardgap.reporting.paper.figures import draw_figures
 from rewardgap.reporting.paper.tables import own_table, paper_tables
@@ -19,6 +18,7 @@ from rewardgap.reporting.paper.writing import FORMATS
 from rewardgap.reporting.records import pack
 from rewardgap.reporting.results import Results, read_results
 from rewardgap.reporting.rewardbench import write_results
+from rewardgap.reporting.topic import all_topics
 
 
 def report(config: ReportConfig) -> Path:
@@ -41,22 +41,21 @@ def report(config: ReportConfig) -> Path:
         for ending, text in FORMATS.items():
             write_text(out / "tables" / f"{table.name}.{ending}", text(table))
     figures = draw_figures(experiments, out / "figures")
-    sections = {
-        name: section(
-            results, [table for table in tables if table.experiment == name], by_set[name]
-        )
-        for name, results in experiments.items()
-    }
-    for results in experiments.values():
+    sections = {}
+    for name, results in experiments.items():
+        beside = [table for table in tables if table.experiment == name]
+        sections[name] = section(results, beside, by_set[name])
         write_results(results, out / "rewardbench")
     content = {
         "experiments": {
             name: _experiment(results, sections[name]) for name, results in experiments.items()
         },
-        "tables": {table.name: _plain(table) for table in (*tables, *by_set.values())},
-        "figures": _plain(figures),
+        "tables": {table.name: table for table in (*tables, *by_set.values())},
+        "figures": figures,
     }
-    write_text(out / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        out / "report.json", json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n"
+    )
     runs = sum(len(results.measured) for results in experiments.values())
     records = pack(experiments.values())
     page = render(list(sections.values()), tables, figures, records, runs)
@@ -65,31 +64,27 @@ def report(config: ReportConfig) -> Path:
 
 
 def _experiment(results: Results, section: Section) -> dict[str, Any]:
-    """The numbers of an experiment by topic, and of every run; pairs are joined by a slash."""
+    """The numbers of an experiment by topic, and of every run."""
     experiment = results.experiment
     frame = results.frame.drop(columns="experiment").astype(object)
     return {
         "claim": experiment.claim,
         "train": experiment.train,
         "profile": experiment.profile,
-        "sets": {entry.name: _plain(entry) for entry in experiment.sets},
+        "sets": {entry.name: entry for entry in experiment.sets},
         "facts": section.facts,
-        "missing": list(section.missing),
-        "findings": _plain(section.findings),
-        "topics": {topic.name: _plain(topic.measure(results)) for topic in TOPICS},
+        "missing": section.missing,
+        "findings": section.findings,
+        "topics": {topic.name: topic.measure(results) for topic in all_topics()},
         "runs": frame.where(frame.notna(), None).to_dict("records"),
     }
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses, mappings and sequences as JSON has them."""
+    """Dataclasses, mappings and sequences as JSON has them; pairs are joined by a slash."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        value = vars(value)
     if isinstance(value, Mapping):
-        return {
-            key if isinstance(key, str) else "/".join(key): _plain(entry)
-            for key, entry in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
+        texts = {key: key if isinstance(key, str) else "/".join(key) for key in value}
+        return {text: _plain(value[key]) for key, text in texts.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

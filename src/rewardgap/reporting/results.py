@@ -16,29 +16,28 @@ from rewardgap.evaluation.comparisons import count_unshared
 from rewardgap.evaluation.measures import margin_and_gradient, margin_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
+from rewardgap.io.generations import CorrectShare, read_shares
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
-from rewardgap.reporting.artifacts import (
+from rewardgap.reporting.paper.printed import printed
+from rewardgap.reporting.runs import (
     Curve,
     ForecastAccuracy,
-    Generated,
     read_curves,
     read_forecasts,
-    read_generations,
+    read_grids,
 )
-from rewardgap.reporting.paper.printed import printed
-from rewardgap.reporting.runs import read_grids
 
 Rows = Sequence[ScoreRow]
+RunKey = tuple[str, int]
+"""Initial model (with its variation) and seed of a run."""
 
 INITIAL = "initial model"
 """Stands for a kind where a language model before training is measured."""
 METRICS = ("accuracy", "margin")
 BASELINE = "baseline "
 """What the metric of a content-blind baseline's accuracy begins with."""
-COLUMNS = (
-    *("experiment", "model", "kind", "seed", "variation", "set", "metric"),
-    *("value", "low", "high", "paper"),
-)
+MEASURED = ("model", "kind", "seed", "variation", "set", "metric", "value", "low", "high")
+COLUMNS = ("experiment", *MEASURED, "paper")
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,10 @@ class Spread:
 
     Attributes:
         mean: The mean over seeds.
-        deviation: Standard deviation of the seeds' means: that of the seeds themselves (divided by
-            their number, NumPy's default; the paper does not say which). None for a single seed.
+        deviation: Standard deviation of the seeds' means (divided by their number, NumPy's default;
+            the paper does not say which). None for a single seed.
         files: Number of score files in it.
-        planned: Number of score files that the experiment plans; more than `files` in an
-            unfinished grid.
+        planned: Number that the experiment plans; more than `files` in an unfinished grid.
     """
 
     mean: float
@@ -65,18 +63,16 @@ class Results:
     """An experiment with the score files that there are.
 
     Attributes:
-        experiment: The experiment.
         rows: By evaluation set and cell the score rows; all cells of a set in the same order.
-        curves: Training curves of the runs that have begun.
+        curves: Those of the runs that have begun.
         generations: By run and set the shares of correct generations, where a run generated.
-        forecasts: Forecast accuracies.
         measures: What topics computed from these, see `topic.once`.
     """
 
     experiment: ExperimentRecord
     rows: Mapping[str, Mapping[Cell, Rows]]
-    curves: Mapping[Cell, Curve] = field(default_factory=dict)
-    generations: Mapping[Cell, Mapping[str, Generated]] = field(default_factory=dict)
+    curves: Sequence[Curve] = ()
+    generations: Mapping[Cell, Mapping[str, CorrectShare]] = field(default_factory=dict)
     forecasts: Sequence[ForecastAccuracy] = ()
     measures: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -89,33 +85,27 @@ class Results:
         "forecast" (accuracy forecast from the initial model, without a seed). `low` and `high` are
         the ends of a 95 % interval where one is known, `paper` is what the paper prints.
         """
-        numbers = (*self._scored(), *self._generated(), *self._forecast())
-        frame = pd.DataFrame(numbers, columns=list(COLUMNS[1:]))
+        frame = pd.DataFrame(self._numbers(), columns=list(MEASURED))
         frame.insert(0, "experiment", self.experiment.name)
+        places = zip(frame["set"], frame["metric"], frame["kind"], strict=True)
+        frame["paper"] = [self.paper(*place) for place in places]
         return frame.astype({"seed": "Int64", "value": float, "low": float, "high": float})
 
-    def _scored(self) -> Iterator[tuple[Any, ...]]:
+    def _numbers(self) -> Iterator[tuple[Any, ...]]:
+        """What is MEASURED."""
         for name, cells in self.rows.items():
             for cell, rows in cells.items():
-                for metric, value in _numbers(rows).items():
-                    paper = self.paper(name, metric, cell.kind)
-                    yield (*cell.key, name, metric, value, None, None, paper)
-
-    def _generated(self) -> Iterator[tuple[Any, ...]]:
+                for metric, value in _accuracies(rows).items():
+                    yield (*cell.key, name, metric, value, None, None)
         for cell, shares in self.generations.items():
             for name, generated in shares.items():
                 for kind, share in ((cell.kind, generated.correct), (INITIAL, generated.initial)):
                     if share is not None:
-                        ends = share_interval(share, generated.n)
-                        paper = self.paper(name, "correct", kind)
                         key = (cell.model, kind, cell.seed, cell.variation, name, "correct")
-                        yield (*key, share, ends.low, ends.high, paper)
-
-    def _forecast(self) -> Iterator[tuple[Any, ...]]:
+                        yield (*key, *vars(share_interval(share, generated.n)).values())
         for forecast in self.forecasts:
-            ends = forecast.accuracy
-            key = (forecast.model, forecast.kind, None, "", forecast.name, "forecast")
-            yield (*key, ends.value, ends.low, ends.high, None)
+            model = (forecast.model, forecast.kind, None, "", forecast.name, "forecast")
+            yield (*model, *vars(forecast.accuracy).values())
 
     def paper(self, name: str, metric: str, kind: str) -> float | None:
         """Return what the paper prints for a kind on an evaluation set."""
@@ -149,13 +139,12 @@ class Results:
         return tuple(entry.name for entry in self.experiment.sets if self.rows.get(entry.name))
 
     @cached_property
-    def categories(self) -> Mapping[str, tuple[str, ...]]:
+    def categories(self) -> Mapping[str, Sequence[str]]:
         """The measured sets of every category, both in the order of the experiment."""
-        by_category: dict[str, tuple[str, ...]] = {}
+        by_category: dict[str, list[str]] = {}
         for entry in self.experiment.sets:
             if entry.category and entry.name in self.sets:
-                known = by_category.get(entry.category, ())
-                by_category[entry.category] = (*known, entry.name)
+                by_category.setdefault(entry.category, []).append(entry.name)
         return by_category
 
     @cached_property
@@ -164,30 +153,42 @@ class Results:
         metrics = dict.fromkeys(self.frame["metric"])
         return tuple(m.removeprefix(BASELINE) for m in metrics if m.startswith(BASELINE))
 
-    def sorted_rows(self, name: str, cell: Cell) -> Rows:
-        """Return a score file's rows by id: the same resamples as where files are compared."""
-        return sorted(self.rows[name][cell], key=lambda row: row.id)
-
     def main_cells(self, name: str) -> list[Cell]:
         """Return the measured cells of a set with the experiment's own settings; else all."""
         cells = list(self.rows[name])
         return [cell for cell in cells if not cell.variation] or cells
 
-    def cells(self, kind: str, variation: str = "", model: str | None = None) -> list[Cell]:
-        """Return the planned cells of a kind and a variation, of one initial model or of all.
+    def runs(self, name: str, every: bool = False) -> dict[str, dict[RunKey, Rows]]:
+        """Return the score rows of a set by kind and run, of the `main_cells` or of every cell.
+
+        Rows are sorted by id: resamples are the same as where files are compared.
+        """
+        by_kind: dict[str, dict[RunKey, Rows]] = {}
+        for cell in self.rows[name] if every else self.main_cells(name):
+            rows = sorted(self.rows[name][cell], key=lambda row: row.id)
+            by_kind.setdefault(cell.kind, {})[cell.subject, cell.seed] = rows
+        return by_kind
+
+    def cells(self, kind: str, variation: str | None = "", model: str | None = None) -> list[Cell]:
+        """Return the planned cells of a kind, of one variation and initial model; None for all.
 
         Those of the kind INITIAL are the cells of all kinds that generate.
         """
         kinds = {cell.kind for cell in self.generations} if kind in (INITIAL,) else {kind}
-        return [
-            cell
-            for cell in self.experiment.cells
-            if cell.kind in kinds and cell.variation == variation and model in (None, cell.model)
-        ]
+        cells = [cell for cell in self.experiment.cells if cell.kind in kinds]
+        cells = [cell for cell in cells if variation in (None, cell.variation)]
+        return [cell for cell in cells if model in (None, cell.model)]
 
     @cached_property
-    def _values(self) -> Mapping[Any, pd.DataFrame]:
+    def _groups(self) -> Mapping[Any, pd.DataFrame]:
         return dict(iter(self.frame.groupby(["metric", "set", "kind", "variation"], sort=False)))
+
+    def _values(
+        self, metric: str, names: Iterable[str], kind: str, variation: str = ""
+    ) -> pd.DataFrame:
+        keys = [(metric, name, kind, variation) for name in names]
+        parts = [self._groups[key] for key in keys if key in self._groups]
+        return pd.concat(parts) if parts else self.frame.iloc[:0]
 
     def spread(
         self,
@@ -197,18 +198,8 @@ class Results:
         variation: str = "",
         model: str | None = None,
     ) -> Spread | None:
-        """Return the mean over models and sets, and its deviation over seeds; None without any.
-
-        Args:
-            metric: One of the frame's.
-            names: The evaluation sets.
-            kind: Kind of reward model.
-            variation: What differs from the experiment's settings.
-            model: The only initial model that counts; None for all.
-        """
-        keys = [(metric, name, kind, variation) for name in names]
-        parts = [self._values[key] for key in keys if key in self._values]
-        values = pd.concat(parts) if parts else self.frame.iloc[:0]
+        """Return the mean of a metric over sets and over models, or of one; None without any."""
+        values = self._values(metric, names, kind, variation)
         if model is not None:
             values = values[values["model"] == model]
         if not len(values):
@@ -222,17 +213,12 @@ class Results:
         """Return the paper's win rates over (model, seed, set) of both kinds; None without any."""
         first, second = (
             {
-                (f"{row.model} {name}", int(row.seed)): float(row.value)
-                for name in names
-                if (key := ("accuracy", name, kind, "")) in self._values
-                for row in self._values[key].itertuples()
+                (f"{row.model} {row.set}", int(row.seed)): float(row.value)
+                for row in self._values("accuracy", names, kind).itertuples()
             }
             for kind in pair
         )
-        shared = first.keys() & second.keys()
-        if not shared:
-            return None
-        return win_rates({key: first[key] for key in shared}, {key: second[key] for key in shared})
+        return win_rates(first, second) if first.keys() & second.keys() else None
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -244,8 +230,7 @@ class Results:
         for cell in self.experiment.cells:
             lacking = [name for name in names if cell not in self.rows[name]]
             if lacking and lacking == names:
-                state = "has no scores yet" if cell.run.config.exists() else "has not begun"
-                yield f"{cell} {state}"
+                yield f"{cell} has {'no scores yet' if cell.run.config.exists() else 'not begun'}"
             elif lacking:
                 yield f"{cell} lacks scores for {', '.join(lacking)}"
 
@@ -254,26 +239,16 @@ class Results:
         planned = self.experiment.generate
         if planned and not self.generations:
             yield f"no run has generated responses for {', '.join(planned)} yet"
-        kinds = {cell.kind for cell in self.generations}
-        for cell in self.experiment.cells:
+        for cell in self.cells(INITIAL, variation=None):
             lacking = [name for name in planned if name not in self.generations.get(cell, {})]
-            if lacking and cell.kind in kinds:
+            if lacking:
                 yield f"{cell} has not generated responses for {', '.join(lacking)}"
 
     def _missing_forecasts(self) -> Iterator[str]:
-        if self.experiment.forecast:
-            known = {forecast.model for forecast in self.forecasts}
-            for model in dict.fromkeys(cell.model for cell in self.experiment.cells):
-                if model not in known:
-                    yield f"there is no forecast from {model} yet"
-
-
-def by_kind(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """Return cells by their kind, in their order."""
-    kinds: dict[str, list[Cell]] = {}
-    for cell in cells:
-        kinds.setdefault(cell.kind, []).append(cell)
-    return kinds
+        known = {forecast.model for forecast in self.forecasts}
+        for model in dict.fromkeys(cell.model for cell in self.experiment.cells):
+            if self.experiment.forecast and model not in known:
+                yield f"there is no forecast from {model} yet"
 
 
 def read_results(folders: Sequence[str]) -> list[Results]:
@@ -297,13 +272,9 @@ def measure(experiment: ExperimentRecord) -> Results:
         paths = {cell: cell.run.scores(entry.name) for cell in experiment.cells}
         files = {cell: (path, read_scores(path)) for cell, path in paths.items() if path.exists()}
         rows[entry.name] = _align(entry.name, files)
-    return Results(
-        experiment,
-        rows,
-        read_curves(experiment),
-        read_generations(experiment),
-        read_forecasts(experiment),
-    )
+    curves = read_curves(experiment)
+    shares = {cell: read_shares(cell.shares) for cell in experiment.cells if cell.shares.exists()}
+    return Results(experiment, rows, curves, shares, read_forecasts(experiment))
 
 
 def share_interval(share: float, n: int) -> Interval:
@@ -317,8 +288,7 @@ def share_interval(share: float, n: int) -> Interval:
 def _align(name: str, files: Mapping[Cell, tuple[Path, Rows]]) -> dict[Cell, Rows]:
     """All cells' rows in the order of the first cell's."""
     aligned: dict[Cell, Rows] = {}
-    first, path_of_first = next(((rows, path) for path, rows in files.values()), ([], None))
-    order = [row.id for row in first]
+    path_of_first, first = next(iter(files.values()), (None, []))
     for cell, (path, rows) in files.items():
         if unshared := count_unshared(first, rows):
             raise UserError(
@@ -326,17 +296,16 @@ def _align(name: str, files: Mapping[Cell, tuple[Path, Rows]]) -> dict[Cell, Row
                 f"{unshared} records are in only one of them; score all models on the same data"
             )
         by_id = {row.id: row for row in rows}
-        aligned[cell] = [by_id[record] for record in order]
+        aligned[cell] = [by_id[row.id] for row in first]
     return aligned
 
 
-def _numbers(rows: Rows) -> dict[str, float]:
+def _accuracies(rows: Rows) -> dict[str, float]:
     """Accuracy and margin of a score file, and the accuracy of baselines on its records."""
     scores = [row.scores for row in rows]
-    return {
-        "accuracy": float(record_accuracies(scores).mean()),
-        "margin": float(margin_and_gradient(margin_moments(scores).mean(axis=0))[0]),
-    } | {
+    margin = float(margin_and_gradient(margin_moments(scores).mean(axis=0))[0])
+    accuracies = {"accuracy": float(record_accuracies(scores).mean()), "margin": margin}
+    return accuracies | {
         f"{BASELINE}{baseline}": float(record_accuracies(rewards).mean())
         for baseline, rewards in baseline_rewards(rows).items()
     }

@@ -12,15 +12,16 @@ rejected one.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardgap.evaluation.scores import ScoreRow
+import pandas as pd
+
 from rewardgap.io.files import write_text
 from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.paper.tables import file_name
-from rewardgap.reporting.results import Results, Rows
+from rewardgap.reporting.results import Results
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -29,51 +30,37 @@ def write_results(results: Results, folder: Path) -> None:
     Raises:
         UserError: A file cannot be written.
     """
-    for cell in results.experiment.cells:
-        sets = {name: rows[cell] for name, rows in results.rows.items() if cell in rows}
-        if sets:
-            name = file_name(f"{results.experiment.name}-{cell}")
-            for ending, content in (("", accuracies(cell, sets)), ("-scores", records(cell, sets))):
-                text = json.dumps(content, ensure_ascii=False) + "\n"
-                write_text(folder / f"{name}{ending}.json", text)
+    for cell in results.measured:
+        records = pd.DataFrame(
+            {
+                "id": row.id,
+                "subset": name,
+                "results": int(min(row.scores_chosen) > max(row.scores_rejected)),
+                "scores_chosen": _single_or_all(row.scores_chosen),
+                "scores_rejected": _single_or_all(row.scores_rejected),
+            }
+            for name, cells in results.rows.items()
+            for row in cells.get(cell, ())
+        )
+        name = file_name(f"{results.experiment.name}-{cell}")
+        kind = {"model": str(cell), "model_type": cell.kind, "chat_template": "tokenizer"}
+        contents = {"": _accuracies(cell, records), "-scores": kind | records.to_dict("list")}
+        for ending, content in contents.items():
+            text = json.dumps(content, ensure_ascii=False) + "\n"
+            write_text(folder / f"{name}{ending}.json", text)
 
 
-def accuracies(cell: Cell, sets: Mapping[str, Rows]) -> dict[str, Any]:
-    """Return the content of `CELL.json`."""
-    right = {name: [_is_right(row) for row in rows] for name, rows in sets.items()}
-    outcomes = [outcome for by_record in right.values() for outcome in by_record]
+def _accuracies(cell: Cell, records: pd.DataFrame) -> dict[str, Any]:
+    """The content of `CELL.json`."""
     return {
-        "accuracy": _share(outcomes),
-        "num_prompts": len(outcomes),
+        "accuracy": float(records["results"].mean()),
+        "num_prompts": len(records),
         "model": str(cell),
         "ref_model": cell.model,
         "tokenizer": cell.model,
         "chat_template": "tokenizer",
-        "extra_results": {name: _share(by_record) for name, by_record in right.items()},
+        "extra_results": records.groupby("subset", sort=False)["results"].mean().to_dict(),
     }
-
-
-def records(cell: Cell, sets: Mapping[str, Rows]) -> dict[str, Any]:
-    """Return the content of `CELL-scores.json`."""
-    flat = [(name, row) for name, rows in sets.items() for row in rows]
-    return {
-        "model": str(cell),
-        "model_type": cell.kind,
-        "chat_template": "tokenizer",
-        "id": [row.id for _, row in flat],
-        "subset": [name for name, _ in flat],
-        "results": [int(_is_right(row)) for _, row in flat],
-        "scores_chosen": [_single_or_all(row.scores_chosen) for _, row in flat],
-        "scores_rejected": [_single_or_all(row.scores_rejected) for _, row in flat],
-    }
-
-
-def _is_right(row: ScoreRow) -> bool:
-    return min(row.scores_chosen) > max(row.scores_rejected)
-
-
-def _share(outcomes: Sequence[bool]) -> float:
-    return sum(outcomes) / len(outcomes)
 
 
 def _single_or_all(scores: Sequence[float]) -> float | list[float]:

@@ -1,11 +1,14 @@
-"""What folders hold: experiments of planned cells, and the runs that there are of them."""
+"""What folders hold: experiments of planned cells, their runs, training logs and forecasts."""
 
+import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, first_line
+from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.io.grid_folder import (
     Cell,
     ExperimentRecord,
@@ -17,9 +20,51 @@ from rewardgap.io.run_folder import Run
 
 RUN_KEYS = {"model", "kind", "seed", "train", "eval"}
 """What the configuration of a run has, and that of no other folder."""
-
 DEPTH = 4
 """How far below a given folder runs are looked for."""
+CURVE_POINTS = 120
+"""Steps of a training curve that are shown."""
+CURVES = ("loss", "accuracy", "margin")
+EVALUATION = "eval_accuracy/"
+"""What the key of an evaluation set's accuracy begins with in a log."""
+
+LogLine = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A training run.
+
+    Attributes:
+        run: Its name.
+        kind: Its kind.
+        steps: Numbers of the steps that are shown.
+        values: Mean loss, accuracy and margin of the training pairs since the step before.
+        evaluations: By evaluation set its accuracy along training, as (training loss, accuracy);
+            the loss is the mean over the steps since the evaluation before.
+    """
+
+    run: str
+    kind: str
+    steps: tuple[int, ...]
+    values: Mapping[str, tuple[float, ...]]
+    evaluations: Mapping[str, tuple[tuple[float, float], ...]]
+
+
+@dataclass(frozen=True)
+class ForecastAccuracy:
+    """The accuracy forecast for a kind on a set from an initial model, at a training loss.
+
+    `separator_share` is the share of the pairs with a positive product with the max-margin
+    separator; None where training pairs are not separable.
+    """
+
+    model: str
+    name: str
+    kind: str
+    accuracy: Interval
+    loss: float
+    separator_share: float | None = None
 
 
 def read_grids(folders: Sequence[str]) -> tuple[ExperimentRecord, ...]:
@@ -76,16 +121,9 @@ def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[
             Cell(_model_name(config["model"]), config["kind"], config["seed"], varied, Run(folder))
             for (folder, config), varied in zip(runs.items(), variations, strict=True)
         ]
-        sets = dict.fromkeys(name for config in runs.values() for name in config["eval"] or {})
-        yield ExperimentRecord(
-            name=f"runs trained on {name}",
-            claim="",
-            profile=None,
-            train=name,
-            sets=tuple(map(SetRecord, sets)),
-            cells=_distinct(cells),
-            folders=tuple(runs),
-        )
+        names = dict.fromkeys(name for config in runs.values() for name in config["eval"] or {})
+        sets, title = tuple(map(SetRecord, names)), f"runs trained on {name}"
+        yield ExperimentRecord(title, "", None, name, sets, _distinct(cells), tuple(runs))
 
 
 def _model_name(model: str) -> str:
@@ -96,20 +134,15 @@ def _model_name(model: str) -> str:
 def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What tells runs of the same model, kind and seed apart, as "key=value"; empty if nothing."""
     keys = [key for key in configs[0] if key not in RUN_KEYS | {"out", "device", "token_budget"}]
-    values: dict[tuple[Any, ...], set[str]] = {}
-    for config in configs:
+    runs = [(config.get("model"), config.get("kind"), config.get("seed")) for config in configs]
+    values: defaultdict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for run, config in zip(runs, configs, strict=True):
         for key in keys:
-            values.setdefault((*_identity(config), key), set()).add(str(config.get(key)))
+            values[run, key].add(str(config.get(key)))
     return [
-        ", ".join(
-            f"{key}={config.get(key)}" for key in keys if len(values[*_identity(config), key]) > 1
-        )
-        for config in configs
+        ", ".join(f"{key}={config.get(key)}" for key in keys if len(values[run, key]) > 1)
+        for run, config in zip(runs, configs, strict=True)
     ]
-
-
-def _identity(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    return config.get("model"), config.get("kind"), config.get("seed")
 
 
 def _merge(first: ExperimentRecord, second: ExperimentRecord) -> ExperimentRecord:
@@ -133,8 +166,7 @@ def _merge(first: ExperimentRecord, second: ExperimentRecord) -> ExperimentRecor
 def _distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """Cells by name; of a cell that was begun in one folder and only planned in another, the first.
 
-    Raises:
-        UserError: Two folders hold the same cell.
+    Raises UserError if two folders hold the same cell.
     """
     by_key: dict[tuple[str, str, int, str], Cell] = {}
     for cell in cells:
@@ -149,3 +181,89 @@ def _distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
                 )
             by_key[cell.key] = cell
     return tuple(by_key.values())
+
+
+def read_curves(experiment: ExperimentRecord) -> list[Curve]:
+    """Read the training curves of the runs that have begun.
+
+    Raises:
+        UserError: A log is damaged.
+    """
+    curves = [_read_curve(cell) for cell in experiment.cells if cell.run.log.exists()]
+    return [curve for curve in curves if curve.steps]
+
+
+def _read_curve(cell: Cell) -> Curve:
+    path = cell.run.log
+    text = _read_text(path)
+    lines = text[: text.rfind("\n") + 1].splitlines()  # a line without an end is being written
+    # Each kept point is the mean of the steps since the last: thinning must not hide a peak.
+    rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    size = max(1, -(-len(rows) // CURVE_POINTS))
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    try:
+        steps = tuple(int(group[-1]["step"]) for group in groups)
+        present = [name for name in CURVES if rows and name in rows[0]]
+        values = {name: tuple(_mean(group, name) for group in groups) for name in present}
+        return Curve(str(cell), cell.kind, steps, values, _evaluations(rows))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no training log: {first_line(error)} is missing") from error
+
+
+def _mean(group: Sequence[LogLine], name: str) -> float:
+    return sum(float(row[name]) for row in group) / len(group)
+
+
+def _evaluations(rows: Sequence[LogLine]) -> dict[str, tuple[tuple[float, float], ...]]:
+    points: dict[str, list[tuple[float, float]]] = {}
+    start = 0
+    for end, row in enumerate(rows, start=1):
+        accuracies = {key: row[key] for key in row if key.startswith(EVALUATION)}
+        if accuracies:
+            loss = _mean(rows[start:end], "loss")
+            for key, accuracy in accuracies.items():
+                points.setdefault(key.removeprefix(EVALUATION), []).append((loss, float(accuracy)))
+            start = end
+    return {name: tuple(values) for name, values in points.items()}
+
+
+def read_forecasts(experiment: ExperimentRecord) -> list[ForecastAccuracy]:
+    """Read the forecasts of a grid.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    folders = [path for folder in experiment.folders for path in GridFolder(folder).forecasts()]
+    return [forecast for path in folders for forecast in _read_forecast(path / "forecast.json")]
+
+
+def _read_forecast(path: Path) -> list[ForecastAccuracy]:
+    try:
+        return [
+            ForecastAccuracy(
+                path.parent.name,
+                name,
+                kind,
+                Interval(*(float(numbers["accuracy"][end]) for end in ("value", "low", "high"))),
+                float(numbers["loss"]),
+                numbers.get("separator_share"),
+            )
+            for name, kinds in _parse(_read_text(path), str(path)).items()
+            for kind, numbers in kinds.items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no forecast: {first_line(error)}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {first_line(error)}") from error
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({first_line(error)})") from error

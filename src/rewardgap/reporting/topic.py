@@ -1,26 +1,26 @@
-"""What a topic of the report is: measures, sentences, tables and charts of one question.
-
-A topic is a module of `topics` that ends with its `TOPIC`, and is listed in `contents.TOPICS`.
-"""
+"""What a topic of the report is: measures, sentences, tables and charts of one question."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any, Literal, TypeVar
 
 import altair as alt
 
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.comparisons import (
-    Comparison,
-    is_difference,
-    is_significant,
-)
+from rewardgap.evaluation.comparisons import Comparison, is_difference, is_significant
 from rewardgap.evaluation.text import format_interval
 from rewardgap.reporting.results import Results
 
 Tone = Literal["difference", "alike", "caution", "paper"]
 Measurement = TypeVar("Measurement")
 
+TOPICS = (
+    *("comparisons", "win_rates", "accuracy", "baselines", "robustness"),
+    *("styles", "settings", "generations", "forecasts", "training"),
+)
+"""The modules of `topics` in the order of the page; each ends with its `TOPIC`."""
 NOTHING = "–"
 P_VALUES = ("permutation p", "McNemar p", "Holm p", "BH p")
 HOLM = (
@@ -40,15 +40,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table on the page; the first `stubs` columns are labels.
-
-    Attributes:
-        title: What it shows.
-        note: How its numbers were made.
-        headings: Of the columns.
-        rows: Its cells as text.
-        stubs: Number of columns of labels.
-    """
+    """A table on the page: cells as text, of which the first `stubs` columns are labels."""
 
     title: str
     note: str
@@ -59,14 +51,7 @@ class TextTable:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart on the page with one or several variants to choose from.
-
-    Attributes:
-        title: What it shows.
-        note: How to read it.
-        variants: Charts by the name that is chosen.
-        folded: Whether it is shown only when asked for.
-    """
+    """A chart on the page, in variants by the name that is chosen; shown on demand if `folded`."""
 
     title: str
     note: str
@@ -82,12 +67,8 @@ def _nothing(_: Results) -> tuple[()]:
 class Topic:
     """A question that the report answers of every experiment.
 
-    Attributes:
-        name: Of its numbers in `report.json`.
-        measure: Returns these numbers.
-        sentences: Returns what they say.
-        tables: Returns tables of them; those without rows are left out.
-        figures: Returns charts of them; those without variants are left out.
+    `measure` returns its numbers, which `report.json` has under its name; the rest what they say,
+    and tables and charts of them: those without rows or variants are left out.
     """
 
     name: str
@@ -95,6 +76,12 @@ class Topic:
     sentences: Callable[[Results], Iterable[Finding]] = _nothing
     tables: Callable[[Results], Iterable[TextTable]] = _nothing
     figures: Callable[[Results], Iterable[Figure]] = _nothing
+
+
+@cache
+def all_topics() -> tuple[Topic, ...]:
+    """Return the topics of a report, in the order of the page."""
+    return tuple(import_module(f"rewardgap.reporting.topics.{name}").TOPIC for name in TOPICS)
 
 
 def once(measure: Callable[[Results], Measurement]) -> Callable[[Results], Measurement]:
@@ -124,15 +111,10 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else number(value)
 
 
-def tested(comparison: Comparison) -> list[str]:
+def tested(test: Comparison) -> list[str]:
     """Return the cells of a difference: with its interval, and the P_VALUES."""
-    p_values = (
-        comparison.permutation_p,
-        comparison.mcnemar_p,
-        comparison.holm_p,
-        comparison.bh_p,
-    )
-    return [interval(comparison.difference), *map(p_value, p_values)]
+    p_values = (test.permutation_p, test.mcnemar_p, test.holm_p, test.bh_p)
+    return [interval(test.difference), *map(p_value, p_values)]
 
 
 def significance(first: str, second: str, comparison: Comparison) -> str:

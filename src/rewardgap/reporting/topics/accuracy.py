@@ -9,26 +9,16 @@ from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import dots
-from rewardgap.reporting.results import BASELINE, Results, Rows, by_kind
-from rewardgap.reporting.topic import (
-    Figure,
-    TextTable,
-    Topic,
-    baseline_name,
-    interval,
-    once,
-)
-
-TOGETHER = "all models together"
+from rewardgap.reporting.results import BASELINE, Results, Rows
+from rewardgap.reporting.topic import Figure, TextTable, Topic, baseline_name, interval, once
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Accuracy, margin and baselines with 95 % intervals over records and runs.
+    """Measures with 95 % intervals over records and runs.
 
-    Attributes:
-        overall: By set and kind those of all models together.
-        by_model: By set, initial model (with its variation) and kind those of its seeds.
+    `overall`, by set and kind, is of all models together, and `by_model`, by set, initial model
+    (with its variation) and kind, of the seeds of each.
     """
 
     overall: Mapping[str, Mapping[str, Summary]]
@@ -41,43 +31,36 @@ def measure(results: Results) -> Accuracies:
     overall: dict[str, dict[str, Summary]] = {}
     by_model: dict[str, dict[tuple[str, str], Summary]] = {}
     for name in results.sets:
-        rows = results.rows[name]
         overall[name] = {
-            kind: summarise(*(results.sorted_rows(name, cell) for cell in cells))
-            for kind, cells in by_kind(results.main_cells(name)).items()
+            kind: summarise(*runs.values()) for kind, runs in results.runs(name).items()
         }
-        runs: dict[tuple[str, str], list[Rows]] = {}
-        for cell in rows:
-            runs.setdefault((cell.subject, cell.kind), []).append(rows[cell])
-        by_model[name] = {key: summarise(*group) for key, group in runs.items()}
+        groups: dict[tuple[str, str], list[Rows]] = {}
+        for cell, rows in results.rows[name].items():
+            groups.setdefault((cell.subject, cell.kind), []).append(rows)
+        by_model[name] = {key: summarise(*group) for key, group in groups.items()}
     return Accuracies(overall, by_model)
 
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return every kind's measures beside the accuracy of baselines."""
-    overall = measure(results).overall
     columns = [known for known in MEASURES if known.is_column]
     further = [known for known in MEASURES if not known.is_column]
     meanings = "; ".join(f"{known.title}: {known.meaning}" for known in (*columns, *further))
-    titles = [known.title for known in columns]
+    names, baselines = map(baseline_name, results.baselines), results.baselines
     yield TextTable(
         "Accuracy beside content-blind baselines",
         f"Means over all runs of a kind with 95 % intervals. {meanings[0].upper()}{meanings[1:]}. "
         "The other columns are the accuracy of content-blind baselines.",
-        [
-            *("set", "kind", *titles),
-            *map(baseline_name, results.baselines),
-            *(known.title for known in further),
-        ],
+        ["set", "kind", *(m.title for m in columns), *names, *(m.title for m in further)],
         [
             [
                 name,
                 kind,
                 *(interval(summary.figures.get(known.name)) for known in columns),
-                *(interval(summary.baselines.get(baseline)) for baseline in results.baselines),
+                *(interval(summary.baselines.get(baseline)) for baseline in baselines),
                 *(interval(summary.figures.get(known.name)) for known in further),
             ]
-            for name, summaries in overall.items()
+            for name, summaries in measure(results).overall.items()
             for kind, summary in summaries.items()
         ],
         2,
@@ -91,31 +74,28 @@ def figures(results: Results) -> Iterator[Figure]:
         "Share of pairs ranked right (a tie counts ½) with 95 % intervals over records and runs, "
         "which are wide where runs are few and differ. Grey marks below: content-blind "
         "baselines. Open diamonds: the paper. Dotted: chance.",
-        {
-            label: dots(frame, "accuracy", CHANCE)
-            for label, frame in _frames(results, "accuracy").items()
-        },
+        {name: dots(frame, "accuracy", CHANCE) for name, frame in _frames(results, "accuracy")},
     )
     yield Figure(
         "Margin",
         "Mean distance between the chosen and the rejected reward, in standard deviations of all "
         "rewards of the model on the set. Open diamonds: the paper.",
-        {label: dots(frame, "margin") for label, frame in _frames(results, "margin").items()},
+        {name: dots(frame, "margin") for name, frame in _frames(results, "margin")},
         folded=True,
     )
 
 
-def _frames(results: Results, metric: str) -> dict[str, pd.DataFrame]:
+def _frames(results: Results, metric: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The marks of all models together, and of each model where there are several."""
     measured = measure(results)
-    frames = {TOGETHER: _marks(results, measured.overall, metric, with_paper=True)}
+    if results.sets:
+        yield "all models together", _marks(results, measured.overall, metric, with_paper=True)
     for model in results.models if len(results.models) > 1 else ():
         summaries = {
             name: {kind: value for (owner, kind), value in values.items() if owner == model}
             for name, values in measured.by_model.items()
         }
-        frames[model] = _marks(results, summaries, metric, with_paper=False)
-    return {label: frame for label, frame in frames.items() if len(frame)}
+        yield model, _marks(results, summaries, metric, with_paper=False)
 
 
 def _marks(
@@ -124,14 +104,14 @@ def _marks(
     marks: list[tuple[object, ...]] = []
     for name, kinds in summaries.items():
         for kind, summary in kinds.items():
-            ends = summary.figures[metric]
             paper = results.paper(name, metric, kind) if with_paper else None
-            marks.append((name, kind, ends.value, ends.low, ends.high, paper, False))
+            marks.append((name, kind, *vars(summary.figures[metric]).values(), paper, False))
         first = next(iter(kinds.values()), None)  # baselines are the same for every kind
         for baseline, ends in first.baselines.items() if first and metric == "accuracy" else ():
             marks.append((name, baseline_name(baseline), ends.value, None, None, None, True))
-    columns = ["line", "series", "value", "low", "high", "paper", "baseline"]
-    return pd.DataFrame(marks, columns=columns)
+    return pd.DataFrame(
+        marks, columns=["line", "series", "value", "low", "high", "paper", "baseline"]
+    )
 
 
 def terminal_table(results: Results) -> str:
@@ -142,11 +122,10 @@ def terminal_table(results: Results) -> str:
     """
     lines = [["", *results.sets]]
     for kind in results.kinds:
-        cells = [_cell(results, name, kind) for name in results.sets]
-        lines.append([kind, *cells])
+        lines.append([kind, *(_cell(results, name, kind) for name in results.sets)])
+    means = results.frame.groupby(["metric", "set"])["value"].mean()
     for baseline in results.baselines:
-        metric = f"{BASELINE}{baseline}"
-        values = results.frame[results.frame["metric"] == metric].groupby("set")["value"].mean()
+        values = means[f"{BASELINE}{baseline}"]
         cells = [f"{values[name]:.3f}" if name in values else "" for name in results.sets]
         lines.append([f"({baseline_name(baseline)})", *cells])
     return align_columns(lines)

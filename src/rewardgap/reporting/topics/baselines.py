@@ -1,20 +1,14 @@
 """Kinds against content-blind baselines, which never judge what a response says."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from rewardgap.evaluation.accuracy import CHANCE, baseline_rewards, record_accuracies
 from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, is_difference
 from rewardgap.evaluation.measures import Summary
 from rewardgap.evaluation.text import join_names
-from rewardgap.reporting.results import Results, by_kind
-from rewardgap.reporting.topic import (
-    Finding,
-    Topic,
-    baseline_name,
-    interval,
-    number,
-    once,
-)
+from rewardgap.reporting.results import Results
+from rewardgap.reporting.topic import Finding, Topic, baseline_name, interval, number, once
 from rewardgap.reporting.topics import accuracy
 from rewardgap.reporting.topics.comparisons import accuracies, compare_runs
 
@@ -27,8 +21,8 @@ def measure(results: Results) -> Mapping[str, Mapping[Pair, Comparison]]:
 
 def _against_baselines(results: Results, name: str) -> dict[Pair, Comparison]:
     pairs: dict[Pair, Comparison] = {}
-    for kind, cells in by_kind(results.main_cells(name)).items():
-        runs = [results.sorted_rows(name, cell) for cell in cells]
+    for kind, by_run in results.runs(name).items():
+        runs = list(by_run.values())
         rewards = [baseline_rewards(rows) for rows in runs]
         for baseline in rewards[0]:
             if all(baseline in known for known in rewards):
@@ -43,11 +37,17 @@ def _against_baselines(results: Results, name: str) -> dict[Pair, Comparison]:
 def sentences(results: Results) -> Iterator[Finding]:
     """Return who is not shown to beat a baseline, who beats all, and who follows length."""
     overall = accuracy.measure(results).overall
-    beaten: dict[str, list[str]] = {}
+    beaten = defaultdict(list)
     for name, pairs in measure(results).items():
+        by_baseline: defaultdict[str, dict[str, Comparison]] = defaultdict(dict)
+        for (kind, baseline), pair in pairs.items():
+            by_baseline[baseline][kind] = pair
+        values = {
+            baseline: overall[name][next(iter(kinds))].baselines[baseline].value
+            for baseline, kinds in by_baseline.items()
+        }
         doubted: set[str] = set()
-        by_baseline = _by_baseline(pairs)
-        for place, (baseline, value) in enumerate(_best_first(by_baseline, overall[name])):
+        for place, baseline in enumerate(sorted(values, key=lambda known: -values[known])):
             doubtful = {
                 kind: pair
                 for kind, pair in by_baseline[baseline].items()
@@ -55,8 +55,9 @@ def sentences(results: Results) -> Iterator[Finding]:
             }
             if doubtful:
                 rank = "a content-blind baseline" if place else "the best content-blind baseline"
-                start = f"On {name} {rank}, “{baseline_name(baseline)}” ({number(value)}), "
-                yield Finding("caution", f"{start}{_doubt(doubtful, overall[name])}.")
+                start = f"On {name} {rank}, “{baseline_name(baseline)}” "
+                end = f"({number(values[baseline])}), {_doubt(doubtful, overall[name])}."
+                yield Finding("caution", start + end)
             doubted |= doubtful.keys()
         kinds = [
             kind
@@ -65,30 +66,11 @@ def sentences(results: Results) -> Iterator[Finding]:
         ]
         if kinds:
             everyone = len(kinds) == len(overall[name])
-            who = "every kind is" if everyone else f"{join_names(kinds)} models are"
-            beaten.setdefault(who, []).append(name)
+            beaten["every kind is" if everyone else f"{join_names(kinds)} models are"].append(name)
     for who, names in beaten.items():
         text = f"On {join_names(names)} {who} more accurate than every content-blind baseline."
         yield Finding("difference", text)
     yield from _long_responses(overall)
-
-
-def _by_baseline(pairs: Mapping[Pair, Comparison]) -> dict[str, dict[str, Comparison]]:
-    by_baseline: dict[str, dict[str, Comparison]] = {}
-    for (kind, baseline), pair in pairs.items():
-        by_baseline.setdefault(baseline, {})[kind] = pair
-    return by_baseline
-
-
-def _best_first(
-    by_baseline: Mapping[str, Mapping[str, Comparison]], overall: Mapping[str, Summary]
-) -> list[tuple[str, float]]:
-    """Baselines with their accuracy."""
-    values = {
-        baseline: overall[next(iter(kinds))].baselines[baseline].value
-        for baseline, kinds in by_baseline.items()
-    }
-    return sorted(values.items(), key=lambda item: -item[1])
 
 
 def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
@@ -107,13 +89,10 @@ def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -
 def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Finding]:
     """Kinds whose intervals are below a half where the longer response is the wrong one."""
     for name, summaries in overall.items():
-        accuracies = {
-            kind: summary.figures.get("where_longer_fails") for kind, summary in summaries.items()
-        }
         parts = [
             f"{kind} models reach {interval(accuracy)}"
-            for kind, accuracy in accuracies.items()
-            if accuracy and accuracy.high < CHANCE
+            for kind, summary in summaries.items()
+            if (accuracy := summary.figures.get("where_longer_fails")) and accuracy.high < CHANCE
         ]
         if parts:
             yield Finding(

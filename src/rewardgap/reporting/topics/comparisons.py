@@ -1,6 +1,7 @@
 """Kinds against each other; initial models and settings against each other within a kind."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import TypeVar
@@ -18,7 +19,7 @@ from rewardgap.evaluation.comparisons import (
     is_difference,
 )
 from rewardgap.evaluation.text import join_names
-from rewardgap.reporting.results import Results, Rows, by_kind
+from rewardgap.reporting.results import Results, Rows
 from rewardgap.reporting.topic import (
     HOLM,
     P_VALUES,
@@ -33,7 +34,7 @@ from rewardgap.reporting.topic import (
 
 SetAndKind = tuple[str, str]
 Group = tuple[str, ...]
-Run = TypeVar("Run")
+Shared = TypeVar("Shared")
 """What runs that are compared share, such as a model and a seed."""
 MOST_NAMED = 3
 """Differences within a kind, and groups, that sentences name; tables have them all."""
@@ -43,12 +44,9 @@ MOST_NAMED = 3
 class Comparisons:
     """Differences in accuracy, paired by record, with p-values adjusted for each field.
 
-    Attributes:
-        kinds: By set every two kinds' difference, over all runs that both have.
-        groups: By set the kinds of which no two are separated.
-        models: By set and kind every two initial models' (with their variation) difference, over
-            the seeds that both have.
-        model_groups: By set and kind the models of which no two are separated.
+    By set those of every two `kinds`, over the runs that both have; by set and kind those of every
+    two initial `models` (with their variation), over the seeds that both have. No two of a group
+    are separated.
     """
 
     kinds: Mapping[str, Mapping[Pair, Comparison]]
@@ -60,56 +58,42 @@ class Comparisons:
 @once
 def measure(results: Results) -> Comparisons:
     """Compare kinds over all models and seeds, and models within each kind."""
-    kinds = adjust_by_place({name: _between_kinds(results, name) for name in results.sets})
-    models = adjust_by_place(dict(_between_models(results)))
-    return Comparisons(
-        kinds,
-        {
-            name: indistinguishable(
-                list(by_kind(results.main_cells(name))), kinds[name], is_difference
-            )
-            for name in kinds
-        },
-        models,
-        {
-            place: indistinguishable(
-                list(dict.fromkeys(name for pair in pairs for name in pair)), pairs, is_difference
-            )
-            for place, pairs in models.items()
-        },
-    )
-
-
-def _between_kinds(results: Results, name: str) -> dict[Pair, Comparison]:
-    """Every two kinds, over the models and seeds that both have; none where they share none."""
-    runs = {
-        kind: {(c.subject, c.seed): accuracies(results.sorted_rows(name, c)) for c in cells}
-        for kind, cells in by_kind(results.main_cells(name)).items()
-    }
-    return _between(runs, results, name)
-
-
-def _between_models(results: Results) -> Iterator[tuple[SetAndKind, dict[Pair, Comparison]]]:
+    between_kinds = {name: _between(results.runs(name), results, name) for name in results.sets}
+    between_models = {}
     for name in results.sets:
-        for kind, cells in by_kind(results.rows[name]).items():
-            runs: dict[str, dict[int, FloatArray]] = {}
-            for cell in cells:
-                gains = accuracies(results.sorted_rows(name, cell))
-                runs.setdefault(cell.subject, {})[cell.seed] = gains
-            if pairs := _between(runs, results, name):
-                yield (name, kind), pairs
+        for kind, runs in results.runs(name, every=True).items():
+            models: defaultdict[str, dict[int, Rows]] = defaultdict(dict)
+            for (model, seed), rows in runs.items():
+                models[model][seed] = rows
+            if pairs := _between(models, results, name):
+                between_models[name, kind] = pairs
+    kind_pairs, model_pairs = adjust_by_place(between_kinds), adjust_by_place(between_models)
+    groups = {
+        name: indistinguishable(list(results.runs(name)), pairs, is_difference)
+        for name, pairs in kind_pairs.items()
+    }
+    model_groups = {
+        place: indistinguishable(
+            list(dict.fromkeys(name for pair in pairs for name in pair)), pairs, is_difference
+        )
+        for place, pairs in model_pairs.items()
+    }
+    return Comparisons(kind_pairs, groups, model_pairs, model_groups)
 
 
 def _between(
-    runs: Mapping[str, Mapping[Run, FloatArray]], results: Results, name: str
+    runs: Mapping[str, Mapping[Shared, Rows]], results: Results, name: str
 ) -> dict[Pair, Comparison]:
-    pairs: dict[Pair, Comparison] = {}
-    for first, second in combinations(runs, 2):
-        shared = [key for key in runs[first] if key in runs[second]]
-        if shared:
-            gains = [runs[first][key] - runs[second][key] for key in shared]
-            pairs[first, second] = compare_runs(gains, results, name)
-    return pairs
+    """Every two, over the runs that both have; none where they share none."""
+    known = {
+        side: {key: accuracies(rows) for key, rows in by_key.items()}
+        for side, by_key in runs.items()
+    }
+    gains = {
+        (a, b): [known[a][key] - known[b][key] for key in known[a] if key in known[b]]
+        for a, b in combinations(known, 2)
+    }
+    return {pair: compare_runs(gains[pair], results, name) for pair in gains if gains[pair]}
 
 
 def accuracies(rows: Rows) -> FloatArray:
@@ -119,43 +103,44 @@ def accuracies(rows: Rows) -> FloatArray:
 
 def compare_runs(gains: Sequence[FloatArray], results: Results, name: str) -> Comparison:
     """Compare by each run's gains in accuracy, shape (records,) each; see `compare_gains`."""
-    first = results.sorted_rows(name, next(iter(results.rows[name])))
+    first = sorted(next(iter(results.rows[name].values())), key=lambda row: row.id)
     return compare_gains(np.stack(gains, axis=1), prompt_clusters(first))
 
 
 def sentences(results: Results) -> Iterator[Finding]:
     """Return who is ahead where, and who cannot be told apart."""
     measured = measure(results)
-    for (better, worse), names in _ahead(measured.kinds).items():
+    for (better, worse), where in _ahead(measured.kinds).items():
         text = f"{better.capitalize()} models are more accurate than {worse} ones on"
-        yield Finding("difference", f"{text} {join_names(names)}.")
-    for group, names in _where_alike(measured.groups).items():
+        yield Finding("difference", f"{text} {where}.")
+    for group, where in _where_alike(measured.groups).items():
         who = join_names(group).capitalize()
-        yield Finding("alike", f"{who} cannot be told apart on {join_names(names)}.")
+        yield Finding("alike", f"{who} cannot be told apart on {where}.")
     for kind in dict.fromkeys(kind for _, kind in measured.models):
         yield from _within(kind, measured)
 
 
-def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, list[str]]:
+def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, str]:
     """By (better, worse) the sets on which the two are separated, and by how much."""
-    ahead: dict[Pair, list[str]] = {}
+    ahead = defaultdict(list)
     for name, pairs in comparisons.items():
         for (first, second), comparison in pairs.items():
             if is_difference(comparison):
-                gain, pair = comparison.difference, (first, second)
-                if gain.value < 0:
-                    gain, pair = -gain, (second, first)
-                ahead.setdefault(pair, []).append(f"{name} by {interval(gain)}")
-    return ahead
+                gain = comparison.difference
+                if gain.value > 0:
+                    ahead[first, second].append(f"{name} by {interval(gain)}")
+                else:
+                    ahead[second, first].append(f"{name} by {interval(-gain)}")
+    return {pair: join_names(names) for pair, names in ahead.items()}
 
 
-def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, list[str]]:
-    where: dict[Group, list[str]] = {}
-    for name, groups in alike.items():
-        for group in groups:
-            if len(group) > 1:
-                where.setdefault(group, []).append(name)
-    return where
+def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, str]:
+    groups = dict.fromkeys(group for groups in alike.values() for group in groups)
+    return {
+        group: join_names([name for name in alike if group in alike[name]])
+        for group in groups
+        if len(group) > 1
+    }
 
 
 def _within(kind: str, measured: Comparisons) -> Iterator[Finding]:
@@ -164,68 +149,59 @@ def _within(kind: str, measured: Comparisons) -> Iterator[Finding]:
     ahead = _ahead({name: measured.models[name, kind] for name in names})
     for (better, worse), where in islice(ahead.items(), MOST_NAMED):
         text = f"Of {kind} models, “{better}” is more accurate than “{worse}” on"
-        yield Finding("difference", f"{text} {join_names(where)}.")
+        yield Finding("difference", f"{text} {where}.")
     if (further := len(ahead) - MOST_NAMED) > 0:
         text = f"Of {kind} models, {further} more such differences are in the table."
         yield Finding("difference", text)
     alike = _where_alike({name: measured.model_groups[name, kind] for name in names})
     for group, where in islice(alike.items(), MOST_NAMED):
         quoted = join_names([f"“{model}”" for model in group])
-        text = f"Of {kind} models, {quoted} cannot be told apart on {join_names(where)}."
+        text = f"Of {kind} models, {quoted} cannot be told apart on {where}."
         yield Finding("alike", text)
 
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return every comparison, and the groups."""
     measured = measure(results)
-    rows = [
-        [name, f"{first} − {second}", *tested(pair), significance(first, second, pair)]
-        for name, pairs in measured.kinds.items()
-        for (first, second), pair in pairs.items()
-    ]
-    yield TextTable(
+    yield _differences(
         "Kinds against each other",
-        "Difference in accuracy, paired by record, over the models and seeds that both kinds have, "
-        f"with its 95 % interval over records and runs. {HOLM.format(count=len(rows))}",
-        ["set", "kinds", "difference", *P_VALUES, "significance"],
-        rows,
-        2,
+        "the models and seeds that both kinds have, with its 95 % interval over records and runs.",
+        ("set", "kinds"),
+        [((name,), pairs) for name, pairs in measured.kinds.items()],
     )
-    rows = [
-        [name, kind, f"{first} − {second}", *tested(pair), significance(first, second, pair)]
-        for (name, kind), pairs in measured.models.items()
-        for (first, second), pair in pairs.items()
-    ]
-    yield TextTable(
+    yield _differences(
         "Initial models and settings against each other, within a kind",
-        "Difference in accuracy, paired by record, over the seeds that both have, with its 95 % "
-        f"interval over records and seeds. {HOLM.format(count=len(rows))}",
-        ["set", "kind", "models", "difference", *P_VALUES, "significance"],
-        rows,
-        3,
+        "the seeds that both have, with its 95 % interval over records and seeds.",
+        ("set", "kind", "models"),
+        measured.models.items(),
     )
-    yield _groups(measured)
-
-
-def _groups(measured: Comparisons) -> TextTable:
-    rows = [
-        [name, f"{kind} models", "; ".join(map(join_names, alike))]
-        for (name, kind), alike in measured.model_groups.items()
-    ]
-    rows += [
-        [name, "kinds", "; ".join(map(join_names, alike))]
-        for name, alike in measured.groups.items()
-        if measured.kinds[name]
-    ]
-    return TextTable(
+    groups = {(name, f"{kind} models"): g for (name, kind), g in measured.model_groups.items()}
+    groups |= {(name, "kinds"): g for name, g in measured.groups.items() if measured.kinds[name]}
+    yield TextTable(
         "Groups that cannot be told apart",
         "No two of a group are separated by the tests of the tables above. Groups may overlap: "
         "the first may be like the second, and the second like the third, and yet the first unlike "
         "the third.",
         ["set", "of", "groups"],
-        rows,
+        [[*place, "; ".join(map(join_names, alike))] for place, alike in groups.items()],
         2,
     )
+
+
+def _differences(
+    title: str,
+    runs: str,
+    stubs: Sequence[str],
+    comparisons: Iterable[tuple[tuple[str, ...], Mapping[Pair, Comparison]]],
+) -> TextTable:
+    rows = [
+        [*place, f"{first} − {second}", *tested(pair), significance(first, second, pair)]
+        for place, pairs in comparisons
+        for (first, second), pair in pairs.items()
+    ]
+    note = f"Difference in accuracy, paired by record, over {runs} {HOLM.format(count=len(rows))}"
+    headings = [*stubs, "difference", *P_VALUES, "significance"]
+    return TextTable(title, note, headings, rows, len(stubs))
 
 
 TOPIC = Topic("comparisons", measure, sentences=sentences, tables=tables)

@@ -7,19 +7,11 @@ import pandas as pd
 
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.text import join_names
-from rewardgap.reporting.artifacts import ForecastAccuracy
 from rewardgap.reporting.drawing import agreement
 from rewardgap.reporting.paper.printed import printed_separator_shares
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.topic import (
-    NOTHING,
-    Figure,
-    TextTable,
-    Topic,
-    interval,
-    number,
-    once,
-)
+from rewardgap.reporting.runs import ForecastAccuracy
+from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, interval, number, once
 from rewardgap.reporting.topics import accuracy
 
 
@@ -44,19 +36,18 @@ def measure(results: Results) -> Sequence[CheckedForecast]:
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return forecast and measured accuracy, and the shares of the max-margin separator."""
+    shares = printed_separator_shares(results.experiment.name)
+    texts = [f"{number(share)} ({models})" for models, share in shares.items()]
+    printed = texts and f"; the paper prints for rewordings {join_names(texts)}, in footnote 3"
     yield TextTable(
         "Forecast and measured",
         "Accuracy forecast from the initial language model alone, and accuracy after training; "
         "95 % intervals. The share of u* is that of the pairs with a positive product with the "
-        "max-margin separator of the training pairs, where these can be separated"
-        + _printed_shares(results.experiment.name),
+        f"max-margin separator of the training pairs, where these can be separated{printed or ''}.",
         ["set", "initial model", "kind", "at training loss", "forecast", "measured", "share of u*"],
         [
             [
-                known.name,
-                known.model,
-                known.kind,
-                f"{known.loss:.2f}",
+                *(known.name, known.model, known.kind, f"{known.loss:.2f}"),
                 interval(known.accuracy),
                 interval(entry.measured),
                 NOTHING if known.separator_share is None else number(known.separator_share),
@@ -69,23 +60,14 @@ def tables(results: Results) -> Iterator[TextTable]:
     )
 
 
-def _printed_shares(experiment: str) -> str:
-    """The end of a sentence: the paper's shares of u*, where it prints some."""
-    shares = printed_separator_shares(experiment)
-    texts = [f"{number(share)} ({models})" for models, share in shares.items()]
-    return (
-        f"; the paper prints for rewordings {join_names(texts)}, in footnote 3." if texts else "."
-    )
-
-
 def figures(results: Results) -> Iterator[Figure]:
     """Return a chart for every initial model."""
     columns = ["model", "line", "kind", "x", "x_low", "x_high", "y", "y_low", "y_high"]
     points = [
-        (f.model, f.name, f.kind, x.value, x.low, x.high, y.value, y.low, y.high)
+        (f.model, f.name, f.kind, *vars(f.accuracy).values(), *vars(entry.measured).values())
         for entry in measure(results)
-        if (y := entry.measured)
-        for f, x in [(entry.forecast, entry.forecast.accuracy)]
+        if entry.measured
+        for f in [entry.forecast]
     ]
     frame = pd.DataFrame(points, columns=columns)
     yield Figure(

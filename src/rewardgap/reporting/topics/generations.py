@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.errors import UserError
+from rewardgap.evaluation.bootstrap import FloatArray, Interval
 from rewardgap.evaluation.comparisons import Comparison, adjust, compare_gains, is_difference
 from rewardgap.evaluation.text import join_names
+from rewardgap.io.generations import read_answers
+from rewardgap.io.grid_folder import Cell, GridFolder
 from rewardgap.reporting.results import Results, share_interval
 from rewardgap.reporting.topic import (
     NOTHING,
@@ -17,21 +20,18 @@ from rewardgap.reporting.topic import (
     Topic,
     interval,
     once,
-    p_value,
+    tested,
 )
 from rewardgap.reporting.topics import accuracy
 
 
 @dataclass(frozen=True)
 class RunGenerations:
-    """The responses that a run's model generates to the prompts of a set.
+    """Shares of correct responses to the prompts of a set, with exact 95 % intervals.
 
-    Attributes:
-        run: Initial model and seed.
-        correct: Share that is correct, with its exact 95 % interval.
-        initial: The same of the model before training, where it is known.
-        change: The first compared with the second, prompt by prompt; None where only the shares
-            are known. P-values are adjusted for all runs and sets of the experiment.
+    `run` is the initial model and the seed, `initial` the share before training where it is known,
+    and `change` compares prompt by prompt where the responses are known, with p-values adjusted for
+    all runs and sets of the experiment.
     """
 
     run: str
@@ -42,36 +42,43 @@ class RunGenerations:
 
 @once
 def measure(results: Results) -> Mapping[tuple[str, str], Sequence[RunGenerations]]:
-    """Compare by set and kind what every run generates with its initial model."""
-    shares = [
-        (name, cell, generated)
-        for cell, by_set in results.generations.items()
-        for name, generated in by_set.items()
-    ]
+    """Compare by set and kind what every run generates with its initial model.
+
+    Raises:
+        UserError: A file of answers is damaged, or two answer different prompts.
+    """
+    known = results.generations
+    shares = {(name, cell): known[cell][name] for cell in known for name in known[cell]}
+    gains = {(name, cell): _gains(results, cell, name) for name, cell in shares}
     changes = adjust(
-        {
-            (name, cell): _change(generated.n, *generated.turned)
-            for name, cell, generated in shares
-            if generated.turned is not None
-        }
+        {key: compare_gains(gain, np.arange(gain.size)) for key, gain in gains.items() if gain.size}
     )
     runs: dict[tuple[str, str], list[RunGenerations]] = {}
-    for name, cell, generated in shares:
-        before, n = generated.initial, generated.n
+    for (name, cell), share in shares.items():
         run = RunGenerations(
             f"{cell.subject}, seed {cell.seed}",
-            share_interval(generated.correct, n),
-            None if before is None else share_interval(before, n),
+            share_interval(share.correct, share.n),
+            None if share.initial is None else share_interval(share.initial, share.n),
             changes.get((name, cell)),
         )
         runs.setdefault((name, cell.kind), []).append(run)
     return runs
 
 
-def _change(n: int, gained: int, lost: int) -> Comparison:
-    """Prompts that only one of the two models answers rightly: the tests are McNemar's."""
-    gains = np.repeat([1.0, -1.0, 0.0], [gained, lost, n - gained - lost])
-    return compare_gains(gains, np.arange(n))
+def _gains(results: Results, cell: Cell, name: str) -> FloatArray:
+    """By prompt whether training gained (1) or lost (-1) a right answer; empty without answers."""
+    folders = [path for path in results.experiment.folders if cell.run.folder.is_relative_to(path)]
+    initial = [GridFolder(folder).initial_answers(cell.model, name) for folder in folders]
+    paths = [cell.answers(name), *initial[:1]]
+    if not folders or not all(path.exists() for path in paths):
+        return np.zeros(0)
+    after, before = ({answer.id: answer.correct for answer in read_answers(path)} for path in paths)
+    if after.keys() != before.keys():
+        files = " and ".join(map(str, paths))
+        raise UserError(f"{files} answer different prompts: remove the older one")
+    gained = sum(after[prompt] and not before[prompt] for prompt in after)
+    lost = sum(before[prompt] and not after[prompt] for prompt in after)
+    return np.repeat([1.0, -1.0, 0.0], [gained, lost, len(after) - gained - lost])
 
 
 def sentences(results: Results) -> Iterator[Finding]:
@@ -81,9 +88,9 @@ def sentences(results: Results) -> Iterator[Finding]:
         known = overall.get(name, {}).get(kind)
         before = [run.initial.value for run in runs if run.initial]
         if known and len(before) == len(runs):
-            share = sum(run.correct.value for run in runs) / len(runs)
-            low = min(run.correct.low for run in runs)
-            high = max(run.correct.high for run in runs)
+            shares = [run.correct for run in runs]
+            share = sum(ends.value for ends in shares) / len(runs)
+            low, high = min(ends.low for ends in shares), max(ends.high for ends in shares)
             tone, change = _said(runs, sum(before) / len(runs))
             yield Finding(
                 tone,
@@ -99,16 +106,12 @@ def _said(runs: Sequence[RunGenerations], initial: float) -> tuple[Tone, str]:
     changes = [run.change for run in runs if run.change]
     if len(changes) < len(runs):
         return "caution", f"before training {initial:.1%} were, which is not tested"
-    more = sum(is_difference(change) and change.difference.value > 0 for change in changes)
-    fewer = sum(is_difference(change) and change.difference.value < 0 for change in changes)
-    if not more and not fewer:
+    gains = [change.difference.value for change in changes if is_difference(change)]
+    counts = {"more": sum(gain > 0 for gain in gains), "fewer": sum(gain < 0 for gain in gains)}
+    texts = [f"{word} in {n} of {len(changes)} runs" for word, n in counts.items() if n]
+    if not texts:
         return "alike", f"no run's share can be told from the {initial:.1%} before training"
-    counts = [
-        f"{direction} in {count} of {len(changes)} runs"
-        for count, direction in ((more, "more"), (fewer, "fewer"))
-        if count
-    ]
-    return "difference", f"before training {initial:.1%} were: a test finds {join_names(counts)}"
+    return "difference", f"before training {initial:.1%} were: a test finds {join_names(texts)}"
 
 
 def tables(results: Results) -> Iterator[TextTable]:
@@ -120,18 +123,13 @@ def tables(results: Results) -> Iterator[TextTable]:
         "correction is over all runs and sets of this table.",
         ["set", "kind", "run", "share correct", "before training", "McNemar p", "Holm p"],
         [
-            [name, kind, run.run, interval(run.correct), interval(run.initial), *_p_values(run)]
+            [name, kind, run.run, interval(run.correct), interval(run.initial), *p_values]
             for (name, kind), runs in measure(results).items()
             for run in runs
+            for p_values in [tested(run.change)[2:4] if run.change else [NOTHING, NOTHING]]
         ],
         3,
     )
-
-
-def _p_values(run: RunGenerations) -> list[str]:
-    if run.change is None:
-        return [NOTHING, NOTHING]
-    return [p_value(run.change.mcnemar_p), p_value(run.change.holm_p)]
 
 
 TOPIC = Topic("generations", measure, sentences=sentences, tables=tables)

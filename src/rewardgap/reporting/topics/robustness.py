@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from rewardgap.errors import UserError
-from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import adjust, is_difference
-from rewardgap.evaluation.robustness import Drop, drop
+from rewardgap.evaluation.robustness import Counterparts, Drop, drop
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.drawing import dots
-from rewardgap.reporting.results import Results, by_kind
+from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import (
     HOLM,
     P_VALUES,
@@ -27,12 +26,7 @@ from rewardgap.reporting.topic import (
 
 @dataclass(frozen=True)
 class Robustness:
-    """What shifts cost.
-
-    Attributes:
-        drops: By perturbed set and kind what the shift costs.
-        not_shifts: By set that is planned as a shift and is none, why.
-    """
+    """What a shift costs, by perturbed set and kind; why sets planned as shifts are none."""
 
     drops: Mapping[str, Mapping[str, Drop]]
     not_shifts: Mapping[str, str]
@@ -41,50 +35,44 @@ class Robustness:
 @once
 def measure(results: Results) -> Robustness:
     """Compare every perturbed set with its originals, over the runs measured on both."""
-    drops: dict[str, dict[str, Drop]] = {}
+    by_set: dict[str, dict[str, Drop]] = {}
     not_shifts: dict[str, str] = {}
     for entry in results.experiment.sets:
-        if entry.name in results.sets and entry.shift_of in results.sets:
+        name, original = entry.name, entry.shift_of
+        if name in results.sets and original in results.sets:
+            runs: dict[str, list[Counterparts]] = {}
+            for cell in results.main_cells(name):
+                if cell in results.rows[original]:
+                    pair = results.rows[original][cell], results.rows[name][cell]
+                    runs.setdefault(cell.kind, []).append(pair)
             try:
-                drops[entry.name] = _drops(results, entry.shift_of, entry.name)
+                by_set[name] = {kind: drop(runs[kind], (original, name)) for kind in runs}
             except UserError as error:
-                not_shifts[entry.name] = str(error)
-    family = adjust(
-        {(name, kind): drop.loss for name, kinds in drops.items() for kind, drop in kinds.items()}
-    )
-    corrected = {
-        name: {kind: replace(drop, loss=family[name, kind]) for kind, drop in kinds.items()}
-        for name, kinds in drops.items()
-    }
-    return Robustness(corrected, not_shifts)
-
-
-def _drops(results: Results, original: str, perturbed: str) -> dict[str, Drop]:
-    before, after = results.rows[original], results.rows[perturbed]
-    cells = [cell for cell in results.main_cells(perturbed) if cell in before]
-    return {
-        kind: drop([(before[cell], after[cell]) for cell in group], (original, perturbed))
-        for kind, group in by_kind(cells).items()
-    }
+                not_shifts[name] = str(error)
+    losses = {(name, kind): by_set[name][kind].loss for name in by_set for kind in by_set[name]}
+    for (name, kind), loss in adjust(losses).items():
+        by_set[name][kind] = replace(by_set[name][kind], loss=loss)
+    return Robustness(by_set, not_shifts)
 
 
 def sentences(results: Results) -> Iterator[Finding]:
     """Return what shifts cost or gain, where a test separates the two sets, and where none does."""
     measured = measure(results)
     for name, drops in measured.drops.items():
-        changed = {kind: drop for kind, drop in drops.items() if is_difference(drop.loss)}
+        changed = {kind: cost for kind, cost in drops.items() if is_difference(cost.loss)}
         kept = [kind for kind in drops if kind not in changed]
         if changed:
-            parts = [
-                f"{kind} models {_loss(drop.loss.difference)} and turn "
-                f"{drop.flip_rate.value:.0%} of their verdicts"
-                for kind, drop in changed.items()
+            losses = [
+                f"{kind} models lose {interval(cost.loss.difference)} of their accuracy{turned}"
+                if cost.loss.difference.value > 0
+                else f"{kind} models gain {interval(-cost.loss.difference)} in accuracy{turned}"
+                for kind, cost in changed.items()
+                for turned in [f" and turn {cost.flip_rate.value:.0%} of their verdicts"]
             ]
-            rest = (
-                f"{join_names(kept)} models lose nothing that could be told from 0" if kept else ""
-            )
-            text = "; ".join([join_names(parts), rest] if rest else [join_names(parts)])
-            yield Finding("difference", f"Reworded as {name}, {text}.")
+            text = f"Reworded as {name}, {join_names(losses)}"
+            if kept:
+                text += f"; {join_names(kept)} models lose nothing that could be told from 0"
+            yield Finding("difference", f"{text}.")
         elif drops:
             text = f"Reworded as {name}, no kind loses accuracy that could be told from 0."
             yield Finding("alike", text)
@@ -92,19 +80,13 @@ def sentences(results: Results) -> Iterator[Finding]:
         yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
 
 
-def _loss(drop: Interval) -> str:
-    if drop.value > 0:
-        return f"lose {interval(drop)} of their accuracy"
-    return f"gain {interval(-drop)} in accuracy"
-
-
 def tables(results: Results) -> Iterator[TextTable]:
     """Return accuracy lost and share of verdicts that turn."""
     rows = [
-        [name, kind, str(drop.loss.n), lost, interval(drop.flip_rate), *p_values]
+        [name, kind, str(cost.loss.n), lost, interval(cost.flip_rate), *p_values]
         for name, drops in measure(results).drops.items()
-        for kind, drop in drops.items()
-        for lost, *p_values in [tested(drop.loss)]
+        for kind, cost in drops.items()
+        for lost, *p_values in [tested(cost.loss)]
     ]
     yield TextTable(
         "From a set to its rewording",
@@ -118,32 +100,21 @@ def tables(results: Results) -> Iterator[TextTable]:
 
 def figures(results: Results) -> Iterator[Figure]:
     """Return accuracy lost, and verdicts turned."""
-    drops = [
-        (name, kind, drop)
+    labels = ("accuracy lost", "share of verdicts that turn")
+    columns = ["label", "line", "series", "value", "low", "high"]
+    marks = [
+        (label, name, kind, *vars(ends).values())
         for name, kinds in measure(results).drops.items()
-        for kind, drop in kinds.items()
+        for kind, cost in kinds.items()
+        for label, ends in zip(labels, (cost.loss.difference, cost.flip_rate), strict=True)
     ]
-    ends = {
-        "accuracy lost": [(name, kind, drop.loss.difference) for name, kind, drop in drops],
-        "share of verdicts that turn": [(name, kind, drop.flip_rate) for name, kind, drop in drops],
-    }
+    frames = pd.DataFrame(marks, columns=columns).groupby("label", sort=False)
     yield Figure(
         "What rewording costs",
         "From a set to the same records reworded, paired record by record: the accuracy that is "
         "lost, and the share of pairs whose verdict turns, which may cost nothing on balance. "
         "Intervals are over records and runs.",
-        {
-            label: dots(
-                pd.DataFrame(
-                    [(name, kind, x.value, x.low, x.high) for name, kind, x in marks],
-                    columns=["line", "series", "value", "low", "high"],
-                ),
-                label,
-                0.0,
-            )
-            for label, marks in ends.items()
-            if marks
-        },
+        {str(label): dots(frame.drop(columns="label"), str(label), 0.0) for label, frame in frames},
     )
 
 

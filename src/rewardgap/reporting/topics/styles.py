@@ -3,20 +3,18 @@
 from collections.abc import Iterator, Mapping
 
 from rewardgap.evaluation.styles import StyleAccuracies, is_style_grid, style_accuracies
-from rewardgap.reporting.results import Results, by_kind
+from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import TextTable, Topic, interval, once
 
 
 @once
 def measure(results: Results) -> Mapping[str, Mapping[str, StyleAccuracies]]:
     """Compute by set of style grids and kind easy, normal and hard accuracy."""
+    by_set = {name: results.runs(name) for name in results.sets}
     return {
-        name: {
-            kind: style_accuracies(*(results.sorted_rows(name, cell) for cell in cells))
-            for kind, cells in by_kind(results.main_cells(name)).items()
-        }
-        for name in results.sets
-        if all(is_style_grid(results.rows[name][cell]) for cell in results.main_cells(name))
+        name: {kind: style_accuracies(*runs.values()) for kind, runs in kinds.items()}
+        for name, kinds in by_set.items()
+        if all(is_style_grid(rows) for runs in kinds.values() for rows in runs.values())
     }
 
 

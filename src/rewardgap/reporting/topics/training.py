@@ -1,44 +1,28 @@
 """Training curves, and evaluation accuracy along training."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from rewardgap.reporting.artifacts import CURVES
 from rewardgap.reporting.drawing import curves, short
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, number, once
+from rewardgap.reporting.runs import CURVES, Curve
+from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, number
 
 LOSSES = (0.6, 0.5, 0.3, 0.1, 0.03, 0.01)
 """Training losses at which the table compares kinds."""
 
 
-@dataclass(frozen=True)
-class RunCurve:
-    """A run along training, see `runs.Curve`."""
-
-    run: str
-    kind: str
-    steps: Sequence[int]
-    values: Mapping[str, Sequence[float]]
-    evaluations: Mapping[str, Sequence[tuple[float, float]]]
-
-
-@once
-def measure(results: Results) -> Sequence[RunCurve]:
+def measure(results: Results) -> Sequence[Curve]:
     """Return the curves of the runs that have begun."""
-    return [
-        RunCurve(str(cell), cell.kind, curve.steps, curve.values, curve.evaluations)
-        for cell, curve in results.curves.items()
-    ]
+    return results.curves
 
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return by set and kind the accuracy when the training loss first was at most LOSSES."""
     runs: dict[tuple[str, str], list[Sequence[tuple[float, float]]]] = {}
-    for curve in measure(results):
+    for curve in results.curves:
         for name, points in curve.evaluations.items():
             runs.setdefault((name, curve.kind), []).append(points)
     yield TextTable(
@@ -62,43 +46,36 @@ def _first_below(runs: Sequence[Sequence[tuple[float, float]]], loss: float) -> 
 
 def figures(results: Results) -> Iterator[Figure]:
     """Return accuracy against training loss by set, and the training curves."""
-    measured = measure(results)
-    names = dict.fromkeys(name for curve in measured for name in curve.evaluations)
+    columns = ["name", "run", "kind", "order", "x", "y"]
+    evaluated = [
+        (name, curve.run, curve.kind, place, short(max(loss, 1e-6)), short(accuracy))
+        for curve in results.curves
+        for name, points in curve.evaluations.items()
+        for place, (loss, accuracy) in enumerate(points)
+    ]
+    along = pd.DataFrame(evaluated, columns=columns).groupby("name", sort=False)
     yield Figure(
         "Along training",
         "Evaluation accuracy against training loss, which falls from left to right: kinds that "
         "learn at different speeds are compared at equal loss. A line per run.",
         {
-            name: curves(_along(measured, name), "training loss", "accuracy", points=True)
-            for name in names
+            str(name): curves(frame[columns[1:]], "training loss", "accuracy", points=True)
+            for name, frame in along
         },
     )
-    present = {name for curve in measured for name in curve.values}
+    trained = [
+        (name, curve.run, curve.kind, step, step, short(value))
+        for name in CURVES
+        for curve in results.curves
+        for step, value in zip(curve.steps, curve.values.get(name, ()), strict=False)
+    ]
+    steps = pd.DataFrame(trained, columns=columns).groupby("name", sort=False)
     yield Figure(
         "Training",
         "Every run's training pairs, step by step; a line per run, coloured by kind.",
-        {name: curves(_steps(measured, name), "step", name) for name in CURVES if name in present},
+        {str(name): curves(frame[columns[1:]], "step", str(name)) for name, frame in steps},
         folded=True,
     )
-
-
-def _along(measured: Sequence[RunCurve], name: str) -> pd.DataFrame:
-    points = [
-        (curve.run, curve.kind, place, short(max(loss, 1e-6)), short(accuracy))
-        for curve in measured
-        for place, (loss, accuracy) in enumerate(curve.evaluations.get(name, ()))
-    ]
-    return pd.DataFrame(points, columns=["run", "kind", "order", "x", "y"])
-
-
-def _steps(measured: Sequence[RunCurve], name: str) -> pd.DataFrame:
-    points = [
-        (curve.run, curve.kind, step, step, short(value))
-        for curve in measured
-        if name in curve.values
-        for step, value in zip(curve.steps, curve.values[name], strict=True)
-    ]
-    return pd.DataFrame(points, columns=["run", "kind", "order", "x", "y"])
 
 
 TOPIC = Topic("training", measure, tables=tables, figures=figures)

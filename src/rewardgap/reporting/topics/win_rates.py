@@ -10,19 +10,16 @@ from rewardgap.evaluation.comparisons import Pair
 from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
 from rewardgap.reporting.drawing import stacked_shares
 from rewardgap.reporting.paper.printed import OPPONENT, printed_win_rates
-from rewardgap.reporting.results import Results, by_kind
+from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import Figure, TextTable, Topic, once
-
-PARTS = ("first", "tie", "second")
 
 
 @dataclass(frozen=True)
 class MeasuredWinRates:
-    """Win rates of every two kinds that share a model and a seed, by set.
+    """Win rates by set of every two kinds that share a model and a seed.
 
-    Attributes:
-        by_rule: Accuracies within 0.01 of each other are a tie, as in the paper.
-        tested: A tie is what McNemar's test with Holm's correction does not separate.
+    `by_rule`, accuracies within 0.01 of each other are a tie, as in the paper; `tested`, a tie is
+    what McNemar's test with Holm's correction does not separate.
     """
 
     by_rule: Mapping[str, Mapping[Pair, WinRates]]
@@ -35,10 +32,7 @@ def measure(results: Results) -> MeasuredWinRates:
     by_rule: dict[str, dict[Pair, WinRates]] = {}
     tested: dict[str, dict[Pair, WinRates]] = {}
     for name in results.sets:
-        runs = {
-            kind: {(cell.subject, cell.seed): results.sorted_rows(name, cell) for cell in cells}
-            for kind, cells in by_kind(results.main_cells(name)).items()
-        }
+        runs = results.runs(name)
         pairs = [pair for pair in combinations(runs, 2) if runs[pair[0]].keys() & runs[pair[1]]]
         tested[name] = {pair: tested_win_rates(runs[pair[0]], runs[pair[1]]) for pair in pairs}
         rules = {pair: results.win_rates([name], pair) for pair in pairs}
@@ -54,15 +48,9 @@ def tables(results: Results) -> Iterator[TextTable]:
         "Percentages of the models and seeds that both kinds have: first kind / tie / second kind.",
         ["set", "kinds", "the paper's 1 % rule", "tested"],
         [
-            [
-                name,
-                f"{first} against {second}",
-                _shares(by_rule),
-                _shares(measured.tested[name][pair]),
-            ]
+            [name, " against ".join(pair), _shares(rates), _shares(measured.tested[name][pair])]
             for name, pairs in measured.by_rule.items()
-            for pair, by_rule in pairs.items()
-            for first, second in [pair]
+            for pair, rates in pairs.items()
         ],
         2,
     )
@@ -78,14 +66,18 @@ def figures(results: Results) -> Iterator[Figure]:
     played = dict.fromkeys(pair for pairs in measured.tested.values() for pair in pairs)
     variants = {}
     for pair in sorted(played, key=lambda pair: pair[1] != OPPONENT):  # the paper's pairs first
-        label = f"{pair[0]} against {pair[1]}"
-        rows = [_row(results, name, pair) for name in results.sets]
-        variants[f"{label}, the paper's 1 % rule"] = stacked_shares(pd.DataFrame(rows), pair)
-        tested = [
-            {"line": name} | (vars(rates) if (rates := measured.tested[name].get(pair)) else {})
-            for name in results.sets
-        ]
-        variants[f"{label}, tested"] = stacked_shares(pd.DataFrame(tested), pair)
+        for rule, rates in (
+            ("the paper's 1 % rule", measured.by_rule),
+            ("tested", measured.tested),
+        ):
+            rows = [
+                {"line": name}
+                | (vars(rates[name][pair]) if pair in rates[name] else {})
+                | (_paper(results, name, pair) if rates is measured.by_rule else {})
+                for name in results.sets
+            ]
+            label = f"{pair[0]} against {pair[1]}, {rule}"
+            variants[label] = stacked_shares(pd.DataFrame(rows), pair)
     yield Figure(
         "Which kind wins",
         "Share of models and seeds in which one kind's accuracy is higher. By the paper's rule, "
@@ -95,14 +87,12 @@ def figures(results: Results) -> Iterator[Figure]:
     )
 
 
-def _row(results: Results, name: str, pair: Pair) -> dict[str, object]:
-    """A line of the chart: our shares by the paper's rule, and the paper's."""
-    rates = measure(results).by_rule[name].get(pair)
-    row: dict[str, object] = {"line": name} | (vars(rates) if rates else {})
+def _paper(results: Results, name: str, pair: Pair) -> dict[str, float]:
+    """The paper's shares of a line of the chart."""
     paper = printed_win_rates(results.experiment.name, pair[0], name)
-    if paper and pair[1] == OPPONENT:
-        row |= dict(zip((f"paper_{part}" for part in PARTS), paper, strict=True))
-    return row
+    if not paper or pair[1] != OPPONENT:
+        return {}
+    return dict(zip(("paper_first", "paper_tie", "paper_second"), paper, strict=True))
 
 
 TOPIC = Topic("win_rates", measure, tables=tables, figures=figures)
