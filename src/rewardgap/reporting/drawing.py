@@ -269,9 +269,8 @@ def agreement(frame: pd.DataFrame, across: str, up: str) -> alt.LayerChart:
     scale = alt.Scale(domain=[0, 1], nice=False)
     x, y = alt.X("x:Q", title=across, scale=scale), alt.Y("y:Q", title=up, scale=scale)
     ends = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})
-    diagonal = alt.Chart(ends).mark_line(strokeDash=[2, 3], color=GREY, strokeWidth=1)
     layers = [
-        diagonal.encode(x, y),
+        alt.Chart(ends).mark_line(strokeDash=[2, 3], color=GREY, strokeWidth=1).encode(x, y),
         rule.encode(alt.X("x_low:Q", title=across), y, x2="x_high:Q"),
         rule.encode(x, alt.Y("y_low:Q", title=up), y2="y_high:Q"),
         _points(base, 70).encode(x, y, shape=_shape("kind", styles)),

@@ -42,13 +42,8 @@ class TopicPart:
 class Section:
     """An experiment on the page, by an anchor that is unique there.
 
-    Attributes:
-        claim: What the experiment is to show.
-        facts: What was run, in a sentence.
-        missing: What is planned and not there.
-        findings: What its numbers say.
-        topics: Those that have something to show.
-        table: All kinds' accuracy and margin by set.
+    The claim is what it is to show, `facts` what was run (a sentence), `missing` what is planned
+    and not there, `table` all kinds' accuracy and margin by set.
     """
 
     anchor: str
@@ -175,5 +170,4 @@ def embedded(data: Any) -> Markup:
 
 
 def _spans(table: Table) -> list[tuple[str, int]]:
-    """Every quantity of the table and the number of its columns."""
     return list(Counter(quantity for quantity, _ in table.columns).items())
