@@ -110,7 +110,7 @@ def _measure_all(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _precisions(arguments: argparse.Namespace) -> list[str]:
-    """The wanted precisions that the device multiplies natively; the others are named."""
+    """Return the wanted precisions that the device multiplies natively; the others are named."""
     if has_native_bfloat16(torch.device(arguments.device)):
         return arguments.dtype
     if "bfloat16" in arguments.dtype:

@@ -54,7 +54,7 @@ def _weights(module: nn.Module) -> int:
 
 
 def _seen(tree: Tree) -> int:
-    """Number of pairs of a token and one that it sees, itself included."""
+    """Return the number of pairs of a token and one that it sees, itself included."""
     total = 0
     for node, tokens in enumerate(tree.nodes):
         above = sum(len(tree.nodes[i]) for i in tree.path(node)[:-1])
@@ -63,7 +63,7 @@ def _seen(tree: Tree) -> int:
 
 
 def matrix_product(job: Job) -> Measurement:
-    """The fastest of several products of two large square matrices: the machine's peak."""
+    """Measure the fastest of several products of two large square matrices: the machine's peak."""
     size = 8192 if job.device == "cuda" else 2048
     factor = torch.randn(size, size, device=job.device).to(getattr(torch, job.dtype))
     best = float("inf")

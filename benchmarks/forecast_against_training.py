@@ -33,7 +33,7 @@ def last_losses(run: Path) -> float:
 
 
 def read_off(curve: list[dict[str, float]], loss: float) -> float:
-    """The forecast accuracy where the curve first falls to a loss, or at its end."""
+    """Return the forecast accuracy where the curve first falls to a loss, or at its end."""
     return next((p["accuracy"] for p in curve if p["loss"] <= loss), curve[-1]["accuracy"])
 
 

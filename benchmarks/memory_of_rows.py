@@ -87,7 +87,7 @@ def _summarise(kind: str, runs: dict[int, Measurement]) -> dict[str, object]:
 
 
 def _train(job: Job, kind: str) -> Measurement:
-    """A whole run of a few steps, and another that is timed."""
+    """Make a whole run of a few steps, and another that is timed."""
     config = TrainConfig(
         model=job.model,
         kind=kind,

@@ -39,7 +39,7 @@ class Size:
     """tokens that the tokenizer knows; the others only make the output layer larger"""
 
     def shrunk(self) -> "Size":
-        """A tiny model, to try the harness."""
+        """Return a tiny model, to try the harness."""
         return replace(
             self,
             layers=2,
@@ -75,7 +75,7 @@ class Workshop:
     quick: bool
 
     def make(self, name: str) -> "Made":
-        """The model of a size, made when it is first asked for."""
+        """Return the model of a size, made when it is first asked for."""
         size = SIZES[name].shrunk() if self.quick else SIZES[name]
         folder = self.folder / name
         return Made(folder) if folder.exists() else make_model(size, self._texts(), folder)
@@ -86,7 +86,7 @@ class Workshop:
                 yield from (row["prompt"], row["chosen"], row["rejected"])
 
     def read(self, name: str) -> list[dict]:
-        """The rows of a data set.
+        """Return the rows of a data set.
 
         Raises:
             UserError: it is not there.
@@ -115,7 +115,7 @@ class Made:
 
 
 def make_model(size: Size, texts: Iterable[str], folder: Path) -> Made:
-    """A model in both forms, with a tokenizer learned from the texts."""
+    """Return a model in both forms, with a tokenizer learned from the texts."""
     made = Made(folder)
     template = make_template(list(texts), _tokenizer_settings(size))
     with quiet():
@@ -153,7 +153,7 @@ def _save(size: Size, tokenizer: PreTrainedTokenizerBase, made: Made) -> None:
 
 
 def pairs(name: str, workshop: Workshop, template: ChatTemplate, count: int) -> list[dict]:
-    """The first `count` pairs of a data set that are within the limit."""
+    """Return the first `count` pairs of a data set that are within the limit."""
     return _within_limit(workshop.read(name), template, count)
 
 

@@ -100,7 +100,7 @@ def _train(job: Job, kind: str) -> Measurement:
 
 
 def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
-    """What `rewardgap.fit` makes for a run with these settings."""
+    """Return what `rewardgap.fit` makes for a run with these settings."""
     config = TrainConfig(
         model=job.model,
         kind=kind,
@@ -120,7 +120,7 @@ def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
 def _references(
     job: Job, trainer: Trainer, template: ChatTemplate, trees: Sequence[Tree]
 ) -> tuple[list[np.ndarray] | None, float]:
-    """Reference log-probabilities of all rows, and the time of those after the warm-up."""
+    """Return reference log-probabilities of all rows, and the time of those after the warm-up."""
     if not trainer.model.needs_reference:
         return None, 0.0
     settings = trainer.settings

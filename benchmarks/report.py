@@ -72,7 +72,7 @@ def _figures(ours: Sequence[Measurement], peers: Sequence[Measurement], peak: fl
 
 
 def lines(case: str, dtype: str, summary: dict[str, dict]) -> list[str]:
-    """What is printed of a case."""
+    """Return what is printed of a case."""
     return [
         line for peer, figures in summary.items() for line in _lines(case, dtype, peer, figures)
     ]

@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_job(case: Case, workshop: Workshop, plan: Plan, dtype: str) -> Job:
-    """The job of a case, with the model and the rows that it names."""
+    """Return the job of a case, with the model and the rows that it names."""
     batch_size = case.batch_size or plan.batch_size
     job = Job(case.ours, "", "", dtype, plan.device, batch_size, 0, "", compile=plan.compile)
     if case.model is None or case.rows is None:

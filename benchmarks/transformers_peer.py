@@ -52,6 +52,6 @@ def _text(tokenizer: AutoTokenizer, prompt: str, response: str) -> str:
 
 
 def _all(row: dict) -> list[str]:
-    """The chosen responses and then the rejected ones."""
+    """Return the chosen responses and then the rejected ones."""
     sides = (row["chosen"], row["rejected"])
     return [text for side in sides for text in ([side] if isinstance(side, str) else side)]

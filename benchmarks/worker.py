@@ -42,7 +42,7 @@ class Job:
     compile: bool = False
 
     def read_rows(self) -> list[dict]:
-        """The rows, warm-up first."""
+        """Return the rows, warm-up first."""
         return [json.loads(line) for line in Path(self.rows).read_text("utf-8").splitlines()]
 
 

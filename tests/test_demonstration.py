@@ -8,6 +8,7 @@ import torch
 from grids import Grid, write_grid
 
 import rewardgap.demonstration
+import rewardgap.io.cache
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.training import DemoConfig
 from rewardgap.data.load import load
@@ -117,6 +118,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DemoConfig:
         batch_tokens=512,
     )
     monkeypatch.setattr(rewardgap.demonstration, "LANGUAGE_MODEL", smaller)
+    # A check of a file is noted once the file has settled, in this demo or in the next.
+    monkeypatch.setattr(rewardgap.io.cache, "SETTLED", -1)
     return DemoConfig(
         out=str(tmp_path / "out"),
         kinds=["explicit", "implicit"],

@@ -128,8 +128,8 @@ def conclude(results: Results) -> str:
             f"({_in_words(unlearned)}), so these runs say nothing about paraphrases.\n"
         )
     text = (
-        "In the wording they were trained on, all kinds ranked the pairs of unseen prompts right "
-        f"({min(original.values()):.0%} or more); reworded, "
+        "In the wording they were trained on, all kinds ranked at least "
+        f"{min(original.values()):.0%} of the pairs of unseen prompts right; reworded, "
     )
     survivors = {kind: value for kind, value in paraphrased.items() if value >= SURVIVES}
     failures = {kind: value for kind, value in paraphrased.items() if value < SURVIVES}

@@ -26,7 +26,8 @@ class KindConfig(RewardConfig):
     """λ of a generative model's loss: weight of −ln π(chosen | prompt)"""
 
     @classmethod
-    def of(cls, config: object) -> "KindConfig":
-        """Return the settings of a kind from a command's configuration."""
-        names = [field.name for field in fields(KindConfig) if hasattr(config, field.name)]
+    def of(cls, config: RewardConfig) -> "KindConfig":
+        """Return the settings of a kind from a command's configuration, which may lack some."""
+        settings = {field.name for field in fields(KindConfig)}
+        names = [field.name for field in fields(config) if field.name in settings]
         return KindConfig(**{name: getattr(config, name) for name in names})

@@ -35,7 +35,6 @@ CHUNK = 1000
 Data = tuple[str | tuple[str, ...], Identical]
 """The arguments of `load`: what names the data, and what happens to identical pairs."""
 
-
 TrainingData: TypeAlias = TrainConfig | ForecastConfig
 """What names training data and says how they are read."""
 
@@ -74,11 +73,11 @@ class PreparedData:
 
         Training records are not read again if trees were made of the same data before.
         """
+        for spec in config.eval.values():  # first, for they are small
+            self.records(spec, config.identical_pairs)
         if not any(self._folder(config).glob("*.rows")):
             for _ in _stream(config, "reading"):
                 pass
-        for spec in config.eval.values():
-            self.records(spec, config.identical_pairs)
 
     def training_trees(self, encoder: ChatEncoding, config: TrainingData) -> StoredTrees:
         """Return the trees of the training records, from the cache if they are there.
@@ -137,14 +136,11 @@ class RunData:
         Raises:
             UserError: A record is wrong, or truncation leaves too little of the training records.
         """
-        identical, max_length = config.identical_pairs, config.max_length
-        for spec in config.eval.values():  # first, for they are small
-            shared.records(spec, identical)
-        training = shared.training_trees(encoder, config)
         evaluation = {
-            name: shared.evaluation_trees(encoder, spec, identical, max_length)
+            name: shared.evaluation_trees(encoder, spec, config.identical_pairs, config.max_length)
             for name, spec in config.eval.items()
         }
+        training = shared.training_trees(encoder, config)
         return cls(config, encoder, shared, training, evaluation)
 
     def evaluation_set(

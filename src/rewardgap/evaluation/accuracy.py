@@ -68,7 +68,7 @@ def count_ties(rewards: Sequence[RecordRewards]) -> int:
 
 
 def prompt_clusters(rows: Sequence[ScoreRow]) -> Clusters:
-    """Number the prompts of the rows, from 0; a row without `prompt` has a number of its own."""
+    """Return numbers of the rows' prompts, from 0; a row without `prompt` has one of its own."""
     numbers: dict[tuple[str, str], int] = {}
     names = [(row.prompt, "" if row.prompt else row.id) for row in rows]
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.intp)

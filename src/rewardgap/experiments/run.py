@@ -197,7 +197,8 @@ class Runner:
                 return
             config = self.config(cells[0])
             keys = {key.name for key in fields(ForecastConfig)} - OF_A_FORECAST
-            settings = {key: getattr(config, key) for key in keys if hasattr(config, key)}
+            shared = keys & {key.name for key in fields(config)}
+            settings = {key: getattr(config, key) for key in shared}
             settings["kinds"] = list(dict.fromkeys([*known, *kinds]))
             initial = str(self._initial_model(model))
             forecast(ForecastConfig(model=initial, out=str(folder.folder), **settings), self.data)

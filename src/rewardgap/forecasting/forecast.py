@@ -66,12 +66,13 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     models = _open_models(config)
-    kernels = _read_kernels(models, config, shared)
+    data = _open_data(models, config, shared)
+    kernels = _read_kernels(models, data, config)
     trainings = {
         kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, config.loss)
         for kind, of_kind in kernels.items()
     }
-    sets = _evaluation_sets(next(iter(models.values())), config, shared)
+    sets = _evaluation_sets(next(iter(data.values())))
     outcomes = {
         name: {
             kind: predict(trainings[kind], of_kind.evaluation[name], evaluated, config.loss)
@@ -117,34 +118,39 @@ def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
     return models
 
 
-def _read_kernels(
+def _open_data(
     models: Mapping[str, TrainedRewardModel], config: ForecastConfig, shared: PreparedData
+) -> dict[type[ChatEncoding], RunData]:
+    """Return the data as every encoding of the models writes them."""
+    encoders = {model.encoding: model.encoder for model in models.values()}
+    return {
+        encoding: RunData.open(config, encoder, shared) for encoding, encoder in encoders.items()
+    }
+
+
+def _read_kernels(
+    models: Mapping[str, TrainedRewardModel],
+    data: Mapping[type[ChatEncoding], RunData],
+    config: ForecastConfig,
 ) -> dict[str, KindKernels]:
     """Return all kernels by kind; kinds that write records alike share a pass over the data."""
-    groups: dict[type[ChatEncoding], dict[str, TrainedRewardModel]] = {}
-    for kind, model in models.items():
-        groups.setdefault(model.encoding, {})[kind] = model
     weights, memory = fingerprint(locate_model(config.model)), int(config.memory * GIB)
+    folder = cache_folder(config.cache) / "forecast"
     kernels: dict[str, KindKernels] = {}
-    for group in groups.values():
-        model = next(iter(group.values()))
-        data = RunData.open(config, model.encoder, shared)
-        training = list(data.training)
+    for encoding, encoded in data.items():
+        group = {kind: model for kind, model in models.items() if model.encoding is encoding}
+        model, training = next(iter(group.values())), list(encoded.training)
         reader = FeatureReader.of(group, training, memory, config.seed, config.token_budget)
         identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
-        folder = cache_folder(config.cache) / "forecast"
-        kernels |= read_kernels(reader, training, data.evaluation, folder, identity)
+        kernels |= read_kernels(reader, training, encoded.evaluation, folder, identity)
     return {kind: kernels[kind] for kind in models}
 
 
-def _evaluation_sets(
-    model: TrainedRewardModel, config: ForecastConfig, shared: PreparedData
-) -> dict[str, ForecastSet]:
+def _evaluation_sets(data: RunData) -> dict[str, ForecastSet]:
     """Return the evaluation sets as any of the kinds writes them: lengths are alike for all."""
-    data = RunData.open(config, model.encoder, shared)
     training, baseline = list(data.training), data.bag_of_words()
     sets = {}
-    for name, trees in data.evaluation.items():
-        records = shared.records(config.eval[name], config.identical_pairs)
+    for name in data.evaluation:
+        records, trees = data.evaluation_set(name, data.encoder, data.config.max_length)
         sets[name] = ForecastSet(records, trees, baseline, token_overlap(training, trees))
     return sets

@@ -7,6 +7,8 @@ V vocabulary.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain
+from operator import gt
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,46 +92,69 @@ class Pack:
 
 def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
     """Lay trees, at least one, side by side in a row, with the references that the kind needs."""
-    tokens: list[int] = []
-    positions: list[int] = []
-    ancestors: list[tuple[int, ...]] = []
-    responses: list[np.ndarray] = []
-    predicting: list[np.ndarray] = []
-    counts: list[tuple[int, bool]] = []
-    pairs: list[tuple[int, int]] = []
-    for tree in trees:
-        first, first_response = len(ancestors), len(responses)
-        ends: list[tuple[int, int]] = []  # of every node, in the row and in its sequence
-        for node, parent in zip(tree.nodes, tree.parents, strict=True):
-            depth = ends[parent][1] if parent >= 0 else 0
-            ancestors.append((*ancestors[first + parent], first + parent) if parent >= 0 else ())
-            tokens.extend(node)
-            positions.extend(range(depth, depth + len(node)))
-            ends.append((len(tokens), depth + len(node)))
-        responses_in_record = tree.chosen + tree.rejected
-        for number, leaf in enumerate(tree.leaves):
-            end, last_of_parent = ends[leaf][0], ends[tree.parents[leaf]][0] - 1
-            responses.append(np.arange(end - len(tree.nodes[leaf]), end))
-            predicting.append(np.concatenate(([last_of_parent], responses[-1][:-1])))
-            counts.append((responses_in_record, number < responses_in_record))
-        pairs.extend((first_response + i, first_response + j) for i, j in tree.pairs)
-    row, lengths = torch.tensor(tokens), (len(node) for tree in trees for node in tree.nodes)
-    response_positions = torch.from_numpy(np.concatenate(responses))
+    first_nodes = accumulate((len(tree.nodes) for tree in trees), initial=0)
+    first_tokens = accumulate((tree.size for tree in trees), initial=0)
+    placed = [*map(_place, trees, first_nodes, first_tokens)]
+    counts = [len(tree.responses) for tree in placed]
+    in_record = [
+        tree.chosen + tree.rejected
+        for tree, count in zip(trees, counts, strict=True)
+        for _ in range(count)
+    ]
+    pairs = [
+        (first + i, first + j)
+        for tree, first in zip(trees, accumulate(counts, initial=0), strict=False)
+        for i, j in tree.pairs
+    ]
     chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
+    tokens = torch.tensor([token for tree in trees for node in tree.nodes for token in node])
+    responses = [response for tree in placed for response in tree.responses]
+    predicting = [response for tree in placed for response in tree.predicting]
+    response_positions = torch.from_numpy(np.concatenate(responses))
     return Pack(
-        tokens=row,
-        positions=torch.tensor(positions),
-        layout=Layout(tuple(lengths), tuple(ancestors)),
-        response_tokens=row[response_positions],
+        tokens=tokens,
+        positions=torch.tensor([position for tree in placed for position in tree.positions]),
+        layout=Layout(
+            tuple(len(node) for tree in trees for node in tree.nodes),
+            tuple(above for tree in placed for above in tree.ancestors),
+        ),
+        response_tokens=tokens[response_positions],
         response_positions=response_positions,
         predicting_positions=torch.from_numpy(np.concatenate(predicting)),
-        response_lengths=torch.tensor(list(map(len, responses))),
-        responses_in_record=torch.tensor([count for count, _ in counts]),
-        rewarded=torch.tensor([is_rewarded for _, is_rewarded in counts]),
+        response_lengths=torch.tensor([*map(len, responses)]),
+        responses_in_record=torch.tensor(in_record),
+        rewarded=torch.tensor(list(map(gt, in_record, chain.from_iterable(map(range, counts))))),
         chosen=chosen,
         rejected=rejected,
         reference=None if references is None else torch.from_numpy(np.concatenate(references)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A tree in the row: its position ids, and indices of ancestors and of response tokens."""
+
+    positions: list[int]
+    ancestors: list[tuple[int, ...]]
+    responses: list[np.ndarray]
+    predicting: list[np.ndarray]
+
+
+def _place(tree: Tree, first_node: int, first_token: int) -> _Placed:
+    """Place a tree whose first node and first token have these indices in the pack."""
+    placed = _Placed([], [], [], [])
+    ends = list(accumulate(map(len, tree.nodes), initial=first_token))[1:]
+    depths: list[int] = []  # position ids that follow each node
+    for node, parent in zip(tree.nodes, tree.parents, strict=True):
+        start, above = (depths[parent], placed.ancestors[parent]) if parent >= 0 else (0, ())
+        placed.ancestors.append((*above, first_node + parent) if parent >= 0 else ())
+        depths.append(start + len(node))
+        placed.positions.extend(range(start, depths[-1]))
+    for leaf in tree.leaves:
+        response = np.arange(ends[leaf] - len(tree.nodes[leaf]), ends[leaf])
+        placed.responses.append(response)
+        placed.predicting.append(np.concatenate(([ends[tree.parents[leaf]] - 1], response[:-1])))
+    return placed
 
 
 def micro_batches(

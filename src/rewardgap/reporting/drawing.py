@@ -136,7 +136,7 @@ def dots(
 
 
 def _legend(frame: pd.DataFrame, has_paper: bool) -> dict[str, Style]:
-    """The styles of kinds, the paper and baselines, in this order."""
+    """Return the styles of kinds, the paper and baselines, in this order."""
     kinds, baselines = (
         frame.loc[frame["baseline"] == is_baseline, "series"].unique() for is_baseline in (0, 1)
     )
@@ -156,7 +156,7 @@ def _points(base: alt.Chart, size: int) -> alt.Chart:
 
 
 def _lines(lines: Sequence[str], labels: bool = True) -> alt.Y:
-    """The axis of names; a long one is broken at its first hyphen."""
+    """Return the axis of names; a long one is broken at its first hyphen."""
     broken = "length(datum.label) > 12 ? replace(datum.label, '-', '-\\n') : datum.label"
     axis = alt.Axis(
         labelExpr=broken, labelPadding=10, grid=False, ticks=False, domain=False, labels=labels

@@ -151,7 +151,7 @@ def _vega() -> str:
 
 
 def _charts(sections: Sequence[Section]) -> dict[str, list[dict[str, Any]]]:
-    """The specifications of every figure's variants, without the style that the page has once."""
+    """Return the specifications of all figures' variants, without the page's common style."""
     return {
         name: [
             {key: value for key, value in chart.to_dict(validate=False).items() if key != "config"}

@@ -70,7 +70,7 @@ def _load(spec: str) -> Loaded:
 def _collection(
     results: Results, name: str, texts: Texts, load_once: Callable[[str], Loaded]
 ) -> dict[str, Any]:
-    """An evaluation set of an experiment: ids, texts, lengths, and the rewards of every run."""
+    """Return an experiment's evaluation set: ids, texts, lengths, and the rewards of every run."""
     by_cell = results.rows[name]
     cell, rows = next(iter(by_cell.items()))
     collection: dict[str, Any] = {
@@ -104,14 +104,14 @@ def _collection(
 
 
 def _short_rewards(row: ScoreRow) -> Sequence[float]:
-    """A record's rewards with six digits; with all, where six would make two of them equal."""
+    """Round a record's rewards to six digits, unless that would make two of them equal."""
     rewards = (*row.scores_chosen, *row.scores_rejected)
     rounded = [float(f"{reward:.6g}") for reward in rewards]
     return rounded if len(set(rounded)) == len(set(rewards)) else rewards
 
 
 def _plain(messages: Response) -> str:
-    """A prompt or a response as text; roles are named where there is more than one turn."""
+    """Write a prompt or a response as text; name roles where there is more than one turn."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
@@ -120,7 +120,7 @@ def _plain(messages: Response) -> str:
 def _scored_records(
     cell: Cell, name: str, rows: Rows, load_once: Callable[[str], Loaded]
 ) -> Loaded:
-    """The records that were scored, by the configuration of a run."""
+    """Return the records that were scored, by the configuration of a run."""
     spec = (cell.run.read_config().get("eval") or {}).get(name)
     if not isinstance(spec, str):
         return {}, "the run's config.yaml does not name their data"

@@ -61,7 +61,7 @@ def report(config: ReportConfig) -> Path:
 
 
 def _experiment(results: Results, section: Section) -> dict[str, Any]:
-    """The numbers of an experiment by topic, and of every run."""
+    """Return the numbers of an experiment by topic, and of every run."""
     experiment = results.experiment
     frame = results.frame.drop(columns="experiment").astype(object)
     return {

@@ -92,7 +92,7 @@ class Results:
         return frame.astype({"seed": "Int64", "value": float, "low": float, "high": float})
 
     def _numbers(self) -> Iterator[tuple[Any, ...]]:
-        """What is MEASURED."""
+        """Yield what is MEASURED."""
         for name, cells in self.rows.items():
             for cell, rows in cells.items():
                 for metric, value in _accuracies(rows).items():
@@ -174,7 +174,7 @@ class Results:
 
         Those of the kind INITIAL are the cells of all kinds that generate.
         """
-        kinds = {cell.kind for cell in self.generations} if kind in (INITIAL,) else {kind}
+        kinds = {INITIAL: {cell.kind for cell in self.generations}}.get(kind, {kind})
         cells = [cell for cell in self.experiment.cells if cell.kind in kinds]
         cells = [cell for cell in cells if variation in (None, cell.variation)]
         return [cell for cell in cells if model in (None, cell.model)]

@@ -48,7 +48,7 @@ def write_results(results: Results, folder: Path) -> None:
 
 
 def _accuracies(cell: Cell, records: pd.DataFrame) -> dict[str, Any]:
-    """The content of `CELL.json`."""
+    """Return the content of `CELL.json`."""
     return {
         "accuracy": float(records["results"].mean()),
         "num_prompts": len(records),

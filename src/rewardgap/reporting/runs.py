@@ -94,7 +94,7 @@ def read_grids(folders: Sequence[str]) -> tuple[ExperimentRecord, ...]:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """The grids in a folder, and the configured folders outside them."""
+    """Return the grids in a folder, and the configured folders outside them."""
     if GridFolder(folder).experiment.exists():
         yield folder
         return
@@ -106,7 +106,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[ExperimentRecord]:
-    """Runs outside grids: an experiment for each training set, named by it."""
+    """Return runs outside grids: an experiment for each training set, named by it."""
     by_training: defaultdict[tuple[str, ...], dict[Path, Mapping[str, Any]]] = defaultdict(dict)
     for folder, config in configs.items():
         train = config["train"]
@@ -129,7 +129,7 @@ def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[
 
 
 def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What tells runs of the same model, kind and seed apart, as "key=value"; empty if nothing."""
+    """Write what tells runs of one model, kind and seed apart, as "key=value"; maybe nothing."""
     keys = [key for key in configs[0] if key not in RUN_KEYS | {"out", "device", "token_budget"}]
     runs = [(config.get("model"), config.get("kind"), config.get("seed")) for config in configs]
     values: defaultdict[tuple[Any, ...], set[str]] = defaultdict(set)

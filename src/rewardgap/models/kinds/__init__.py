@@ -50,6 +50,8 @@ def find_kind(name: str) -> "type[RewardModel]":
         # Only here, for reading the metadata of all installed packages takes time.
         for entry in entry_points(group=ENTRY_POINTS, name=name):
             register_kind(name, entry.value)
+    if name not in KINDS and ":" in name and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the command line does not search it, `python -m` does
     kind = KINDS.get(name, name if ":" in name else None)
     if kind is None:
         raise UserError(
@@ -61,8 +63,6 @@ def find_kind(name: str) -> "type[RewardModel]":
     from rewardgap.models.kinds.reward_model import RewardModel
 
     module, _, attribute = kind.partition(":")
-    if str(Path.cwd()) not in sys.path:  # the command line does not search it, `python -m` does
-        sys.path.append(str(Path.cwd()))
     try:
         imported = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

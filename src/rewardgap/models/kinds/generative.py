@@ -129,9 +129,9 @@ class Generative(TrainedRewardModel):
         )
         if not self.options.likelihood_weight:
             return losses
-        plain = pack.chosen + pack.responses_in_record[pack.chosen]
         log_probs = self.vocabulary.log_probs(states.predicting_states, pack.response_tokens)
-        return losses - self.options.likelihood_weight * states.total(log_probs)[plain]
+        texts = states.total(log_probs)[_plain_texts(pack)]
+        return losses - self.options.likelihood_weight * texts
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """Return π(Yes) for every partial response, in a question of its own."""
@@ -189,8 +189,7 @@ class Generative(TrainedRewardModel):
         weight = self.options.likelihood_weight
         if not weight:
             return pulls
-        plain = pack.chosen + pack.responses_in_record[pack.chosen]
-        return (*pulls, Pull("chosen as plain text", plain, weight))
+        return (*pulls, Pull("chosen as plain text", _plain_texts(pack), weight))
 
     def score_terms(self, pack: Pack) -> Terms:
         """Return the log-odds ln π(Yes) − ln π(No), in which the normaliser cancels.
@@ -206,6 +205,11 @@ class Generative(TrainedRewardModel):
         answers = torch.tensor([self.yes, self.no], device=states.hidden.device)
         logits = self.vocabulary.logits_of(states.last, answers.expand(len(states.last), 2))
         return logits[:, 0] - logits[:, 1]
+
+
+def _plain_texts(pack: Pack) -> torch.Tensor:
+    """Return (P,) indices, among the L responses, of the chosen ones that `_join` appends."""
+    return pack.chosen + pack.responses_in_record[pack.chosen]
 
 
 def _join(tree: Tree, chat: Tree) -> Tree:

@@ -80,7 +80,7 @@ def draw_figures(experiments: Mapping[str, Results], folder: Path) -> DrawnFigur
 
 
 def _lines(results: Results, level: Level, variation: str = "", model: str | None = None) -> Lines:
-    """A line per category or per set."""
+    """Draw a line per category or per set."""
     sets = {name: (name,) for name in results.sets}
     places = results.categories if level == "by_category" else sets
     return {place: (names, variation, model) for place, names in places.items()}
@@ -96,7 +96,7 @@ def _dots(
     axis: str = "",
     further: Sequence[str] = (),
 ) -> alt.LayerChart:
-    """A mark per line and kind, ± the deviation over seeds, with the paper's of a level, if any."""
+    """Draw a mark per line and kind, ± the deviation over seeds, and the paper's, if any."""
     kinds = kinds or results.kinds
     spreads = {
         (line, kind): spread

@@ -62,7 +62,7 @@ def shrunk_svg(chart: Chart, inches: float) -> str:
 
 
 def _shrink(spec: Mapping[str, Any], panel_width: float = 0.0) -> tuple[str, float]:
-    """The SVG of a specification at SCALE, and its width before."""
+    """Return the SVG of a specification at SCALE, and its width before."""
     from vl_convert import vegalite_to_svg
 
     if "concat" in spec:

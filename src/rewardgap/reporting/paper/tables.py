@@ -175,7 +175,7 @@ def _table(
     stubs: tuple[str, str] = ("Shift", "Evaluation"),
     notes: tuple[str, str] = SPREAD_NOTES,
 ) -> Table:
-    """A table of three decimals, with those notes that concern its numbers."""
+    """Return a table of three decimals, with those notes that concern its numbers."""
     entries = [entry for row in rows for entry in row.entries]
     note, difference = notes
     compared = any(entry.difference is not None for entry in entries)
@@ -205,7 +205,7 @@ def _entries(
 
 
 def _shares(results: Results, name: str, kind: str) -> tuple[Entry, ...]:
-    """The three entries of a line of win rates: of the kind, ties, of implicit models."""
+    """Return the three entries of a line of win rates: of the kind, ties, of implicit models."""
     shares = printed_win_rates(results.experiment.name, kind, name)
     entries = [Entry(paper=Printed(share)) for share in shares] if shares else [Entry()] * 3
     rates = results.win_rates([name], (kind, OPPONENT))
@@ -224,7 +224,7 @@ def _shares(results: Results, name: str, kind: str) -> tuple[Entry, ...]:
 
 
 def _binomial_deviation(percent: float, cells: int) -> float:
-    """Standard deviation of a share in percent; never 0, however few the cells agree."""
+    """Return the standard deviation of a share in percent; never 0, however few the cells agree."""
     share = (percent / 100 * cells + 1) / (cells + 2)
     return 100 * sqrt(share * (1 - share) / cells)
 

@@ -54,7 +54,7 @@ def lines_of(table: Table) -> list[Line]:
 
 
 def _texts(entry: Entry, decimals: int) -> tuple[str, str, str]:
-    """What was measured, the paper's and the difference."""
+    """Write what was measured, the paper's and the difference."""
     value, deviation, paper, paper_deviation, difference = (get(entry) for get in PARTS.values())
     return (
         _spread(value, deviation, decimals) + "†" * entry.partial,

@@ -86,7 +86,7 @@ def figures(results: Results) -> Iterator[Figure]:
 
 
 def _frames(results: Results, metric: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The marks of all models together, and of each model where there are several."""
+    """Return the marks of all models together, and of each model where there are several."""
     measured = measure(results)
     if results.sets:
         yield "all models together", _marks(results, measured.overall, metric, with_paper=True)

@@ -74,7 +74,7 @@ def sentences(results: Results) -> Iterator[Finding]:
 
 
 def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
-    """What a baseline does to kinds that are not shown to beat it."""
+    """Say what a baseline does to kinds that are not shown to beat it."""
     models: dict[str, list[str]] = {"is more accurate than": [], "cannot be told from": []}
     for kind, pair in doubtful.items():
         relation = "is more accurate than" if is_difference(pair) else "cannot be told from"

@@ -144,8 +144,8 @@ def _where_alike(alike: Mapping[str, Sequence[Group]]) -> dict[Group, str]:
 
 
 def _within(kind: str, measured: Comparisons) -> Iterator[Finding]:
-    """Initial models and settings of a kind that are separated, and those that are not."""
-    names = [name for name, owner in measured.models if owner in (kind,)]
+    """Yield initial models and settings of a kind that are separated, and those that are not."""
+    names = [name for name in measured.kinds if (name, kind) in measured.models]
     ahead = _ahead({name: measured.models[name, kind] for name in names})
     for (better, worse), where in islice(ahead.items(), MOST_NAMED):
         text = f"Of {kind} models, “{better}” is more accurate than “{worse}” on"

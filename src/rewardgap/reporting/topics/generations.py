@@ -102,7 +102,7 @@ def sentences(results: Results) -> Iterator[Finding]:
 
 
 def _said(runs: Sequence[RunGenerations], initial: float) -> tuple[Tone, str]:
-    """What tests say of the share of correct generations beside that before training."""
+    """Write what tests say of the share of correct generations beside that before training."""
     changes = [run.change for run in runs if run.change]
     if len(changes) < len(runs):
         return "caution", f"before training {initial:.1%} were, which is not tested"

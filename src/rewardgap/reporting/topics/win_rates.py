@@ -87,7 +87,7 @@ def figures(results: Results) -> Iterator[Figure]:
 
 
 def _paper(results: Results, name: str, pair: Pair) -> dict[str, float]:
-    """The paper's shares of a line of the chart."""
+    """Return the paper's shares of a line of the chart."""
     paper = printed_win_rates(results.experiment.name, pair[0], name)
     if not paper or pair[1] != OPPONENT:
         return {}
