@@ -45,6 +45,19 @@ class Grid:
     words: int = 4
 
 
+REWORDED = Grid(
+    models=("m",),
+    kinds=("explicit", "generative", "implicit"),
+    seeds=(0, 1, 2),
+    sets={
+        "ultrafeedback": ("in-distribution", None),
+        "ultrafeedback-french": ("token-level", "ultrafeedback"),
+    },
+    records=40,
+)
+"""A set and its rewording, for three kinds and three seeds."""
+
+
 def made_up(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewards:
     """Random rewards by kinds of different quality: explicit ones stand rewording best."""
     ability = {"explicit": 1.2, "generative": 0.9, "implicit": 0.8}.get(kind, 0.5)
@@ -90,6 +103,17 @@ def write_grid(
     }
     (folder / "experiment.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
     return folder
+
+
+def ranked(right: int, records: int) -> Rewards:
+    """The first records are ranked right, the others wrong."""
+    return [(1.0, 0.0)] * right + [(0.0, 1.0)] * (records - right)
+
+
+def first_right(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewards:
+    """For `REWORDED`: on its two sets so many are right, with every seed the same."""
+    right = {"explicit": (36, 36), "generative": (35, 35), "implicit": (36, 10)}[kind]
+    return ranked(right[name == "ultrafeedback-french"], grid.records)
 
 
 def write_data(path: Path, name: str, grid: Grid) -> Path:

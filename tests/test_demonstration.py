@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from grids import Grid, write_grid
+from grids import Grid, ranked, write_grid
 
 import rewardgap.demonstration
 import rewardgap.io.cache
@@ -35,7 +35,7 @@ def results_of(folder: Path, **accuracies: tuple[float, ...]) -> Results:
         grid: Grid, model: str, kind: str, seed: int, name: str
     ) -> list[tuple[float, float]]:
         right = round(20 * accuracies[kind][SETS.index(name)])
-        return [(1.0, 0.0)] * right + [(0.0, 1.0)] * (20 - right)
+        return ranked(right, 20)
 
     grid = Grid(
         name="demo",

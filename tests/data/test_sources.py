@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from refusals import refused, refused_by_the_hub
+from toy import write_rows
 
 from rewardgap.data.load import data_fingerprint, load, stream
 from rewardgap.data.parsing import parse_record
@@ -29,11 +31,6 @@ ROWS = [
 EXPECTED = [parse_record(row, "here") for row in ROWS]
 
 
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
 def write_parquet(path, rows):
     parquet.write_table(pa.Table.from_pylist(rows), path)
     return str(path)
@@ -49,26 +46,13 @@ def write_array(path, rows):
     return str(path)
 
 
-WRITERS = {"rows.jsonl": write_jsonl, "rows.json": write_jsonl, "rows.parquet": write_parquet}
+WRITERS = {"rows.jsonl": write_rows, "rows.json": write_rows, "rows.parquet": write_parquet}
 WRITERS |= {"array.json": write_array, "saved": write_saved}
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    datasets.disable_progress_bars()
 
 
 @pytest.fixture
 def rows_file(tmp_path):
-    return write_jsonl(tmp_path / "rows.jsonl", ROWS)
-
-
-def refused(spec, **arguments):
-    with pytest.raises(UserError) as caught:
-        load(spec, **arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return write_rows(tmp_path / "rows.jsonl", ROWS)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -140,29 +124,17 @@ BROKEN = {
     "identical": (GOOD_LINE.replace(b'"b"', b'"a"'), "line 1: the same response"),
     "empty": (b"", "holds no records"),
     "blank": (b"\n \n", "holds no records"),
+    "cut array": (b"[" + GOOD_LINE, "broken JSON"),
+    "latin array": (b'["\xe9"]', "broken JSON"),
+    "array of numbers": (b"[" + GOOD_LINE + b", 1]", "row 2: a int, not an object"),
+    "empty array": (b" []", "holds no records"),
 }
 
 
-@pytest.mark.parametrize(("content", "words"), BROKEN.values(), ids=BROKEN.keys())
-def test_broken_files(content, words, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(content)
-    message = refused(str(path))
-    assert message.startswith(str(path))
-    assert words in message
-
-
-BROKEN_ARRAYS = {
-    "cut": (b"[" + GOOD_LINE, "broken JSON"),
-    "latin": (b'["\xe9"]', "broken JSON"),
-    "numbers": (b"[" + GOOD_LINE + b", 1]", "row 2: a int, not an object"),
-    "empty": (b" []", "holds no records"),
-}
-
-
-@pytest.mark.parametrize(("content", "words"), BROKEN_ARRAYS.values(), ids=BROKEN_ARRAYS.keys())
-def test_broken_arrays(content, words, tmp_path):
-    path = tmp_path / "rows.json"
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files(name, tmp_path):
+    content, words = BROKEN[name]
+    path = tmp_path / ("rows.json" if "array" in name else "rows.jsonl")
     path.write_bytes(content)
     message = refused(str(path))
     assert message.startswith(str(path))
@@ -170,7 +142,7 @@ def test_broken_arrays(content, words, tmp_path):
 
 
 def test_dropping_identical_pairs(tmp_path):
-    path = write_jsonl(tmp_path / "rows.jsonl", [*ROWS, {**ROWS[0], "rejected": "a"}])
+    path = write_rows(tmp_path / "rows.jsonl", [*ROWS, {**ROWS[0], "rejected": "a"}])
     assert load(path, identical="drop") == EXPECTED
     assert "identical_pairs: drop" in refused(path)
 
@@ -206,7 +178,7 @@ def test_a_path_wins_over_everything(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_saved(Path("persona"), ROWS)
     assert load("persona") == EXPECTED
-    write_jsonl(Path("odd:name?limit=1.jsonl"), ROWS)
+    write_rows(Path("odd:name?limit=1.jsonl"), ROWS)
     assert load("odd:name?limit=1.jsonl") == EXPECTED
 
 
@@ -256,7 +228,7 @@ def test_a_stream_reads_no_further_than_it_is_asked(rows_file):
 
 def test_a_fingerprint_tells_what_determines_the_records(tmp_path, monkeypatch):
     first, same, other = (
-        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        write_rows(tmp_path / f"{name}.jsonl", rows)
         for name, rows in {"first": ROWS, "same": ROWS, "other": ROWS[::-1]}.items()
     )
     assert data_fingerprint(first) == data_fingerprint([same])
@@ -285,7 +257,7 @@ def test_data_of_the_hub_are_known_by_their_own_fingerprint(monkeypatch):
 
 def test_data_chosen_by_another_file_are_hashed_row_by_row(tmp_path, monkeypatch):
     """What a source yields by a tokenizer's leave changes with the tokenizer."""
-    data, chooser = write_jsonl(tmp_path / "data.jsonl", ROWS), tmp_path / "tokenizer"
+    data, chooser = write_rows(tmp_path / "data.jsonl", ROWS), tmp_path / "tokenizer"
     chooser.write_text("1")
 
     def rows(part, *, path: str | None = None, tokenizer: str = ""):
@@ -313,11 +285,7 @@ def test_hub(monkeypatch):
 
 
 def test_hub_failures_are_one_line(monkeypatch):
-    def load_dataset(name, split):
-        raise ConnectionError("cannot reach it\nsecond line")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    message = refused("organisation/name:test")
+    message = refused_by_the_hub("organisation/name:test", monkeypatch, "cannot reach it")
     assert message.startswith("organisation/name:test: ")
     assert message.endswith("cannot reach it")
 
@@ -330,7 +298,7 @@ PERSONA = [
 
 
 def test_persona_from_a_file(tmp_path):
-    path = write_jsonl(tmp_path / "persona.jsonl", PERSONA)
+    path = write_rows(tmp_path / "persona.jsonl", PERSONA)
     train = load(f"persona:original-train?path={path}&train=6&test=4")
     test = load(f"persona:original-test?path={path}&train=6&test=4")
     asked = [record.prompt[0].content for record in train + test]
@@ -342,7 +310,7 @@ def test_persona_from_a_file(tmp_path):
         f"persona:original-train?path={path}&train=a"
     )
     assert "no such file" in refused("persona:original-train?path=nowhere.jsonl")
-    other = write_jsonl(
+    other = write_rows(
         tmp_path / "other.jsonl", [{"question": 3, "answer_matching_behavior": "Yes"}]
     )
     assert "line 1: `question` must be a string, not 3" in refused(

@@ -9,23 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import Table, parquet
+from refusals import refused
+from toy import write_rows
 
 from rewardgap.data.load import load
 from rewardgap.data.sources.layouts import all_pairs
-from rewardgap.errors import UserError
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def refused(spec, **arguments):
-    with pytest.raises(UserError) as caught:
-        load(spec, **arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def texts(responses):
@@ -72,14 +60,16 @@ def test_rewardbench_2(tmp_path, monkeypatch):
 
 
 def test_broken_rows_of_rewardbench_2(tmp_path):
-    path = write(tmp_path / "a.jsonl", [REWARDBENCH_2[0], {**REWARDBENCH_2[1], "chosen": "red"}])
+    path = write_rows(
+        tmp_path / "a.jsonl", [REWARDBENCH_2[0], {**REWARDBENCH_2[1], "chosen": "red"}]
+    )
     message = refused(f"rewardbench-2:test?path={path}")
     assert message.startswith(f"{path}, line 2: `chosen` must be a list of strings, not 'red'")
-    path = write(tmp_path / "b.jsonl", [{**REWARDBENCH_2[0], "rejected": ["x", 3]}])
+    path = write_rows(tmp_path / "b.jsonl", [{**REWARDBENCH_2[0], "rejected": ["x", 3]}])
     assert "`rejected` must be a list of strings, not ['x', 3]" in refused(
         f"rewardbench-2:test?path={path}"
     )
-    path = write(tmp_path / "c.jsonl", [{"prompt": "p", "chosen": ["a"], "rejected": ["b"]}])
+    path = write_rows(tmp_path / "c.jsonl", [{"prompt": "p", "chosen": ["a"], "rejected": ["b"]}])
     assert "`subset` must be a string, not missing" in refused(f"rewardbench-2:test?path={path}")
 
 
@@ -128,13 +118,13 @@ def test_rm_bench(part, tmp_path, monkeypatch):
 
 
 def test_broken_rows_of_rm_bench(tmp_path):
-    path = write(tmp_path / "a.jsonl", [RM_BENCH[0], {**RM_BENCH[1], "rejected": ["a", "b"]}])
+    path = write_rows(tmp_path / "a.jsonl", [RM_BENCH[0], {**RM_BENCH[1], "rejected": ["a", "b"]}])
     assert f"{path}, line 2: `rejected` must be a list of 3 strings, one per style" in refused(
         f"rm-bench:total?path={path}"
     )
-    path = write(tmp_path / "b.jsonl", [{**RM_BENCH[0], "domain": None}])
+    path = write_rows(tmp_path / "b.jsonl", [{**RM_BENCH[0], "domain": None}])
     assert "`domain` must be a string, not missing" in refused(f"rm-bench:chat?path={path}")
-    path = write(tmp_path / "c.jsonl", [{**RM_BENCH[0], "id": None}])
+    path = write_rows(tmp_path / "c.jsonl", [{**RM_BENCH[0], "id": None}])
     assert len(load(f"rm-bench:chat?path={path}")[0].id) == 16
 
 
@@ -144,7 +134,7 @@ def winner(label, **changes):
 
 def test_winners(tmp_path, caplog):
     labels = ["a", "B", "model_a", "Model_B", " A ", "tie", "tie (bothbad)", "both_bad"]
-    path = write(tmp_path / "rows.jsonl", [winner(each, judge="j", n=2) for each in labels])
+    path = write_rows(tmp_path / "rows.jsonl", [winner(each, judge="j", n=2) for each in labels])
     with caplog.at_level(logging.WARNING):
         records = load(f"winners:rows?path={path}")
     assert [texts(record.chosen)[0] for record in records] == ["A!", "B!", "A!", "B!", "A!"]
@@ -214,7 +204,7 @@ BROKEN_WINNERS = {
 
 @pytest.mark.parametrize(("row", "message"), BROKEN_WINNERS.values(), ids=BROKEN_WINNERS.keys())
 def test_broken_rows_of_winners(row, message, tmp_path):
-    path = write(tmp_path / "rows.jsonl", [winner("tie"), row])
+    path = write_rows(tmp_path / "rows.jsonl", [winner("tie"), row])
     assert refused(f"winners:rows?path={path}").startswith(f"{path}, line 2: {message}")
 
 
@@ -238,7 +228,7 @@ def contests(records):
 
 
 def test_best_against_worst(tmp_path, caplog):
-    path = write(tmp_path / "rows.jsonl", SCORED)
+    path = write_rows(tmp_path / "rows.jsonl", SCORED)
     with caplog.at_level(logging.WARNING):
         records = load(f"scored:best-worst?path={path}")
     assert contests(records) == [(["b"], ["a"]), (["j"], ["h"])]
@@ -249,7 +239,7 @@ def test_best_against_worst(tmp_path, caplog):
 
 
 def test_all_pairs(tmp_path):
-    path = write(tmp_path / "rows.jsonl", SCORED)
+    path = write_rows(tmp_path / "rows.jsonl", SCORED)
     records = load(f"scored:all-pairs?path={path}")
     assert contests(records) == [
         (["b", "c"], ["e", "a", "d"]),
@@ -297,5 +287,5 @@ BROKEN_SCORED = {
 
 @pytest.mark.parametrize(("change", "message"), BROKEN_SCORED.values(), ids=BROKEN_SCORED.keys())
 def test_broken_rows_of_scored(change, message, tmp_path):
-    path = write(tmp_path / "rows.jsonl", [SCORED[0], {**SCORED[2], **change}])
+    path = write_rows(tmp_path / "rows.jsonl", [SCORED[0], {**SCORED[2], **change}])
     assert refused(f"scored:best-worst?path={path}").startswith(f"{path}, line 2: {message}")

@@ -8,18 +8,14 @@ from pathlib import Path
 import datasets
 import pytest
 from pyarrow import Table, parquet
+from refusals import refused, refused_by_the_hub
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
+from toy import write_rows
 
 from rewardgap.data.load import load
-from rewardgap.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    datasets.disable_progress_bars()
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +33,6 @@ def tokenizer(tmp_path_factory):
 
 def words(count):
     return " ".join(["word"] * count)
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def refused(spec):
-    with pytest.raises(UserError) as caught:
-        load(spec)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def texts(record):
@@ -88,7 +71,7 @@ def contents(rows):
 
 
 def test_ultrafeedback_is_cleaned(tmp_path, tokenizer):
-    path = write(tmp_path / "train.jsonl", [*LEFT_OUT.values(), *KEPT])
+    path = write_rows(tmp_path / "train.jsonl", [*LEFT_OUT.values(), *KEPT])
     spec = f"ultrafeedback:train?path={path}&tokenizer={tokenizer}"
     records = load(f"{spec}&train=10")
     assert {texts(record) for record in records} == contents(KEPT)
@@ -101,13 +84,13 @@ def test_ultrafeedback_is_cleaned(tmp_path, tokenizer):
 
 def test_no_tokenizer_keeps_every_length(tmp_path):
     long = [LEFT_OUT[name] for name in LEFT_OUT if name.startswith("long")]
-    path = write(tmp_path / "train.jsonl", [*LEFT_OUT.values(), *KEPT])
+    path = write_rows(tmp_path / "train.jsonl", [*LEFT_OUT.values(), *KEPT])
     records = load(f"ultrafeedback:train?path={path}&tokenizer=none&train=13")
     assert {texts(record) for record in records} == contents(KEPT + long)
 
 
 def test_samples_are_random_and_begin_alike(tmp_path):
-    path = write(tmp_path / "test.jsonl", KEPT)
+    path = write_rows(tmp_path / "test.jsonl", KEPT)
     spec = f"ultrafeedback:test?path={path}&tokenizer=none"
     assert load(f"{spec}&test=3") == load(f"{spec}&test=7")[:3] == load(f"{spec}&test=3&seed=0")
     firsts = Counter(load(f"{spec}&test=1&seed={seed}")[0].id for seed in range(200))
@@ -134,11 +117,7 @@ def test_ultrafeedback_from_the_hub(spec, name, split, monkeypatch):
 
 
 def test_where_the_hub_cannot_be_reached(monkeypatch):
-    def load_dataset(name, split):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    message = refused("rewardmath:train")
+    message = refused_by_the_hub("rewardmath:train", monkeypatch, "no network")
     assert message.startswith("RewardMATH/RewardMATH_pairwise:test: ")
     assert message.endswith("no network: name a local copy as `path=FILE_OR_FOLDER`")
 
@@ -148,7 +127,7 @@ def test_where_the_tokenizer_cannot_be_had(tmp_path, monkeypatch):
         assert name == "meta-llama/Llama-3.2-1B"
         raise OSError("gated\nsecond line")
 
-    path = write(tmp_path / "train.jsonl", KEPT)
+    path = write_rows(tmp_path / "train.jsonl", KEPT)
     with monkeypatch.context() as patched:
         patched.setattr("tokenizers.Tokenizer", type("T", (), {"from_pretrained": from_pretrained}))
         message = refused(f"ultrafeedback:train?path={path}")
@@ -172,7 +151,7 @@ def copies(folder, rows, split):
         f"  - split: {split}\n    path: data/{split}-*\n---\n"
     )
     (folder / "array.json").write_text(json.dumps(rows))
-    write(folder / "rows.jsonl", rows)
+    write_rows(folder / "rows.jsonl", rows)
     return ["splits", "one", "rows.parquet", "repository", "array.json", "rows.jsonl"]
 
 
@@ -204,7 +183,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=BROKEN.keys())
 def test_broken_rows_of_ultrafeedback(change, message, tmp_path):
-    path = write(tmp_path / "train.jsonl", [KEPT[0], {**KEPT[1], **change}])
+    path = write_rows(tmp_path / "train.jsonl", [KEPT[0], {**KEPT[1], **change}])
     found = refused(f"ultrafeedback:train?path={path}&tokenizer=none&train=1")
     assert found.startswith(f"{path}, line 2: {message}")
     assert "(columns: prompt, prompt_id, messages, chosen, score_chosen," in found
@@ -235,7 +214,7 @@ def test_rewardbench(name, numbers, tmp_path, tokenizer, monkeypatch):
         assert (asked, split) == ("allenai/reward-bench", "filtered")
         return datasets.Dataset.from_list(REWARDBENCH)
 
-    path = write(tmp_path / "filtered.jsonl", REWARDBENCH)
+    path = write_rows(tmp_path / "filtered.jsonl", REWARDBENCH)
     options = f"tokenizer={tokenizer}&test={len(numbers)}"
     records = load(f"{name}:test?path={path}&{options}")
     assert {texts(record) for record in records} == {
@@ -321,7 +300,7 @@ def test_rewardmath_has_too_few_pairs(math_file):
     ],
 )
 def test_broken_rows_of_rewardmath(change, message, tmp_path):
-    path = write(tmp_path / "rows.jsonl", [REWARDMATH[0], {**REWARDMATH[1], **change}])
+    path = write_rows(tmp_path / "rows.jsonl", [REWARDMATH[0], {**REWARDMATH[1], **change}])
     found = refused(f"rewardmath:train?path={path}&tokenizer=none&train=1&test=1")
     assert found.startswith(f"{path}, line 2: {message}")
 
@@ -337,7 +316,7 @@ def test_real_text_comes_through_unchanged(tmp_path):
         for subset, records in expected.items()
         for record in records
     ]
-    path = write(tmp_path / "filtered.jsonl", rows)
+    path = write_rows(tmp_path / "filtered.jsonl", rows)
     tokenizer = shared / "models" / "chat-4m"
     for name, subset in (("rewardbench-math", "math-prm"), ("rewardbench-code", "hep-java")):
         found = load(f"{name}:test?path={path}&tokenizer=none")
@@ -352,7 +331,7 @@ def test_prepared_ultrafeedback_pairs_are_cleaned_in_their_order(tmp_path):
         return {"prompt": prompt, "chosen": "yes", "rejected": "no", **scores}
 
     rows = [row("z", 3, 1), row("a", 2, 2), row("Translate b", 3, 1), row("a", 2.5, 2)]
-    path = write(tmp_path / "pairs.jsonl", rows)
+    path = write_rows(tmp_path / "pairs.jsonl", rows)
     assert [texts(each)[0] for each in load(f"ultrafeedback:pairs?path={path}")] == ["z", "a"]
     assert len(load(f"ultrafeedback:pairs?path={path}&limit=1")) == 1
     assert "name them as ultrafeedback:pairs?path=FILE" in refused("ultrafeedback:pairs")

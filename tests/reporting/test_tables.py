@@ -10,7 +10,7 @@ from math import sqrt
 from pathlib import Path
 
 import pytest
-from grids import Grid, Rewards, write_grid
+from grids import Grid, Rewards, ranked, write_grid
 
 from rewardgap.reporting.paper.printed import printed, printed_separator_shares, printed_win_rates
 from rewardgap.reporting.paper.tables import Entry, Table, absent_tables, own_table, paper_tables
@@ -61,7 +61,7 @@ RIGHT: Mapping[tuple[str, str], tuple[int, int, int, int]] = {
 def counted(grid: Grid, model: str, kind: str, seed: int, name: str) -> Rewards:
     """Rewards 1 and 0: half of all are 1, so their deviation is ½ and the margin 1 / ½ = 2."""
     right = RIGHT[kind, name][2 * seed + (model == "B")]
-    return [(1.0, 0.0)] * right + [(0.0, 1.0)] * (RECORDS - right)
+    return ranked(right, RECORDS)
 
 
 @pytest.fixture(scope="module")
