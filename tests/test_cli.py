@@ -18,6 +18,7 @@ import pytest
 from toy import pair_rows, read_rows, write_rows
 
 from rewardgap.cli import COMMANDS, main
+from rewardgap.configs.flags import REMOVED_KEYS
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import KINDS
@@ -341,6 +342,15 @@ def test_the_overview_names_commands_and_kinds(capsys):
         assert all(name in text for name in (*COMMANDS, *KINDS))
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("rewardgap ")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [(command, key) for command, keys in REMOVED_KEYS.items() for key in keys]
+)
+def test_a_key_of_an_earlier_version_is_refused_with_its_remedy(command, key, refused):
+    said = refused([command, f"--{key.replace('_', '-')}", "x"])
+    remedy = REMOVED_KEYS[command][key]
+    assert said == f"rewardgap: {key} is no longer a key of rewardgap {command}: {remedy}\n"
 
 
 def test_train_score_and_metrics_one_after_the_other(desk, capsys):
