@@ -200,7 +200,7 @@ OPTIONS = {
     "sample=4": "between 1 and the 3 records",
     "sample=0": "between 1 and the 3 records",
     "seed=1": "`seed` does nothing without `sample`",
-    "train=3": "unknown option `train`: valid are limit, sample, seed",
+    "train=3": "unknown option `train`: valid are layout, limit, sample, seed",
     "limit": "as key=value, not 'limit'",
     "limit=1&limit=2": "each option once",
 }

@@ -7,6 +7,7 @@ A specification is one string, `NAME[:PART][?key=value&key=value]`:
 - PART is a split or a part of a source.
 - Options of all data: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
   order of the data. A named source adds its options; if it has a `seed`, that is the sample's too.
+  Other data have `layout=NAME`, how to read rows that could be read in two ways.
 
 A wrong specification or row raises a `UserError`.
 """
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.layouts.recognition import in_one_layout
 from rewardgap.data.parsing import TakenIds, collect
 from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, read_path_or_hub
 from rewardgap.data.records import Record, Rows
@@ -30,6 +32,7 @@ from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_opt
 from rewardgap.errors import UserError
 
 SELECTION: Mapping[str, Any] = {"limit": int, "sample": int, "seed": int}
+READING: Mapping[str, Any] = {"layout": str}
 
 
 def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Record]:
@@ -129,13 +132,14 @@ def _parse(spec: str | Sequence[str]) -> list[Spec]:
 def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
     """Return the rows of a specification before any sample is drawn, and all options."""
     source = named_source(spec)
-    types = option_types(source.rows) if source else {}
+    types = option_types(source.rows) if source else READING
     options = read_options(spec, {**SELECTION, **types})
     if "seed" in options and "seed" not in types and "sample" not in options:
         raise UserError(f"{spec.text}: `seed` does nothing without `sample`: add `sample=N`")
     if source is None:
         sources = f", nor a named source (valid are {', '.join(SOURCES)})"
         rows = read_path_or_hub(spec.name, spec.part, sources)
+        rows = in_one_layout(rows, options.get("layout"))
     elif spec.part in source.parts:
         rows = source.rows(spec.part, **{key: options[key] for key in types if key in options})
     else:
