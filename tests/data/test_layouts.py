@@ -344,7 +344,9 @@ def test_ties_are_left_out_and_counted(name, caplog):
 def test_every_pair_of_unequal_scores_is_compared():
     row = {
         "question": ASKED,
-        "answers": [{"text": text, "pm_score": score} for text, score in zip("abc", (1, 5, 3))],
+        "answers": [
+            {"text": text, "pm_score": score} for text, score in zip("abc", (1, 5, 3), strict=True)
+        ],
         "id": "q",
     }
     records = read([row])
@@ -403,7 +405,7 @@ TWO_READINGS = {
     "scores": (SCORED, "name the data as scored:best-worst?path=FILE or scored:all-pairs?path=FILE"),
     "columns": ({**arena("a", "b"), "prompt": ASKED, "response_1": "a", "response_2": "b",
                  "preference_strength": 1},
-                "FILE?layout=arena or FILE?layout=helpsteer2-preference"),
+                "FILE?layout=arena or FILE?layout=ppe-human or FILE?layout=helpsteer2-preference"),
 }  # fmt: skip
 
 
@@ -496,7 +498,7 @@ TABLE = {
     "arena55k": (3, "u", "Put"),
     "argilla_clean": (3, "u", "Put"),
     "argilla_math": (3, "u", "Put"),
-    "bestofn": "line 1: `responses` have no labels",
+    "bestofn": "line 1: `responses` without labels: ",
     "capybara": (3, "uau", "Put"),
     "carper_sum": (3, "u", "TL;DR: Put"),
     "dahoas_full_hh": (3, "uau", "Put"),
@@ -524,7 +526,7 @@ TABLE = {
     "ppe_correct": (3, "u", "Put"),
     "ppe_human": (2, "u", "Put"),
     "prompt_repeated": (3, "u", "Put"),
-    "prompts_only": "line 1: `prompt` alone has no response",
+    "prompts_only": "line 1: `chosen` is missing (keys present: `prompt`): add it",
     "rewardbench": (3, "u", "Put"),
     "rewardbench2": (5, "u", "Put"),
     "rlhflow": (3, "u", "Put"),
@@ -532,7 +534,7 @@ TABLE = {
     "rmbench": (3, "u", "Put"),
     "sff": (3, "u", "Put"),
     "shp": (3, "u", "Put"),
-    "single": "line 1: `response` has no label",
+    "single": "line 1: `response` without labels: ",
     "skywork": (3, "u", "Put"),
     "stackx": (3, "u", "Put"),
     "step_lists": "?layout=steps or ",

@@ -2,8 +2,9 @@
 
 A specification is one string, `NAME[:PART][?key=value&key=value]`:
 
-- NAME is a JSONL, JSON or Parquet file, a folder saved by `datasets`, the name of a source, or
-  `organisation/name` on the hub; an existing path wins.
+- NAME is a file, a pattern of files such as `data/*.parquet`, a folder saved by `datasets`, a
+  downloaded repository of the hub, the name of a source, or `organisation/name` on the hub; an
+  existing path wins.
 - PART is a split or a part of a source.
 - Options of all data: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
   order of the data. A named source adds its options; if it has a `seed`, that is the sample's too.
@@ -23,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
-from rewardgap.data.layouts.recognition import in_one_layout
+from rewardgap.data.layouts.recognition import in_one_layout, labelled
 from rewardgap.data.parsing import TakenIds, collect
-from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, read_path_or_hub
+from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, matching_files, read_path_or_hub
 from rewardgap.data.records import Record, Rows
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
@@ -35,21 +36,27 @@ SELECTION: Mapping[str, Any] = {"limit": int, "sample": int, "seed": int}
 READING: Mapping[str, Any] = {"layout": str}
 
 
-def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Record]:
+def load(
+    spec: str | Sequence[str], identical: Identical = "refuse", *, unlabelled: bool = False
+) -> list[Record]:
     """Load the records of one specification, or of several, one after the other.
 
     Args:
         spec: One specification, or a list of them.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
             such records out and logs their number.
+        unlabelled: Also read rows of `response` or `responses`; their records have no rejected
+            response.
 
     Returns:
         At least one record; the ids are unique, and those of the same data always the same.
     """
-    return list(stream(spec, identical))
+    return list(stream(spec, identical, unlabelled=unlabelled))
 
 
-def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterator[Record]:
+def stream(
+    spec: str | Sequence[str], identical: Identical = "refuse", *, unlabelled: bool = False
+) -> Iterator[Record]:
     """Yield the records that `load` returns, so that memory does not grow with their number.
 
     A `sample` is drawn from all records at once, and a source may have to read all of its rows.
@@ -57,7 +64,7 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
     taken = TakenIds()
     for parsed in _parse(spec):
         rows, options = _read(parsed)
-        records = collect(rows, identical, taken)
+        records = collect(rows if unlabelled else labelled(rows), identical, taken)
         first = list(islice(records, 1))
         if not first:
             raise UserError(f"{parsed.text}: holds no records")
@@ -112,6 +119,8 @@ def _content_fingerprint(spec: Spec, options: Mapping[str, str], cache: Path | N
     path = spec.options.get("path", "")
     if os.path.exists(spec.name):
         return hash_path(spec.name, cache)
+    if files := matching_files(spec.name):
+        return "".join(hash_path(file, cache) for file in files)
     if os.path.exists(path) and not any(map(os.path.exists, options.values())):
         return spec.name + hash_path(path, cache)
     if named_source(spec) is None and HUB_NAME.fullmatch(spec.name):

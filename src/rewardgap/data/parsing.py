@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ def parse_record(row: Row, location: str) -> Record:
     string, a list of messages, or a list of either for several responses. A response that repeats
     the prompt at its start loses that repetition. Without `prompt`, it is the longest common
     prefix of the conversations in `chosen` and `rejected`; so it is beside whole conversations
-    with a string `prompt` that is one of their turns. `system` becomes the first message. A null
-    field counts as missing.
+    with a string `prompt` that is one of their turns. `system` becomes the first message. A row of
+    `response` or `responses` alone gives a record without rejected ones. A null field counts as
+    missing.
 
     Raises:
         UserError: A key is missing, or has the wrong type, or an empty value; begins with the row's
@@ -49,15 +51,25 @@ def parse_record(row: Row, location: str) -> Record:
         return _parse(row)
 
 
+def unlabelled_column(row: Row) -> str | None:
+    """Return the column of responses that a row has instead of chosen and rejected ones."""
+    if row.get("chosen") is not None or row.get("rejected") is not None:
+        return None
+    return next((key for key in ("response", "responses") if row.get(key) is not None), None)
+
+
 def _parse(row: Row) -> Record:
-    chosen, rejected = _read_responses(row, "chosen"), _read_responses(row, "rejected")
+    responses = unlabelled_column(row)
+    first = responses or "chosen"
+    chosen = _read_responses(row, first)
+    rejected = () if responses else _read_responses(row, "rejected")
     if row.get("prompt") is None:
         prompt = _common_prompt(chosen + rejected)
     else:
         prompt = read_turns(row["prompt"], "prompt", "user", "a string or a list of messages")
         prompt = _whole_prompt(prompt, chosen + rejected)
     _check_prompt(prompt)
-    chosen = tuple(_answer(prompt, response, "chosen") for response in chosen)
+    chosen = tuple(_answer(prompt, response, first) for response in chosen)
     rejected = tuple(_answer(prompt, response, "rejected") for response in rejected)
     prompt, arguments = with_system(row, prompt), template_arguments(row)
     return Record(
@@ -65,7 +77,7 @@ def _parse(row: Row) -> Record:
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        metadata={key: value for key, value in row.items() if key not in COLUMNS},
+        metadata={key: row[key] for key in row if key not in (*COLUMNS, responses)},
         template_arguments=arguments,
     )
 
@@ -79,6 +91,8 @@ class TakenIds:
     """
 
     def __init__(self) -> None:
+        self._file: str | None = None
+        self._of_file: TakenIds | None = None
         self._sorted = np.empty(0, f"S{HASH_BYTES}")
         self._latest: set[bytes] = set()
         self._repeats: Counter[str] = Counter()
@@ -97,6 +111,14 @@ class TakenIds:
             self._latest.clear()
         return True
 
+    def in_file(self, file: str) -> "TakenIds | None":
+        """Return the ids taken by `file`, the latest of several files; None if it is the first."""
+        if self._file is None:
+            self._file = file
+        elif self._file != file:
+            self._file, self._of_file = file, TakenIds()
+        return self._of_file
+
     def count(self, name: str) -> int:
         """Count another use of a taken id; return the number of uses."""
         self._repeats[name] += 1
@@ -108,8 +130,9 @@ def collect(
 ) -> Iterator[Record]:
     """Parse rows into records with unique ids, one by one.
 
-    The second record of the same content and without an id gets the suffix "-2", the third "-3".
-    Ids in `taken` were given out before; it is updated. `identical` is that of `load`.
+    The second record of the same content and without an id gets the suffix "-2", the third "-3". An
+    id that an earlier file has gets the name of its file as prefix, as "deu/7". Ids in `taken` were
+    given out before; it is updated. `identical` is that of `load`.
 
     Raises:
         UserError: A row cannot be read, or has the id of another row.
@@ -130,13 +153,24 @@ def collect(
 
 
 def _with_unique_id(record: Record, location: str, taken: TakenIds) -> Record:
+    file = location.rpartition(", ")[0]
+    of_file = taken.in_file(file)
+    is_new = of_file is None or of_file.take(record.id)
     if taken.take(record.id):
         return record
     content = record.prompt, record.chosen, record.rejected, record.template_arguments
-    if record.id != content_id(*content):
-        raise UserError(
-            f"{location}: `id` {record.id!r} occurs twice: give every record its own id, or none"
-        )
+    if record.id == content_id(*content):
+        return _with_suffix(record, taken)
+    if is_new and of_file is not None:
+        for prefix in (Path(file).name.partition(".")[0], file):
+            if taken.take(f"{prefix}/{record.id}"):
+                return replace(record, id=f"{prefix}/{record.id}")
+    raise UserError(
+        f"{location}: `id` {record.id!r} occurs twice: give every record its own id, or none"
+    )
+
+
+def _with_suffix(record: Record, taken: TakenIds) -> Record:
     # A file written from loaded records may contain suffixed ids; the loop passes over them.
     while True:
         suffixed = f"{record.id}-{taken.count(record.id)}"

@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rewardgap.data.columns import text, wrong_cell
-from rewardgap.data.layouts.layout import Layout, columns, figure, inner, items, preferred, winner
+from rewardgap.data.layouts.layout import (
+    RowLayout,
+    columns,
+    figure,
+    inner,
+    items,
+    preferred,
+    winner,
+)
 from rewardgap.data.records import Row
 from rewardgap.errors import UserError
 
@@ -143,22 +151,22 @@ def _summaries(row: Row) -> Iterator[Row]:
 
 
 JUDGED = {
-    "arena": Layout(columns("winner conversation_a conversation_b"), winner_first),
-    "arena-turns": Layout(
+    "arena": RowLayout(columns("winner conversation_a conversation_b"), winner_first),
+    "arena-turns": RowLayout(
         columns("prompt response_a response_b winner_model_a winner_model_b"), _arena_turns
     ),
-    "winners": Layout(
+    "winners": RowLayout(
         columns("prompt response_a response_b winner"),
         winner_first,
         without=columns("winner_model_a conversation_a"),
     ),
-    "ppe-human": Layout(columns("prompt response_1 response_2 winner"), _numbered_winner),
-    "helpsteer2-preference": Layout(
+    "ppe-human": RowLayout(columns("prompt response_1 response_2 winner"), _numbered_winner),
+    "helpsteer2-preference": RowLayout(
         columns("prompt response_1 response_2 preference_strength"), _strength
     ),
-    "helpsteer3": Layout(columns("context response1 response2 overall_preference"), _overall),
-    "judgebench": Layout(columns("question response_A response_B label"), _relation),
-    "shp": Layout(columns("history human_ref_A human_ref_B labels"), _replies),
-    "webgpt": Layout(columns("question answer_0 answer_1 score_0 score_1"), _answers),
-    "summaries": Layout(columns("info summaries choice"), _summaries),
+    "helpsteer3": RowLayout(columns("context response1 response2 overall_preference"), _overall),
+    "judgebench": RowLayout(columns("question response_A response_B label"), _relation),
+    "shp": RowLayout(columns("history human_ref_A human_ref_B labels"), _replies),
+    "webgpt": RowLayout(columns("question answer_0 answer_1 score_0 score_1"), _answers),
+    "summaries": RowLayout(columns("info summaries choice"), _summaries),
 }

@@ -32,7 +32,7 @@ def anything(row: Row) -> bool:
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """A layout of rows, recognised by its columns, and how a row becomes rows of our own layout.
 
     Attributes:

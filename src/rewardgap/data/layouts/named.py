@@ -1,9 +1,9 @@
 """Layouts that name the chosen and the rejected response, in columns of other tools."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rewardgap.data.columns import distinct_ids, text, texts, wrong_cell
-from rewardgap.data.layouts.layout import Layout, columns, inner, items, pair
+from rewardgap.data.layouts.layout import RowLayout, columns, inner, items, pair
 from rewardgap.data.records import Row
 from rewardgap.errors import UserError
 
@@ -13,9 +13,12 @@ def _instruction(row: Row) -> Iterator[Row]:
     asked = text(row, "instruction")
     if row.get("input"):
         asked = f"{asked}\n{text(row, 'input')}" if asked else text(row, "input")
+    history = row.get("history") or []
+    if not all(isinstance(turn, Sequence) and len(turn) == 2 for turn in history):
+        raise wrong_cell(row, "history", "a list of pairs of a question and its answer")
     turns = [
         {"role": role, "content": content}
-        for turn in row.get("history") or ()
+        for turn in history
         for role, content in zip(("user", "assistant"), turn, strict=True)
     ]
     prompt = [*turns, {"role": "user", "content": asked}]
@@ -94,52 +97,56 @@ def _has_messages(row: Row) -> bool:
 
 
 NAMED = {
-    "alpaca": Layout(
+    "alpaca": RowLayout(
         columns("instruction chosen rejected"), _instruction, columns("prompt completions")
     ),
-    "argilla-math": Layout(
+    "argilla-math": RowLayout(
         columns("instruction chosen_response rejected_response"),
         _columns("instruction", "chosen_response", "rejected_response"),
         columns("prompt chosen rejected"),
     ),
-    "input": Layout(
+    "input": RowLayout(
         columns("input chosen rejected"),
         _columns("input", "chosen", "rejected"),
         columns("prompt instruction conversations question"),
     ),
-    "question": Layout(
+    "question": RowLayout(
         columns("question chosen rejected"),
         _columns("question", "chosen", "rejected"),
         columns("prompt instruction conversations input"),
     ),
-    "trajectory": Layout(
+    "trajectory": RowLayout(
         columns("trajectory chosen rejected"),
         _columns("trajectory", "chosen", "rejected"),
         columns("prompt"),
         gather=distinct_ids,
     ),
-    "sharegpt": Layout(columns("conversations chosen rejected"), _conversations, columns("prompt")),
-    "swift": Layout(columns("messages rejected_response"), _last_message, columns("chosen")),
-    "swift-messages": Layout(
+    "sharegpt": RowLayout(
+        columns("conversations chosen rejected"), _conversations, columns("prompt")
+    ),
+    "swift": RowLayout(columns("messages rejected_response"), _last_message, columns("chosen")),
+    "swift-messages": RowLayout(
         columns("messages rejected_messages"), _last_message, columns("chosen rejected_response")
     ),
-    "rmb": Layout(columns("conversation_input chosen reject"), _answers),
-    "rmb-best-of-n": Layout(columns("conversation_input bon_best loser_list"), _best_of_n),
-    "tulu3": Layout(
+    "rmb": RowLayout(columns("conversation_input chosen reject"), _answers),
+    "rmb-best-of-n": RowLayout(columns("conversation_input bon_best loser_list"), _best_of_n),
+    "tulu3": RowLayout(
         columns("id source prompt chosen rejected chosen_model rejected_model"),
         _as_it_is,
         accepts=_has_messages,
         gather=distinct_ids,
     ),
-    "rewardbench-2": Layout(columns("prompt chosen rejected num_correct subset"), _as_it_is),
-    "rm-bench": Layout(columns("prompt chosen rejected domain"), _as_it_is, accepts=_is_style_grid),
+    "rewardbench-2": RowLayout(columns("prompt chosen rejected num_correct subset"), _as_it_is),
+    "rm-bench": RowLayout(
+        columns("prompt chosen rejected domain"), _as_it_is, accepts=_is_style_grid
+    ),
 }
 """Layouts that are recognised by their columns."""
 
 TYPED = {
-    "plain": Layout(columns("chosen rejected"), _as_it_is),
-    "responses": Layout(columns("chosen rejected"), _as_it_is),
-    "steps": Layout(columns("chosen rejected"), _joined_steps),
-    "repeated-prompt": Layout(columns("prompt chosen rejected"), _without_prompt),
+    "plain": RowLayout(columns(""), _as_it_is),
+    "responses": RowLayout(columns("chosen rejected"), _as_it_is),
+    "steps": RowLayout(columns("chosen rejected"), _joined_steps),
+    "repeated-prompt": RowLayout(columns("prompt chosen rejected"), _without_prompt),
 }
 """Layouts that are read where the user names them: no column tells them from others."""

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from rewardgap.data.columns import text, wrong_cell
-from rewardgap.data.layouts.layout import Layout, columns, contests, figure, inner, items
+from rewardgap.data.layouts.layout import RowLayout, columns, contests, figure, inner, items
 from rewardgap.data.records import Row, Rows
 from rewardgap.errors import UserError
 
@@ -90,13 +90,13 @@ def _ranked(replies: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
 
 
 RANKED = {
-    "helpsteer2": Layout(
+    "helpsteer2": RowLayout(
         columns("prompt response helpfulness"), _helpfulness, columns("chosen"), gather=_by_prompt
     ),
-    "ultrafeedback": Layout(columns("instruction completions"), _completions),
-    "stack-exchange": Layout(columns("question answers"), _answers, accepts=_is_scored),
-    "ppe-correctness": Layout(columns("prompt response_1 response_2 scores"), _graded),
-    "message-tree": Layout(
+    "ultrafeedback": RowLayout(columns("instruction completions"), _completions),
+    "stack-exchange": RowLayout(columns("question answers"), _answers, accepts=_is_scored),
+    "ppe-correctness": RowLayout(columns("prompt response_1 response_2 scores"), _graded),
+    "message-tree": RowLayout(
         columns("message_tree_id prompt"),
         _tree,
         accepts=lambda row: isinstance(row["prompt"], Mapping),

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from rewardgap.data.layouts import LAYOUTS, RECOGNISED
+from rewardgap.data.parsing import unlabelled_column
 from rewardgap.data.records import Row, Rows
 from rewardgap.errors import UserError
 
@@ -32,11 +33,22 @@ def in_one_layout(rows: Rows, name: str | None = None) -> Rows:
     checked = _without_media(rows)
 
     def kind(placed: tuple[str, Row]) -> tuple[str, str | None]:
-        return _file(placed[0]), name or _recognise(*placed)
+        return _file(placed[0]), _typed(*placed, name) if name else _recognise(*placed)
 
     for (file, layout), group in groupby(checked, kind):
         read = partial(LAYOUTS[layout].convert, file=file) if layout else _named_once
         yield from read(group)
+
+
+def labelled(rows: Rows) -> Rows:
+    """Yield rows; refuse one whose responses are not labelled as chosen or rejected."""
+    for location, row in rows:
+        if key := unlabelled_column(row):
+            raise UserError(
+                f"{location}: `{key}` without labels: only `rewardgap score` reads that; "
+                "to train or to measure, name them `chosen` and `rejected`"
+            )
+        yield location, row
 
 
 def _without_media(rows: Rows) -> Rows:
@@ -55,11 +67,19 @@ def _without_media(rows: Rows) -> Rows:
         yield location, row
 
 
+def _typed(location: str, row: Row, name: str) -> str:
+    """Return the layout that was typed, if the row has its columns."""
+    if missing := sorted(key for key in LAYOUTS[name].columns if row.get(key) is None):
+        columns = f"(columns: {', '.join(row)})"
+        raise UserError(f"{location}: `{missing[0]}` is missing for the layout {name} {columns}")
+    return name
+
+
 def _recognise(location: str, row: Row) -> str | None:
     columns = frozenset(key for key, value in row.items() if value is not None)
     names = [name for name in _possible(columns) if RECOGNISED[name].matches(row, columns)]
     if len(names) > 1:
-        raise UserError(f"{location}: this may be one of two layouts: {_choice(location, names)}")
+        raise UserError(f"{location}: its layout is not clear: {_choice(location, names)}")
     if not names:
         _refuse_two_readings(location, row)
     return names[0] if names else None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from rewardgap.data.columns import text
-from rewardgap.data.layouts.layout import Layout, columns, pair
+from rewardgap.data.layouts.layout import RowLayout, columns, pair
 from rewardgap.data.records import Row
 
 HUMAN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
@@ -67,8 +67,8 @@ def _prompter(row: Row) -> Iterator[Row]:
 
 
 TRANSCRIPTS = {
-    "human-assistant": Layout(columns("chosen rejected"), _human, accepts=_is_human),
-    "prompter": Layout(
+    "human-assistant": RowLayout(columns("chosen rejected"), _human, accepts=_is_human),
+    "prompter": RowLayout(
         columns("lang parent_id prompt chosen rejected"), _prompter, accepts=_is_prompter
     ),
 }
