@@ -402,7 +402,7 @@ TWO_READINGS = {
     "steps": (STEPS, "the steps of one response, or several responses: name the data as "
               "FILE?layout=steps or FILE?layout=responses"),
     "echo": (ECHO, "name the data as FILE?layout=repeated-prompt or FILE?layout=plain"),
-    "scores": (SCORED, "name the data as scored:best-worst?path=FILE or scored:all-pairs?path=FILE"),
+    "scores": (SCORED, "as scored:best-worst?path=FILE or scored:all-pairs?path=FILE"),
     "columns": ({**arena("a", "b"), "prompt": ASKED, "response_1": "a", "response_2": "b",
                  "preference_strength": 1},
                 "FILE?layout=arena or FILE?layout=ppe-human or FILE?layout=helpsteer2-preference"),
@@ -445,7 +445,7 @@ def test_lists_of_responses_are_named_once(caplog):
 
 
 BROKEN = {
-    "history": ({**WRITERS["alpaca history"][0]("a", "b"), "history": [["x"]]}, "`history` must be"),
+    "history": ({**WRITERS["alpaca history"][0]("a", "b"), "history": [["x"]]}, "`history` m"),
     "turns": ({**arena_turns("a", "b"), "prompt": '["x", "y"]'}, "`prompt` has 2 turns and a"),
     "null turn": ({**arena_turns("a", "b"), "response_a": "[null]"}, "a JSON list of strings"),
     "label": ({**WRITERS["judgebench"][0]("a", "b"), "label": "C"}, "`label` must be one of a>b,"),
