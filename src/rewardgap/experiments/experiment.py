@@ -146,7 +146,7 @@ def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: no experiment to read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no experiment: write keys and values")
@@ -216,9 +216,10 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
             refuse_old_keys(entry, f"{where}: eval.{name}")
         sets[name] = EvaluationSource(**_fill(EvaluationSource, entry, f"{where}: eval.{name}"))
     settings = check_settings(values.get("settings", {}), f"{where}: settings")
-    variations = (
-        _read_variation(entry, f"{where}: variations") for entry in values.get("variations", ())
-    )
+    entries = values.get("variations", [])
+    if not isinstance(entries, list):
+        raise UserError(f"{where}: variations must be a list of settings, not {entries!r}")
+    variations = (_read_variation(entry, f"{where}: variations") for entry in entries)
     return Experiment(
         **form,
         train=TrainingSource(**train),
