@@ -97,10 +97,13 @@ def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[st
         (flags("train", seed=-1), "seed must be at least 0"),
         (flags("train", learning_rate=0), "learning_rate must be positive"),
         (flags("train", max_grad_norm=-1), "max_grad_norm must be positive"),
-        (flags("train", beta=0), "beta must be positive; it is 0"),
-        (flags("score", data="test.jsonl", beta=-1), "beta must be positive; it is -1"),
+        (flags("train", beta=0), "beta must be positive and finite; it is 0"),
+        (flags("score", data="test.jsonl", beta=-1), "beta must be positive and finite; it is -1"),
         (flags("forecast", train="train.jsonl", eval__a="test.jsonl", beta="nan"), "beta must be"),
+        (flags("train", learning_rate=".inf"), "learning_rate must be positive and finite"),
         (flags("train", eval="test.jsonl"), "eval must be a mapping"),
+        ([*flags("train"), "--epochs", "2"], "--epochs is given twice, as '1' and '2'"),
+        (flags("train", train="train.jsonl?limit=" + "9" * 30), "`limit` must be a whole number"),
         (flags("train", eval='{"../a": "test.jsonl"}'), "eval has the name '../a'"),
         (flags("train", eval__a="none.jsonl"), "none.jsonl: no such file"),
         (flags("train", device="cuda:99"), "device"),
@@ -153,10 +156,12 @@ def test_a_mistake_in_the_data_is_one_line(key, rows, message, desk, refused):
         ("- epochs\n", "- epochs"),
         ("epochs: [\n", "config"),
         ("train: []\n", "an empty list names no data"),
+        ("train: train.jsonl\nepochs: null\n", "epochs must be a whole number; it is null"),
+        ("epochs: 3\n# \udcff", "config.yaml cannot be read: 'utf-8' codec can't decode"),
     ],
 )
 def test_a_mistake_in_the_yaml_is_one_line(text, message, desk, refused):
-    (desk / "config.yaml").write_text(text)
+    (desk / "config.yaml").write_text(text, encoding="utf-8", errors="surrogateescape")
     assert message in refused(flags("train", config="config.yaml", train=None, epochs=None))
 
 
@@ -175,6 +180,24 @@ def test_a_mistake_in_the_yaml_is_one_line(text, message, desk, refused):
 def test_a_removed_key_in_the_yaml_is_one_line(command, text, message, desk, refused):
     (desk / "config.yaml").write_text(text)
     assert message in refused(flags(command, config="config.yaml"))
+
+
+def test_a_flag_given_twice_trains_on_both_files(desk):
+    assert main([*flags("train"), "--train", "test.jsonl"]) == 0
+    assert Run(desk / "out").read_config()["train"] == ["train.jsonl", "test.jsonl"]
+
+
+def test_the_home_folder_in_flags_and_yaml(desk, monkeypatch):
+    monkeypatch.setenv("HOME", str(desk))
+    values = {"train": ["~/train.jsonl"], "eval": {"a": "~/test.jsonl"}, "out": "~/runs/a"}
+    (desk / "config.yaml").write_text(json.dumps(values))
+    words = flags("train", config="config.yaml", train=None, out=None, model="~/model")
+    assert main([*words, "--cache", "~/cache"]) == 0
+    assert (desk / "runs/a/scores/a.jsonl").exists()
+    assert not (desk / "~").exists()
+    words = flags("score", model="~/runs/a", data="~/test.jsonl", out="~/scores.jsonl")
+    assert main(words) == 0
+    assert (desk / "scores.jsonl").read_bytes() == (desk / "runs/a/scores/a.jsonl").read_bytes()
 
 
 def test_identical_responses_can_be_dropped(desk, caplog):

@@ -274,6 +274,7 @@ def test_all_pairs_are_those_of_unequal_scores_each_once(scores):
 BROKEN_SCORED = {
     "count": ({"scores": [1, 2]}, "3 `responses` and 2 `scores`: give every response a score"),
     "text": ({"scores": [1, 2, "3"]}, "`scores` must be a list of numbers, not [1, 2, '3']"),
+    "huge": ({"scores": [1, 2, 10**400]}, "`scores` must be a list of numbers, not [1, 2, "),
     "nan": (
         {"scores": [1, 2, float("nan")]},
         "`scores` must be a list of numbers, not [1, 2, nan]",

@@ -208,6 +208,7 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
         ({"settings": {"seed": 3}}, "settings: unknown key 'seed'"),
         ({"variations": [{"epoch": 3}]}, "variations: unknown key 'epoch'"),
         ({"variations": ["epochs"]}, "variations: each must be settings"),
+        ({"variations": 1}, "variations must be a list of settings, not 1"),
         ({"variations": [{"beta": 1, "kinds": ["best"]}]}, "unknown kind 'best'"),
         ({"variations": [{"beta": 1, "kinds": "implicit"}]}, "kinds must be a list or null"),
         ({"base": "toy.yaml"}, "is its own base"),

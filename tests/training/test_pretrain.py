@@ -73,6 +73,12 @@ def test_json_lines_hold_texts_and_conversations(tmp_path: Path) -> None:
         ("a.jsonl", b'{"messages": []}', "line 1.*`messages`"),
         ("a.jsonl", b'{"messages": [{"role": "user"}]}', "line 1.*`content`"),
         ("a.jsonl", b"{", "broken JSON"),
+        ("a.jsonl", b'{"text": "x \\ud800"}', "line 1: `text` has half of a surrogate pair"),
+        (
+            "a.jsonl",
+            b'{"messages": [{"role": "user", "content": "\\udfff"}]}',
+            "line 1: `content` has half of a surrogate pair",
+        ),
     ],
 )
 def test_unreadable_text_is_one_clear_line(
@@ -188,6 +194,8 @@ def test_a_run_that_diverges_writes_nothing(text: Path, tmp_path: Path) -> None:
         ({"width": 15}, "width"),
         ({"batch_tokens": 32}, "batch_tokens must be at least 64"),
         ({"held_out": 1.0}, "held_out"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive and finite"),
+        ({"weight_decay": float("nan")}, "weight_decay"),
     ],
 )
 def test_impossible_settings_are_refused(

@@ -55,4 +55,4 @@ def positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} must be positive; it is {value}")
+            raise UserError(f"{name} must be positive and finite; it is {value}")

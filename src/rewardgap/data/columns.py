@@ -15,6 +15,9 @@ from rewardgap.errors import UserError, reported
 
 logger = logging.getLogger(__name__)
 
+NAMES, NAME_LENGTH = 30, 40
+"""Numbers of columns, and of the letters of their names, that an error lists."""
+
 
 def convert(rows: Rows, function: Callable[[Row], Iterable[Row]], left_out: str = "") -> Rows:
     """Yield the rows that a function makes of each row; its errors get the row's location.
@@ -78,9 +81,15 @@ def wrong_cell(row: Row, key: str, expected: str) -> UserError:
     value = row.get(key)
     actual = "missing" if value is None else reprlib.repr(value)
     return UserError(
-        f"`{key}` must be {expected}, not {actual} (columns: {', '.join(row)}): "
+        f"`{key}` must be {expected}, not {actual} (columns: {listed(row)}): "
         "is this a file in the layout of this source?"
     )
+
+
+def listed(row: Row) -> str:
+    """Return the names of a row's columns, as far as they fit in a line."""
+    names = [str(name)[:NAME_LENGTH] for name in row][:NAMES]
+    return ", ".join([*names, "…"] if len(row) > NAMES else names)
 
 
 def distinct_ids(rows: Rows) -> Rows:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.columns import listed
 from rewardgap.data.messages import (
     plain_text,
     read_turns,
@@ -19,7 +20,7 @@ from rewardgap.data.messages import (
     with_system,
     wrong_type,
 )
-from rewardgap.data.records import Message, Record, Response, Row, content_id
+from rewardgap.data.records import Message, Record, RefusedRow, Response, Row, content_id
 from rewardgap.errors import UserError, reported
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ def parse_record(row: Row, location: str) -> Record:
             `location`, such as "pairs.jsonl, line 3".
     """
     with reported((UserError, RecursionError), f"{location}: "):
+        if isinstance(row, RefusedRow):
+            raise UserError(row.reason)
         return _parse(row)
 
 
@@ -189,8 +192,9 @@ def _read_id(value: Any) -> str | None:
 def _read_responses(row: Row, key: str) -> tuple[Response, ...]:
     value = row.get(key)
     if value is None:
-        present = ", ".join(f"`{name}`" for name in row) or "none"
-        raise UserError(f"`{key}` is missing (keys present: {present}): add it")
+        present = listed(row) or "none"
+        scored = ", or `response` for rewards without labels" if key == "chosen" else ""
+        raise UserError(f"`{key}` is missing (keys present: {present}): add it{scored}")
     if not isinstance(value, Sequence):
         layouts = "a string, a list of messages, or a list of several responses"
         raise wrong_type(value, key, layouts)

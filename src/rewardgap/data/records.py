@@ -34,6 +34,18 @@ Response: TypeAlias = tuple[Message, ...]
 Row: TypeAlias = Mapping[str, Any]
 """A row of a file, before it is parsed into a record."""
 
+
+class RefusedRow(dict[str, Any]):
+    """An empty row in place of one that cannot be read, with the reason that `parse_record` raises.
+
+    A reader that raised it itself could read no further row.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__()
+        self.reason = reason
+
+
 Rows: TypeAlias = Iterator[tuple[str, Row]]
 """Rows, each with its location for error messages, such as "pairs.jsonl, line 3"."""
 

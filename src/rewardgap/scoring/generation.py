@@ -72,7 +72,12 @@ def answer(
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
     template = ChatTemplate.load(folder)
-    prompts = template.tokenize([template.render(r.prompt, open_response=True) for r in records])
+    prompts = template.tokenize(
+        [
+            template.render(r.prompt, open_response=True, arguments=r.template_arguments)
+            for r in records
+        ]
+    )
     ending = template.end_of_turn
     assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
     model = _open(folder, ending).to(sampling.device)

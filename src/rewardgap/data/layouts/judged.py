@@ -130,7 +130,7 @@ def _answers(row: Row) -> Iterator[Row]:
     better = figure(row, "score_0") - figure(row, "score_1")
     if better:
         question = row["question"]
-        asked = question["full_text"] if isinstance(question, Mapping) else question
+        asked = text(question, "full_text") if isinstance(question, Mapping) else question
         sides = [text(row, "answer_0"), text(row, "answer_1")]
         yield preferred(row, asked, sides, better, "question answer_0 answer_1")
 

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from rewardgap.data.columns import convert, scalar_cells, wrong_cell
-from rewardgap.data.records import Row, Rows
+from rewardgap.data.records import RefusedRow, Row, Rows
 from rewardgap.errors import UserError
 
 PASSED_ON = ("system", "system_prompt", "tools", "chat_template_kwargs")
@@ -56,7 +56,14 @@ class RowLayout:
 
     def convert(self, rows: Rows, file: str) -> Rows:
         """Yield rows of our own layout; the number of rows without a preference is logged."""
-        return convert(self.gather(rows), self.read, f"{file}: rows left out without a preference")
+        left_out = f"{file}: rows left out without a preference"
+        return convert(self.gather(rows), self._read_or_refuse, left_out)
+
+    def _read_or_refuse(self, row: Row) -> Iterator[Row]:
+        try:
+            yield from self.read(row)
+        except UserError as error:
+            yield RefusedRow(str(error))
 
 
 def columns(names: str) -> frozenset[str]:

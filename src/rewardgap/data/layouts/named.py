@@ -14,7 +14,9 @@ def _instruction(row: Row) -> Iterator[Row]:
     if row.get("input"):
         asked = f"{asked}\n{text(row, 'input')}" if asked else text(row, "input")
     history = row.get("history") or []
-    if not all(isinstance(turn, Sequence) and len(turn) == 2 for turn in history):
+    if not isinstance(history, list) or not all(
+        isinstance(turn, Sequence) and len(turn) == 2 for turn in history
+    ):
         raise wrong_cell(row, "history", "a list of pairs of a question and its answer")
     turns = [
         {"role": role, "content": content}

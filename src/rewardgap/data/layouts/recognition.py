@@ -6,9 +6,10 @@ from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
 
+from rewardgap.data.columns import listed
 from rewardgap.data.layouts import LAYOUTS, RECOGNISED
 from rewardgap.data.parsing import unlabelled_column
-from rewardgap.data.records import Row, Rows
+from rewardgap.data.records import RefusedRow, Row, Rows
 from rewardgap.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ def in_one_layout(rows: Rows, name: str | None = None) -> Rows:
     checked = _without_media(rows)
 
     def kind(placed: tuple[str, Row]) -> tuple[str, str | None]:
+        if isinstance(placed[1], RefusedRow):
+            return _file(placed[0]), None
         return _file(placed[0]), _typed(*placed, name) if name else _recognise(*placed)
 
     for (file, layout), group in groupby(checked, kind):
@@ -55,12 +58,10 @@ def _without_media(rows: Rows) -> Rows:
     """Refuse rows with images, and name the column that no loss uses."""
     margins = False
     for location, row in rows:
-        for key in MEDIA:
-            if row.get(key):
-                raise UserError(
-                    f"{location}: `{key}` cannot be read, for rewards are of text only: "
-                    "remove the row, or the column if the text says all"
-                )
+        if key := next(filter(row.get, MEDIA), None):
+            reason = f"`{key}` cannot be read, for rewards are of text only"
+            remedy = "remove the row, or the column if the text says all"
+            row = RefusedRow(f"{reason}: {remedy}")
         if row.get("margin") is not None and not margins:
             margins = True
             logger.warning("%s: `margin` has no effect: no loss uses it", _file(location))
@@ -70,7 +71,7 @@ def _without_media(rows: Rows) -> Rows:
 def _typed(location: str, row: Row, name: str) -> str:
     """Return the layout that was typed, if the row has its columns."""
     if missing := sorted(key for key in LAYOUTS[name].columns if row.get(key) is None):
-        columns = f"(columns: {', '.join(row)})"
+        columns = f"(columns: {listed(row)})"
         raise UserError(f"{location}: `{missing[0]}` is missing for the layout {name} {columns}")
     return name
 
