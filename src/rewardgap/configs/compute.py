@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 Identical = Literal["refuse", "drop"]
@@ -13,7 +14,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
+class ComputeConfig(HomePaths):
     """Where and how to compute."""
 
     max_length: int | None = None

@@ -1,10 +1,11 @@
 """Chat templates: records as text and as token trees, split where a response begins."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tokens, Tree, truncate
@@ -12,6 +13,8 @@ from rewardgap.errors import UserError, reported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 # The paper's format for models without a chat template, with three new special tokens.
 PAPER_TOKENS = ("[USER]", "[ASSISTANT]", "[EOS]")
@@ -77,11 +80,30 @@ class ChatTemplate:
         parts = (tokenizer.chat_template, example, tokenizer.bos_token, state)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def render(self, conversation: Conversation, *, open_response: bool = False) -> str:
-        """Return a conversation as text; `open_response` starts the assistant's next turn."""
-        messages = [{"role": m.role, "content": m.content} for m in conversation]
-        apply = self.tokenizer.apply_chat_template
-        return str(apply(messages, tokenize=False, add_generation_prompt=open_response))
+    def render(
+        self,
+        conversation: Conversation,
+        *,
+        open_response: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a conversation as text.
+
+        Args:
+            conversation: The messages.
+            open_response: Start the assistant's next turn.
+            arguments: A record's `template_arguments`.
+        """
+        messages = [message.as_mapping() for message in conversation]
+        options = {**(arguments or {}), "add_generation_prompt": open_response}
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+
+    def warn_unused(self, records: Sequence[Record]) -> None:
+        """Name the arguments of records that the chat template does not read."""
+        names = {name for record in records for name in record.template_arguments}
+        for name in sorted(names):
+            if name not in str(self.tokenizer.chat_template):
+                logger.warning("`%s` has no effect: the chat template does not read it", name)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the token ids of rendered texts.
@@ -103,10 +125,19 @@ class ChatTemplate:
             UserError: The tokens of a prompt are not the first tokens of the prompt with a
                 response, so no position separates the two.
         """
-        prompts = self.tokenize([self.render(r.prompt, open_response=True) for r in records])
-        sequences = iter(
-            self.tokenize([self.render(r.prompt + y) for r in records for y in r.responses])
+        self.warn_unused(records)
+        prompts = self.tokenize(
+            [
+                self.render(r.prompt, open_response=True, arguments=r.template_arguments)
+                for r in records
+            ]
         )
+        texts = [
+            self.render(r.prompt + y, arguments=r.template_arguments)
+            for r in records
+            for y in r.responses
+        ]
+        sequences = iter(self.tokenize(texts))
         trees = [
             self._tree(record, prompt, [next(sequences) for _ in record.responses])
             for record, prompt in zip(records, prompts, strict=True)

@@ -46,6 +46,7 @@ class VerificationEncoding(ChatEncoding):
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
         """Return verification prompts as trees."""
+        self.template.warn_unused(records)
         texts = [self._ask(r, y) for r in records for y in (*r.responses, ())]
         wholes = iter(self.template.tokenize(texts))
         trees = [self._tree(r, [next(wholes) for _ in (*r.responses, ())]) for r in records]
@@ -67,7 +68,9 @@ class VerificationEncoding(ChatEncoding):
         answer = "\n".join(message.content for message in response)
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
-        return self.template.render((*record.prompt[:-1], turn), open_response=True)
+        return self.template.render(
+            (*record.prompt[:-1], turn), open_response=True, arguments=record.template_arguments
+        )
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
         """Return a tree; `wholes` are the questions about every response and then an empty one."""
