@@ -43,6 +43,7 @@ from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.language_model import extend_model, open_template
 from rewardgap.scoring.generation import Sampling, answer
+from rewardgap.training.inputs import check_inputs
 from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ def run(config: RunConfig) -> Plan:
             if cell.run.config.exists():  # of another run: refused
                 settings = runner.config(cell).settings()
                 open_run(str(cell.run.folder), settings, resume=True)
+                if cell.run.is_finished(runner.config(cell).eval):
+                    check_inputs(cell.run, runner.config(cell), runner.data)
         runner.run_all(estimates)
     return Plan(grid.folder.folder, format_estimates(lines))
 
@@ -144,7 +147,8 @@ class Runner:
 
     def is_done(self, cell: Cell) -> bool:
         """Return whether nothing of a cell is left to do."""
-        return cell.run.metrics.exists() and (cell.shares.exists() or not self._generates(cell))
+        measured = cell.run.is_finished(self.grid.experiment.eval)
+        return measured and (cell.shares.exists() or not self._generates(cell))
 
     def run_all(self, estimates: Estimates) -> None:
         """Run every cell that is not done, after the forecast from its initial model.
