@@ -219,9 +219,11 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     assert names(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("text", ["- a\n", "a: [", ""])
+@pytest.mark.parametrize(
+    "text", ["- a\n", "a: [", "", "a: \udce9", "[" * 100_000, "a: !!int x", "a: 2020-99-99"]
+)
 def test_a_damaged_configuration_is_no_traceback(text, tmp_path):
-    begun(tmp_path).config.write_text(text)
+    begun(tmp_path).config.write_text(text, errors="surrogateescape")
     assert str(tmp_path / "config.yaml") in refusal(open_run, str(tmp_path), SETTINGS, True)
 
 
@@ -377,4 +379,4 @@ def test_a_configuration_with_a_value_of_another_type_is_damaged(key, value, tmp
     run.config.write_text(yaml.safe_dump(whole | {key: value}))
     assert refusal(run.read_config).startswith(f"{run.config} is damaged: {key} is ")
     run.config.write_text(yaml.safe_dump({"model": {"name": "another tool's"}}))
-    assert run.read_config()["model"], "no run"
+    assert run.read_values()["model"], "no run"

@@ -8,7 +8,6 @@ run          the cells, one after another; one that fails stops no other
 """
 
 import gc
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
 from rewardgap.experiments.data import (
     check_shifts,
     find_check,
@@ -34,6 +33,7 @@ from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_est
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.grid import Grid, plan
 from rewardgap.forecasting.forecast import forecast
+from rewardgap.io.files import read_json
 from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
 from rewardgap.io.progress import progress_of_work
@@ -195,8 +195,9 @@ class Runner:
             return
         with folder.lock():
             path = folder.folder / "forecast.json"
-            sets = json.loads(path.read_text(encoding="utf-8")).values() if path.exists() else ()
-            known = list(dict.fromkeys(kind for outcomes in sets for kind in outcomes))
+            sets = read_json(path) if path.exists() else {}
+            with reported((AttributeError, TypeError), f"{path} is no forecast: ", "; remove it"):
+                known = list(dict.fromkeys(kind for kinds in sets.values() for kind in kinds))
             if set(kinds) <= set(known):
                 return
             config = self.config(cells[0])

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from rewardgap.errors import reported
 
 FAILURES = (OSError, SafetensorError)  # safetensors reports a full disk by its own error
+MAX = sys.float_info.max
 ABANDONED = 24 * 3600
 """Seconds after which a file that another computer was writing is taken to be left behind."""
 
@@ -80,8 +82,16 @@ def read_json(path: Path) -> Any:
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file; raise a `UserError` if it is missing or damaged."""
-    with reported(Exception, f"cannot read {path}: "):  # a wrong tag raises errors of any type
+    # A wrong tag raises errors of any type.
+    with reported(Exception, f"cannot read {path}: "):
         return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read_number(value: object) -> float:
+    """Return a number that a file holds; raise a `ValueError` for all but finite numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX:
+        raise ValueError(f"{value!r:.40} is no finite number")
+    return float(value)
 
 
 def remove_unfinished(folder: Path) -> None:

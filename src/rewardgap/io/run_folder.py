@@ -16,9 +16,7 @@ from rewardgap.io.lock import LOCK
 
 logger = logging.getLogger(__name__)
 
-RUN_KEYS: Mapping[str, type | tuple[type, ...]] = {
-    "model": str, "kind": str, "seed": int, "train": (str, list), "eval": dict
-}  # fmt: skip
+RUN_KEYS = {"model": str, "kind": str, "seed": int, "train": str | list, "eval": dict}
 """What the configuration of a run has, and that of no other folder, with its types."""
 
 
@@ -91,18 +89,24 @@ class Run:
         return not missing
 
     def read_config(self) -> dict[str, Any]:
-        """Read the resolved configuration; raise a `UserError` if there is no YAML mapping.
+        """Read the resolved configuration.
 
-        One that has all keys of a run's configuration must have values of their types.
+        Raises:
+            UserError: There is no YAML mapping, or a value of a run's key has another type.
         """
-        config = read_yaml(self.config)
-        if not isinstance(config, dict):
-            raise UserError(f"{self.config} holds no configuration")
-        if config.keys() >= RUN_KEYS.keys():
-            for key, types in RUN_KEYS.items():
-                if not isinstance(config[key], types) or not _holds_texts(config[key]):
-                    raise UserError(f"{self.config} is damaged: {key} is {config[key]!r:.80}")
+        config = self.read_values()
+        for key, types in RUN_KEYS.items():
+            value = config.get(key)
+            if key in config and not (isinstance(value, types) and _holds_texts(value)):
+                raise UserError(f"{self.config} is damaged: {key} is {value!r:.80}")
         return config
+
+    def read_values(self) -> dict[str, Any]:
+        """Read a configuration that may be no run's; raise a `UserError` if it is no mapping."""
+        values = read_yaml(self.config)
+        if not isinstance(values, dict):
+            raise UserError(f"{self.config} holds no configuration")
+        return values
 
 
 def _is_summary(values: Any) -> bool:
@@ -141,7 +145,7 @@ def open_run(
         new = json.loads(json.dumps(settings))
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
         if differing:
-            difference = f"holds a run with another {', '.join(sorted(differing))}"
+            difference = f"holds a run with another {', '.join(sorted(map(str, differing)))}"
             raise UserError(f"{folder} {difference}; choose another out")
         if not resume:
             remedy = "pass --resume to continue it, or choose another out"
