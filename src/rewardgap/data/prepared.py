@@ -103,12 +103,17 @@ class PreparedData:
         """Return the content-blind baseline of the training records."""
         return self._fit(*_data(config.train, config.identical_pairs))
 
+    def fingerprint(self, spec: str | Sequence[str], config: TrainingData) -> str:
+        """Return a hash of the content of data."""
+        named, _ = _data(spec, config.identical_pairs)
+        return self._fingerprint(named, cache_folder(config.cache) / "hashes")
+
     def _folder(self, config: TrainingData) -> Path:
         """Return the folder of all trees of the training data."""
         folder = cache_folder(config.cache)
-        spec, identical = _data(config.train, config.identical_pairs)
-        content = self._fingerprint(spec, folder / "hashes")
-        return folder / "trees" / cache_key(FORMAT, version("rewardgap"), identical, content)
+        content = self.fingerprint(config.train, config)
+        parts = (FORMAT, version("rewardgap"), config.identical_pairs, content)
+        return folder / "trees" / cache_key(*parts)
 
 
 @dataclass(frozen=True)
