@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class BadRecordError(UserError):
+    """A record that cannot be used; `bad_records: drop` leaves it out and lists it."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
