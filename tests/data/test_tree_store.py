@@ -67,7 +67,10 @@ def test_a_file_gives_back_all_trees_but_those_with_an_identical_pair(given_tree
             left_out[0] if left_out else "",
         )
         moved = [tree.record for tree in given_trees if tree.moved]
-        assert (stored.summary.moved, stored.summary.first_moved) == (len(moved), (moved or [""])[0])
+        assert (stored.summary.moved, stored.summary.first_moved) == (
+            len(moved),
+            (moved or [""])[0],
+        )
         assert content_of(stored) == content_of(kept)
         assert_extreme(stored.extremes, kept)
 

@@ -31,10 +31,14 @@ class ChatTemplate:
     gets the paper's; `added_tokens` says that the template's tokens were added, so that a model's
     embeddings have to be resized. A template that does not end a response with a special token gets
     the tokenizer's end-of-sequence token appended.
+
+    Attributes:
+        name: The name or file of the template that replaced the model's own, None if none did.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None = None):
         self.tokenizer = tokenizer
+        self.name = template
         written = find_template(template, tokenizer.chat_template)
         self.added_tokens = not tokenizer.get_vocab().keys() >= set(written.tokens)
         if self.added_tokens:
@@ -205,4 +209,4 @@ def bad_record(record: Record) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise BadRecordError(f"record {record.id}: {error}") from error
+        raise BadRecordError(record.id, str(error)) from error

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.dropped import Dropped
 from rewardgap.data.parsing import TakenIds, collect
 from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, read_path_or_hub
 from rewardgap.data.records import Record, Rows
@@ -32,21 +33,27 @@ from rewardgap.errors import UserError
 SELECTION: Mapping[str, Any] = {"limit": int, "sample": int, "seed": int}
 
 
-def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Record]:
+def load(
+    spec: str | Sequence[str], identical: Identical = "refuse", bad: Dropped | None = None
+) -> list[Record]:
     """Load the records of one specification, or of several, one after the other.
 
     Args:
         spec: One specification, or a list of them.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
             such records out and logs their number.
+        bad: A list for rows that cannot be used, to which they are added; without it they are
+            refused.
 
     Returns:
         At least one record; the ids are unique, and those of the same data always the same.
     """
-    return list(stream(spec, identical))
+    return list(stream(spec, identical, bad))
 
 
-def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterator[Record]:
+def stream(
+    spec: str | Sequence[str], identical: Identical = "refuse", bad: Dropped | None = None
+) -> Iterator[Record]:
     """Yield the records that `load` returns, so that memory does not grow with their number.
 
     A `sample` is drawn from all records at once, and a source may have to read all of its rows.
@@ -54,10 +61,11 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
     taken = TakenIds()
     for parsed in _parse(spec):
         rows, options = _read(parsed)
-        records = collect(rows, identical, taken)
+        records = collect(rows, identical, taken, bad)
         first = list(islice(records, 1))
         if not first:
-            raise UserError(f"{parsed.text}: holds no records")
+            reason = f" that can be used; the first: {bad[0].reason}" if bad else ""
+            raise UserError(f"{parsed.text}: holds no records{reason}")
         records = chain(first, records)
         if "sample" in options:
             yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.dropped import Dropped, DroppedRecord
 from rewardgap.data.records import Message, Record, Response, Row, content_id
 from rewardgap.errors import UserError, reported
 
@@ -89,21 +90,32 @@ class TakenIds:
 
 
 def collect(
-    rows: Iterable[tuple[str, Row]], identical: Identical, taken: TakenIds
+    rows: Iterable[tuple[str, Row]],
+    identical: Identical,
+    taken: TakenIds,
+    bad: Dropped | None = None,
 ) -> Iterator[Record]:
     """Parse rows into records with unique ids, one by one.
 
     The second record of the same content and without an id gets the suffix "-2", the third "-3".
-    Ids in `taken` were given out before; it is updated. `identical` is that of `load`.
+    Ids in `taken` were given out before; it is updated. `identical` and `bad` are those of `load`.
 
     Raises:
-        UserError: A row cannot be read, or has the id of another row.
+        UserError: A row cannot be read, or has the id of another row, and `bad` is no list.
     """
     dropped, first_dropped = 0, ""
     for location, row in rows:
-        record = parse_record(row, location)
-        if set(record.chosen).isdisjoint(record.rejected):
-            yield _with_unique_id(record, location, taken)
+        try:
+            record = parse_record(row, location)
+            differs = set(record.chosen).isdisjoint(record.rejected)
+            record = _with_unique_id(record, location, taken) if differs else record
+        except UserError as error:
+            if bad is None:
+                raise
+            bad.append(DroppedRecord(location, str(error).removeprefix(f"{location}: ")))
+            continue
+        if differs:
+            yield record
         elif identical == "drop":
             dropped, first_dropped = dropped + 1, first_dropped or location
         else:
@@ -238,7 +250,10 @@ def _answer(prompt: tuple[Message, ...], response: Response, key: str) -> Respon
             "end with the assistant's message"
         )
     if not response[-1].content.strip():
-        raise UserError(f"`{key}` has an empty response: give it text or remove the row")
+        raise UserError(
+            f"`{key}` has an empty response: give it text, or leave such records out with "
+            "`bad_records: drop`"
+        )
     return response
 
 

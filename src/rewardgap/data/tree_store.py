@@ -52,6 +52,7 @@ class TreeSummary:
         identical_untruncated: Number of them that were not truncated.
         moved: Number of records of which a response begins before the prompt's end.
         first_moved: Id of the first of these, empty if there is none.
+        dropped: Records that could not be used, each as [id or location, reason].
         content: Hash of all trees.
         trees: Number of trees that are written.
         largest: Most tokens, most tokens of a sequence, and largest token id.
@@ -65,6 +66,7 @@ class TreeSummary:
     identical_untruncated: int = 0
     moved: int = 0
     first_moved: str = ""
+    dropped: list[list[str]] = field(default_factory=list)
     content: str = ""
     trees: int = 0
     largest: list[int] = field(default_factory=list)
@@ -141,13 +143,17 @@ def _measures(tree: Tree) -> list[int]:
     return [tree.size, max(ends), max(max(node, default=0) for node in tree.nodes)]
 
 
-def write_trees(path: Path, trees: Iterable[Tree]) -> None:
-    """Write trees to a file, except those with an identical pair."""
+def write_trees(path: Path, trees: Iterable[Tree], dropped: Sequence[tuple[str, str]] = ()) -> None:
+    """Write trees to a file, except those with an identical pair.
+
+    `dropped` are records without a tree, which may be added while `trees` are made.
+    """
     summary, digest = TreeSummary(), hashlib.sha256()
     with write_table(path, SCHEMA) as writer:
         for batch in _batches(filter(summary.add, trees)):
             digest.update(batch.serialize())
             writer.write_batch(batch)
+        summary.dropped = [*map(list, dropped)]
         summary.content = digest.hexdigest()
         description = {DESCRIPTION: json.dumps(asdict(summary))}
         writer.write_batch(_to_arrow([]), custom_metadata=description)
