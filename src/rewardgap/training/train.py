@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
+from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -52,6 +53,8 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     run, accelerator = settings.run, settings.accelerator
     if run.metrics.exists():
         return run.folder
+    if accelerator.is_main_process:
+        warn_of_data(config.train, config.eval)
     data = open_data(settings, shared)
     if not run.reward_model.is_dir():
         model = build(config, data)
