@@ -1,6 +1,7 @@
 """`check model`: every fault of broken checkpoints is named, sound ones are left in peace."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,33 @@ from safetensors.torch import load_file, save_file
 from tiny import TEMPLATE, tiny_model, tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from toy import pair_rows, train_toy, write_rows
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    GPT2Config,
+)
 
+from rewardgap.checks import model as module
+from rewardgap.checks import templates
+from rewardgap.checks.checkpoints import Checkpoint
 from rewardgap.checks.examples import EXAMPLE_RECORDS
-from rewardgap.checks.findings import CheckReport
-from rewardgap.checks.model import check_model
+from rewardgap.checks.findings import Check, CheckReport, Finding
+from rewardgap.checks.model import MODEL_CHECKS, check_model, register_model_check
 from rewardgap.checks.numerics import _noise
+from rewardgap.cli import main
 from rewardgap.configs.checks import CheckModelConfig
+from rewardgap.errors import UserError
 
 NEWLINE = TEMPLATE.replace("'<|end|>' }}", "'<|end|>\n' }}")
 """A template of the form of ChatML: a line break after every end of turn."""
 PLAIN_END = TEMPLATE.replace("'<|end|>' }}", "'\n\n' }}")
 THINKS = TEMPLATE.replace("'<|assistant|>' }}{% endif", "'<|assistant|>Well: ' }}{% endif")
 TWO_BOS = "{{ bos_token }}" + TEMPLATE
+REFUSES = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    + TEMPLATE
+)
 RAISES = "{{ raise_exception('no') }}" + TEMPLATE
 
 
@@ -117,13 +132,18 @@ def overflown(folder: Path) -> Path:
 
 
 def coarse(folder: Path) -> Path:
-    """A head that reads a large number of which responses change only the last digits."""
+    """Rewards of which only the last digits differ; the head of this architecture has a bias."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = BertConfig(**sizes, vocab_size=320, pad_token_id=4, num_labels=1)
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
 
     def change(weights: dict[str, torch.Tensor]) -> None:
-        weights["score.weight"].mul_(1e-4)
-        weights["score.bias"] = torch.tensor([100.0])
+        weights["classifier.weight"].mul_(10)
+        weights["classifier.bias"].fill_(10.0)
 
-    return edit_weights(classifier(folder), change)
+    return edit_weights(folder, change)
 
 
 def large_vocabulary(folder: Path) -> Path:
@@ -138,7 +158,10 @@ def absolute_positions(folder: Path) -> Path:
     """GPT-2 counts positions from the first pad token."""
     config = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=320, pad_token_id=4)
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        model.transformer.wpe.weight.normal_()
+    model.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 
@@ -191,27 +214,28 @@ BROKEN: dict[str, tuple[Make, str, str]] = {
     "bos again": (bos_again, "double BOS", "template and tokenizer both write '<|begin|>'"),
     "border": (written_in(THINKS), "prompt no prefix", "in 12 of 12 records (100 %) the tokens"),
     "no template": (written_in(None), "no chat template", "the tokenizer has no chat template"),
-    "raising template": (written_in(None), "no chat template", "has no chat template"),
+    "coarse": (coarse, "bfloat16", "rewards in bfloat16 rank pairs differently from float32"),
     "language model as explicit": (tiny_model, "missing head", "has no weights score.weight"),
     "head of another name": (head_of_another_name, "missing head", "it has v_head.weight, which"),
-    "two labels": (two_labels, "several labels", "of 12 pairs are ranked right"),
+    "two labels": (two_labels, "several labels", "of 12 pairs are ranked right: "),
     "adapter": (adapter, "adapter without head", "the adapter of a-base holds no head"),
     "flipped sign": (flipped, "sign", "own letters in random order in only"),
     "zero head": (zero_head, "constant rewards", "all responses get the same reward, 0"),
     "overflow": (overflown, "not finite", "24 of 24 rewards (100 %) are infinite or not a number"),
     "large vocabulary": (large_vocabulary, "unknown tokens", "but the model has 320 embeddings"),
     "positions": (absolute_positions, "batches", "padded on the left"),
-    "no weights": (without("*.safetensors"), "loading", "plain transformers cannot load it"),
-    "no tokenizer": (without("tokenizer*"), "loading", "plain transformers cannot load it"),
-    "no config": (without("config.json"), "loading", "plain transformers cannot load it"),
-    "broken config": (damaged("config.json", 40), "loading", "plain transformers cannot load it"),
-    "broken weights": (damaged("model.safetensors", 5000), "loading", "cannot load it"),
-    "broken tokenizer": (damaged("tokenizer.json", 900), "loading", "cannot load it"),
+    "no weights": (without("*.safetensors"), "loading", "has no safetensors weights"),
+    "no tokenizer": (without("tokenizer*"), "loading", "has no tokenizer"),
+    "no config": (without("config.json"), "loading", "has no config.json"),
+    "broken config": (damaged("config.json", 40), "loading", "it cannot be loaded"),
+    "broken weights": (damaged("model.safetensors", 5000), "loading", "it cannot be loaded: plain"),
+    "broken tokenizer": (damaged("tokenizer.json", 900), "loading", "it cannot be loaded: plain"),
 }
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_fault_is_named_with_its_cost(fault, tmp_path, monkeypatch):
+    monkeypatch.setattr(templates, "SHIFT", 0.0)  # a second BOS moves a tiny model's rewards little
     make, name, words = BROKEN[fault]
     kind = "implicit-no-reference" if fault == "positions" else "explicit"
     report = report_on(make(tmp_path / "model"), kind=kind)
@@ -221,11 +245,129 @@ def test_a_fault_is_named_with_its_cost(fault, tmp_path, monkeypatch):
     assert "Traceback" not in str(report)
 
 
-def test_a_template_that_raises(tmp_path):
+def test_a_template_that_refuses_records(tmp_path):
     folder = classifier(tmp_path / "model")
+    rows = pair_rows(8)
+    rows[3]["prompt"] = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "a"}]
+    data = write_rows(tmp_path / "data.jsonl", rows)
+    tiny_tokenizer(template=REFUSES).save_pretrained(folder)
+    (finding,) = [f for f in report_on(folder, data=data).findings if f.check == "template refuses"]
+    assert finding.what == "the chat template refuses 1 of 8 records (12 %): no system"
+    assert finding.severity == "warning" and finding.examples == ("pair-3",)
     tiny_tokenizer(template=RAISES).save_pretrained(folder)
-    report = report_on(folder)
-    assert report.status == 4 and "cannot be computed" in str(report)
+    (finding,) = report_on(folder).findings
+    assert finding.severity == "error" and "refuses 12 of 12 records (100 %): no" in finding.what
+
+
+def named(report: CheckReport, name: str) -> Finding:
+    (finding,) = [finding for finding in report.findings if finding.check == name]
+    return finding
+
+
+@pytest.fixture
+def policy(tmp_path) -> Path:
+    return tiny_model(tmp_path / "policy", seed=1)
+
+
+def test_a_reference_that_is_missing_or_cannot_be_read(policy, tmp_path):
+    report = report_on(policy, kind="implicit")
+    assert "name it with --reference" in named(report, "scoring").what
+    tiny_model(tmp_path / "reference")
+    (tmp_path / "reference" / "config.json").unlink()
+    report = report_on(policy, kind="implicit", reference=str(tmp_path / "reference"))
+    assert "has no config.json" in named(report, "reference").what
+
+
+def test_a_reference_that_is_the_model(policy, tmp_path):
+    same = shutil.copytree(policy, tmp_path / "same")
+    report = report_on(policy, kind="implicit", reference=str(same))
+    assert named(report, "reference equals model").severity == "error"
+
+
+def test_a_reference_of_another_tokenizer(policy, tmp_path):
+    folder = tiny_model(tmp_path / "reference")
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace("<|user|>", "<|human|>"))
+    report = report_on(policy, kind="implicit", reference=str(folder))
+    assert "24 of 24 texts (100 %) have other tokens" in named(report, "reference tokenizer").cost
+
+
+def test_a_reference_of_another_template(policy, tmp_path):
+    folder = tiny_model(tmp_path / "reference", "llama", "<|pad|>", NEWLINE)
+    report = report_on(policy, kind="implicit", reference=str(folder))
+    assert "12 of 12 texts (100 %)" in named(report, "reference template").cost
+
+
+def test_a_reference_that_is_right(run):
+    trained, initial = run("implicit")
+    assert not alarms(report_on(trained))
+    assert not alarms(report_on(trained, reference=str(initial)))
+
+
+def test_costs_are_measured_on_the_rows_of_the_user(tmp_path):
+    """By hand: with its end of turn as pad token, the reward is that of the text before it."""
+    folder = classifier(tmp_path / "model", "llama", "<|end|>")
+    data = write_rows(tmp_path / "data.jsonl", pair_rows(10))
+    tokenizer = tiny_tokenizer("<|end|>")
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    right = {"all": 0, "before": 0}
+    for row in pair_rows(5):
+        rewards = {"all": [], "before": []}
+        for answer in (row["chosen"], row["rejected"]):
+            text = f"<|begin|><|user|>{row['prompt']}<|end|><|assistant|>{answer}"
+            for key, end in (("all", "<|end|>"), ("before", "")):
+                ids = tokenizer(text + end, add_special_tokens=False, return_tensors="pt").input_ids
+                model.config.pad_token_id = None
+                with torch.no_grad():
+                    rewards[key].append(float(model(input_ids=ids).logits))
+        for key, (chosen, rejected) in rewards.items():
+            right[key] += chosen > rejected
+    finding = named(report_on(folder, data=data, records=5), "reward token")
+    expected = f"of 5 pairs are ranked right: {right['before']} by transformers"
+    assert finding.cost == f"{expected}, {right['all']} by vLLM-style pooling, " + (
+        f"{right['all']} by OpenRLHF"
+    )
+
+
+def test_exchanged_labels(run, tmp_path):
+    """A model that was trained on pairs, asked about the same pairs the other way round."""
+    trained, _ = run("explicit")
+    rows = [r | {"chosen": r["rejected"], "rejected": r["chosen"]} for r in pair_rows(24)]
+    data = write_rows(tmp_path / "data.jsonl", rows)
+    signs = [f.what for f in report_on(trained, data=data).findings if f.check == "sign"]
+    assert any(
+        "the rejected response is above the chosen one in 24 of 24" in what for what in signs
+    )
+
+
+def test_a_model_that_is_not_there_or_of_no_kind(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        report_on(tmp_path / "none")
+    with pytest.raises(UserError, match="unknown kind 'explicitt'"):
+        report_on(tiny_model(tmp_path / "model"), kind="explicitt")
+
+
+def test_a_check_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MODEL_CHECKS", [])
+
+    def find_size(checkpoint: Checkpoint) -> list[Finding]:
+        return [Finding("warning", "size", f"{checkpoint.model.num_parameters():,} weights")]
+
+    register_model_check(Check("size", find_size))
+    assert named(report_on(tiny_model(tmp_path / "model")), "size").what.endswith("weights")
+    assert MODEL_CHECKS[-1].name != "size"
+
+
+def test_the_command_prints_80_columns_or_json_and_returns_the_status(tmp_path, capsys):
+    folder = str(classifier(tmp_path / "model", "llama", "<|end|>"))
+    assert main(["check", "model", folder]) == 4
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert main(["check", "model", folder, "--json"]) == 4
+    fields = json.loads(capsys.readouterr().out)
+    assert {finding["check"] for finding in fields["findings"]} >= {"pad ends a response"}
+    assert main(["check", "model", str(classifier(tmp_path / "sound"))]) == 0
+    assert main(["check", "model", str(tmp_path / "none")]) == 2
 
 
 @pytest.fixture(scope="module")

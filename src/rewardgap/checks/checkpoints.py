@@ -4,7 +4,7 @@ The reward of a classification model is its first output; of a language model it
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.records import Message, Record, Response
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, first_line
 from rewardgap.models.devices import choose_device
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -57,7 +57,7 @@ class Checkpoint:
         model: The model, as plain transformers loads it, in float32.
         missing: Names of weights that are not in the folder and were drawn at random.
         unread: Names of weights in the folder that the model does not have.
-        records: Rows, each with at least one chosen and one rejected response.
+        rows: Records, each with at least one chosen and one rejected response.
     """
 
     folder: Path
@@ -67,7 +67,25 @@ class Checkpoint:
     model: PreTrainedModel
     missing: tuple[str, ...]
     unread: tuple[str, ...]
-    records: tuple[Record, ...]
+    rows: tuple[Record, ...]
+
+    @cached_property
+    def refused(self) -> tuple[tuple[str, str], ...]:
+        """Ids of the records that the template cannot write, each with the reason."""
+        refused = []
+        for record in self.rows:
+            try:
+                for response in (record.chosen[0], record.rejected[0]):
+                    self.write(record.prompt, response)
+            except Exception as error:  # a template raises whatever it likes
+                refused.append((record.id, first_line(error)))
+        return tuple(refused)
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """The records that the template can write."""
+        refused = {name for name, _ in self.refused}
+        return tuple(record for record in self.rows if record.id not in refused)
 
     @property
     def is_classifier(self) -> bool:
@@ -247,6 +265,13 @@ def right_pairs(rewards: Rewards) -> int:
     """Return how many pairs are ranked right, of rewards of chosen and rejected in turn."""
     chosen, rejected = rewards.reshape(-1, 2).T
     return int(np.sum(chosen > rejected))
+
+
+def ranked_right(rewards: Mapping[str, Rewards]) -> str:
+    """Return how many pairs each of several ways to read rewards ranks right."""
+    count = len(next(iter(rewards.values()))) // 2
+    texts = [f"{right_pairs(values)} by {name}" for name, values in rewards.items()]
+    return f"of {count} pairs are ranked right: {', '.join(texts)}"
 
 
 def reordered(first: Rewards, second: Rewards) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from rewardgap.checks.checkpoints import Checkpoint, load_plain, reordered, right_pairs
+from rewardgap.checks.checkpoints import Checkpoint, load_plain, ranked_right, reordered
 from rewardgap.checks.findings import Finding, share
 from rewardgap.evaluation.text import join_names
 
@@ -44,16 +44,16 @@ def _cost_of_chance(checkpoint: Checkpoint) -> str:
 
 def find_labels(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Yield a head with another number of outputs than one."""
-    if not checkpoint.is_classifier or checkpoint.model.config.num_labels == 1:
-        return
     labels = checkpoint.model.config.num_labels
+    if not checkpoint.is_classifier or labels == 1 or checkpoint.missing:
+        return
     columns = [np.array(column) for column in zip(*_outputs(checkpoint), strict=True)]
-    ranked = [f"{right_pairs(column)} by output {k}" for k, column in enumerate(columns[:4])]
+    ranked = {f"output {number}": column for number, column in enumerate(columns[:4])}
     yield Finding(
         "error",
         "several labels",
         f"the head has {labels} outputs, and no one says which of them is the reward",
-        f"of {len(checkpoint.records)} pairs are ranked right {join_names(ranked)}",
+        ranked_right(ranked),
         "train with num_labels=1, or save the one row of the head that is the reward",
     )
 
@@ -86,8 +86,7 @@ def find_constant(checkpoint: Checkpoint) -> Iterator[Finding]:
             "error",
             "constant rewards",
             f"all responses get the same reward, {rewards[0]:.4g}",
-            f"of {share(len(checkpoint.records), len(checkpoint.records), 'pair')} chosen and "
-            "rejected response are tied",
+            "chosen and rejected response are tied in every pair",
             "look at the head: it was not saved, or never trained",
         )
 

@@ -23,6 +23,7 @@ from rewardgap.checks.references import find_reference
 from rewardgap.checks.templates import (
     find_border,
     find_double_bos,
+    find_refused_records,
     find_template,
     find_vocabulary,
 )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MODEL_CHECKS: list[Check] = [
+    Check("template refuses", find_refused_records),
     Check("unknown tokens", find_vocabulary),
     Check("missing head", find_head),
     Check("several labels", find_labels),
@@ -53,6 +55,8 @@ MODEL_CHECKS: list[Check] = [
     Check("scoring", find_own_reading),
     Check("reference", find_reference),
 ]
+FATAL = ("unknown tokens", "not finite")
+"""Checks after whose findings nothing else can be computed."""
 
 
 def register_model_check(check: Check) -> None:
@@ -111,31 +115,44 @@ def _findings(
         return
     try:
         checkpoint = _open(config, folder, records)
-    # Damaged files raise whatever the libraries that read them raise.
-    except Exception as error:
-        yield Finding(
-            "error",
-            "loading",
-            f"plain transformers cannot load it: {type(error).__name__}: {first_line(error)}",
-            "no tool can use it",
-            "save it again with save_pretrained, tokenizer and safetensors weights included",
-        )
+    except UserError as error:
+        yield _not_loaded(str(error))
+        return
+    except Exception as error:  # damaged files raise whatever the libraries that read them raise
+        yield _not_loaded(f"plain transformers: {type(error).__name__}: {first_line(error)}")
         return
     for check in MODEL_CHECKS:
-        try:
-            yield from check.find(checkpoint)
-        except Exception as error:  # models fail in ways of their own
-            yield Finding(
+        findings = _of_check(check, checkpoint)
+        yield from findings
+        if any(finding.check in FATAL for finding in findings) or not checkpoint.records:
+            return
+
+
+def _not_loaded(reason: str) -> Finding:
+    remedy = "save it again with save_pretrained, tokenizer and safetensors weights included"
+    return Finding("error", "loading", f"it cannot be loaded: {reason}", "no rewards", remedy)
+
+
+def _of_check(check: Check, checkpoint: Checkpoint) -> list[Finding]:
+    try:
+        return list(check.find(checkpoint))
+    except Exception as error:  # models fail in ways of their own
+        return [
+            Finding(
                 "error",
                 check.name,
                 f"cannot be computed: {type(error).__name__}: {first_line(error)}",
                 "other tools fail on the same rows",
                 "see what else is said of it",
             )
+        ]
 
 
 def _open(config: CheckModelConfig, folder: Path, records: tuple[Record, ...]) -> Checkpoint:
     """Load everything, as plain transformers does."""
+    locate_model(str(folder))
+    if not any(folder.glob("tokenizer*")):
+        raise UserError(f"{folder} has no tokenizer (tokenizer.json)")
     AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False

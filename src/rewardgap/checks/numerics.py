@@ -5,16 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from rewardgap.checks.checkpoints import Checkpoint, Rewards, Side, reordered, right_pairs
+from rewardgap.checks.checkpoints import (
+    Checkpoint,
+    Rewards,
+    Side,
+    ranked_right,
+    reordered,
+    right_pairs,
+)
 from rewardgap.checks.findings import Finding, Severity, share
 from rewardgap.data.records import Record, Response
 from rewardgap.errors import UserError
 from rewardgap.evaluation.text import join_names
+from rewardgap.models.saved import FILE
 
 SIZES = (2, 3, 16)
 SIDES: tuple[Side, ...] = ("right", "left")
 TOLERANCE = 1e-3
 """Differences from which rewards count as different, in standard deviations of the rewards."""
+SHIFT = 0.1
+"""Differences from which on left padding, which few tools use, is worth a warning."""
 COARSE = 0.05
 """Share of pairs in another order from which bfloat16 is too coarse."""
 NOISE = 0.2
@@ -34,12 +44,15 @@ def find_batches(checkpoint: Checkpoint) -> Iterator[Finding]:
             continue
         worst = max(odd, key=lambda size: reordered(alone, rewards[size]))
         changed = reordered(alone, rewards[worst])
-        severity: Severity = "error" if side == "right" else "warning"
+        moved = float(np.max(np.abs(rewards[worst] - alone))) / scale
+        severity: Severity = "warning" if changed or moved > SHIFT else "note"
+        if side == "right":
+            severity = "error"
         yield Finding(
             severity,
             "batches",
             f"rewards change in batches of {join_names(list(map(str, odd)))} padded on the {side}",
-            f"by up to {np.max(np.abs(rewards[worst] - alone)) / scale:.2g} standard deviations; "
+            f"by up to {moved:.2g} standard deviations; "
             f"in batches of {worst} the order of {share(changed, len(alone) // 2, 'pair')} changes",
             f"score without padding, or padded on the {'left' if side == 'right' else 'right'}; "
             "see what is said of the pad token",
@@ -61,8 +74,8 @@ def find_coarse(checkpoint: Checkpoint) -> Iterator[Finding]:
             "warning",
             "bfloat16",
             "rewards in bfloat16 rank pairs differently from float32",
-            f"the order of {share(changed, count, 'pair')} changes, of which {ties} are tied; "
-            f"{right_pairs(alone)} are ranked right in float32, {right_pairs(rewards)} in bfloat16",
+            f"the order of {share(changed, count, 'pair')} changes, and {ties} are tied; "
+            + ranked_right({"float32": alone, "bfloat16": rewards}),
             "keep the weights, at least those of the head, in float32 (rewardgap does)",
         )
 
@@ -142,12 +155,14 @@ def find_own_reading(checkpoint: Checkpoint) -> Iterator[Finding]:
     scale = max(float(np.std(alone)), 1e-12)
     if _differ(rewards, alone, scale):
         changed = reordered(rewards, alone)
+        severity: Severity = "note" if (checkpoint.folder / FILE).exists() else "warning"
         yield Finding(
-            "warning",
+            severity,
             "scoring",
             "rewardgap score reads other rewards than plain transformers",
             f"the order of {share(changed, len(checkpoint.records), 'pair')} differs; "
-            f"{right_pairs(rewards)} are ranked right by rewardgap, {right_pairs(alone)} by plain "
-            "transformers",
-            "see what is said of the reward token and of the template",
+            + ranked_right({"rewardgap": rewards, "plain transformers": alone}),
+            "score it with rewardgap, which knows the kind of the model"
+            if severity == "note"
+            else "see what is said of the reward token and of the template",
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from rewardgap.checks.checkpoints import Checkpoint, Rewards, WrittenResponse, right_pairs
+from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, ranked_right
 from rewardgap.checks.findings import Finding, share
 from rewardgap.evaluation.text import join_names
 
@@ -80,17 +80,10 @@ def find_reward_token(checkpoint: Checkpoint) -> Iterator[Finding]:
         "note" if odd == ["OpenRLHF"] else "error",
         "reward token",
         f"transformers reads the reward at {place}, {join_names(others)}",
-        _cost(rewards),
-        "score it where it was trained; to agree, give it a pad token of its own that ends no "
+        ranked_right(rewards),
+        "read it where it was read in training; that all agree, give it a pad token that ends no "
         "turn, in tokenizer and config.json, and a template that ends in the end-of-sequence token",
     )
-
-
-def _cost(rewards: Mapping[str, Rewards]) -> str:
-    """Return how many pairs each rule ranks right."""
-    count = len(next(iter(rewards.values()))) // 2
-    texts = [f"{right_pairs(values)} by {name}" for name, values in rewards.items()]
-    return f"of {count} pairs are ranked right {join_names(texts)}"
 
 
 def find_pad(checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -77,6 +77,6 @@ def _equal_to_policy(checkpoint: Checkpoint) -> Iterator[Finding]:
             "error",
             "reference equals model",
             "the reference is the reward model itself: all implicit rewards are 0",
-            f"of {share(len(rows), len(rows), 'pair')} chosen and rejected response are tied",
+            "chosen and rejected response are tied in every pair",
             "name the model that training started from",
         )

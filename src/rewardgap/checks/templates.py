@@ -10,6 +10,23 @@ from rewardgap.checks.findings import EXAMPLES, Finding, share
 from rewardgap.data.records import Message
 
 WORDS = "words of a response"
+SHIFT = 0.1
+"""Mean change of rewards, in their standard deviations, from which on it is a warning."""
+
+
+def find_refused_records(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Yield records that the template refuses to write; the others are checked."""
+    if checkpoint.refused:
+        names, reasons = zip(*checkpoint.refused, strict=True)
+        whole = len(checkpoint.refused) + len(checkpoint.records)
+        yield Finding(
+            "warning" if checkpoint.records else "error",
+            "template refuses",
+            f"the chat template refuses {share(len(names), whole, 'record')}: {reasons[0]}",
+            "they have no reward",
+            "mend the template, or leave out what it does not know (such as system messages)",
+            names[:EXAMPLES],
+        )
 
 
 def find_template(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -57,13 +74,16 @@ def find_double_bos(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     again = [_tokenised_again(checkpoint, response) for response in checkpoint.written]
     if any(response.tokens[:2] == (bos, bos) for response in again):
-        changed = reordered(checkpoint.alone, checkpoint.rewards(again))
+        rewards, scale = checkpoint.rewards(again), float(np.std(checkpoint.alone))
+        changed = reordered(checkpoint.alone, rewards)
+        moved = float(np.abs(rewards - checkpoint.alone).mean())
         yield Finding(
-            "warning" if changed else "note",
+            "warning" if changed or moved > SHIFT * scale else "note",
             "double BOS",
             f"template and tokenizer both write {checkpoint.tokenizer.bos_token!r}: a tool that "
             "tokenises rendered text in the usual way has it twice",
-            f"it changes the order of {share(changed, len(checkpoint.records), 'pair')}",
+            f"rewards move by {moved / scale if scale else 0:.2g} standard deviations, and the "
+            f"order of {share(changed, len(checkpoint.records), 'pair')} changes",
             "tokenise rendered text with add_special_tokens=False (as rewardgap does), or leave it "
             "out of the template",
         )
