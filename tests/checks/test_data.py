@@ -12,7 +12,7 @@ from toy import write_rows
 
 from rewardgap.checks import data as module
 from rewardgap.checks.data import DATA_CHECKS, check_data, register_data_check, warn_of_data
-from rewardgap.checks.findings import Check, CheckReport, Finding
+from rewardgap.checks.findings import Check, CheckFinding, CheckReport
 from rewardgap.cli import main
 from rewardgap.configs.checks import CheckDataConfig
 from rewardgap.errors import UserError
@@ -63,7 +63,7 @@ def check(tmp_path: Path) -> Callable[..., CheckReport]:
     return run
 
 
-def named(report: CheckReport, name: str) -> Finding:
+def named(report: CheckReport, name: str) -> CheckFinding:
     """The one finding of a check."""
     (finding,) = [finding for finding in report.findings if finding.check == name]
     return finding
@@ -335,9 +335,9 @@ def test_a_quick_look_leaves_the_slow_checks_out(check):
 def test_a_check_of_ones_own(check, monkeypatch):
     monkeypatch.setattr(module, "DATA_CHECKS", list(DATA_CHECKS))
 
-    def find_questions(data: Any) -> Iterator[Finding]:
+    def find_questions(data: Any) -> Iterator[CheckFinding]:
         asked = [r.id for r in data.train.records() if r.prompt[0].content.endswith("?")]
-        yield Finding("warning", "questions", f"{len(asked)} questions", examples=tuple(asked))
+        yield CheckFinding("warning", "questions", f"{len(asked)} questions", examples=tuple(asked))
 
     register_data_check(Check("questions", find_questions))
     assert named(check(spoilt(pairs(), 2, prompt="What?")), "questions").what == "2 questions"

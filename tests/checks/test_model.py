@@ -23,7 +23,7 @@ from rewardgap.checks import model as module
 from rewardgap.checks import templates
 from rewardgap.checks.checkpoints import Checkpoint
 from rewardgap.checks.examples import EXAMPLE_RECORDS
-from rewardgap.checks.findings import Check, CheckReport, Finding
+from rewardgap.checks.findings import Check, CheckFinding, CheckReport
 from rewardgap.checks.model import MODEL_CHECKS, check_model, register_model_check
 from rewardgap.checks.numerics import _noise
 from rewardgap.cli import main
@@ -259,7 +259,7 @@ def test_a_template_that_refuses_records(tmp_path):
     assert finding.severity == "error" and "refuses 12 of 12 records (100 %): no" in finding.what
 
 
-def named(report: CheckReport, name: str) -> Finding:
+def named(report: CheckReport, name: str) -> CheckFinding:
     (finding,) = [finding for finding in report.findings if finding.check == name]
     return finding
 
@@ -350,8 +350,8 @@ def test_a_model_that_is_not_there_or_of_no_kind(tmp_path):
 def test_a_check_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MODEL_CHECKS", [])
 
-    def find_size(checkpoint: Checkpoint) -> list[Finding]:
-        return [Finding("warning", "size", f"{checkpoint.model.num_parameters():,} weights")]
+    def find_size(checkpoint: Checkpoint) -> list[CheckFinding]:
+        return [CheckFinding("warning", "size", f"{checkpoint.model.num_parameters():,} weights")]
 
     register_model_check(Check("size", find_size))
     assert named(report_on(tiny_model(tmp_path / "model")), "size").what.endswith("weights")

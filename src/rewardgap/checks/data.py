@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import Check, CheckReport, Finding, register
+from rewardgap.checks.findings import Check, CheckFinding, CheckReport, register
 from rewardgap.checks.pairs import (
     find_contradictions,
     find_duplicates,
@@ -80,7 +80,7 @@ def check_data(config: CheckDataConfig) -> CheckReport:
     return CheckReport.of(f"records of {counts}", _findings(data, config.quick))
 
 
-def _findings(data: CheckedData, quick: bool) -> Iterator[Finding]:
+def _findings(data: CheckedData, quick: bool) -> Iterator[CheckFinding]:
     for check in DATA_CHECKS:
         if not (quick and check.slow):
             yield from check.find(data)

@@ -18,7 +18,7 @@ WIDTH = 80
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """One thing that was found.
 
     Attributes:
@@ -50,7 +50,7 @@ class Check:
     """
 
     name: str
-    find: Callable[[Any], Iterable[Finding]]
+    find: Callable[[Any], Iterable[CheckFinding]]
     slow: bool = False
 
 
@@ -75,10 +75,10 @@ class CheckReport:
     """
 
     subject: str
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckFinding, ...]
 
     @classmethod
-    def of(cls, subject: str, findings: Iterable[Finding]) -> "CheckReport":
+    def of(cls, subject: str, findings: Iterable[CheckFinding]) -> "CheckReport":
         """Return the report of findings in any order."""
         ordered = sorted(findings, key=lambda finding: -STATUS[finding.severity])
         return cls(subject, tuple(ordered))
@@ -107,7 +107,7 @@ class CheckReport:
         return "\n\n".join([*blocks, ending]) + "\n"
 
 
-def _lines(finding: Finding) -> Iterator[str]:
+def _lines(finding: CheckFinding) -> Iterator[str]:
     """Yield the lines of a finding, at most `WIDTH` wide."""
     texts = {
         "": f"{finding.severity.upper()} {finding.check}: {finding.what}",

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from rewardgap.checks.checkpoints import Checkpoint, load_plain, ranked_right, reordered
-from rewardgap.checks.findings import Finding, share
+from rewardgap.checks.findings import CheckFinding, share
 from rewardgap.evaluation.text import join_names
 
 ADAPTER = "adapter_config.json"
@@ -17,13 +17,13 @@ HEADS = ("score", "classifier", "v_head", "reward_head", "value_head", "regressi
 """Names that heads have in published reward models."""
 
 
-def find_head(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_head(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield weights that are not in the folder and were drawn at random."""
     if not checkpoint.missing:
         return
     unread = [name for name in checkpoint.unread if name.split(".")[0] in HEADS]
     there = f"; it has {join_names(unread)}, which transformers does not read" if unread else ""
-    yield Finding(
+    yield CheckFinding(
         "error",
         "missing head" if checkpoint.is_classifier else "missing weights",
         f"the folder has no weights {join_names(checkpoint.missing[:3])} of a "
@@ -42,14 +42,14 @@ def _cost_of_chance(checkpoint: Checkpoint) -> str:
     return f"they are drawn at random: two loads of the model order {pairs} differently"
 
 
-def find_labels(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_labels(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield a head with another number of outputs than one."""
     labels = checkpoint.model.config.num_labels
     if not checkpoint.is_classifier or labels == 1 or checkpoint.missing:
         return
     columns = [np.array(column) for column in zip(*_outputs(checkpoint), strict=True)]
     ranked = {f"output {number}": column for number, column in enumerate(columns[:4])}
-    yield Finding(
+    yield CheckFinding(
         "error",
         "several labels",
         f"the head has {labels} outputs, and no one says which of them is the reward",
@@ -69,12 +69,12 @@ def _outputs(checkpoint: Checkpoint) -> list[list[float]]:
     ]
 
 
-def find_constant(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_constant(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield rewards that are no numbers, or the same for all responses."""
     rewards, count = checkpoint.alone, len(checkpoint.written)
     odd = int(np.sum(~np.isfinite(rewards)))
     if odd:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "not finite",
             "rewards are not finite numbers",
@@ -82,7 +82,7 @@ def find_constant(checkpoint: Checkpoint) -> Iterator[Finding]:
             "look for weights that overflowed in training or in float16",
         )
     elif np.ptp(rewards) <= 1e-6 * np.abs(rewards).max():
-        yield Finding(
+        yield CheckFinding(
             "error",
             "constant rewards",
             f"all responses get the same reward, {rewards[0]:.4g}",
@@ -91,7 +91,7 @@ def find_constant(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
 
 
-def find_adapter(folder: Path) -> Iterator[Finding]:
+def find_adapter(folder: Path) -> Iterator[CheckFinding]:
     """Yield what is wrong with a folder that holds a PEFT adapter instead of a model."""
     try:
         adapter = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
@@ -99,12 +99,12 @@ def find_adapter(folder: Path) -> Iterator[Finding]:
         with safe_open(weights, "pt") as file:
             names = list(file.keys())
     except (OSError, ValueError, SafetensorError) as error:
-        yield Finding("error", "loading", f"the adapter in {folder} cannot be read: {error}")
+        yield CheckFinding("error", "loading", f"the adapter in {folder} cannot be read: {error}")
         return
     if any(part in HEADS for name in names for part in name.split(".")):
         return
     is_classifier = adapter.get("task_type") == "SEQ_CLS"
-    yield Finding(
+    yield CheckFinding(
         "error" if is_classifier else "warning",
         "adapter without head",
         f"the adapter of {adapter.get('base_model_name_or_path')} holds no head of a reward model "

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from rewardgap.checks.checkpoints import Checkpoint, find_kind_of, load_plain
 from rewardgap.checks.data_sets import CheckedSet
 from rewardgap.checks.examples import EXAMPLE_RECORDS
-from rewardgap.checks.findings import Check, CheckReport, Finding, counted, register
+from rewardgap.checks.findings import Check, CheckFinding, CheckReport, counted, register
 from rewardgap.checks.heads import ADAPTER, find_adapter, find_constant, find_head, find_labels
 from rewardgap.checks.numerics import find_batches, find_coarse, find_own_reading, find_sign
 from rewardgap.checks.pooling import find_pad, find_reward_token
@@ -108,7 +108,7 @@ def _folder(name: str) -> Path:
 
 def _findings(
     config: CheckModelConfig, folder: Path, records: tuple[Record, ...]
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     if (folder / ADAPTER).exists():
         yield from find_adapter(folder)
     if (folder / ADAPTER).exists() and not (folder / "config.json").exists():
@@ -128,17 +128,17 @@ def _findings(
             return
 
 
-def _not_loaded(reason: str) -> Finding:
+def _not_loaded(reason: str) -> CheckFinding:
     remedy = "save it again with save_pretrained, tokenizer and safetensors weights included"
-    return Finding("error", "loading", f"it cannot be loaded: {reason}", "no rewards", remedy)
+    return CheckFinding("error", "loading", f"it cannot be loaded: {reason}", "no rewards", remedy)
 
 
-def _of_check(check: Check, checkpoint: Checkpoint) -> list[Finding]:
+def _of_check(check: Check, checkpoint: Checkpoint) -> list[CheckFinding]:
     try:
         return list(check.find(checkpoint))
     except Exception as error:  # models fail in ways of their own
         return [
-            Finding(
+            CheckFinding(
                 "error",
                 check.name,
                 f"cannot be computed: {type(error).__name__}: {first_line(error)}",

@@ -13,7 +13,7 @@ from rewardgap.checks.checkpoints import (
     reordered,
     right_pairs,
 )
-from rewardgap.checks.findings import Finding, Severity, share
+from rewardgap.checks.findings import CheckFinding, Severity, share
 from rewardgap.data.records import Record, Response
 from rewardgap.errors import UserError
 from rewardgap.evaluation.text import join_names
@@ -31,7 +31,7 @@ NOISE = 0.2
 """Share of sensible responses ranked above noise from which on a model is not suspected."""
 
 
-def find_batches(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_batches(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield rewards that depend on the batch in which they are computed."""
     if checkpoint.is_classifier and checkpoint.pad is None:
         return  # batches are refused, which is a finding of its own
@@ -48,7 +48,7 @@ def find_batches(checkpoint: Checkpoint) -> Iterator[Finding]:
         severity: Severity = "warning" if changed or moved > SHIFT else "note"
         if side == "right":
             severity = "error"
-        yield Finding(
+        yield CheckFinding(
             severity,
             "batches",
             f"rewards change in batches of {join_names(list(map(str, odd)))} padded on the {side}",
@@ -63,14 +63,14 @@ def _differ(rewards: Rewards, alone: Rewards, scale: float) -> bool:
     return bool(np.max(np.abs(rewards - alone)) > TOLERANCE * scale)
 
 
-def find_coarse(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_coarse(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield rewards that bfloat16 cannot tell apart."""
     alone = checkpoint.alone
     rewards = checkpoint.rewards(checkpoint.written, model=checkpoint.in_bfloat16())
     changed, count = reordered(alone, rewards), len(checkpoint.records)
     ties = int(np.sum(rewards[::2] == rewards[1::2]))
     if changed > max(1, COARSE * count):
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "bfloat16",
             "rewards in bfloat16 rank pairs differently from float32",
@@ -80,7 +80,7 @@ def find_coarse(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
 
 
-def find_sign(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_sign(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield models that prefer noise to a response, or rejected to chosen responses."""
     records = [replace(record, rejected=(_noise(record),)) for record in checkpoint.records]
     rewards = _scored(checkpoint, records)
@@ -88,7 +88,7 @@ def find_sign(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     count, right = len(records), right_pairs(rewards)
     if right <= NOISE * count:
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "sign",
             f"the chosen response is above its own letters in random order in only "
@@ -100,7 +100,7 @@ def find_sign(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     accuracy = right_pairs(checkpoint.alone) / count if checkpoint.is_classifier else 0.5
     if accuracy < 0.5 - 1.29 / np.sqrt(count):  # 0.5 % of coin tosses
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "sign",
             f"on {checkpoint.settings.data} the rejected response is above the chosen one in "
@@ -128,10 +128,10 @@ def _scored(checkpoint: Checkpoint, records: list[Record]) -> Rewards | None:
     return np.array([(row.scores_chosen[0], row.scores_rejected[0]) for row in rows]).ravel()
 
 
-def find_own_reading(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_own_reading(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield rewards of rewardgap that are not those of plain transformers, or none."""
     if checkpoint.kind is None:
-        yield Finding(
+        yield CheckFinding(
             "note",
             "kind",
             "it is a language model of no certain kind: its log-probabilities were checked",
@@ -139,7 +139,7 @@ def find_own_reading(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
         return
     if isinstance(checkpoint.scorer, str):
-        yield Finding(
+        yield CheckFinding(
             "error",
             "scoring",
             f"rewardgap score refuses the model: {checkpoint.scorer}",
@@ -156,7 +156,7 @@ def find_own_reading(checkpoint: Checkpoint) -> Iterator[Finding]:
     if _differ(rewards, alone, scale):
         changed = reordered(rewards, alone)
         severity: Severity = "note" if (checkpoint.folder / FILE).exists() else "warning"
-        yield Finding(
+        yield CheckFinding(
             severity,
             "scoring",
             "rewardgap score reads other rewards than plain transformers",

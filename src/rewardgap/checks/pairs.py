@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import EXAMPLES, Finding, Severity, share
+from rewardgap.checks.findings import EXAMPLES, CheckFinding, Severity, share
 from rewardgap.evaluation.accuracy import FlatPairs
 
 REACH_OF_NOTE, REACH_OF_WARNING = 0.6, 0.75
@@ -16,7 +16,7 @@ ENOUGH = 20
 """Records from which a share says something."""
 
 
-def find_refused(data: CheckedData) -> Iterator[Finding]:
+def find_refused(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield the reasons for which rows are no records."""
     for checked in data.sets:
         digest = checked.digest
@@ -24,7 +24,7 @@ def find_refused(data: CheckedData) -> Iterator[Finding]:
         for reason, count in reasons.items():
             rows = [refused.location for refused in digest.refused if refused.reason == reason]
             whole = len(digest.ids) + len(digest.refused)
-            yield Finding(
+            yield CheckFinding(
                 "error",
                 "refused rows",
                 f"{share(count, whole, 'row')} of {checked.name} cannot be read: {reason}",
@@ -34,13 +34,13 @@ def find_refused(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_identical(data: CheckedData) -> Iterator[Finding]:
+def find_identical(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield pairs whose chosen and rejected responses are the same text."""
     for checked in data.sets:
         digest = checked.digest
         records = digest.record[digest.pair == digest.swapped]
         if len(records):
-            yield Finding(
+            yield CheckFinding(
                 "error",
                 "identical responses",
                 f"{_of_records(records, checked)} have one response both chosen and rejected",
@@ -50,11 +50,11 @@ def find_identical(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_empty(data: CheckedData) -> Iterator[Finding]:
+def find_empty(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield responses of spaces alone."""
     for checked in data.sets:
         if checked.digest.empty:
-            yield Finding(
+            yield CheckFinding(
                 "error",
                 "empty responses",
                 f"{_of_records(checked.digest.empty, checked)} have a response without text",
@@ -64,14 +64,14 @@ def find_empty(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_ids(data: CheckedData) -> Iterator[Finding]:
+def find_ids(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield ids that several rows of a set have."""
     for checked in data.sets:
         digest = checked.digest
         given = np.flatnonzero(digest.given)
         repeats = given[_is_repeat(digest.given[given])]
         if len(repeats):
-            yield Finding(
+            yield CheckFinding(
                 "error",
                 "repeated ids",
                 f"{_of_records(repeats, checked)} have the id of an earlier record",
@@ -81,13 +81,13 @@ def find_ids(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_duplicates(data: CheckedData) -> Iterator[Finding]:
+def find_duplicates(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield pairs that occur again, and prompts that occur again."""
     for checked in data.sets:
         digest = checked.digest
         records = digest.record[_is_repeat(digest.pair)]
         if len(records):
-            yield Finding(
+            yield CheckFinding(
                 "warning",
                 "duplicates",
                 f"{_of_records(records, checked)} repeat an earlier pair word for word",
@@ -97,7 +97,7 @@ def find_duplicates(data: CheckedData) -> Iterator[Finding]:
             )
         prompts = len(np.unique(digest.prompt))
         if prompts < len(digest.prompt):
-            yield Finding(
+            yield CheckFinding(
                 "note",
                 "repeated prompts",
                 f"the {len(digest.prompt):,} records of {checked.name} have {prompts:,} different "
@@ -107,14 +107,14 @@ def find_duplicates(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_contradictions(data: CheckedData) -> Iterator[Finding]:
+def find_contradictions(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield pairs that are also there the other way round, for the same prompt."""
     for checked in data.sets:
         digest = checked.digest
         other_way = np.isin(digest.pair, digest.swapped) & (digest.pair != digest.swapped)
         records = digest.record[other_way]
         if len(records):
-            yield Finding(
+            yield CheckFinding(
                 "warning",
                 "contradictions",
                 f"{_of_records(records, checked)} prefer what another record of the same prompt "
@@ -125,12 +125,12 @@ def find_contradictions(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_ties(data: CheckedData) -> Iterator[Finding]:
+def find_ties(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield records whose own scores name no winner, or the other one."""
     for checked in data.sets:
         digest = checked.digest
         if digest.ties:
-            yield Finding(
+            yield CheckFinding(
                 "warning",
                 "score ties",
                 f"{_of_records(digest.ties, checked)} have equal scores for the chosen and the "
@@ -141,7 +141,7 @@ def find_ties(data: CheckedData) -> Iterator[Finding]:
                 digest.examples(digest.ties),
             )
         if digest.reversed_scores:
-            yield Finding(
+            yield CheckFinding(
                 "error",
                 "reversed scores",
                 f"{_of_records(digest.reversed_scores, checked)} score the rejected response "
@@ -152,12 +152,12 @@ def find_ties(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_unchanged(data: CheckedData) -> Iterator[Finding]:
+def find_unchanged(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield responses of rewritten sets that were not rewritten: they equal their original."""
     for checked in data.sets:
         digest = checked.digest
         for column, records in digest.unchanged.items():
-            yield Finding(
+            yield CheckFinding(
                 "warning",
                 "unchanged responses",
                 f"{_of_records(records, checked)} have a {column} response that equals its "
@@ -168,7 +168,7 @@ def find_unchanged(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_markup(data: CheckedData) -> Iterator[Finding]:
+def find_markup(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield parts of chat templates inside texts."""
     for checked in data.sets:
         digest = checked.digest
@@ -176,7 +176,7 @@ def find_markup(data: CheckedData) -> Iterator[Finding]:
             continue
         marks = sorted(digest.markup, key=lambda mark: -len(set(digest.markup[mark])))
         records = sorted({index for indices in digest.markup.values() for index in indices})
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "template in texts",
             f"{_of_records(records, checked)} have parts of a chat template in their texts: "
@@ -188,7 +188,7 @@ def find_markup(data: CheckedData) -> Iterator[Finding]:
         )
 
 
-def find_lengths(data: CheckedData) -> Iterator[Finding]:
+def find_lengths(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield responses that are far longer than all others: 20 times the median, and 6 deviations.
 
     The deviation is that of a normal distribution of logarithms with the same median absolute one.
@@ -204,7 +204,7 @@ def find_lengths(data: CheckedData) -> Iterator[Finding]:
         records = digest.record[outliers]
         if len(records):
             longest, median = digest.lengths.max(), np.median(digest.lengths)
-            yield Finding(
+            yield CheckFinding(
                 "warning",
                 "length outliers",
                 f"{_of_records(records, checked)} have a response of extreme length, up to "
@@ -215,7 +215,7 @@ def find_lengths(data: CheckedData) -> Iterator[Finding]:
             )
 
 
-def find_length_rules(data: CheckedData) -> Iterator[Finding]:
+def find_length_rules(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield sets on which the longer or the shorter response wins too often."""
     for checked in data.sets:
         digest = checked.digest
@@ -230,13 +230,13 @@ def find_length_rules(data: CheckedData) -> Iterator[Finding]:
         )
 
 
-def reached_by_rule(rule: str, reach: float, count: int, name: str) -> Iterator[Finding]:
+def reached_by_rule(rule: str, reach: float, count: int, name: str) -> Iterator[CheckFinding]:
     """Yield a finding where a content-blind rule is too accurate on `count` records for chance."""
     beyond_chance = count >= ENOUGH and reach - 0.5 > 1.29 / np.sqrt(count)  # 1 % of coin tosses
     if reach < REACH_OF_NOTE or not beyond_chance:
         return
     severity: Severity = "warning" if reach >= REACH_OF_WARNING else "note"
-    yield Finding(
+    yield CheckFinding(
         severity,
         "content-blind rules",
         f"'{rule}' is right on {reach:.1%} of {name}, without reading what a response says",
@@ -245,7 +245,7 @@ def reached_by_rule(rule: str, reach: float, count: int, name: str) -> Iterator[
     )
 
 
-def find_shared(data: CheckedData) -> Iterator[Finding]:
+def find_shared(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield evaluation records whose prompt, or prompt and chosen response, were trained on."""
     if data.train is None:
         return
@@ -267,8 +267,8 @@ def find_shared(data: CheckedData) -> Iterator[Finding]:
 
 def _shared(
     severity: Severity, part: str, records: NDArray[np.int64], checked: CheckedSet
-) -> Finding:
-    return Finding(
+) -> CheckFinding:
+    return CheckFinding(
         severity,
         "shared with training",
         f"{_of_records(records, checked)} have their {part} in the training data",

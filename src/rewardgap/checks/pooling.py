@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, ranked_right
-from rewardgap.checks.findings import Finding, share
+from rewardgap.checks.findings import CheckFinding, share
 from rewardgap.evaluation.text import join_names
 
 Tokens = tuple[int, ...]
@@ -56,7 +56,7 @@ READERS: Mapping[str, Callable[[Checkpoint, WrittenResponse], Tokens]] = {
 """Sequences whose last token a tool reads."""
 
 
-def find_reward_token(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_reward_token(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield where the reward is read, and what it costs where tools read it elsewhere."""
     if not checkpoint.is_classifier or not checkpoint.reads_by_pad:
         return
@@ -69,14 +69,14 @@ def find_reward_token(checkpoint: Checkpoint) -> Iterator[Finding]:
     place = checkpoint.token_text(usual[0][-1])
     if not odd:
         what = f"the reward is read at {place} by {join_names(list(READERS))} alike"
-        yield Finding("note", "reward token", what)
+        yield CheckFinding("note", "reward token", what)
         return
     rewards = {
         name: np.array([checkpoint.reward_at_end(tokens) for tokens in sequences[name]])
         for name in ("transformers", *odd)
     }
     others = [f"{name} at {checkpoint.token_text(sequences[name][0][-1])}" for name in odd]
-    yield Finding(
+    yield CheckFinding(
         "note" if odd == ["OpenRLHF"] else "error",
         "reward token",
         f"transformers reads the reward at {place}, {join_names(others)}",
@@ -86,7 +86,7 @@ def find_reward_token(checkpoint: Checkpoint) -> Iterator[Finding]:
     )
 
 
-def find_pad(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_pad(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield pad tokens that also end a response, that are missing, or that are two."""
     tokenizer, pad = checkpoint.tokenizer, checkpoint.pad
     endings = {tokenizer.eos_token_id, *_closing(checkpoint)} - {None}
@@ -94,7 +94,7 @@ def find_pad(checkpoint: Checkpoint) -> Iterator[Finding]:
         before = sum(
             _before_pads(response.tokens, pad) != response.tokens for response in checkpoint.written
         )
-        yield Finding(
+        yield CheckFinding(
             "error" if before else "warning",
             "pad ends a response",
             f"the pad token {checkpoint.token_text(pad)} is also a token that ends a response",
@@ -103,7 +103,7 @@ def find_pad(checkpoint: Checkpoint) -> Iterator[Finding]:
             "scored before",
         )
     if checkpoint.is_classifier and checkpoint.reads_by_pad and pad is None:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "no pad token",
             "config.json names no pad_token_id",
@@ -111,7 +111,7 @@ def find_pad(checkpoint: Checkpoint) -> Iterator[Finding]:
             "set pad_token_id in config.json to a token that is in no text",
         )
     elif checkpoint.is_classifier and pad is not None and tokenizer.pad_token_id not in (None, pad):
-        yield Finding(
+        yield CheckFinding(
             "error",
             "two pad tokens",
             f"the tokenizer pads with {tokenizer.pad_token!r}, but config.json takes "

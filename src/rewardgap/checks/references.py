@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint
-from rewardgap.checks.findings import Finding, share
+from rewardgap.checks.findings import CheckFinding, share
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
 from rewardgap.models.hub import locate_model
 from rewardgap.scoring.scorer import Scorer
 
 
-def find_reference(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_reference(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield what is wrong with the reference, where the kind needs one or the user names one."""
     named = checkpoint.settings.reference
     if named is not None:
@@ -21,7 +21,7 @@ def find_reference(checkpoint: Checkpoint) -> Iterator[Finding]:
             folder = locate_model(named)
             template = ChatTemplate.load(folder)
         except UserError as error:
-            yield Finding(
+            yield CheckFinding(
                 "error",
                 "reference",
                 f"the reference cannot be read: {error}",
@@ -33,13 +33,15 @@ def find_reference(checkpoint: Checkpoint) -> Iterator[Finding]:
     yield from _equal_to_policy(checkpoint)
 
 
-def _compare(checkpoint: Checkpoint, folder: Path, template: ChatTemplate) -> Iterator[Finding]:
+def _compare(
+    checkpoint: Checkpoint, folder: Path, template: ChatTemplate
+) -> Iterator[CheckFinding]:
     """Yield differences of tokenizer and template."""
     texts = [response.text for response in checkpoint.written]
     theirs = template.tokenize(texts)
     odd = sum(a != b.tokens for a, b in zip(theirs, checkpoint.written, strict=True))
     if odd:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "reference tokenizer",
             f"the reference {folder} has another tokenizer",
@@ -52,7 +54,7 @@ def _compare(checkpoint: Checkpoint, folder: Path, template: ChatTemplate) -> It
         rendered = [template.render(r.prompt + r.chosen[0]) for r in checkpoint.records]
         odd = sum(a != b for a, b in zip(rendered, texts[::2], strict=True))
         if odd:
-            yield Finding(
+            yield CheckFinding(
                 "warning",
                 "reference template",
                 f"the reference {folder} has another chat template",
@@ -62,7 +64,7 @@ def _compare(checkpoint: Checkpoint, folder: Path, template: ChatTemplate) -> It
             )
 
 
-def _equal_to_policy(checkpoint: Checkpoint) -> Iterator[Finding]:
+def _equal_to_policy(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield a reference that is the model itself, so that all rewards are 0."""
     scorer = checkpoint.scorer
     if not isinstance(scorer, Scorer) or scorer.reference is None:
@@ -73,7 +75,7 @@ def _equal_to_policy(checkpoint: Checkpoint) -> Iterator[Finding]:
         return  # a reference of other tokens, which is a finding of its own
     rewards = np.array([(row.scores_chosen[0], row.scores_rejected[0]) for row in rows])
     if np.abs(rewards).max() < 1e-7:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "reference equals model",
             "the reference is the reward model itself: all implicit rewards are 0",

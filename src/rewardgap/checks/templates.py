@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, reordered
-from rewardgap.checks.findings import EXAMPLES, Finding, share
+from rewardgap.checks.findings import EXAMPLES, CheckFinding, share
 from rewardgap.data.records import Message
 
 WORDS = "words of a response"
@@ -14,12 +14,12 @@ SHIFT = 0.1
 """Mean change of rewards, in their standard deviations, from which on it is a warning."""
 
 
-def find_refused_records(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_refused_records(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield records that the template refuses to write; the others are checked."""
     if checkpoint.refused:
         names, reasons = zip(*checkpoint.refused, strict=True)
         whole = len(checkpoint.refused) + len(checkpoint.records)
-        yield Finding(
+        yield CheckFinding(
             "warning" if checkpoint.records else "error",
             "template refuses",
             f"the chat template refuses {share(len(names), whole, 'record')}: {reasons[0]}",
@@ -29,11 +29,11 @@ def find_refused_records(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
 
 
-def find_template(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_template(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield a template that is missing, or that does not end a response."""
     tokenizer = checkpoint.tokenizer
     if tokenizer.chat_template is None:
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "no chat template",
             "the tokenizer has no chat template",
@@ -46,7 +46,7 @@ def find_template(checkpoint: Checkpoint) -> Iterator[Finding]:
     closing = checkpoint.tokenize(checkpoint.render(conversation).rpartition(WORDS)[2])
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     if special.isdisjoint(closing):
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "no end of turn",
             "the chat template does not end a response with a special token",
@@ -56,14 +56,14 @@ def find_template(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
 
 
-def find_double_bos(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_double_bos(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield a beginning-of-sequence token that is written twice."""
     bos = checkpoint.tokenizer.bos_token_id
     if bos is None:
         return
     twice = sum(response.tokens[:2] == (bos, bos) for response in checkpoint.written)
     if twice:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "double BOS",
             f"the chat template writes {checkpoint.tokenizer.bos_token!r} twice",
@@ -77,7 +77,7 @@ def find_double_bos(checkpoint: Checkpoint) -> Iterator[Finding]:
         rewards, scale = checkpoint.rewards(again), float(np.std(checkpoint.alone))
         changed = reordered(checkpoint.alone, rewards)
         moved = float(np.abs(rewards - checkpoint.alone).mean())
-        yield Finding(
+        yield CheckFinding(
             "warning" if changed or moved > SHIFT * scale else "note",
             "double BOS",
             f"template and tokenizer both write {checkpoint.tokenizer.bos_token!r}: a tool that "
@@ -96,7 +96,7 @@ def _tokenised_again(checkpoint: Checkpoint, response: WrittenResponse) -> Writt
     return WrittenResponse(response.text, tokens, tokens[: len(response.prompt) + added])
 
 
-def find_border(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_border(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield records whose prompt, opened for a response, does not begin prompt and response."""
     odd = [
         record.id
@@ -104,7 +104,7 @@ def find_border(checkpoint: Checkpoint) -> Iterator[Finding]:
         if response.tokens[: len(response.prompt)] != response.prompt
     ]
     if odd:
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "prompt no prefix",
             f"in {share(len(odd), len(checkpoint.records), 'record')} the tokens of the prompt are "
@@ -116,14 +116,14 @@ def find_border(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
 
 
-def find_vocabulary(checkpoint: Checkpoint) -> Iterator[Finding]:
+def find_vocabulary(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield tokens for which the model has no embedding."""
     embeddings: Any = checkpoint.model.get_input_embeddings()
     rows = embeddings.weight.shape[0]
     largest = max(max(response.tokens) for response in checkpoint.written)
     if largest >= rows:
         odd = np.sum([max(response.tokens) >= rows for response in checkpoint.written])
-        yield Finding(
+        yield CheckFinding(
             "error",
             "unknown tokens",
             f"the tokenizer writes token {largest:,}, but the model has {rows:,} embeddings",

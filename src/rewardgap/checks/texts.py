@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import EXAMPLES, Finding, Severity, counted, share
+from rewardgap.checks.findings import EXAMPLES, CheckFinding, Severity, counted, share
 from rewardgap.checks.pairs import ENOUGH, reached_by_rule
 from rewardgap.data.bag_of_words import BagOfWords, response_text
 from rewardgap.data.records import Record, Response
@@ -41,7 +41,7 @@ Signature = Any
 """A MinHash of `rensa`."""
 
 
-def find_near(data: CheckedData) -> Iterator[Finding]:
+def find_near(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield evaluation texts that are nearly those of the training data (MinHash)."""
     if data.train is None or not data.evaluation:
         return
@@ -53,7 +53,7 @@ def find_near(data: CheckedData) -> Iterator[Finding]:
         for checked in data.evaluation.values():
             records = [record.id for record in checked.records() if index.is_near(text_of(record))]
             if records:
-                yield Finding(
+                yield CheckFinding(
                     "warning",
                     "nearly shared with training",
                     f"{share(len(records), len(checked.digest.ids), 'record')} of {checked.name} "
@@ -101,7 +101,7 @@ def _signature(text: str) -> Signature:
     return signature
 
 
-def find_languages(data: CheckedData) -> Iterator[Finding]:
+def find_languages(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield responses in other languages than most of their set."""
     if find_spec("lingua") is None:
         yield _not_checked("languages", "lingua-language-detector")
@@ -115,7 +115,7 @@ def find_languages(data: CheckedData) -> Iterator[Finding]:
         yield from _languages_of_set(checked, detector)
 
 
-def _languages_of_set(checked: CheckedSet, detector: Any) -> Iterator[Finding]:
+def _languages_of_set(checked: CheckedSet, detector: Any) -> Iterator[CheckFinding]:
     counts, prompts = Counter[str](), Counter[str]()
     records: dict[str, list[str]] = defaultdict(list)
     mixed: list[str] = []
@@ -143,11 +143,11 @@ def _languages_of_set(checked: CheckedSet, detector: Any) -> Iterator[Finding]:
 
 def _other_languages(
     name: str, counts: Counter[str], mixed: Sequence[str], odd: Sequence[str]
-) -> Finding:
+) -> CheckFinding:
     (usual, count), *rest = counts.most_common()
     names = join_names([f"{language.title()} ({number:,})" for language, number in rest[:5]])
     severity: Severity = "warning" if mixed else "note"
-    return Finding(
+    return CheckFinding(
         severity,
         "languages",
         f"{share(counts.total() - count, counts.total(), 'response')} of {name} are not in "
@@ -162,10 +162,10 @@ def _other_languages(
 
 def _language_of_prompts(
     name: str, responses: Counter[str], prompts: Counter[str]
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     ((usual, _),), ((asked, count),) = responses.most_common(1), prompts.most_common(1)
     if asked != usual:
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "languages",
             f"{share(count, prompts.total(), 'prompt')} of {name} are in {asked.title()}, while "
@@ -192,7 +192,7 @@ def _is_prose(text: str) -> bool:
     return letters >= LETTERS and letters >= PROSE * len("".join(text.split()))
 
 
-def find_word_rule(data: CheckedData) -> Iterator[Finding]:
+def find_word_rule(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield sets on which a bag of words of the training data is too accurate.
 
     Without evaluation sets it is fitted to every other prompt, and tested on the rest.
@@ -232,8 +232,8 @@ def _rewards(rule: BagOfWords, record: Record) -> tuple[tuple[float, ...], tuple
     return chosen, rejected
 
 
-def _not_checked(name: str, package: str) -> Finding:
-    return Finding(
+def _not_checked(name: str, package: str) -> CheckFinding:
+    return CheckFinding(
         "note",
         "not checked",
         f"{name} were not looked for: {package} is not installed",

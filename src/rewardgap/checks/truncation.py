@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import EXAMPLES, Finding, share
+from rewardgap.checks.findings import EXAMPLES, CheckFinding, share
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
@@ -27,7 +27,7 @@ class _Tokenised:
     reason: str = ""
 
 
-def find_truncated(data: CheckedData) -> Iterator[Finding]:
+def find_truncated(data: CheckedData) -> Iterator[CheckFinding]:
     """Yield what truncation cuts and makes identical, and what the template cannot write."""
     if data.model is None:
         return
@@ -83,7 +83,9 @@ def _trees(
     return [tree for record in batch for tree in _trees([record], template, limit, tokenised)]
 
 
-def _findings(checked: CheckedSet, tokenised: _Tokenised, limit: int | None) -> Iterator[Finding]:
+def _findings(
+    checked: CheckedSet, tokenised: _Tokenised, limit: int | None
+) -> Iterator[CheckFinding]:
     def of(ids: list[str]) -> str:
         return f"{share(len(set(ids)), len(checked.digest.ids), 'record')} of {checked.name}"
 
@@ -91,7 +93,7 @@ def _findings(checked: CheckedSet, tokenised: _Tokenised, limit: int | None) -> 
         return tuple(dict.fromkeys(ids))[:EXAMPLES]
 
     if tokenised.refused:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "refused by the template",
             f"{of(tokenised.refused)} cannot be written: {tokenised.reason}",
@@ -100,7 +102,7 @@ def _findings(checked: CheckedSet, tokenised: _Tokenised, limit: int | None) -> 
             examples(tokenised.refused),
         )
     if tokenised.identical:
-        yield Finding(
+        yield CheckFinding(
             "error",
             "identical once truncated",
             f"{of(tokenised.identical)} have equal responses once cut to {limit:,} tokens",
@@ -109,7 +111,7 @@ def _findings(checked: CheckedSet, tokenised: _Tokenised, limit: int | None) -> 
             examples(tokenised.identical),
         )
     if tokenised.truncated:
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "truncated",
             f"{of(tokenised.truncated)} are longer than {limit:,} tokens and are cut",
@@ -118,7 +120,7 @@ def _findings(checked: CheckedSet, tokenised: _Tokenised, limit: int | None) -> 
             examples(tokenised.truncated),
         )
     if tokenised.special:
-        yield Finding(
+        yield CheckFinding(
             "warning",
             "special tokens in texts",
             f"{of(tokenised.special)} have text that the tokenizer reads as special tokens",
