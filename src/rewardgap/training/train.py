@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
+from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -66,6 +67,8 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
 def run_training(settings: Settings, shared: PreparedData) -> None:
     """Train, save, score and measure, as far as that is not done."""
     config, run, accelerator = settings.config, settings.run, settings.accelerator
+    if accelerator.is_main_process:
+        warn_of_data(config.train, config.eval)
     data = open_data(settings, shared)
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
