@@ -48,7 +48,7 @@ def parse_record(row: Row, location: str) -> Record:
         UserError: A key is missing, or has the wrong type, or an empty value; begins with the row's
             `location`, such as "pairs.jsonl, line 3".
     """
-    with reported(UserError, f"{location}: "):
+    with reported((UserError, RecursionError), f"{location}: "):
         return _parse(row)
 
 
