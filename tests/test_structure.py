@@ -20,7 +20,7 @@ LIGHT = sorted(
 )
 """Modules that do without torch."""
 
-REGISTRIES = {".", "data/sources", "models/kinds"}
+REGISTRIES = {".", "data/layouts", "data/sources", "models/kinds"}
 """Folders whose `__init__.py` says something."""
 
 

@@ -12,14 +12,16 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
 from rewardgap.errors import UserError, first_line, reported
@@ -86,8 +88,10 @@ def run(config: RunConfig) -> Plan:
     specs = [training] if isinstance(training, str) else training
     folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
     runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
-    identical = runner.config(next(iter(grid.cells))).identical_pairs
-    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, identical))
+    configs = [runner.config(cell) for cell in grid.cells]
+    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]))
+    if experiment.generate and len({config.template for config in configs}) > 1:
+        raise UserError("generate: name one template for all runs, which share initial answers")
     estimates = runner.estimate()
     lines = [(grid.folder.place(cell), runner.state(cell), estimates[cell]) for cell in grid.cells]
     if not config.dry_run:
@@ -125,14 +129,13 @@ class Runner:
 
     def estimate(self) -> dict[Cell, Estimate]:
         """Return the cost of every cell; the reference counts where it is computed first."""
-        templates = {
-            name: open_template(folder, self.tokens) for name, folder in self.folders.items()
-        }
+        templates = cache(lambda model, name: open_template(self.folders[model], self.tokens, name))
         counted: set[tuple[str, int | None]] = set()
         estimates = {}
         for cell in self.grid.cells:
             config = self.config(cell)
-            cost = estimate(config, self.folders[cell.model], templates[cell.model], self.data)
+            template = templates(cell.model, config.template)
+            cost = estimate(config, self.folders[cell.model], template, self.data)
             if (cell.model, config.max_length) in counted:
                 cost = replace(cost, reference=0)
             elif cost.reference:
@@ -223,14 +226,17 @@ class Runner:
         """Have the trained and the initial model respond, and write the shares that are correct."""
         device = choose_device(config.device)
         initial_model = self._initial_model(cell.model)
+        template = ChatTemplate.load(initial_model, config.template)
+        encoder = find_kind(cell.kind).encoding(template, KindConfig.of(config))
         shares = {}
-        for name in self.grid.experiment.generate:
-            records = self.data.records(config.eval[name], config.identical_pairs)
-            check = find_check(config.eval[name])
+        for name, spec in ((name, config.eval[name]) for name in self.grid.experiment.generate):
+            records, _ = self.data.evaluation_set(encoder, spec, config, config.max_length)
+            check = find_check(spec)
             sampling = Sampling(cell.seed, device, config.token_budget)
             trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
             path = self.grid.folder.initial_answers(cell.model, name)
-            initial = answer(initial_model, records, check, replace(sampling, seed=0), path)
+            sampling = replace(sampling, seed=0, template=config.template)
+            initial = answer(initial_model, records, check, sampling, path)
             correct, before = (
                 sum(response.correct for response in answers) / len(answers)
                 for answers in (trained, initial)

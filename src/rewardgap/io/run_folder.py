@@ -42,6 +42,11 @@ class Run:
         return self.folder / "reward_model"
 
     @property
+    def dropped(self) -> Path:
+        """The records that could not be used, one JSON object each; absent if there are none."""
+        return self.folder / "dropped.jsonl"
+
+    @property
     def log(self) -> Path:
         """One JSON object per training step."""
         return self.folder / "log.jsonl"

@@ -61,7 +61,7 @@ def pack(experiments: Iterable[Results]) -> str:
 def _load(spec: str) -> Loaded:
     try:
         # Records that training refused or dropped were not scored; whether to is settled.
-        return {record.id: record for record in load(spec, "drop")}, ""
+        return {record.id: record for record in load(spec, "drop", [])}, ""
     except (UserError, OSError) as error:
         logger.warning("the texts of %s are not shown: %s", spec, error)
         return {}, str(error)

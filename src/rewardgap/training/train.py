@@ -7,15 +7,18 @@ gets who loads it.
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
+from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.dropped import write_dropped
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
@@ -64,7 +67,11 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
 def run_training(settings: Settings, shared: PreparedData) -> None:
     """Train, save, score and measure, as far as that is not done."""
     config, run, accelerator = settings.config, settings.run, settings.accelerator
+    if accelerator.is_main_process:
+        warn_of_data(config.train, config.eval)
     data = open_data(settings, shared)
+    if accelerator.is_main_process:
+        write_dropped(run.dropped, data.dropped)
     if not run.reward_model.is_dir():
         model = build(config, data)
         training, held_out = add_references(settings, model, data)
@@ -107,7 +114,7 @@ def open_training(config: TrainConfig, accelerator: Accelerator, shared: Prepare
 def open_data(settings: Settings, shared: PreparedData) -> RunData:
     """Read and tokenise the data; one process does it first, the others find its cache."""
     config = settings.config
-    template = ChatTemplate.load(locate_model(config.model))
+    template = ChatTemplate.load(locate_model(config.model), config.template)
     encoder = find_kind(config.kind).encoding(template, KindConfig.of(config))
     with settings.accelerator.main_process_first():
         data = RunData.open(config, encoder, shared)
@@ -162,7 +169,12 @@ def save(model: RewardModel, settings: Settings) -> None:
     is_local = Path(config.model).expanduser().is_dir()
     name = str(initial.resolve()) if is_local else config.model
     saved = SavedRewardModel(
-        config.kind, model.options, name, fingerprint(initial), config.max_length
+        config.kind,
+        model.options,
+        name,
+        fingerprint(initial),
+        config.max_length,
+        config.template,
     )
     saved.write(model, settings.run.reward_model)
 
@@ -170,7 +182,8 @@ def save(model: RewardModel, settings: Settings) -> None:
 def evaluate(settings: Settings, data: RunData) -> None:
     """Score every evaluation set by the saved model; write score files, card and metrics."""
     config, run = settings.config, settings.run
-    scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), config)
+    as_saved = replace(config, template=None)
+    scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), as_saved)
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
         baseline = data.bag_of_words()  # reads all training data, the first time
