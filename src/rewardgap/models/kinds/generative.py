@@ -111,7 +111,7 @@ class VerificationEncoding(ChatEncoding):
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
         conversation = (*record.prompt[:-1], turn)
-        self.template.check_roles(conversation)
+        self.template.check_roles(conversation, open_response=True)
         return self.template.render(conversation, open_response=True)
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
