@@ -83,7 +83,7 @@ def language_model():
         vocab_size=460,
         hidden_size=16,
         intermediate_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=512,
         tie_word_embeddings=False,
