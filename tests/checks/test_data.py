@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -377,6 +379,15 @@ def test_the_command_prints_80_columns_or_json_and_returns_the_status(tmp_path, 
     printed = json.loads(capsys.readouterr().out)
     assert printed["status"] == 4 and len(printed["findings"][0]["examples"]) == 3
     assert main(["check", "data"]) == 2
+
+
+def test_it_does_without_torch(tmp_path):
+    words = ["check", "data", write_rows(tmp_path / "pairs.jsonl", pairs())]
+    code = (
+        f"import sys; from rewardgap.cli import main; main({words}); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.endswith("nothing found\nFalse\n"), result.stderr
 
 
 def test_a_look_before_training_is_a_few_lines(tmp_path, caplog):
