@@ -130,6 +130,9 @@ class RewardModel(nn.Module, ABC):
         """Return whether a model of these classes, saved by another tool, must be of this kind."""
         return False
 
+    def read_as_transformers(self) -> None:
+        """Compute rewards as plain transformers does, of a model that was trained elsewhere."""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and chat template for plain transformers."""
@@ -265,6 +268,13 @@ class TrainedRewardModel(RewardModel):
     ) -> Self:
         """Return a reward model that was saved as `auto_class`, by us or by any other tool."""
         return cls(LanguageModel.load(folder, template, cls.auto_class, dtype), template, options)
+
+    def train(self, mode: bool = True) -> Self:
+        """Prepare for training or for evaluation; in both, rewards are a function of the text."""
+        super().train(mode)
+        if mode:
+            self.language_model.train()
+        return self
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and chat template for plain transformers."""
