@@ -18,6 +18,7 @@ from transformers import (
 
 from rewardgap.errors import UserError, reported
 from rewardgap.models.loading import load_model, quiet, read_config
+from rewardgap.models.reading import body_of
 from rewardgap.models.self_check import tolerance
 
 NAMES = (
@@ -111,7 +112,7 @@ def new_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     _refuse_other_classes(config)
     with torch.device("meta"), quiet():
         classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    body, name = model.base_model, head_name(classifier)
+    body, name = body_of(model), head_name(classifier)
     setattr(classifier, classifier.base_model_prefix, body)
     on_meta = {key for key, tensor in classifier.named_parameters() if tensor.is_meta}
     device = next(body.parameters()).device

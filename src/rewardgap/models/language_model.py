@@ -22,7 +22,7 @@ from rewardgap.errors import UserError, first_line, reported
 from rewardgap.io.files import remove_unfinished, whole_folder
 from rewardgap.models.loading import load_model, quiet, read_config
 from rewardgap.models.packing import Pack
-from rewardgap.models.reading import Reading, TreeReading, layers_of
+from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of
 from rewardgap.models.self_check import (
     SelfCheck,
     check_model,
@@ -33,6 +33,7 @@ from rewardgap.models.self_check import (
 
 # Logits of one chunk: 2**24 float32 values are 64 MiB.
 CHUNK_VALUES = 2**24
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 class LanguageModel:
@@ -121,6 +122,10 @@ class LanguageModel:
         nn.Module.to(self.model, device)
         return self
 
+    def prepare(self, pack: Pack) -> Pack:
+        """Return the pack to read instead, where a prompt has to be read for every response."""
+        return self.reading.prepare(pack)
+
     def hidden_states(self, pack: Pack, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, D) final hidden states (after the final norm) of the tokens of a pack.
 
@@ -172,7 +177,7 @@ class LanguageModel:
             head.weight = nn.Parameter(head.weight.detach().clone())
             for config in (model.config, model.config.get_text_config()):
                 config.tie_word_embeddings = False
-        model.base_model.requires_grad_(False)
+        body_of(model).requires_grad_(False)
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass, to save memory."""
@@ -238,7 +243,8 @@ class Vocabulary:
     def __init__(self, model: PreTrainedModel):
         self._model = model
         config = model.config.get_text_config()
-        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        caps = (getattr(config, name, None) for name in SOFT_CAPS)
+        self._softcap: float | None = next(filter(None, caps), None)
         scale = float(getattr(config, "logit_scale", None) or 1.0)
         scale *= float(getattr(config, "lm_head_multiplier", None) or 1.0)
         self._scale = scale / float(getattr(config, "logits_scaling", None) or 1.0)

@@ -12,6 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 from rewardgap.models.attention import tree_attention
+from rewardgap.models.reading import body_of
 
 PROBE = "rewardgap_probe"
 REACH = 100_000
@@ -28,7 +29,7 @@ def misread_mask(model: PreTrainedModel, tokens: torch.Tensor) -> str | None:
     AttentionInterface.register(PROBE, probe.attend)
     AttentionMaskInterface.register(PROBE, probe.mask)
     model.set_attn_implementation(PROBE)
-    model.base_model(input_ids=tokens[None], use_cache=False)
+    body_of(model)(input_ids=tokens[None], use_cache=False)
     return probe.fault if probe.calls else "its attention cannot be chosen"
 
 

@@ -4,8 +4,8 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,20 @@ from rewardgap.models.packing import Layout, Pack
 
 
 class Reading(ABC):
-    """A way to compute the hidden states of packs."""
+    """A way to compute the hidden states of packs.
+
+    Attributes:
+        limit: Number of tokens beyond which rotary embeddings depend on the length of a sequence,
+            so that a prompt is not the same before a long and a short response. None: no limit.
+    """
+
+    limit: int | None
+
+    def prepare(self, pack: Pack) -> Pack:
+        """Return a pack of the same responses, each with a prompt to itself where that matters."""
+        if self.limit is None or _longest(pack.layout) <= self.limit:
+            return pack
+        return _unshare(pack)
 
     @abstractmethod
     def states(
@@ -29,9 +42,9 @@ class Reading(ABC):
 class TreeReading(Reading):
     """Read a pack in one pass, with attention along its trees.
 
+    A pack with a sequence beyond the limit is read sequence by sequence.
+
     Attributes:
-        limit: A pack with a longer sequence is read sequence by sequence, for beyond so many tokens
-            rotary embeddings depend on the longest sequence of a row. None where they do not.
         last_mlp: Whether the last feed-forward network may compute the positions read alone.
     """
 
@@ -45,7 +58,7 @@ class TreeReading(Reading):
         if self.limit is not None and _longest(pack.layout) > self.limit:
             return PlainReading().states(model, pack, positions)
         with _last_mlp_at(model, positions if self.last_mlp else None):
-            output = model.base_model(
+            output = body_of(model)(
                 input_ids=pack.tokens[None],
                 position_ids=pack.positions[None],
                 use_cache=False,
@@ -60,6 +73,8 @@ class PlainReading(Reading):
 
     The states of a prompt are those of its first response; for causal models they are alike.
     """
+
+    limit: int | None = None
 
     def states(
         self, model: PreTrainedModel, pack: Pack, positions: torch.Tensor | None
@@ -76,7 +91,7 @@ class PlainReading(Reading):
 
     def of_sequence(self, model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
         """Return (T, D) final hidden states of a sequence of (T,) tokens."""
-        return read_sequences(model, model.base_model, tokens[None]).last_hidden_state[0]
+        return read_sequences(model, body_of(model), tokens[None]).last_hidden_state[0]
 
 
 @dataclass(frozen=True)
@@ -100,9 +115,15 @@ def read_sequences(model: PreTrainedModel, part: nn.Module, tokens: torch.Tensor
     return part(input_ids=tokens, **({"use_cache": False} if takes_cache else {}))
 
 
+def body_of(model: PreTrainedModel) -> nn.Module:
+    """Return the part of a model that gives hidden states, without its output layer or head."""
+    body = cast(nn.Module, model.base_model)
+    return getattr(model, "model", model) if body is model else body
+
+
 def layers_of(model: PreTrainedModel) -> Sequence[nn.Module]:
     """Return the transformer blocks in order, or nothing for a model of another form."""
-    return list(getattr(model.base_model, "layers", None) or [])
+    return list(getattr(body_of(model), "layers", None) or [])
 
 
 def _sequences(layout: Layout) -> Iterator[tuple[int, ...]]:
@@ -129,8 +150,33 @@ def _forget_longer_sequences(model: PreTrainedModel) -> None:
                 continue
             setattr(module, name, cast(Any, module).original_max_seq_len)
             module.register_buffer(
-                f"{prefix}inv_freq", original.to(current.device), persistent=False
+                f"{prefix}inv_freq", original.to(current.device, copy=True), persistent=False
             )
+
+
+def _unshare(pack: Pack) -> Pack:
+    """Return a pack of one node a sequence, in the order of the responses."""
+    ends = list(accumulate(pack.layout.lengths))
+    paths = list(_sequences(pack.layout))
+    index = [
+        i for path in paths for n in path for i in range(ends[n] - pack.layout.lengths[n], ends[n])
+    ]
+    lengths = [sum(pack.layout.lengths[node] for node in path) for path in paths]
+    responses = [
+        range(end - pack.layout.lengths[path[-1]], end)
+        for end, path in zip(accumulate(lengths), paths, strict=True)
+    ]
+    device = pack.tokens.device
+    taken = torch.tensor(index, device=device)
+    read = torch.tensor([*chain.from_iterable(responses)], device=device)
+    return replace(
+        pack,
+        tokens=pack.tokens[taken],
+        positions=pack.positions[taken],
+        layout=Layout(tuple(lengths), ((),) * len(lengths)),
+        response_positions=read,
+        predicting_positions=read - 1,
+    )
 
 
 @contextmanager

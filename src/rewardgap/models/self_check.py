@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from rewardgap.errors import UserError, first_line
 from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.mask_probe import misread_mask
 from rewardgap.models.packing import Pack, pack
-from rewardgap.models.reading import PlainReading, Reading, TreeReading, read_sequences
+from rewardgap.models.reading import PlainReading, Reading, TreeReading, body_of, read_sequences
 
 TOLERANCE, TOLERANCE_OF_HALVES = 1e-4, 5e-2
 LENGTH = 4
@@ -111,7 +111,7 @@ def check_model(model: PreTrainedModel, name: str) -> SelfCheck:
             "%s: %s is computed sequence by sequence, which is slower: %s",
             *(name, type(model).__name__, reason),
         )
-    return SelfCheck(reading or PlainReading(), sample.tokens, states, logits, own)
+    return SelfCheck(reading or PlainReading(_limit(model)), sample.tokens, states, logits, own)
 
 
 def classify(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
@@ -124,15 +124,10 @@ def _read_plainly(
     model: PreTrainedModel, sample: Sample, name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the states and the logits of a sample's sequences."""
-    outputs: list[torch.Tensor] = []
-
-    def keep(_: nn.Module, __: object, output: Any) -> None:
-        outputs.append(output.last_hidden_state)
-
     try:
-        with _no_token_is_padding(model), model.base_model.register_forward_hook(keep):
+        with _no_token_is_padding(model):
             logits = read_sequences(model, model, sample.tokens).logits
-        return outputs[0], logits
+        return read_sequences(model, body_of(model), sample.tokens).last_hidden_state, logits
     except Exception as error:
         raise UserError(
             f"{name}: {type(model).__name__} does not read text as a language model: "

@@ -286,4 +286,6 @@ class TrainedRewardModel(RewardModel):
 
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
         """Run one forward pass, which ends early at positions that are not read."""
-        return ResponseStates(self.language_model.hidden_states(pack, positions), pack)
+        prepared = self.language_model.prepare(pack)
+        read = positions if prepared is pack else None
+        return ResponseStates(self.language_model.hidden_states(prepared, read), prepared)
