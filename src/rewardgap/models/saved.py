@@ -35,6 +35,8 @@ class SavedRewardModel:
     """Fingerprint of that model's weights."""
     max_length: int | None = None
     """Number of tokens that sequences were truncated to in training; None for all."""
+    template: str | None = None
+    """Name or file of the chat template that replaced the initial model's own in training."""
     is_foreign: bool = False
     """Whether another tool saved it, so that it is read as plain transformers reads it."""
 
@@ -83,6 +85,7 @@ class SavedRewardModel:
             initial_model=reference.value("model", str, optional=True),
             initial_fingerprint=reference.value("fingerprint", str, optional=True),
             max_length=max_length,
+            template=card.value("template", str, optional=True),
         )
 
     def write(self, model: RewardModel, folder: Path) -> None:
@@ -94,20 +97,24 @@ class SavedRewardModel:
                 **asdict(self.options),
                 "max_length": self.max_length,
                 "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
+                "template": self.template,
                 "chat_template": model.template.tokenizer.chat_template,
             }
             write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
 
-    def load(self, folder: Path) -> RewardModel:
-        """Load the model in `folder`, with float32 weights."""
+    def load(self, folder: Path, template_name: str | None = None) -> RewardModel:
+        """Load the model in `folder`, with float32 weights, its chat template or another one."""
         kind = find_kind(self.kind)
-        template = ChatTemplate.load(folder)
+        as_written = self.is_foreign and kind.reads_as_written
+        template = ChatTemplate.load(folder, template_name, as_written)
         if template.added_tokens:
+            form = template_name or "the paper's format, as there is no chat template"
             logger.warning(
-                "%s has no chat template: responses are written in the paper's format, which the "
-                "model may never have seen; add the template that it was trained with",
-                folder,
+                "%s has no tokens of the chat template (%s): the model may never have seen it; "
+                "name the one that it was trained with as template",
+                *(folder, form),
             )
+        template.name = template.name or self.template
         model = kind.load(folder, template, self.options, torch.float32)
         if self.is_foreign:
             model.read_as_transformers()

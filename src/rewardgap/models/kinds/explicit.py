@@ -39,6 +39,7 @@ class Explicit(TrainedRewardModel):
     """r(x, y) = ⟨u, h_{x,y}⟩: the head reads the state of the response's last token (eq. 1)."""
 
     auto_class = AutoModelForSequenceClassification
+    reads_as_written = True
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(language_model, template, options)

@@ -85,6 +85,8 @@ class RewardModel(nn.Module, ABC):
     """Whether rewards compare with the initial model's log-probabilities."""
     generates: ClassVar[bool] = False
     """Whether the trained model also writes responses, as a language model does."""
+    reads_as_written: ClassVar[bool] = False
+    """Whether a model trained elsewhere reads texts without an end that its template omits."""
     default_beta: ClassVar[float] = 1.0
     """β where the user gives none."""
     language_model: LanguageModel | None = None
