@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.dropped import Dropped
 from rewardgap.data.layouts.recognition import in_one_layout, labelled
 from rewardgap.data.parsing import TakenIds, collect
 from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, matching_files, read_path_or_hub
@@ -37,7 +38,11 @@ READING: Mapping[str, Any] = {"layout": str}
 
 
 def load(
-    spec: str | Sequence[str], identical: Identical = "refuse", *, unlabelled: bool = False
+    spec: str | Sequence[str],
+    identical: Identical = "refuse",
+    bad: Dropped | None = None,
+    *,
+    unlabelled: bool = False,
 ) -> list[Record]:
     """Load the records of one specification, or of several, one after the other.
 
@@ -45,17 +50,23 @@ def load(
         spec: One specification, or a list of them.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
             such records out and logs their number.
+        bad: A list for rows that cannot be used, to which they are added; without it they are
+            refused.
         unlabelled: Also read rows of `response` or `responses`; their records have no rejected
             response.
 
     Returns:
         At least one record; the ids are unique, and those of the same data always the same.
     """
-    return list(stream(spec, identical, unlabelled=unlabelled))
+    return list(stream(spec, identical, bad, unlabelled=unlabelled))
 
 
 def stream(
-    spec: str | Sequence[str], identical: Identical = "refuse", *, unlabelled: bool = False
+    spec: str | Sequence[str],
+    identical: Identical = "refuse",
+    bad: Dropped | None = None,
+    *,
+    unlabelled: bool = False,
 ) -> Iterator[Record]:
     """Yield the records that `load` returns, so that memory does not grow with their number.
 
@@ -64,10 +75,11 @@ def stream(
     taken = TakenIds()
     for parsed in _parse(spec):
         rows, options = _read(parsed)
-        records = collect(rows if unlabelled else labelled(rows), identical, taken)
+        records = collect(rows if unlabelled else labelled(rows), identical, taken, bad)
         first = list(islice(records, 1))
         if not first:
-            raise UserError(f"{parsed.text}: holds no records")
+            reason = f" that can be used; the first: {bad[0].reason}" if bad else ""
+            raise UserError(f"{parsed.text}: holds no records{reason}")
         records = chain(first, records)
         if "sample" in options:
             yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)

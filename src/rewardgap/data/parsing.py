@@ -13,6 +13,7 @@ import numpy as np
 
 from rewardgap.configs.compute import Identical
 from rewardgap.data.columns import listed
+from rewardgap.data.dropped import Dropped, DroppedRecord
 from rewardgap.data.messages import (
     plain_text,
     read_turns,
@@ -129,22 +130,33 @@ class TakenIds:
 
 
 def collect(
-    rows: Iterable[tuple[str, Row]], identical: Identical, taken: TakenIds
+    rows: Iterable[tuple[str, Row]],
+    identical: Identical,
+    taken: TakenIds,
+    bad: Dropped | None = None,
 ) -> Iterator[Record]:
     """Parse rows into records with unique ids, one by one.
 
     The second record of the same content and without an id gets the suffix "-2", the third "-3". An
     id that an earlier file has gets the name of its file as prefix, as "deu/7". Ids in `taken` were
-    given out before; it is updated. `identical` is that of `load`.
+    given out before; it is updated. `identical` and `bad` are those of `load`.
 
     Raises:
-        UserError: A row cannot be read, or has the id of another row.
+        UserError: A row cannot be read, or has the id of another row, and `bad` is no list.
     """
     dropped, first_dropped = 0, ""
     for location, row in rows:
-        record = parse_record(row, location)
-        if set(record.chosen).isdisjoint(record.rejected):
-            yield _with_unique_id(record, location, taken)
+        try:
+            record = parse_record(row, location)
+            differs = set(record.chosen).isdisjoint(record.rejected)
+            record = _with_unique_id(record, location, taken) if differs else record
+        except UserError as error:
+            if bad is None:
+                raise UserError(f"{error}; `bad_records: drop` leaves such records out") from error
+            bad.append(DroppedRecord(location, str(error).removeprefix(f"{location}: ")))
+            continue
+        if differs:
+            yield record
         elif identical == "drop":
             dropped, first_dropped = dropped + 1, first_dropped or location
         else:

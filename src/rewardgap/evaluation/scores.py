@@ -186,7 +186,7 @@ def read_scores(path: str | Path) -> list[ScoreRow]:
             continue
         try:
             row = _parse_row(json.loads(line))
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: not valid JSON ({error})") from error
         except UserError as error:
             raise UserError(f"{path}, line {number}: {error}") from error

@@ -19,7 +19,8 @@ from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
 from rewardgap.io.generations import Answer, read_answers, write_answers
 from rewardgap.io.progress import progress
-from rewardgap.models.language_model import quiet
+from rewardgap.models.language_model import LanguageModel
+from rewardgap.models.loading import load_model
 
 MOST_NEW_TOKENS = 300
 TOKENS_AT_ONCE = 16_384
@@ -33,12 +34,14 @@ Check = Callable[[str, str], bool]
 class Sampling:
     """How responses are sampled.
 
-    A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`.
+    A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`. `template` is that
+    of prompts, where it is not the model's own.
     """
 
     seed: int
     device: torch.device
     token_budget: int | None
+    template: str | None = None
 
 
 def answer(
@@ -71,7 +74,7 @@ def answer(
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
-    template = ChatTemplate.load(folder)
+    template = ChatTemplate.load(folder, sampling.template)
     prompts = template.tokenize(
         [
             template.render(r.prompt, open_response=True, arguments=r.template_arguments)
@@ -80,7 +83,10 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
     )
     ending = template.end_of_turn
     assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
-    model = _open(folder, ending).to(sampling.device)
+    model = _open(folder, ending)
+    if template.added_tokens:
+        LanguageModel(model).fit_embeddings(len(template.tokenizer))
+    model.to(sampling.device)
     responses: dict[int, str] = {}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(sampling.seed)
@@ -97,8 +103,7 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
 
 
 def _open(folder: Path, ending: int) -> Any:
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    model, _ = load_model(folder, AutoModelForCausalLM, torch.float32)
     # Set, not passed to `generate`, which would mix in the model's default settings.
     model.generation_config = GenerationConfig(
         do_sample=True,
