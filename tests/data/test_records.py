@@ -189,6 +189,27 @@ def test_the_same_content_again_gets_a_suffix():
     assert next(collect(place(other), "refuse", taken)).id == f"{second}-2"
 
 
+def test_a_prompt_of_messages_ends_where_it_says():
+    """A text may be one turn of whole conversations; messages are the whole prompt."""
+    follow_up = {"role": "user", "content": "more"}
+    turns = {"chosen": [USER, GOOD, follow_up, GOOD], "rejected": [USER, GOOD, follow_up, BAD]}
+    for prompt in ("q", " more"):
+        record = parse_record({"prompt": prompt, **turns}, "here")
+        assert [message.content for message in record.prompt] == ["q", "good", "more"]
+        assert record.rejected == (said("bad"),)
+    record = parse_record({"prompt": [USER], **turns}, "here")
+    assert record.prompt == ASK
+    assert [message.content for message in record.rejected[0]] == ["good", "more", "bad"]
+    with pytest.raises(UserError, match="`chosen` begins with a message of 'user'"):
+        parse_record({"prompt": "another", **turns}, "here")
+
+
+def test_a_prefix_of_another_conversation_keeps_its_response():
+    turns = {"chosen": [USER, GOOD], "rejected": [USER, GOOD, USER, BAD]}
+    record = parse_record({"prompt": "q", **turns}, "here")
+    assert (record.prompt, record.chosen) == (ASK, (said("good"),))
+
+
 def test_ids_written_back_to_a_file_are_read_again():
     row = LAYOUTS["strings"]
     ids = [record.id for record in collect(place(row, row), "refuse", TakenIds())]

@@ -71,7 +71,8 @@ def _parse(row: Row) -> Record:
         prompt = _common_prompt(chosen + rejected)
     else:
         prompt = read_turns(row["prompt"], "prompt", "user", "a string or a list of messages")
-        prompt = _whole_prompt(prompt, chosen + rejected)
+        if isinstance(row["prompt"], str):
+            prompt = _whole_prompt(prompt, chosen + rejected)
     _check_prompt(prompt)
     chosen = tuple(_answer(prompt, response, first) for response in chosen)
     rejected = tuple(_answer(prompt, response, "rejected") for response in rejected)
@@ -241,7 +242,7 @@ def _whole_prompt(prompt: Response, conversations: Sequence[Response]) -> Respon
 
     Any other prompt is returned as it is.
     """
-    if len(prompt) > 1 or any(turns[0].role == "assistant" for turns in conversations):
+    if any(turns[0].role == "assistant" for turns in conversations):
         return prompt
     turns = zip(*(conversation[:-1] for conversation in conversations), strict=False)
     shared = [turn[0] for turn in takewhile(lambda turn: len(set(turn)) == 1, turns)]

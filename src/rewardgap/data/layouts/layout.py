@@ -1,5 +1,6 @@
 """What a layout of preference data is, and what layouts have in common."""
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -159,5 +160,5 @@ def winner(row: Row, key: str, sides: Mapping[str, float]) -> float:
         return 0.0
     if label not in sides:
         valid = ", ".join((*sides, *TIES))
-        raise UserError(f"`{key}` must be one of {valid}, not {label!r}: correct it")
+        raise UserError(f"`{key}` must be one of {valid}, not {reprlib.repr(label)}: correct it")
     return sides[label]
