@@ -86,6 +86,15 @@ def classifier(
     return folder
 
 
+def test_an_adapter_with_its_head(tmp_path):
+    folder = adapter(tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    weights["base_model.model.score.modules_to_save.default.weight"] = torch.zeros(1, 2)
+    save_file(weights, folder / "adapter_model.safetensors")
+    report = report_on(folder)
+    assert report.status == 0 and "merge it" in named(report, "adapter").remedy
+
+
 def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 

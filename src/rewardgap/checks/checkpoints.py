@@ -25,7 +25,7 @@ from rewardgap.errors import UserError, first_line
 from rewardgap.models.devices import choose_device
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.language_model import quiet
+from rewardgap.models.loading import quiet
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import Scorer, open_scorer
 
