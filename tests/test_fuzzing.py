@@ -17,7 +17,15 @@ from fuzzing.targets import TARGETS
 
 from rewardgap.errors import UserError
 
-COUNTS = {"run_folders": 40, "models": 40, "templates": 30, "resumed": 20, "reports": 40}
+COUNTS = {
+    "caches": 40,
+    "experiments": 40,
+    "models": 40,
+    "reports": 40,
+    "resumed": 16,
+    "run_folders": 30,
+    "templates": 30,
+}
 """Inputs of each target; 80 of the others, all in less than a minute on one core."""
 
 

@@ -23,6 +23,7 @@ from rewardgap.io.files import remove_unfinished, whole_file, whole_folder, writ
 from rewardgap.io.run_folder import Run, open_run
 from rewardgap.training import checkpoints
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
+from rewardgap.training.step_log import StepLog
 
 SETTINGS = {"kind": "explicit", "epochs": 3, "eval": {"test": "test.jsonl"}, "out": "out"}
 
@@ -240,14 +241,14 @@ def learn(parameters: dict[str, nn.Parameter], adam: torch.optim.Adam, steps: ra
         adam.step()
 
 
-LOG = '{"step": 1}\n'
+LOG = '{"step": 1, "loss": 0.5, "peak_memory": 3}\n'
 
 
 def save(folder: Path, step: int, *state: Any) -> None:
     """A checkpoint of a run whose log is LOG."""
     log = folder.parent / f"{folder.name}.jsonl"
     log.write_text(LOG)
-    save_checkpoint(folder, step, *state, log)
+    save_checkpoint(folder, step, *state, StepLog.of(log, LOG))
 
 
 def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
@@ -314,6 +315,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         ("adam.safetensors", -1),
         ("adam.safetensors", 9),
         ("log.jsonl", 3),
+        ("log.jsonl", LOG.index("0.5")),
         ("state.json", 10),
     ],
 )

@@ -93,6 +93,14 @@ def test_a_file_of_the_model_that_changed_is_named(name, config, model):
     assert f"model {model}: {name};" in refusal(config)
 
 
+def test_a_template_of_its_own_that_changed_is_named(config, model, tmp_path):
+    path = Path(shutil.copy(model / "chat_template.jinja", tmp_path / "mine.jinja"))
+    config = replace(config, template=str(path))
+    interrupted(config)
+    path.write_text(path.read_text().replace("<|user|>", "<|assistant|>") + " ")
+    assert f"chat template: {path};" in refusal(config)
+
+
 def test_a_finished_run_needs_its_initial_model_no_more(config, model):
     run = Run(train(config))
     (model / "config.json").write_text((model / "config.json").read_text() + " ")

@@ -73,6 +73,7 @@ class ChatTemplate:
             raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
         with reported(Exception, f"cannot load a tokenizer from {folder}: "):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            tokenizer(WORDS)  # some settings fail only now
         return cls(tokenizer, template, as_written)
 
     @cached_property

@@ -144,7 +144,7 @@ def open_run(
     cached = cache_folder(cache).resolve()
     paths = {path for path in run.folder.glob("*") if not path.name.endswith(".unfinished")}
     paths = {path for path in paths if not cached.is_relative_to(path.resolve())}
-    paths -= {run.inputs, run.folder / LOCK}
+    paths -= {run.inputs, run.dropped, run.folder / LOCK}
     if run.config in paths and len(paths) > 1:
         old = run.read_config()
         new = json.loads(json.dumps(settings))

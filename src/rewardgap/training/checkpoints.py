@@ -19,6 +19,7 @@ from torch import nn
 
 from rewardgap.errors import UserError
 from rewardgap.io.files import read_json, whole_folder, write_text
+from rewardgap.training.step_log import DAMAGE, StepLog
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def save_checkpoint(
     step: int,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Adam,
-    log: Path,
+    log: StepLog,
 ) -> None:
     """Write the state after `step` steps as a whole folder, then remove older ones."""
     latest = folder / f"step-{step:08d}"
@@ -43,8 +44,9 @@ def save_checkpoint(
         weights = {name: parameter.detach() for name, parameter in parameters.items()}
         save_file(weights, unfinished / WEIGHTS)
         save_file(moments, unfinished / MOMENTS)
-        shutil.copyfile(log, unfinished / LOG)
-        write_text(unfinished / STATE, json.dumps(_state(unfinished, step), indent=2))
+        shutil.copyfile(log.path, unfinished / LOG)
+        state = _state(unfinished, step, log)
+        write_text(unfinished / STATE, json.dumps(state, indent=2))
     for older in folder.glob("step-*"):
         if older != latest:
             shutil.rmtree(older)
@@ -96,10 +98,10 @@ def _step(path: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def _state(path: Path, step: int) -> dict[str, object]:
+def _state(path: Path, step: int, log: StepLog) -> dict[str, object]:
     """Return what `state.json` says of the other files of a checkpoint, with their checksums."""
-    checksums = {}
-    for name in (WEIGHTS, MOMENTS, LOG):
+    checksums = {LOG: log.checksum}
+    for name in (WEIGHTS, MOMENTS):
         with (path / name).open("rb") as file:
             # As fast as the disk, unlike SHA-256: it is to find damage and not malice.
             checksums[name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
@@ -109,6 +111,7 @@ def _state(path: Path, step: int) -> dict[str, object]:
 def _is_intact(path: Path) -> bool:
     """Return whether all files of a checkpoint are what they were when it was written."""
     try:
-        return bool(read_json(path / STATE) == _state(path, _step(path)))
-    except (UserError, OSError):
+        log = StepLog.of(path / LOG, (path / LOG).read_text(encoding="utf-8"))
+        return bool(read_json(path / STATE) == _state(path, _step(path), log))
+    except (UserError, OSError, *DAMAGE):
         return False

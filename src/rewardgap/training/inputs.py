@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from importlib.metadata import version
+from pathlib import Path
 
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.prepared import PreparedData
@@ -82,8 +83,12 @@ def model_inputs(config: TrainConfig) -> dict[str, dict[str, str]]:
         for path in sorted(locate_model(config.model).iterdir())
         if any(fnmatch(path.name, pattern) for pattern in PATTERNS)
     ]
+    template = Path(config.template or "").expanduser()
     return {
         f"model {config.model}": {path.name: hash_path(str(path), hashes) for path in files},
+        "chat template": {
+            str(path): hash_path(str(path), hashes) for path in [template] if path.is_file()
+        },
         "version": {package: version(package).partition("+")[0] for package in PACKAGES},
     }
 

@@ -33,6 +33,7 @@ from rewardgap.models.packing import Pack, References, pack
 from rewardgap.scoring.scorer import score_trees
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
+from rewardgap.training.step_log import StepLog
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def fit(
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
+    step_log = StepLog.of(run.log, lines)
     with _open_log(settings, lines) as log:
         label, shown = f"training {config.kind}", accelerator.is_main_process
         for step in progress(range(done, len(steps)), label, initial=done, shown=shown):
@@ -111,9 +113,10 @@ def fit(
             if config.eval_steps and (step + 1) % config.eval_steps == 0:
                 row |= _held_out_accuracies(trainer, held_out)
             log(row)
+            step_log.count(row)
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
             if is_due and accelerator.is_main_process:
-                save_checkpoint(run.checkpoints, step + 1, parameters, adam, run.log)
+                save_checkpoint(run.checkpoints, step + 1, parameters, adam, step_log)
     model.eval()
 
 
