@@ -1,5 +1,11 @@
 # The public names, each with its home. `__init__.py` reads this file and imports a name when it is
 # first used. No module of the package has the name of a function here: it would hide the function.
+from .checks.data import check_data as check_data
+from .checks.data import register_data_check as register_data_check
+from .checks.model import check_model as check_model
+from .checks.model import register_model_check as register_model_check
+from .configs.checks import CheckDataConfig as CheckDataConfig
+from .configs.checks import CheckModelConfig as CheckModelConfig
 from .configs.experiments import ReportConfig as ReportConfig
 from .configs.experiments import RunConfig as RunConfig
 from .configs.forecasting import ChesConfig as ChesConfig

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
-from rewardgap.configs.flags import Keys, explain_mismatch, with_flags
+from rewardgap.configs.flags import Keys, explain_mismatch, refuse_nulls, with_flags
 from rewardgap.errors import UserError, first_line
 from rewardgap.models.kinds import KINDS
 
@@ -29,6 +30,7 @@ class Command:
         report: Returns what is printed at the end, from the configuration and the result.
         positional: Key that words without a flag fill.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
+        status: Returns the exit status from the result, by default 0.
     """
 
     function: str
@@ -36,10 +38,21 @@ class Command:
     report: Callable[[Any, Any], str]
     positional: str | None = None
     settings: str | None = None
+    status: Callable[[Any], int] = lambda result: 0
 
 
 def _say_where(config: Any, written: Any) -> str:
     return f"wrote {written}\n"
+
+
+def _say_scores(config: Any, written: Any) -> str:
+    """Return what a score file measures, or the number of its records if they have no labels."""
+    with written.open(encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines]
+    if "scores_chosen" in records[0]:
+        return _say_metrics(config, written)
+    count = sum(len(record["scores"]) for record in records)
+    return f"rewards of {count} responses to {len(records)} prompts\nwrote {written}\n"
 
 
 def _say_metrics(config: Any, written: Any) -> str:
@@ -56,6 +69,10 @@ def _say_metrics(config: Any, written: Any) -> str:
 def _say_report(config: Any, report: Any) -> str:
     figures, table = report
     return json.dumps(figures, indent=2) + "\n" if config.json else str(table)
+
+
+def _say_findings(config: Any, report: Any) -> str:
+    return report.to_json() + "\n" if config.json else str(report)
 
 
 def _say_forecast(config: Any, forecast: Any) -> str:
@@ -88,14 +105,30 @@ def _say_ches(config: Any, scores: Any) -> str:
     return "\n".join([title, *lines, f"wrote {config.out}\n"])
 
 
+def _status(report: Any) -> int:
+    return int(report.status)
+
+
 COMMANDS = {
     "demo": Command(".demonstration:demo", ".configs.training:DemoConfig", _say_where),
     "train": Command(".training.train:train", ".configs.training:TrainConfig", _say_metrics),
-    "score": Command(
-        ".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_metrics, "model"
-    ),
+    "score": Command(".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_scores, "model"),
     "metrics": Command(
         ".evaluation.table:metrics", ".configs.scoring:MetricsConfig", _say_report, "scores"
+    ),
+    "check data": Command(
+        ".checks.data:check_data",
+        ".configs.checks:CheckDataConfig",
+        _say_findings,
+        positional="train",
+        status=_status,
+    ),
+    "check model": Command(
+        ".checks.model:check_model",
+        ".configs.checks:CheckModelConfig",
+        _say_findings,
+        positional="model",
+        status=_status,
     ),
     "explain": Command(
         ".explaining.explain:explain", ".configs.forecasting:ExplainConfig", _say_where, "model"
@@ -129,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0, or 2 after a mistake in the input, which is printed in one line.
+        The exit status: 0; 2 after a mistake in the input, which is printed in one line; 3 and 4
+        where a check warns, or finds an error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -139,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rewardgap {import_module('rewardgap').__version__}")
         return 0
     _show_warnings()
+    if " ".join(words[:2]) in COMMANDS:
+        words[:2] = [" ".join(words[:2])]
     try:
         return _run(words[0], words[1:])
     except UserError as error:
@@ -172,7 +208,7 @@ def _fail(message: str) -> int:
 def _overview() -> str:
     lines = ["usage: rewardgap COMMAND [--config FILE.yaml] [--KEY VALUE ...]", "", "commands:"]
     for name, command in COMMANDS.items():
-        lines.append(f"  {name:<10}{_find(command.config).__doc__.splitlines()[0]}")
+        lines.append(f"  {name:<13}{_find(command.config).__doc__.splitlines()[0]}")
     lines += ["", f"kinds of reward model: {', '.join(KINDS)}"]
     lines += ["rewardgap COMMAND --help lists the keys of a command", ""]
     return "\n".join(lines)
@@ -183,13 +219,21 @@ def _run(name: str, words: list[str]) -> int:
         raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     config = _configure(name, command, words)
-    print(command.report(config, _find(command.function)(config)), end="")
-    return 0
+    result = _find(command.function)(config)
+    print(command.report(config, result), end="")
+    return command.status(result)
 
 
 def _find(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(import_module(module, "rewardgap"), attribute)
+
+
+def _config_file(words: Sequence[str]) -> str:
+    """Return the file that `--config` names, or what else the parser reads."""
+    following = dict(pairwise(words))
+    given = (word.partition("=")[2] for word in words if word.startswith("--config="))
+    return next(given, following.get("--config", "the command line"))
 
 
 def _configure(name: str, command: Command, words: list[str]) -> Any:
@@ -210,7 +254,12 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
         parsed = parser.parse_args(with_flags(words, Keys(fields, settings, command.positional)))
     except ArgumentError as error:
         raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
+    except UserError:
+        raise
+    except Exception as error:  # the parser lets errors of YAML and of text encodings through
+        raise UserError(f"{_config_file(words)} cannot be read: {first_line(error)}") from error
     values = parsed.as_dict()
+    refuse_nulls(values, fields)
     return config_class(**{key: values[key] for key in fields})
 
 

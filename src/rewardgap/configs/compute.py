@@ -1,8 +1,10 @@
 """Settings of where and how to compute and of pairs that cannot be compared; checks of numbers."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 Identical = Literal["refuse", "drop"]
@@ -16,7 +18,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
+class ComputeConfig(HomePaths):
     """Where and how to compute."""
 
     max_length: int | None = None
@@ -58,8 +60,8 @@ def at_least(config: object, least: int, *names: str) -> None:
 
 
 def positive(config: object, *names: str) -> None:
-    """Refuse values that are not positive; None is allowed."""
+    """Refuse values that are not positive and finite; None is allowed."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} must be positive; it is {value}")

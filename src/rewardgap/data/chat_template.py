@@ -1,11 +1,12 @@
 """Chat templates: records as text and as token trees, split where a response begins."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewardgap.data.records import Message, Record
 from rewardgap.data.templates import find_template
@@ -14,6 +15,8 @@ from rewardgap.errors import BadRecordError, UserError, first_line, reported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 # Added to templates that do not end a response: no model could learn where to stop.
 END_OF_TURN = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
@@ -30,13 +33,18 @@ class ChatTemplate:
     `template` replaces the model's own, see `find_template`. A tokenizer without a chat template
     gets the paper's; `added_tokens` says that the template's tokens were added, so that a model's
     embeddings have to be resized. A template that does not end a response with a special token gets
-    the tokenizer's end-of-sequence token appended.
+    the tokenizer's end-of-sequence token appended, unless it is used `as_written`.
 
     Attributes:
         name: The name or file of the template that replaced the model's own, None if none did.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None = None):
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: str | None = None,
+        as_written: bool = False,
+    ):
         self.tokenizer = tokenizer
         self.name = template
         written = find_template(template, tokenizer.chat_template)
@@ -46,7 +54,7 @@ class ChatTemplate:
             tokenizer.eos_token = written.end
         tokenizer.chat_template = written.text
         self._dropped_roles: dict[tuple[tuple[str, ...], bool], str | None] = {}
-        if self.end_of_turn is None:
+        if self.end_of_turn is None and not as_written:
             if tokenizer.eos_token is None:
                 raise UserError(
                     "the chat template does not end a response with a special token and the "
@@ -55,15 +63,17 @@ class ChatTemplate:
             tokenizer.chat_template += END_OF_TURN
 
     @classmethod
-    def load(cls, folder: Path, template: str | None = None) -> "ChatTemplate":
+    def load(
+        cls, folder: Path, template: str | None = None, as_written: bool = False
+    ) -> "ChatTemplate":
         """Load the tokenizer of a model directory, with its chat template or another one."""
         from transformers import AutoTokenizer
 
         if not any(folder.glob("tokenizer*")):
             raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
-        with reported((OSError, ValueError), f"cannot load a tokenizer from {folder}: "):
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(tokenizer, template)
+        with reported(Exception, f"cannot load a tokenizer from {folder}: "):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return cls(tokenizer, template, as_written)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -78,18 +88,36 @@ class ChatTemplate:
         parts = (tokenizer.chat_template, example, tokenizer.bos_token, state)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def render(self, conversation: Conversation, *, open_response: bool = False) -> str:
-        """Return a conversation as text; `open_response` starts the assistant's next turn.
+    def render(
+        self,
+        conversation: Conversation,
+        *,
+        open_response: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a conversation as text.
+
+        Args:
+            conversation: The messages.
+            open_response: Start the assistant's next turn.
+            arguments: A record's `template_arguments`.
 
         Raises:
             UserError: The template raises an error: it does not allow the conversation.
         """
-        messages = [{"role": m.role, "content": m.content} for m in conversation]
-        apply = self.tokenizer.apply_chat_template
+        messages = [message.as_mapping() for message in conversation]
+        options = {**(arguments or {}), "add_generation_prompt": open_response}
         try:
-            return str(apply(messages, tokenize=False, add_generation_prompt=open_response))
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
         except Exception as error:  # of any kind, as templates are programs
             raise UserError(f"the chat template fails: {first_line(error)}") from error
+
+    def warn_unused(self, records: Sequence[Record]) -> None:
+        """Name the arguments of records that the chat template does not read."""
+        names = {name for record in records for name in record.template_arguments}
+        for name in sorted(names):
+            if name not in str(self.tokenizer.chat_template):
+                logger.warning("`%s` has no effect: the chat template does not read it", name)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the token ids of rendered texts.
@@ -116,6 +144,7 @@ class ChatTemplate:
             BadRecordError: The template raises an error, leaves out a message, or writes nothing
                 of a response or nothing before it.
         """
+        self.warn_unused(records)
         written = [self._write(record) for record in records]
         prompts = self.tokenize([prompt for prompt, _ in written])
         sequences = iter(self.tokenize([text for _, texts in written for text in texts]))
@@ -131,8 +160,9 @@ class ChatTemplate:
             conversations = [record.prompt + response for response in record.responses]
             for conversation in conversations:
                 self.check_roles(conversation)
-            prompt = self.render(record.prompt, open_response=True)
-            return prompt, [self.render(conversation) for conversation in conversations]
+            arguments = record.template_arguments
+            prompt = self.render(record.prompt, open_response=True, arguments=arguments)
+            return prompt, [self.render(texts, arguments=arguments) for texts in conversations]
 
     def check_roles(self, conversation: Conversation, *, open_response: bool = False) -> None:
         """Raise a UserError if the template leaves out a message of a conversation of these roles.

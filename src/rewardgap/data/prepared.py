@@ -149,11 +149,16 @@ class PreparedData:
         """Return the content-blind baseline of the training records but those of these ids."""
         return self._fit(_data(config.train, config), left_out)
 
+    def fingerprint(self, spec: str | Sequence[str], config: TrainingData) -> str:
+        """Return a hash of the content of data."""
+        named, *_ = _data(spec, config)
+        return self._fingerprint(named, cache_folder(config.cache) / "hashes")
+
     def _folder(self, config: TrainingData) -> Path:
         """Return the folder of all trees of the training data."""
         folder = cache_folder(config.cache)
-        spec, *treatment = _data(config.train, config)
-        content = self._fingerprint(spec, folder / "hashes")
+        _, *treatment = _data(config.train, config)
+        content = self.fingerprint(config.train, config)
         return folder / "trees" / cache_key(FORMAT, version("rewardgap"), treatment, content)
 
 

@@ -8,7 +8,6 @@ run          the cells, one after another; one that fails stops no other
 """
 
 import gc
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
 from rewardgap.experiments.data import (
     check_shifts,
     find_check,
@@ -36,6 +35,7 @@ from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_est
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.grid import Grid, plan
 from rewardgap.forecasting.forecast import forecast
+from rewardgap.io.files import read_json
 from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
 from rewardgap.io.progress import progress_of_work
@@ -45,6 +45,7 @@ from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.language_model import extend_model, open_template
 from rewardgap.scoring.generation import Sampling, answer
+from rewardgap.training.inputs import check_inputs
 from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def run(config: RunConfig) -> Plan:
             if cell.run.config.exists():  # of another run: refused
                 settings = runner.config(cell).settings()
                 open_run(str(cell.run.folder), settings, resume=True)
+                if cell.run.is_finished(runner.config(cell).eval):
+                    check_inputs(cell.run, runner.config(cell), runner.data)
         runner.run_all(estimates)
     return Plan(grid.folder.folder, format_estimates(lines))
 
@@ -147,7 +150,8 @@ class Runner:
 
     def is_done(self, cell: Cell) -> bool:
         """Return whether nothing of a cell is left to do."""
-        return cell.run.metrics.exists() and (cell.shares.exists() or not self._generates(cell))
+        measured = cell.run.is_finished(self.grid.experiment.eval)
+        return measured and (cell.shares.exists() or not self._generates(cell))
 
     def run_all(self, estimates: Estimates) -> None:
         """Run every cell that is not done, after the forecast from its initial model.
@@ -194,8 +198,9 @@ class Runner:
             return
         with folder.lock():
             path = folder.folder / "forecast.json"
-            sets = json.loads(path.read_text(encoding="utf-8")).values() if path.exists() else ()
-            known = list(dict.fromkeys(kind for outcomes in sets for kind in outcomes))
+            sets = read_json(path) if path.exists() else {}
+            with reported((AttributeError, TypeError), f"{path} is no forecast: ", "; remove it"):
+                known = list(dict.fromkeys(kind for kinds in sets.values() for kind in kinds))
             if set(kinds) <= set(known):
                 return
             config = self.config(cells[0])

@@ -26,6 +26,7 @@ from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
+from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -110,6 +111,16 @@ class Scorer:
 
         Records whose `trees` were made before, by the model's `encode`, are not encoded again.
         """
+        trees, rewards = self.rewards(records, trees)
+        return [
+            score_row(record, tree, values, baseline)
+            for record, tree, values in zip(records, trees, rewards, strict=True)
+        ]
+
+    def rewards(
+        self, records: Sequence[Record], trees: Sequence[Tree] | None = None
+    ) -> tuple[Sequence[Tree], list[list[float]]]:
+        """Return the trees of records and the rewards of their responses, chosen ones first."""
         if trees is None:
             trees = self.model.encode(records, self.max_length)
         self.model.check_readable(trees)
@@ -122,11 +133,7 @@ class Scorer:
         truncated = sum(tree.truncated for tree in trees)
         if truncated:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
-        rewards = self._score_trees(trees, references)
-        return [
-            score_row(record, tree, values, baseline)
-            for record, tree, values in zip(records, trees, rewards, strict=True)
-        ]
+        return trees, self._score_trees(trees, references)
 
     def _score_trees(
         self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None
@@ -226,14 +233,18 @@ def score(config: ScoreConfig) -> Path:
         UserError: The model or the data cannot be read, or the file cannot be written.
     """
     dropped = new_list(config.bad_records)
-    records = load_records(config.data, config.identical_pairs, dropped)
-    baseline = _bag_of_words(config)
+    records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
+    unlabelled = is_unlabelled(records)
+    baseline = None if unlabelled else _bag_of_words(config)
     options = KindConfig.of(config)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
     trees = encode_usable(scorer.model.encode, records, scorer.max_length, dropped)
-    rows = scorer.score_records(usable_records(records, trees), baseline, trees)
+    usable = usable_records(records, trees)
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
-    write_scores(config.out, rows)
+    if unlabelled:
+        write_rewards(config.out, usable, *scorer.rewards(usable, trees))
+    else:
+        write_scores(config.out, scorer.score_records(usable, baseline, trees))
     return Path(config.out)
 
 

@@ -6,6 +6,7 @@ gets who loads it.
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
+from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -22,7 +24,9 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
+from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, write_text
+from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
@@ -33,6 +37,7 @@ from rewardgap.models.reference import Reference
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer
 from rewardgap.training.batches import BatchSampler
+from rewardgap.training.inputs import check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
 
@@ -50,10 +55,20 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     find_kind(config.kind)
     shared = shared or PreparedData()
     shared.check(config)
-    settings = open_training(config)
-    run, accelerator = settings.run, settings.accelerator
-    if run.metrics.exists():
-        return run.folder
+    accelerator = open_processes(config)
+    lock = sole_process(Path(config.out)) if accelerator.is_main_process else nullcontext()
+    with lock:
+        settings = open_training(config, accelerator, shared)
+        if not settings.run.is_finished(config.eval):
+            run_training(settings, shared)
+    return settings.run.folder
+
+
+def run_training(settings: Settings, shared: PreparedData) -> None:
+    """Train, save, score and measure, as far as that is not done."""
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    if accelerator.is_main_process:
+        warn_of_data(config.train, config.eval)
     data = open_data(settings, shared)
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
@@ -69,25 +84,30 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
-    return run.folder
 
 
-def open_training(config: TrainConfig) -> Settings:
-    """Open the run's folder, in which its configuration is written before any work."""
+def open_processes(config: TrainConfig) -> Accelerator:
+    """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     trackers = {str(tracker) for tracker in get_available_trackers()}
     for name in config.report_to:  # accelerate would leave it out
         if name not in trackers:
             raise UserError(f"report_to: {name} is not installed; pip install {name}")
     choose_device(config.device)  # refuses one that is not there; accelerate takes its own
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
     )
+
+
+def open_training(config: TrainConfig, accelerator: Accelerator, shared: PreparedData) -> Settings:
+    """Open the run's folder; its configuration and inputs are written before any work."""
     with accelerator.main_process_first():
         resumes = config.resume or not accelerator.is_main_process
         run = open_run(config.out, config.settings(), resumes, config.cache)
         if accelerator.is_main_process:
-            remove_unfinished(run.folder)
+            check_inputs(run, config, shared)
+            for folder in (run.folder, cache_folder(config.cache)):
+                remove_unfinished(folder)
     return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
 
 

@@ -82,6 +82,7 @@ class VerificationEncoding(ChatEncoding):
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
         """Return verification prompts as trees."""
+        self.template.warn_unused(records)
         texts = []
         for record in records:
             with bad_record(record):
@@ -112,7 +113,8 @@ class VerificationEncoding(ChatEncoding):
         turn = Message("user", before + prompt + between + answer + after)
         conversation = (*record.prompt[:-1], turn)
         self.template.check_roles(conversation, open_response=True)
-        return self.template.render(conversation, open_response=True)
+        arguments = record.template_arguments
+        return self.template.render(conversation, open_response=True, arguments=arguments)
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
         """Return a tree; `wholes` are the questions about every response and then an empty one."""

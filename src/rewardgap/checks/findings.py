@@ -1,0 +1,135 @@
+"""Findings of the checks: what is wrong, what it costs, how to mend it; as sentences or JSON."""
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rewardgap.errors import UserError
+
+Severity = Literal["note", "warning", "error"]
+STATUS: dict[Severity, int] = {"note": 0, "warning": 3, "error": 4}
+"""Exit status of the worst finding; 1 and 2 are those of mistakes on the command line."""
+
+EXAMPLES = 3
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class CheckFinding:
+    """One thing that was found.
+
+    Attributes:
+        severity: "error" where results would be wrong or the data refused, "warning" where they
+            may mislead, "note" where it is good to know.
+        check: Name of the check that found it.
+        what: What is wrong, in one sentence, with how often.
+        cost: What it costs on the rows that were read.
+        remedy: How to mend it.
+        examples: Ids of the first records of which it is true.
+    """
+
+    severity: Severity
+    check: str
+    what: str
+    cost: str = ""
+    remedy: str = ""
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check by its name, as an entry of a registry.
+
+    Attributes:
+        name: What findings call it.
+        find: Returns findings; called with what is checked.
+        slow: Whether it is left out of a quick look.
+    """
+
+    name: str
+    find: Callable[[Any], Iterable[CheckFinding]]
+    slow: bool = False
+
+
+def register(check: Check, checks: list[Check]) -> None:
+    """Add a check to a registry.
+
+    Raises:
+        UserError: There is a check of this name.
+    """
+    if any(known.name == check.name for known in checks):
+        raise UserError(f"there is a check named {check.name!r} already; choose another name")
+    checks.append(check)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All findings about what was checked, the worst ones first.
+
+    Attributes:
+        subject: What was checked, in words.
+        findings: The findings.
+    """
+
+    subject: str
+    findings: tuple[CheckFinding, ...]
+
+    @classmethod
+    def of(cls, subject: str, findings: Iterable[CheckFinding]) -> "CheckReport":
+        """Return the report of findings in any order."""
+        ordered = sorted(findings, key=lambda finding: -STATUS[finding.severity])
+        return cls(subject, tuple(ordered))
+
+    @property
+    def status(self) -> int:
+        """The exit status of the worst finding."""
+        return max((STATUS[finding.severity] for finding in self.findings), default=0)
+
+    def to_json(self) -> str:
+        """Return the report as indented JSON."""
+        fields = {
+            "subject": self.subject,
+            "status": self.status,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        return json.dumps(fields, indent=2, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        counts = Counter(finding.severity for finding in self.findings)
+        totals = ", ".join(
+            counted(counts[severity], severity) for severity in reversed(STATUS) if counts[severity]
+        )
+        blocks = ["\n".join(_lines(finding)) for finding in self.findings]
+        ending = textwrap.fill(f"{self.subject}: {totals or 'nothing found'}", WIDTH)
+        return "\n\n".join([*blocks, ending]) + "\n"
+
+
+def _lines(finding: CheckFinding) -> Iterator[str]:
+    """Yield the lines of a finding, at most `WIDTH` wide."""
+    texts = {
+        "": f"{finding.severity.upper()} {finding.check}: {finding.what}",
+        "costs: ": finding.cost,
+        "mend: ": finding.remedy,
+        "such as: ": ", ".join(finding.examples),
+    }
+    for label, text in texts.items():
+        if text:
+            indent = "  " if label else ""
+            yield textwrap.fill(
+                label + text, WIDTH, initial_indent=indent, subsequent_indent="    "
+            )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 record" or "1,234 records"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share(part: int, whole: int, noun: str) -> str:
+    """Return "12 of 200 records (6 %)"; a share is given its first digit that is not zero."""
+    percent = 100 * part / whole if whole else 0.0
+    digits = f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.2g}"
+    return f"{part:,} of {counted(whole, noun)} ({digits} %)"

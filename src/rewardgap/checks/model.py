@@ -1,0 +1,169 @@
+"""`rewardgap check model`: whatever makes a reward model's rewards wrong, here or in other tools.
+
+A new check of models is a function of `Checkpoint` and an entry in `MODEL_CHECKS`; a program
+outside the package calls `register_model_check`.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from rewardgap.checks.checkpoints import Checkpoint, find_kind_of, load_plain
+from rewardgap.checks.data_sets import CheckedSet
+from rewardgap.checks.examples import EXAMPLE_RECORDS
+from rewardgap.checks.findings import Check, CheckFinding, CheckReport, counted, register
+from rewardgap.checks.heads import ADAPTER, find_adapter, find_constant, find_head, find_labels
+from rewardgap.checks.numerics import find_batches, find_coarse, find_own_reading, find_sign
+from rewardgap.checks.pooling import find_pad, find_reward_token
+from rewardgap.checks.references import find_reference
+from rewardgap.checks.templates import (
+    find_border,
+    find_double_bos,
+    find_refused_records,
+    find_template,
+    find_vocabulary,
+)
+from rewardgap.configs.checks import CheckModelConfig
+from rewardgap.data.records import Record
+from rewardgap.errors import UserError, first_line
+from rewardgap.io.run_folder import Run
+from rewardgap.models.hub import locate_model
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import RewardModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MODEL_CHECKS: list[Check] = [
+    Check("template refuses", find_refused_records),
+    Check("unknown tokens", find_vocabulary),
+    Check("missing head", find_head),
+    Check("several labels", find_labels),
+    Check("constant rewards", find_constant),
+    Check("reward token", find_reward_token),
+    Check("pad", find_pad),
+    Check("no chat template", find_template),
+    Check("double BOS", find_double_bos),
+    Check("prompt no prefix", find_border),
+    Check("batches", find_batches),
+    Check("bfloat16", find_coarse),
+    Check("sign", find_sign),
+    Check("scoring", find_own_reading),
+    Check("reference", find_reference),
+]
+FATAL = ("unknown tokens", "not finite")
+"""Checks after whose findings nothing else can be computed."""
+
+
+def register_model_check(check: Check) -> None:
+    """Add a check of models, whose `find` is called with a `Checkpoint`.
+
+    Raises:
+        UserError: There is a check of this name.
+    """
+    register(check, MODEL_CHECKS)
+
+
+def check_model(config: CheckModelConfig) -> CheckReport:
+    """Check a reward model, with the costs of what is found on the rows of `data`.
+
+    A checkpoint that cannot be loaded is a finding.
+
+    Raises:
+        UserError: There is no such model, kind or data.
+    """
+    if config.kind is not None:
+        find_kind(config.kind)
+    records = _records(config)
+    rows = counted(len(records), "record")
+    source = f"the first of {config.data}" if config.data else "of our own"
+    findings = list(_findings(config, _folder(config.model), records))
+    return CheckReport.of(f"{config.model} on {rows}, {source}", findings)
+
+
+def _records(config: CheckModelConfig) -> tuple[Record, ...]:
+    if config.data is None:
+        return EXAMPLE_RECORDS
+    records = (r for r in CheckedSet("data", (config.data,)).records() if r.rejected)
+    chosen = tuple(islice(records, config.records))
+    if not chosen:
+        raise UserError(f"{config.data} holds no record of two responses")
+    return chosen
+
+
+def _folder(name: str) -> Path:
+    """Return the folder of a model, whatever is in it; one of the hub is downloaded."""
+    folder = Path(name).expanduser()
+    run = Run(folder)
+    if run.reward_model.is_dir():
+        return run.reward_model
+    if run.config.exists():
+        raise UserError(f"{name} holds an unfinished run; continue it with --resume")
+    return folder if folder.is_dir() else locate_model(name)
+
+
+def _findings(
+    config: CheckModelConfig, folder: Path, records: tuple[Record, ...]
+) -> Iterator[CheckFinding]:
+    if (folder / ADAPTER).exists():
+        yield from find_adapter(folder)
+    if (folder / ADAPTER).exists() and not (folder / "config.json").exists():
+        return
+    try:
+        checkpoint = _open(config, folder, records)
+    except UserError as error:
+        yield _not_loaded(str(error))
+        return
+    except Exception as error:  # damaged files raise whatever the libraries that read them raise
+        yield _not_loaded(f"plain transformers: {type(error).__name__}: {first_line(error)}")
+        return
+    for check in MODEL_CHECKS:
+        findings = _of_check(check, checkpoint)
+        yield from findings
+        if any(finding.check in FATAL for finding in findings) or not checkpoint.records:
+            return
+
+
+def _not_loaded(reason: str) -> CheckFinding:
+    remedy = "save it again with save_pretrained, tokenizer and safetensors weights included"
+    return CheckFinding("error", "loading", f"it cannot be loaded: {reason}", "no rewards", remedy)
+
+
+def _of_check(check: Check, checkpoint: Checkpoint) -> list[CheckFinding]:
+    try:
+        return list(check.find(checkpoint))
+    except Exception as error:  # models fail in ways of their own
+        return [
+            CheckFinding(
+                "error",
+                check.name,
+                f"cannot be computed: {type(error).__name__}: {first_line(error)}",
+                "other tools fail on the same rows",
+                "see what else is said of it",
+            )
+        ]
+
+
+def _open(config: CheckModelConfig, folder: Path, records: tuple[Record, ...]) -> Checkpoint:
+    """Load everything, as plain transformers does."""
+    locate_model(str(folder))
+    if not any(folder.glob("tokenizer*")):
+        raise UserError(f"{folder} has no tokenizer (tokenizer.json)")
+    AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )
+    kind = find_kind_of(folder, config.kind)
+    torch.manual_seed(0)
+    model, loading = load_plain(folder, _is_classifier(kind))
+    missing, unread = (tuple(sorted(loading[key])) for key in ("missing_keys", "unexpected_keys"))
+    return Checkpoint(folder, config, kind, tokenizer, model, missing, unread, records)
+
+
+def _is_classifier(kind: type[RewardModel] | None) -> bool:
+    """Return whether a kind is saved as a classification model."""
+    return getattr(kind, "auto_class", None) is AutoModelForSequenceClassification
