@@ -216,6 +216,12 @@ def test_messages_that_a_template_leaves_out_are_refused():
     with pytest.raises(BadRecordError, match=r"^record Really.* leaves out .* role 'system'"):
         template.encode([ASK, RECORDS[4]])
     assert len(template.encode([ASK])) == 1
+    asked = TEMPLATE.replace("in messages", "in messages if m['role'] != 'system' or brief")
+    template = ChatTemplate(tiny_tokenizer(template=asked))
+    written = replace(RECORDS[4], template_arguments={"brief": True})
+    assert len(template.encode([written])) == 1
+    with pytest.raises(BadRecordError, match=r"leaves out .* role 'system'"):
+        template.encode([RECORDS[4]])
 
 
 def test_errors_of_a_template_name_the_record():

@@ -303,6 +303,24 @@ def test_implicit_models_answer_and_are_checked(config, folders):
     assert len({answer["response"] for answer in answers}) > 1
 
 
+def test_another_template_is_that_of_training_and_answers(config, tmp_path, monkeypatch):
+    written: list[str] = []
+    tokenize = ChatTemplate.tokenize
+    monkeypatch.setattr(
+        ChatTemplate, "tokenize", lambda self, some: written.extend(some) or tokenize(self, some)
+    )
+    own = settings(tmp_path, template="chatml", bad_records="drop")
+    folder = run(config(changes=hamiltonian(settings=own, kinds=["implicit"]))).folder
+    (implicit,) = cells(folder)
+    assert json.loads((implicit / "generations.json").read_text())["test"]["n"] == 4
+    assert any("<|im_start|>" in text for text in written)
+    assert not any("<|user|>" in text for text in written)
+    several = [{"template": "chatml"}, {"template": "zephyr"}]
+    with pytest.raises(UserError, match="generate: name one template for all runs"):
+        run(config("other", changes=hamiltonian(variations=several)))
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_datas_tokens_are_added_once_and_the_same_for_all(config, folders):
     folder = run(config(changes=hamiltonian(generate=[]))).folder
     explicit, implicit = cells(folder)

@@ -19,6 +19,8 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.scoring.scorer import score_trees
+from rewardgap.testing import RECORDS as RECORDS_OF_CONTRACT
+from rewardgap.testing import check_kind
 
 KINDS = ("explicit", "implicit-no-reference", "generative")
 ASK = "What is two plus two?"
@@ -207,3 +209,14 @@ def test_the_table_has_what_it_is_for():
         moved |= {name for tree in trees if tree.moved and tree.record != "special text"}
         assert (len(trees) + len(dropped), len(trees) > 9) == (len(RECORDS), True), name
     assert len(SHAPES) >= 50 and len(RECORDS) >= 21 and len(moved) >= 20, sorted(moved)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight"), [("implicit", 0), ("explicit-mean", 0), ("generative", 1)]
+)
+def test_a_kind_keeps_its_contract_where_prompts_are_divided(kind, weight, folders):
+    merging = SHAPES["vicuna with a space"].text
+    folder = folders("llama", "<|pad|>", merging)
+    trees = ChatTemplate.load(folder).encode(RECORDS_OF_CONTRACT)
+    assert any(max(tree.parents) > 0 for tree in trees), "one response merges and another does not"
+    check_kind(kind, folder, KindConfig(likelihood_weight=weight))

@@ -53,7 +53,7 @@ class ChatTemplate:
             tokenizer.add_tokens(list(written.tokens), special_tokens=True)
             tokenizer.eos_token = written.end
         tokenizer.chat_template = written.text
-        self._dropped_roles: dict[tuple[tuple[str, ...], bool], str | None] = {}
+        self._dropped_roles: dict[tuple[tuple[str, ...], bool, int], str | None] = {}
         if self.end_of_turn is None and not as_written:
             if tokenizer.eos_token is None:
                 raise UserError(
@@ -159,25 +159,30 @@ class ChatTemplate:
         """Return the text of a prompt that opens a response, and that of every whole sequence."""
         with bad_record(record):
             conversations = [record.prompt + response for response in record.responses]
-            for conversation in conversations:
-                self.check_roles(conversation)
             arguments = record.template_arguments
+            for conversation in conversations:
+                self.check_roles(conversation, arguments=arguments)
             prompt = self.render(record.prompt, open_response=True, arguments=arguments)
             return prompt, [self.render(texts, arguments=arguments) for texts in conversations]
 
-    def check_roles(self, conversation: Conversation, *, open_response: bool = False) -> None:
+    def check_roles(
+        self,
+        conversation: Conversation,
+        *,
+        open_response: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
         """Raise a UserError if the template leaves out a message of a conversation of these roles.
 
         Nothing would tell that a model has never read a system message.
         """
         roles = tuple(message.role for message in conversation)
-        key = (roles, open_response)
+        key = (roles, open_response, hash(repr(arguments)) if arguments else 0)
         if key not in self._dropped_roles:
             texts = [f"{MARK}{index}" for index in range(100, 100 + len(roles))]
             try:
-                written = self.render(
-                    tuple(map(Message, roles, texts)), open_response=open_response
-                )
+                messages = tuple(map(Message, roles, texts))
+                written = self.render(messages, open_response=open_response, arguments=arguments)
             except UserError:  # so does the rendering of the conversation itself, with its reason
                 written = "".join(texts)
             missing = (r for r, text in zip(roles, texts, strict=True) if text not in written)

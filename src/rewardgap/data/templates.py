@@ -95,7 +95,7 @@ def find_template(name: str | None, of_model: str | Mapping[str, str] | None) ->
     if name in choices:
         return Template(choices[name])
     path = Path(name).expanduser()
-    if name in TEMPLATES and not path.exists():
+    if name in TEMPLATES and not path.is_file():
         return TEMPLATES[name]
     if not path.is_file():
         names = ", ".join([*sorted(choices), *TEMPLATES])

@@ -112,8 +112,8 @@ class VerificationEncoding(ChatEncoding):
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
         conversation = (*record.prompt[:-1], turn)
-        self.template.check_roles(conversation, open_response=True)
         arguments = record.template_arguments
+        self.template.check_roles(conversation, open_response=True, arguments=arguments)
         return self.template.render(conversation, open_response=True, arguments=arguments)
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
