@@ -20,7 +20,7 @@ LIGHT = sorted(
 )
 """Modules that do without torch."""
 
-REGISTRIES = {".", "data/sources", "models/kinds"}
+REGISTRIES = {".", "data/layouts", "data/sources", "models/kinds"}
 """Folders whose `__init__.py` says something."""
 
 
@@ -44,7 +44,7 @@ def test_a_part_is_imported_without_the_whole():
 
 
 def test_the_package_is_small():
-    assert lines().total() <= 20_000
+    assert lines().total() <= 25_000
 
 
 def test_files_and_functions_are_small():

@@ -11,6 +11,7 @@ from rewardgap.training.train import train
 
 PROMPTS = ("hi", "two plus two?", "is it so?", "would you say the fox is quick?", "really?")
 YES = ("yes, sure", "yes, certainly", "yes, I like to help people")
+TIMINGS = ("pairs_per_second", "tokens_per_second", "peak_memory")
 NO = ("no, never", "no, not really", "no, that is not what I would say")
 
 
@@ -78,3 +79,11 @@ def flags(config: TrainConfig) -> list[str]:
     values = {key: value for key, value in config.settings().items() if value not in (None, [])}
     values |= {f"eval.{name}": data for name, data in values.pop("eval").items()}
     return ["train", *(word for key, value in values.items() for word in (f"--{key}", str(value)))]
+
+
+def result(run: Run) -> tuple[bytes, list[str], str, list[dict[str, float]]]:
+    """Weights, scores, metrics and log of a run, without what depends on the time."""
+    log = [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_rows(run.log)]
+    scores = [path.read_text() for path in sorted((run.folder / "scores").iterdir())]
+    weights = (run.reward_model / "model.safetensors").read_bytes()
+    return weights, scores, run.metrics.read_text(), log

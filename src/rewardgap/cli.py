@@ -44,6 +44,16 @@ def _say_where(config: Any, written: Any) -> str:
     return f"wrote {written}\n"
 
 
+def _say_scores(config: Any, written: Any) -> str:
+    """Return what a score file measures, or the number of its records if they have no labels."""
+    with written.open(encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines]
+    if "scores_chosen" in records[0]:
+        return _say_metrics(config, written)
+    count = sum(len(record["scores"]) for record in records)
+    return f"rewards of {count} responses to {len(records)} prompts\nwrote {written}\n"
+
+
 def _say_metrics(config: Any, written: Any) -> str:
     """Return the table of the score files that a command has written."""
     from rewardgap.evaluation.measures import summarise
@@ -101,9 +111,7 @@ def _status(report: Any) -> int:
 COMMANDS = {
     "demo": Command(".demonstration:demo", ".configs.training:DemoConfig", _say_where),
     "train": Command(".training.train:train", ".configs.training:TrainConfig", _say_metrics),
-    "score": Command(
-        ".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_metrics, "model"
-    ),
+    "score": Command(".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_scores, "model"),
     "metrics": Command(
         ".evaluation.table:metrics", ".configs.scoring:MetricsConfig", _say_report, "scores"
     ),

@@ -128,7 +128,7 @@ def conclude(results: Results) -> str:
             f"({_in_words(unlearned)}), so these runs say nothing about paraphrases.\n"
         )
     text = (
-        "In the wording they were trained on, all kinds ranked at least "
+        "In the wording they were trained on, even the least accurate kind ranked "
         f"{min(original.values()):.0%} of the pairs of unseen prompts right; reworded, "
     )
     survivors = {kind: value for kind, value in paraphrased.items() if value >= SURVIVES}

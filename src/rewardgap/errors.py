@@ -12,6 +12,15 @@ class UserError(Exception):
     """
 
 
+class BadRecordError(UserError):
+    """A record that cannot be used, and the reason; `bad_records: drop` leaves it out."""
+
+    def __init__(self, record: str, reason: str):
+        remedy = "choose another template or leave such records out with `bad_records: drop`"
+        super().__init__(f"record {record}: {reason}; {remedy}")
+        self.reason = reason
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -430,3 +430,11 @@ def test_a_run_of_ours_is_sound(kind, run, tmp_path):
     data = write_rows(tmp_path / "data.jsonl", pair_rows(12))
     report = report_on(folder, data=data)
     assert not alarms(report), str(report)
+
+
+def test_another_template_is_the_one_that_is_checked(tmp_path):
+    folder = classifier(tmp_path / "model", "llama", "<|pad|>", None)
+    assert "no chat template" in alarms(report_on(folder))
+    (tmp_path / "template.jinja").write_text(TEMPLATE)
+    report = report_on(folder, template=str(tmp_path / "template.jinja"))
+    assert not {"no chat template", "scoring"} & alarms(report)

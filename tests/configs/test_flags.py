@@ -55,12 +55,39 @@ KEYS = Keys(
         ("--train.name a", "--train_name a"),
         ("--settings.epochs 3", "--settings.epochs 3"),
         ("--colour red", "--colour red"),
+        ("--train a --train b c.yaml", '--train ["a", "b"] --file c.yaml'),
+        ("--train=a --train [b,c] --train d", '--train ["a", "b", "c", "d"]'),
+        ("--seeds 0 1 --epochs 3 --seeds=2", "--seeds [0, 1, 2] --settings.epochs 3"),
+        ("--config a.yaml --config b.yaml", "--config a.yaml --config b.yaml"),
+        ("--eval.a x --eval.b y", "--eval.a x --eval.b y"),
         ("--help", "--help"),
         ("--print_config --epochs 3", "--print_config --settings.epochs 3"),
     ],
 )
 def test_words_become_flags_of_keys(words, flags):
     assert " ".join(with_flags(words.split(), KEYS)) == flags
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--epochs 3 --epochs 4", "--settings.epochs is given twice, as '3' and '4': give it once"),
+        ("--data_dir a --data-dir=b", "--data_dir is given twice, as 'a' and 'b'"),
+        ("--dry-run --dry-run false", "--dry_run is given twice"),
+        ("--eval.a x --eval.a y", "--eval.a is given twice"),
+        ("--file a b", "unexpected 'b'"),
+        ("a --file=b", "--file is given twice, as 'a' and 'b'"),
+        ("--train [a --train b", r"\[a: not a list"),
+    ],
+)
+def test_a_flag_given_twice_is_never_the_last_value(words, message):
+    with pytest.raises(UserError, match=message):
+        with_flags(words.split(), KEYS)
+
+
+def test_a_number_of_any_length_is_a_word():
+    digits = "1" * 5000
+    assert with_flags(["--models", "a", digits], KEYS) == ["--models", f'["a", "{digits}"]']
 
 
 def test_a_second_bare_word_is_refused():

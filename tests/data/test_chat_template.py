@@ -1,5 +1,7 @@
 """Chat templates: which text, and which tokens, a model reads."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,10 +9,11 @@ from plain import RECORDS, make_record
 from tiny import SPECIAL, TEMPLATE, tiny_tokenizer
 from tokenizers import processors
 
-from rewardgap.data.chat_template import PAPER_TOKENS, ChatTemplate
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Message, Record
+from rewardgap.data.templates import PAPER, TEMPLATES
 from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError
+from rewardgap.errors import BadRecordError, UserError
 
 NO_END = (
     "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
@@ -102,7 +105,7 @@ def test_no_template_means_the_papers(tmp_path):
         "I like to help people.[USER]Would you say so?[ASSISTANT]Absolutely.[EOS]"
         "[USER]Really?[ASSISTANT]Certainly![EOS]"
     )
-    assert template.tokenizer.convert_tokens_to_ids(PAPER_TOKENS) == [320, 321, 322]
+    assert template.tokenizer.convert_tokens_to_ids(PAPER.tokens) == [320, 321, 322]
     assert trees[0].nodes[0][0] == 320 and trees[0].nodes[1][-1] == 322
     template.tokenizer.save_pretrained(tmp_path)
     again = ChatTemplate.load(tmp_path)
@@ -145,22 +148,128 @@ def test_truncation_keeps_what_stands_around_a_response(template, opening, closi
     assert tree == whole
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        TEMPLATE.replace("'<|assistant|>' }}", "'<|assistant|>thinks: ' }}"),
-        NO_END.replace("assistant:", "assistant: "),  # its last space becomes part of " yes"
-    ],
-)
-def test_a_prompt_that_is_no_prefix_is_refused(broken):
-    with pytest.raises(UserError, match="record hello: the tokens of the prompt are not a prefix"):
-        ChatTemplate(tiny_tokenizer(template=broken)).encode([ASK])
+def test_a_response_begins_where_the_generation_prompt_is_not_written():
+    """A generation prompt that says more than what precedes a given response."""
+    thinking = TEMPLATE.replace("'<|assistant|>' }}", "'<|assistant|>thinks: ' }}")
+    (tree,) = ChatTemplate(tiny_tokenizer(template=thinking)).encode([ASK])
+    (plain,) = ChatTemplate(tiny_tokenizer()).encode([ASK])
+    assert tree == replace(plain, moved=True)
+    thought = make_record("hello", ["thinks: yes"], ["thinks: no"])
+    (tree,) = ChatTemplate(tiny_tokenizer(template=thinking)).encode([thought])
+    assert texts(ChatTemplate(tiny_tokenizer()), tree) == [
+        f"<|begin|><|user|>hello<|end|><|assistant|>thinks: {word}<|end|>" for word in ("yes", "no")
+    ]
 
 
-def test_a_template_that_drops_the_response_is_refused():
-    dropping = TEMPLATE.replace("in messages", "in messages if m['role'] == 'user'")
-    with pytest.raises(UserError, match="record hello"):
-        ChatTemplate(tiny_tokenizer(template=dropping)).encode([ASK])
+MERGING = NO_END.replace("assistant:", "assistant: ")  # its last space becomes part of " yes"
+
+
+def test_every_response_begins_at_its_own_border():
+    """Independent of the other responses to the prompt, by the definition, token by token."""
+    template = ChatTemplate(tiny_tokenizer(template=MERGING))
+    record = make_record("hello", ["yes", " really"], ["7", "no"])
+    (tree,) = template.encode([record])
+    prompt = template.tokenizer("user: hello\nassistant: ")["input_ids"]
+    borders = []
+    for leaf, (message,) in zip(tree.leaves, record.responses, strict=True):
+        text = f"user: hello\nassistant: {message.content}\n<|end|>"
+        whole = template.tokenizer(text)["input_ids"]
+        pairs = [*zip(prompt, whole, strict=False), (0, 1)]
+        border = next(i for i, (a, b) in enumerate(pairs) if a != b)
+        assert tree.sequence(leaf) == tuple(whole)
+        assert tree.nodes[leaf] == tuple(whole[border:])
+        (alone,) = template.encode([make_record("hello", [message.content], [])])
+        assert alone.nodes == (tuple(whole[:border]), tuple(whole[border:]))
+        assert alone.moved == (border < len(prompt))
+        borders.append(border)
+    assert len(set(borders)) == 2, "some merge and some do not"
+    assert tree.moved and tree.nodes[0] == tuple(prompt[: min(borders)])
+
+
+@pytest.mark.parametrize("length", [13, 15, 18, 99])
+def test_a_divided_prompt_is_truncated_like_any(length):
+    template = ChatTemplate(tiny_tokenizer(template=MERGING))
+    record = make_record("hello, is it so?", ["yes, sure, certainly"], ["7"])
+    (whole,), (cut,) = template.encode([record]), template.encode([record], length)
+    assert len(whole.nodes) == 4 and len(whole.leaves) == 2
+    longest = max(len(whole.sequence(leaf)) for leaf in whole.leaves)
+    assert max(len(cut.sequence(leaf)) for leaf in cut.leaves) == min(length, longest)
+    assert cut.truncated == (length < longest) and cut.parents == whole.parents
+    for leaf in cut.leaves:
+        before, after = cut.sequence(leaf), whole.sequence(leaf)
+        assert cut.nodes[leaf][-cut.closing :] == whole.nodes[leaf][-cut.closing :]
+        assert cut.nodes[1] == whole.nodes[1] and len(before) <= len(after)
+        root = len(cut.nodes[0])
+        assert root >= cut.opening and cut.nodes[0] == whole.nodes[0][-root:]
+    with pytest.raises(UserError, match="leaves no room for a response; it must be at least 13"):
+        template.encode([record], 12)
+
+
+def dropping(role: str) -> str:
+    return TEMPLATE.replace("in messages", f"in messages if m['role'] != '{role}'")
+
+
+def test_messages_that_a_template_leaves_out_are_refused():
+    with pytest.raises(BadRecordError, match=r"^record hello: .* leaves out .* role 'assistant'"):
+        ChatTemplate(tiny_tokenizer(template=dropping("assistant"))).encode([ASK])
+    template = ChatTemplate(tiny_tokenizer(template=dropping("system")))
+    with pytest.raises(BadRecordError, match=r"^record Really.* leaves out .* role 'system'"):
+        template.encode([ASK, RECORDS[4]])
+    assert len(template.encode([ASK])) == 1
+
+
+def test_errors_of_a_template_name_the_record():
+    raising = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    template = ChatTemplate(tiny_tokenizer(template=raising + TEMPLATE))
+    with pytest.raises(BadRecordError, match=r"^record Really\?: the chat template fails: no sys"):
+        template.encode([ASK, RECORDS[4]])
+    for broken in ("{{ absent.field }}", "{{ 1 + '' }}", "{% if %}", "{{ ''.__class__.mro() }}"):
+        with pytest.raises(UserError, match=r"^the chat template fails: "):
+            ChatTemplate(tiny_tokenizer(template=broken + TEMPLATE))
+
+
+def test_a_template_that_writes_nothing_of_or_before_a_response():
+    """One that writes a response without its end, and one that writes nothing else."""
+    strips = TEMPLATE.replace("m['content']", "m['content'].strip('yes')") + "<|end|>"
+    strips = strips.replace("'<|' + m['role'] + '|>' + ", "").replace(" + '<|end|>'", "")
+    template = ChatTemplate(tiny_tokenizer(template=strips.replace("<|assistant|>", "")))
+    with pytest.raises(BadRecordError, match=r"record hello: .* writes nothing of a response"):
+        template.encode([ASK])
+    late = "{% if add_generation_prompt %}{{ 'x' }}{% endif %}" + NO_END
+    with pytest.raises(BadRecordError, match=r"record hello: .* writes nothing before a response"):
+        ChatTemplate(tiny_tokenizer(template=late)).encode([ASK])
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_named_templates(name, tmp_path):
+    template = ChatTemplate(tiny_tokenizer(), name)
+    (tree,) = template.encode([ASK])
+    assert template.added_tokens == bool(TEMPLATES[name].tokens) and not tree.moved
+    assert template.end_of_turn is not None and template.end_of_turn in tree.nodes[1]
+    template.tokenizer.save_pretrained(tmp_path)
+    again = ChatTemplate.load(tmp_path)
+    assert not again.added_tokens and again.encode([ASK]) == [tree]
+    assert ChatTemplate.load(tmp_path, name).encode([ASK]) == [tree]
+
+
+def test_a_template_from_a_file_and_one_of_several(tmp_path):
+    (tmp_path / "my.jinja").write_text(CHATML)
+    expected = ChatTemplate(tiny_tokenizer(template=CHATML)).encode([ASK])
+    chosen = ChatTemplate(tiny_tokenizer(), str(tmp_path / "my.jinja"))
+    assert chosen.encode([ASK]) == expected and not chosen.added_tokens
+    several = {"default": TEMPLATE, "other": CHATML}
+    assert ChatTemplate(tiny_tokenizer(template=several), "other").encode([ASK]) == expected
+    default = ChatTemplate(tiny_tokenizer(template=several)).encode([ASK])
+    assert default == ChatTemplate(tiny_tokenizer()).encode([ASK])
+    with pytest.raises(UserError, match=r"template: absent is no file, .*: default, other, paper,"):
+        ChatTemplate(tiny_tokenizer(template=several), "absent")
+    with pytest.raises(UserError, match="name one as template: other"):
+        ChatTemplate(tiny_tokenizer(template={"other": CHATML}))
+    (tmp_path / "bytes.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"bytes.jinja cannot be read"):
+        ChatTemplate(tiny_tokenizer(), str(tmp_path / "bytes.jinja"))
 
 
 def test_folders_without_a_tokenizer_are_named(tmp_path):
@@ -176,7 +285,7 @@ def test_no_records_are_no_trees():
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(
-    lambda text: not any(token in text for token in [*SPECIAL, *PAPER_TOKENS])
+    lambda text: not any(token in text for token in [*SPECIAL, *PAPER.tokens])
 )
 
 

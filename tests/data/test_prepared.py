@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy import configure, pair_rows, several_rows, write_rows
 
+from rewardgap.configs.compute import ComputeConfig
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
@@ -39,24 +40,25 @@ def tokenised(monkeypatch) -> list[int]:
 def test_data_are_read_once(tmp_path):
     data = write_rows(tmp_path / "data.jsonl", pair_rows(4))
     shared = PreparedData()
-    records = shared.records(data, "refuse")
+    refuse, drop = ComputeConfig(), ComputeConfig(identical_pairs="drop")
+    records = shared.records(data, refuse)
     assert [record.id for record in records] == [row["id"] for row in pair_rows(4)]
     (tmp_path / "data.jsonl").unlink()
-    assert shared.records(data, "refuse") is records
+    assert shared.records(data, refuse) is records
     write_rows(tmp_path / "data.jsonl", pair_rows(2))
-    assert len(shared.records([data], "refuse")) == len(shared.records(data, "drop")) == 2
+    assert len(shared.records([data], refuse)) == len(shared.records(data, drop)) == 2
 
 
 def test_trees_are_made_once_for_kinds_that_write_alike(folders, tmp_path, tokenised):
     shared, data = PreparedData(), write_rows(tmp_path / "data.jsonl", pair_rows(4))
-    records = shared.records(data, "refuse")
+    records = shared.records(data, ComputeConfig())
     explicit = open_model("explicit", folders("llama"))
     implicit = open_model("implicit", folders("llama"), beta=0.5)
     generative = open_model("generative", folders("llama"))
     paper = open_model("explicit", folders("llama", "<|pad|>", None))
 
     def trees(model, spec=data, max_length=None):
-        return shared.evaluation_trees(model.encoder, spec, "refuse", max_length)
+        return shared.evaluation_trees(model.encoder, spec, ComputeConfig(), max_length)
 
     first = trees(explicit)
     assert first == explicit.encode(records)
@@ -111,6 +113,7 @@ def test_whatever_changes_the_trees_makes_others(folders, config, tmp_path):
             (plain, {"train": [config.train, longer]}),
             (plain, {"train": f"{config.train}?limit=3"}),
             (plain, {"identical_pairs": "drop"}),
+            (plain, {"bad_records": "drop"}),
         ],
         start=1,
     ):

@@ -109,10 +109,43 @@ ERRORS = {
     "prompt answered": ({"prompt": [USER, BAD], "chosen": "a", "rejected": "b"}, "`prompt` ends"),
     "no role": ({"prompt": [{"content": "q"}], "chosen": "a", "rejected": "b"}, "no `role`"),
     "no content": ({"prompt": "q", "chosen": [{"role": "assistant"}], "rejected": "b"}, "no `con"),
-    "parts": ({"prompt": [{**USER, "content": []}], "chosen": "a", "rejected": "b"}, "not list"),
-    "tool call": (
-        {"prompt": "q", "chosen": [{**GOOD, "tool_calls": [{}]}], "rejected": "b"},
-        "`tool_calls`, which is not supported",
+    "no parts": ({"prompt": [{**USER, "content": []}], "chosen": "a", "rejected": "b"}, "empty"),
+    "image part": (
+        {"prompt": [{**USER, "content": [{"type": "image"}]}], "chosen": "a", "rejected": "b"},
+        "a part of type 'image', and rewards are of text only",
+    ),
+    "odd part": (
+        {"prompt": [{**USER, "content": [3]}], "chosen": "a", "rejected": "b"},
+        "`prompt.content` must be a string or a list of {type: text, text: …}, not int",
+    ),
+    "unknown key": (
+        {"prompt": "q", "chosen": [{**GOOD, "weight": 1}], "rejected": "b"},
+        "`weight`, which is not supported",
+    ),
+    "function call": (
+        {"prompt": "q", "chosen": [{"from": "function_call", "value": "x"}], "rejected": "b"},
+        "is a function call: write it as `tool_calls`",
+    ),
+    "two systems": (
+        {
+            "prompt": [{"role": "system", "content": "x"}, USER],
+            "chosen": "a",
+            "rejected": "b",
+            "system": "y",
+        },
+        "`system` and the first message differ",
+    ),
+    "system number": ({"prompt": "q", "chosen": "a", "rejected": "b", "system": 3}, "`system` mu"),
+    "tools no JSON": ({"prompt": "q", "chosen": "a", "rejected": "b", "tools": "{"}, "not JSON"),
+    "tools no list": ({"prompt": "q", "chosen": "a", "rejected": "b", "tools": "{}1"}, "not JSON"),
+    "tools of names": ({"prompt": "q", "chosen": "a", "rejected": "b", "tools": ["x"]}, "`tools`"),
+    "template argument": (
+        {"prompt": "q", "chosen": "a", "rejected": "b", "chat_template_kwargs": {"tokenize": True}},
+        "`chat_template_kwargs` must not set `tokenize`",
+    ),
+    "template list": (
+        {"prompt": "q", "chosen": "a", "rejected": "b", "chat_template_kwargs": [1]},
+        "`chat_template_kwargs` must be a mapping, not list",
     ),
     "message is text": ({"prompt": ["q"], "chosen": "a", "rejected": "b"}, "`prompt` must be mess"),
     "surrogate": ({"prompt": "\ud800", "chosen": "a", "rejected": "b"}, "surrogate pair"),

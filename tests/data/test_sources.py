@@ -152,9 +152,11 @@ def test_places_that_cannot_be_read(tmp_path, rows_file):
     assert "C:\\data\\rows.jsonl: no such file" in refused("C:\\data\\rows.jsonl")
     assert "valid are agreement, hamiltonian, persona," in refused("persoan:original-train")
     assert "has no part 'train'" in refused(f"{rows_file}:train")
-    assert "not a saved data set" in refused(str(tmp_path))
-    (tmp_path / "rows.csv").touch()
-    assert "valid are .jsonl, .json, .parquet" in refused(str(tmp_path / "rows.csv"))
+    (tmp_path / "empty").mkdir()
+    assert "not a saved data set, nor a downloaded" in refused(str(tmp_path / "empty"))
+    (tmp_path / "rows.txt").touch()
+    assert "valid are .jsonl, .json, .parquet, .csv" in refused(str(tmp_path / "rows.txt"))
+    assert "no file matches" in refused(str(tmp_path / "*.parquet"))
     (tmp_path / "rows.parquet").write_bytes(b"PAR?")
     assert "not a readable Parquet file" in refused(str(tmp_path / "rows.parquet"))
     assert "names no data" in refused("")
@@ -200,7 +202,7 @@ OPTIONS = {
     "sample=4": "between 1 and the 3 records",
     "sample=0": "between 1 and the 3 records",
     "seed=1": "`seed` does nothing without `sample`",
-    "train=3": "unknown option `train`: valid are limit, sample, seed",
+    "train=3": "unknown option `train`: valid are layout, limit, sample, seed",
     "limit": "as key=value, not 'limit'",
     "limit=1&limit=2": "each option once",
 }

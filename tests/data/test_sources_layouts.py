@@ -196,7 +196,7 @@ BROKEN_WINNERS = {
     ),
     "image": (
         {"conversation_a": IMAGE, "conversation_b": IMAGE, "winner": "b"},
-        "`conversation_b` must be a list of text messages {role, content}",
+        "`conversation_a` must be a list of text messages {role, content}, not with images",
     ),
     "half": ({"conversation_a": [said("user", "Hi")], "winner": "b"}, "`conversation_b` must be"),
 }

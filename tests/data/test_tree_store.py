@@ -41,6 +41,7 @@ def trees(draw: Callable) -> Tree:
         opening=draw(counts),
         closing=draw(counts),
         truncated=draw(st.booleans()),
+        moved=draw(st.booleans()),
     )
 
 
@@ -64,6 +65,11 @@ def test_a_file_gives_back_all_trees_but_those_with_an_identical_pair(given_tree
         assert (stored.summary.identical, stored.summary.first_identical) == (
             len(left_out),
             left_out[0] if left_out else "",
+        )
+        moved = [tree.record for tree in given_trees if tree.moved]
+        assert (stored.summary.moved, stored.summary.first_moved) == (
+            len(moved),
+            (moved or [""])[0],
         )
         assert content_of(stored) == content_of(kept)
         assert_extreme(stored.extremes, kept)

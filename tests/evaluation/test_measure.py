@@ -50,6 +50,8 @@ def test_the_measures_of_the_package():
         "accuracy",
         "margin",
         "where_longer_fails",
+        "best_of_n",
+        "best_of_n_by_chance",
     ]
 
 
@@ -80,6 +82,54 @@ def test_other_figures_stay_the_same_to_the_bit(registered: None):
 def test_a_measure_that_the_records_do_not_allow_is_left_out(registered: None):
     register_measure(Measure("never", "never", "no figure", lambda scored: None, is_column=True))
     assert "never" not in summarise(ROWS).to_json()
+
+
+def best_of(name, chosen, rejected, subset="Math"):
+    return ScoreRow(name, (chosen,), rejected, subset=subset)
+
+
+BENCHMARK = [
+    best_of("a", 3.0, (2.0, 1.0, 0.0)),  # first
+    best_of("b", 1.0, (2.0, 0.0, 0.0)),  # second
+    best_of("c", 2.0, (2.0, 2.0, 1.0), "Focus"),  # one of three equal ones
+    best_of("d", 0.0, (0.0, 0.0, 0.0), "Focus"),  # one of four
+    ScoreRow("e", (1.0, 0.0), (-1.0, -2.0), subset="Ties"),  # several right ones do not count
+]
+
+
+def test_best_of_n_by_hand():
+    figures = summarise(BENCHMARK).figures
+    assert figures["best_of_n"].value == pytest.approx((1 + 0 + 1 / 3 + 1 / 4) / 4)
+    assert figures["best_of_n_by_chance"] == Interval(0.25, 0.25, 0.25)
+    pairs = [1, 2 / 3, (0.5 + 0.5 + 1) / 3, 0.5, 1]
+    assert figures["accuracy"].value == pytest.approx(sum(pairs) / 5)
+    other = [ScoreRow("x", (1.0,), (0.0, 0.5)), ScoreRow("y", (0.0,), (0.0, 1.0, 2.0))]
+    figures = summarise(other).figures
+    assert figures["best_of_n"].value == 0.5
+    assert figures["best_of_n_by_chance"].value == pytest.approx((1 / 3 + 1 / 4) / 2)
+    assert "best_of_n" not in summarise(ROWS).figures
+
+
+def test_best_of_n_is_a_mean_over_runs():
+    second = [ScoreRow(row.id, (9.0,) * len(row.scores_chosen), row.scores_rejected) for row in
+              BENCHMARK]  # fmt: skip
+    figure = summarise(BENCHMARK, second).figures["best_of_n"]
+    assert figure.value == pytest.approx(((1 + 1 / 3 + 1 / 4) / 4 + 1) / 2)
+
+
+def test_figures_of_subsets(tmp_path: Path):
+    path = tmp_path / "scores.jsonl"
+    write_scores(path, BENCHMARK)
+    report, table = metrics(MetricsConfig(scores=[str(path)]))
+    subsets = report[str(path)]["subsets"]
+    assert {title: figure["value"] for title, figure in subsets.items()} == pytest.approx(
+        {"best of n, Focus": 7 / 24, "best of n, Math": 0.5, "accuracy, Ties": 1.0}
+    )
+    assert "  best of n, Math" in table
+    write_scores(path, BENCHMARK[:2])
+    report, table = metrics(MetricsConfig(scores=[str(path)]))
+    assert "subsets" not in report[str(path)], "there is one subset only"
+    assert "best of n  " in table and "best of n by chance" in table
 
 
 def test_a_name_is_taken_once(registered: None):

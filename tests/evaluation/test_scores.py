@@ -76,7 +76,7 @@ def test_other_tools_files_need_only_id_and_scores(tmp_path: Path) -> None:
         tmp_path / "other.jsonl",
         {"id": 7, "scores_chosen": 1, "scores_rejected": [0.5], "subset": "math", "prompt": None},
     )
-    assert read_scores(path) == [ScoreRow("7", (1.0,), (0.5,))]
+    assert read_scores(path) == [ScoreRow("7", (1.0,), (0.5,), subset="math")]
 
 
 def test_blank_lines_are_skipped_and_line_separators_inside_ids_are_not_line_ends(

@@ -3,10 +3,13 @@
 import errno
 import os
 import resource
+import socket
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,11 +125,40 @@ def test_a_whole_folder_replaces_an_older_one_with_its_own_content_alone(tmp_pat
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    write_text(tmp_path / "a" / ".b.123.unfinished" / "weights", "half")
-    write_text(tmp_path / ".log.jsonl.123.unfinished", "half")
+    host = socket.gethostname()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for process in (ended.pid, os.getpid()):  # in a container a process may get an old number again
+        write_text(tmp_path / "a" / f".b.{host}-{process}.unfinished" / "weights", "half")
+        write_text(tmp_path / f".log.jsonl.{host}-{process}.unfinished", "half")
     write_text(tmp_path / "log.jsonl", "whole")
     remove_unfinished(tmp_path)
     assert names(tmp_path) == ["a", "log.jsonl"]
+
+
+def test_what_another_process_writes_stays(tmp_path):
+    here, elsewhere = socket.gethostname(), f"not-{socket.gethostname()}"
+    running = f".log.jsonl.{here}-{os.getppid()}.unfinished"
+    files = [running, f".log.jsonl.{elsewhere}-123.unfinished"]
+    old = f".old.{elsewhere}-123.unfinished"
+    for name in (*files, old):
+        write_text(tmp_path / name, "half")
+    os.utime(tmp_path / old, (0, 0))
+    remove_unfinished(tmp_path)
+    assert names(tmp_path) == sorted(files)
+
+
+def test_a_killed_process_leaves_nothing_once_its_file_is_written_again(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = f"{socket.gethostname()}-{ended.pid}.unfinished"
+    write_text(tmp_path / f".a[1].{left}", "half")
+    write_text(tmp_path / f".b.{left}", "half")
+    write_text(tmp_path / f".c.{left}" / "weights", "half")
+    write_text(tmp_path / "a[1]", "whole")
+    with whole_folder(tmp_path / "c"):
+        pass
+    assert names(tmp_path) == [f".b.{left}", "a[1]", "c"]
 
 
 def test_where_the_cache_lies(tmp_path, monkeypatch):
@@ -187,9 +219,11 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     assert names(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("text", ["- a\n", "a: [", ""])
+@pytest.mark.parametrize(
+    "text", ["- a\n", "a: [", "", "a: \udce9", "[" * 100_000, "a: !!int x", "a: 2020-99-99"]
+)
 def test_a_damaged_configuration_is_no_traceback(text, tmp_path):
-    begun(tmp_path).config.write_text(text)
+    begun(tmp_path).config.write_text(text, errors="surrogateescape")
     assert str(tmp_path / "config.yaml") in refusal(open_run, str(tmp_path), SETTINGS, True)
 
 
@@ -206,12 +240,22 @@ def learn(parameters: dict[str, nn.Parameter], adam: torch.optim.Adam, steps: ra
         adam.step()
 
 
+LOG = '{"step": 1}\n'
+
+
+def save(folder: Path, step: int, *state: Any) -> None:
+    """A checkpoint of a run whose log is LOG."""
+    log = folder.parent / f"{folder.name}.jsonl"
+    log.write_text(LOG)
+    save_checkpoint(folder, step, *state, log)
+
+
 def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
     parameters, adam = small_model(seed=0)
     learn(parameters, adam, range(5))
-    save_checkpoint(tmp_path, 5, parameters, adam)
+    save(tmp_path, 5, parameters, adam)
     restored, fresh = small_model(seed=1)
-    assert load_checkpoint(tmp_path, restored, fresh) == 5
+    assert load_checkpoint(tmp_path, restored, fresh) == (5, LOG)
     learn(parameters, adam, range(5, 9))
     learn(restored, fresh, range(5, 9))
     for name, parameter in parameters.items():
@@ -220,19 +264,19 @@ def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
 
 def test_the_latest_checkpoint_is_kept_and_no_other(tmp_path):
     parameters, adam = small_model(seed=0)
-    assert load_checkpoint(tmp_path / "none", parameters, adam) == 0
+    assert load_checkpoint(tmp_path / "none", parameters, adam) == (0, "")
     for step in (9, 10, 11):
         learn(parameters, adam, range(1))
-        save_checkpoint(tmp_path, step, parameters, adam)
+        save(tmp_path, step, parameters, adam)
         assert [path.name for path in tmp_path.iterdir()] == [f"step-{step:08d}"]
-        assert load_checkpoint(tmp_path, parameters, adam) == step
+        assert load_checkpoint(tmp_path, parameters, adam)[0] == step
 
 
 @pytest.mark.parametrize("written", [0, 1, 2])
 def test_a_checkpoint_cut_short_leaves_the_older_one(written, tmp_path, monkeypatch):
     parameters, adam = small_model(seed=0)
     learn(parameters, adam, range(2))
-    save_checkpoint(tmp_path, 2, parameters, adam)
+    save(tmp_path, 2, parameters, adam)
     older = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     learn(parameters, adam, range(2, 4))
     calls = Counter()
@@ -249,8 +293,8 @@ def test_a_checkpoint_cut_short_leaves_the_older_one(written, tmp_path, monkeypa
     for name in ("save_file", "write_text"):
         monkeypatch.setattr(checkpoints, name, stop_after(getattr(checkpoints, name)))
     with pytest.raises((InterruptedError, UserError)):
-        save_checkpoint(tmp_path, 4, parameters, adam)
-    assert load_checkpoint(tmp_path, parameters, adam) == 2
+        save(tmp_path, 4, parameters, adam)
+    assert load_checkpoint(tmp_path, parameters, adam)[0] == 2
     assert all(torch.equal(parameters[name], older[name]) for name in older)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
@@ -258,6 +302,81 @@ def test_a_checkpoint_cut_short_leaves_the_older_one(written, tmp_path, monkeypa
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     parameters, adam = small_model(seed=0)
     learn(parameters, adam, range(1))
-    save_checkpoint(tmp_path, 1, parameters, adam)
+    save(tmp_path, 1, parameters, adam)
     parameters["other"] = parameters.pop("0.bias")
     assert "of another model" in refusal(load_checkpoint, tmp_path, parameters, adam)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("weights.safetensors", -1),
+        ("adam.safetensors", -1),
+        ("adam.safetensors", 9),
+        ("log.jsonl", 3),
+        ("state.json", 10),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over(damage, tmp_path, caplog):
+    """One bit of the latest: the one before is restored, and without one nothing is."""
+    (name, place), (parameters, adam) = damage, small_model(seed=0)
+    learn(parameters, adam, range(2))
+    save(tmp_path / "older", 2, parameters, adam)
+    older = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    learn(parameters, adam, range(2, 4))
+    save(tmp_path / "run", 4, parameters, adam)
+    latest = tmp_path / "run" / "step-00000004"
+    content = bytearray((latest / name).read_bytes())
+    content[place] ^= 1
+    (latest / name).write_bytes(content)
+    message = refusal(load_checkpoint, tmp_path / "run", parameters, adam)
+    assert message.startswith(f"{latest} is damaged") and f"remove {tmp_path / 'run'}" in message
+    (tmp_path / "older" / "step-00000002").rename(tmp_path / "run" / "step-00000002")
+    assert load_checkpoint(tmp_path / "run", parameters, adam) == (2, LOG)
+    assert str(latest) in caplog.text
+    assert all(torch.equal(parameters[name], older[name]) for name in older)
+
+
+@pytest.mark.parametrize("text", ["3", '{"step": 4}', "[" * 100_000, '{"step": 2, "xxh3_128": {}}'])
+def test_a_state_that_is_none_is_a_damaged_checkpoint(text, tmp_path):
+    parameters, adam = small_model(seed=0)
+    learn(parameters, adam, range(2))
+    save(tmp_path, 2, parameters, adam)
+    (tmp_path / "step-00000002" / "state.json").write_text(text)
+    assert "is damaged" in refusal(load_checkpoint, tmp_path, parameters, adam)
+    (tmp_path / "step-00000002" / "state.json").unlink()
+    assert "is damaged" in refusal(load_checkpoint, tmp_path, parameters, adam)
+
+
+METRICS = '{"test": {"n": 3, "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}}}'
+
+
+def finished(folder: Path, metrics: str) -> bool:
+    run = Run(folder)
+    write_text(run.metrics, metrics)
+    return run.is_finished(["test"])
+
+
+@pytest.mark.parametrize("metrics", ["", "{", "[]", "{}", '{"test": 3}', '{"other": {"n": 3}}'])
+def test_damaged_metrics_do_not_end_a_run(metrics, tmp_path, caplog):
+    write_text(Run(tmp_path).scores("test"), "")
+    assert finished(tmp_path, METRICS) and not caplog.text
+    assert not finished(tmp_path, metrics)
+    assert str(tmp_path / "metrics.json") in caplog.text
+
+
+def test_a_run_whose_scores_are_gone_is_not_finished(tmp_path, caplog):
+    assert not finished(tmp_path, METRICS) and "test.jsonl" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["model", "kind", "seed", "train", "eval"])
+@pytest.mark.parametrize("value", [None, [3], {"a": 3}, 0.5])
+def test_a_configuration_with_a_value_of_another_type_is_damaged(key, value, tmp_path):
+    whole = {"model": "m", "kind": "explicit", "seed": 0, "train": ["a"], "eval": {"test": "b"}}
+    run = Run(tmp_path)
+    run.config.write_text(yaml.safe_dump(whole))
+    assert run.read_config() == whole
+    run.config.write_text(yaml.safe_dump(whole | {key: value}))
+    assert refusal(run.read_config).startswith(f"{run.config} is damaged: {key} is ")
+    run.config.write_text(yaml.safe_dump({"model": {"name": "another tool's"}}))
+    assert run.read_values()["model"], "no run"

@@ -4,8 +4,6 @@ import base64
 import gzip
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,8 +20,6 @@ from rewardgap.reporting.report import report
 from rewardgap.reporting.topic import TextTable
 from rewardgap.reporting.topics import accuracy
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 RECORDS = 60
 GRID = Grid(
     name="chat <b>",
@@ -213,21 +209,6 @@ def test_the_accuracy_chart_shows_kinds_baselines_and_intervals(page):
 
 
 # In a browser.
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium with its driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1200,900"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 class Shown:

@@ -209,8 +209,27 @@ def test_scores_of_other_data_are_refused(tmp_path):
             "{",
             "rewardmath.jsonl, line 1: not valid JSON",
         ),
-        ("m/explicit/seed-0/log.jsonl", '{"step": 1}\n{\n', "log.jsonl, line 2: not valid JSON"),
-        ("m/explicit/seed-0/log.jsonl", '{"loss": 1}\n', "log.jsonl is no training log: 'step'"),
+        ("m/explicit/seed-0/log.jsonl", '{"step": 1}\n{\n', "log.jsonl, line 2: not of a training"),
+        ("m/explicit/seed-0/log.jsonl", '{"loss": 1}\n', "log.jsonl is no training log: .*'step'"),
+        ("m/explicit/seed-0/log.jsonl", '{"step": 1}\n{"step": 1}\n', "line 2.* not the next one"),
+        *(
+            ("m/explicit/seed-0/log.jsonl", f'{{"step": 1, "loss": {value}}}\n', "line 1.*remove")
+            for value in ("true", '"a"', "NaN", "1e999", "[1]", "null", "9" * 400, "[" * 100_000)
+        ),
+        ("m/explicit/seed-0/log.jsonl", "[1]\n", "line 1: not of a training log"),
+        ("m/explicit/seed-0/generations.json", "[" * 100_000, "cannot read .*generations.json"),
+        (
+            "m/explicit/seed-0/generations.json",
+            '{"rewardmath": {"correct": 1.5, "initial": null, "n": 3}}',
+            "generations.json is no file of generations: 1.5 is no share",
+        ),
+        ("m/explicit/seed-0/scores/rewardmath.jsonl", "[" * 100_000, "line 1: not valid JSON"),
+        ("forecasts/m/forecast.json", '{"a": {"explicit": 3}}', "forecast.json is no forecast"),
+        (
+            "forecasts/m/forecast.json",
+            '{"a": {"explicit": {"loss": "low", "accuracy": {"value": 0, "low": 0, "high": 0}}}}',
+            "forecast.json is no forecast: 'low' is no finite number; remove",
+        ),
         ("m/explicit/seed-0/generations.json", "[]", "generations.json is no file of generations"),
         ("forecasts/m/forecast.json", '{"a": {"explicit": {}}}', "forecast.json is no forecast"),
     ],

@@ -103,6 +103,44 @@ def test_the_python_interface_gives_the_rows_of_the_command(kind, model, data, t
 
 
 @pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])
+def test_responses_without_labels(kind, model, data, tmp_path, capsys):
+    """Their rewards are those of the same responses with labels; no metric is made of them."""
+    run = train_toy(tmp_path, model, kind=kind, epochs=1)
+    labelled = score(tmp_path, run.folder, data)
+    rows = [
+        {"prompt": row["prompt"], "responses": [y for side in sides for y in side]}
+        for row in read_rows(Path(data))
+        for sides in [[[y] if isinstance(y, str) else y for y in (row["chosen"], row["rejected"])]]
+    ]
+    single = {"prompt": rows[0]["prompt"], "response": rows[0]["responses"][0], "id": "one"}
+    path = write_rows(tmp_path / "unlabelled.jsonl", [*rows, single])
+    out = tmp_path / "rewards.jsonl"
+    arguments = ["score", str(run.folder), "--data", path, "--out", str(out), "--device", "cpu"]
+    assert main([*arguments, "--cache", str(tmp_path / "cache")]) == 0
+    assert f"responses to {len(rows) + 1} prompts" in capsys.readouterr().out
+    written = read_rows(out)
+    rewards = [reward for row in written[:-1] for reward in row["scores"]]
+    assert rewards == pytest.approx(flat(labelled), abs=1e-6)
+    assert written[-1]["id"] == "one"
+    assert written[-1]["scores"] == pytest.approx(rewards[:1], abs=1e-6)
+    assert [len(row["tokens"]) for row in written] == [len(row["scores"]) for row in written]
+    assert [row["prompt"] for row in written[:-1]] == [row["prompt"] for row in labelled]
+    assert main(["metrics", str(out)]) == 2
+    assert "rewards without labels, of which no metric can be" in capsys.readouterr().err
+
+
+def test_unlabelled_data_are_for_scoring_alone(model, data, tmp_path):
+    rows = [{"prompt": "hi", "responses": ["yes", "no"]}]
+    path = write_rows(tmp_path / "unlabelled.jsonl", rows)
+    message = refusal(train_toy, tmp_path, model, train=path)
+    assert f"{path}, line 1: `responses` without labels: only `rewardgap score`" in message
+    mixed = write_rows(tmp_path / "mixed.jsonl", [*rows, *pair_rows(2)])
+    message = refusal(score, tmp_path, model, mixed, kind="length")
+    assert "1 of 3 records have no labels" in message
+    assert not (tmp_path / "scored.jsonl").exists()
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])
 def test_the_token_budget_changes_no_reward(kind, model, data, tmp_path):
     run = train_toy(tmp_path, model, kind=kind, epochs=1)
     large = flat(score(tmp_path, run.folder, data))

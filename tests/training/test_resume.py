@@ -14,15 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy import configure, flags, read_rows, several_rows, write_rows
+from toy import configure, flags, result, several_rows, write_rows
 
 from rewardgap import cli
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io import cache as notes
 from rewardgap.io.run_folder import Run
 from rewardgap.training.train import train
-
-TIMINGS = ("pairs_per_second", "tokens_per_second", "peak_memory")
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +57,6 @@ def started(forks, config: TrainConfig, writes: int | None = None) -> ForkServer
     process = forks.Process(target=run_command, args=arguments)
     process.start()
     return process
-
-
-def result(run: Run) -> tuple[bytes, list[str], str, list[dict[str, float]]]:
-    log = [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_rows(run.log)]
-    scores = [path.read_text() for path in sorted((run.folder / "scores").iterdir())]
-    weights = (run.reward_model / "model.safetensors").read_bytes()
-    return weights, scores, run.metrics.read_text(), log
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def interval_keys(values: dict[str, float]) -> bool:
 def test_a_run_learns_a_separable_set_and_leaves_what_was_promised(kind, model, tmp_path):
     run = train_toy(tmp_path, model, kind=kind, epochs=6)
     assert {path.name for path in run.folder.iterdir()} == {
-        *("config.yaml", "reward_model", "log.jsonl", "scores", "metrics.json")
+        *("config.yaml", "inputs.json", "reward_model", "log.jsonl", "scores", "metrics.json")
     }
     log = read_rows(run.log)
     logged = LOGGED | ({"log_prob_chosen", "log_prob_rejected"} if "implicit" in kind else set())
@@ -143,7 +143,8 @@ def test_the_resolved_configuration_is_written_before_any_work(model, tmp_path, 
     config = configure(tmp_path, model, eval={})
 
     def look(folder: Path) -> ChatTemplate:
-        assert [path.name for path in Path(config.out).iterdir()] == ["config.yaml"]
+        written = {path.name for path in Path(config.out).iterdir()}
+        assert written == {".lock", "config.yaml", "inputs.json"}
         assert yaml.safe_load(Run(Path(config.out)).config.read_text()) == config.settings()
         raise InterruptedError
 

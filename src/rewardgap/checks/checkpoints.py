@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import KindConfig
-from rewardgap.data.records import Message, Record, Response
+from rewardgap.data.records import Record, Response
 from rewardgap.errors import UserError, first_line
 from rewardgap.models.devices import choose_device
 from rewardgap.models.kinds import find_kind
@@ -76,7 +76,7 @@ class Checkpoint:
         for record in self.rows:
             try:
                 for response in (record.chosen[0], record.rejected[0]):
-                    self.write(record.prompt, response)
+                    self.write(record, response)
             except Exception as error:  # a template raises whatever it likes
                 refused.append((record.id, first_line(error)))
         return tuple(refused)
@@ -98,19 +98,20 @@ class Checkpoint:
         token = self.model.config.get_text_config().pad_token_id
         return token if isinstance(token, int) and token >= 0 else None
 
-    def render(self, conversation: Sequence[Message], *, open_response: bool = False) -> str:
-        """Return a conversation as the tokenizer's own template writes it.
+    def render(self, record: Record, response: Response | None = None) -> str:
+        """Return a prompt, opened for a response or with one, as the tokenizer's template does.
 
         Without a template, texts are joined by line breaks and end in the end-of-sequence token.
         """
-        tokenizer = self.tokenizer
+        tokenizer, conversation = self.tokenizer, record.prompt + (response or ())
         if tokenizer.chat_template is None:
-            end = "\n" if open_response else tokenizer.eos_token or ""
+            end = "\n" if response is None else tokenizer.eos_token or ""
             return "\n".join(message.content for message in conversation) + end
-        messages = [{"role": m.role, "content": m.content} for m in conversation]
         return str(
             tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=open_response
+                [message.as_mapping() for message in conversation],
+                tokenize=False,
+                **{**record.template_arguments, "add_generation_prompt": response is None},
             )
         )
 
@@ -122,17 +123,16 @@ class Checkpoint:
         """Return the tokens of a rendered text, to which none are added."""
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def write(self, prompt: Response, response: Response) -> WrittenResponse:
-        """Return a prompt with a response."""
-        text = self.render((*prompt, *response))
-        opened = self.tokenize(self.render(prompt, open_response=True))
-        return WrittenResponse(text, self.tokenize(text), opened)
+    def write(self, record: Record, response: Response) -> WrittenResponse:
+        """Return a record's prompt with a response."""
+        text, opened = self.render(record, response), self.render(record)
+        return WrittenResponse(text, self.tokenize(text), self.tokenize(opened))
 
     @cached_property
     def written(self) -> tuple[WrittenResponse, ...]:
         """The first chosen and the first rejected response of every record, in turn."""
         return tuple(
-            self.write(record.prompt, response)
+            self.write(record, response)
             for record in self.records
             for response in (record.chosen[0], record.rejected[0])
         )
@@ -211,7 +211,7 @@ class Checkpoint:
     def scorer(self) -> Scorer | str:
         """The model as rewardgap opens it, or the reason why it does not."""
         name, reference = self.settings.kind, self.settings.reference
-        compute = CachedComputeConfig(dtype="float32")
+        compute = CachedComputeConfig(dtype="float32", template=self.settings.template)
         try:
             return open_scorer(self.settings.model, name, reference, KindConfig(), compute)
         except UserError as error:

@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 Identical = Literal["refuse", "drop"]
 """What to do with a record that has a response both chosen and rejected."""
+
+BadRecords = Literal["refuse", "drop"]
+"""What to do with a record that cannot be used."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
+class ComputeConfig(HomePaths):
     """Where and how to compute."""
 
     max_length: int | None = None
@@ -21,6 +25,12 @@ class ComputeConfig:
     by default no limit, and a run is scored with the limit of its training"""
     identical_pairs: Identical = "refuse"
     """what to do with records that have a response both chosen and rejected"""
+    bad_records: BadRecords = "refuse"
+    """what to do with records that cannot be used: wrong rows, empty responses, conversations that
+    the chat template refuses or writes in part; dropped ones are listed beside the output"""
+    template: str | None = None
+    """chat template instead of the model's: a file, one of the model's by name, or one of paper,
+    chatml, llama-3, zephyr, alpaca; a run is scored with that of its training"""
     dtype: Dtype = "auto"
     """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that support it
     and float32 elsewhere"""

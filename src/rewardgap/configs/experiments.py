@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(HomePaths):
     """Run an experiment: train every kind on every model with every seed.
 
     Every other key of `rewardgap train` is a key too, for all runs, such as --epochs 3.
@@ -55,7 +56,7 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportConfig:
+class ReportConfig(HomePaths):
     """Show the runs of experiments, or any runs, in tables, figures and one page."""
 
     folders: list[str]
@@ -64,5 +65,6 @@ class ReportConfig:
     """folder of index.html, tables, figures, report.json and RewardBench's result files"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.folders:
             raise UserError("name at least one folder of runs")

@@ -1,8 +1,9 @@
 """The command line as flags that a parser of typed keys takes, and the parser's errors in words.
 
 A dash in a flag stands for an underscore of its key, a boolean flag without a value is true, and a
-list takes all words up to the next flag. Words without a flag go to the command's positional key.
-A dot in a flag goes into a mapping, or joins the words of a key; a further dot becomes a slash.
+list takes all words up to the next flag, and the values of a flag that is given again. Words
+without a flag go to the command's positional key. A dot in a flag goes into a mapping, or joins the
+words of a key; a further dot becomes a slash.
 """
 
 import json
@@ -10,13 +11,18 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass
+from itertools import chain
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from rewardgap.errors import UserError
+import yaml
+
+from rewardgap.errors import UserError, reported
 
 UNCHANGED = ("-h", "--help", "--print_config")
 BOOLEANS = ("true", "false")
+DIGITS = 100
+"""Longer numbers are no one's setting, and Python refuses to convert the longest."""
 
 REMOVED_KEYS: Mapping[str, Mapping[str, str]] = {
     "ches": {"cache": "leave it out, nothing is cached"},
@@ -47,17 +53,46 @@ def with_flags(words: Sequence[str], keys: Keys) -> list[str]:
     Raises:
         UserError: No key takes a word without a flag.
     """
-    flagged: list[str] = []
+    flagged: list[list[str]] = []
     rest = deque(words)
     while rest:
         word = rest.popleft()
         if word in UNCHANGED:
-            flagged.append(word)
+            flagged.append([word])
         elif word.startswith("-"):
-            flagged += _flag(word, rest, keys)
+            _add(_flag(word, rest, keys), flagged, keys)
         else:
-            flagged += _positional(word, keys, flagged)
-    return flagged
+            flagged.append(_positional(word, keys, flagged))
+    return list(chain.from_iterable(flagged))
+
+
+def _add(words: list[str], flagged: list[list[str]], keys: Keys) -> None:
+    """Add a flag and its value, to the values that the flag has if its key takes several."""
+    flag, value = _parted(words)
+    earlier = next((given for given in flagged if _parted(given)[0] == flag), None)
+    if earlier is None or flag == "--config" or flag.endswith("+"):
+        flagged.append(words)
+        return
+    field = keys.fields.get(flag.removeprefix("--"))
+    if field is None or all(get_origin(type_) is not list for type_ in _alternatives(field.type)):
+        values = f"{_parted(earlier)[1]!r} and {value!r}"
+        raise UserError(f"{flag} is given twice, as {values}: give it once")
+    earlier[:] = [flag, json.dumps([*_values(_parted(earlier)[1]), *_values(value)])]
+
+
+def _parted(words: Sequence[str]) -> tuple[str, str]:
+    """Return a flag and its value."""
+    flag, equals, value = words[0].partition("=")
+    return flag, value if equals else "".join(words[1:])
+
+
+def _values(text: str) -> list[Any]:
+    """Return the items of a list "[…]", or the text itself as one."""
+    if not text.startswith("["):
+        return [_item(text)]
+    with reported(yaml.YAMLError, f"{text}: not a list: "):
+        values = yaml.safe_load(text)
+    return values if isinstance(values, list) else [text]
 
 
 def _flag(word: str, rest: deque[str], keys: Keys) -> list[str]:
@@ -93,17 +128,22 @@ def _list(rest: deque[str]) -> str:
         words.append(rest.popleft())
     if len(words) == 1 and words[0].startswith("["):
         return words[0]
-    return json.dumps([int(word) if word.isdecimal() else word for word in words])
+    return json.dumps(list(map(_item, words)))
 
 
-def _positional(word: str, keys: Keys, flagged: Sequence[str]) -> list[str]:
+def _item(word: str) -> int | str:
+    """Return a whole number, or other text as it is."""
+    return int(word) if word.isdecimal() and len(word) <= DIGITS else word
+
+
+def _positional(word: str, keys: Keys, flagged: Sequence[Sequence[str]]) -> list[str]:
     """Return a word without a flag under the flag of the positional key."""
     key = keys.positional
     if key is None:
         raise UserError(f"unexpected {word!r}: give every value with its flag")
     if keys.fields[key].type is not str:
         return [f"--{key}+", word]
-    if f"--{key}" in flagged:
+    if any(_parted(given)[0] == f"--{key}" for given in flagged):
         raise UserError(f"unexpected {word!r}: give every further value with its flag")
     return [f"--{key}", word]
 

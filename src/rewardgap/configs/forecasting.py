@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig, at_least, positive
 from rewardgap.configs.kind import KindConfig, RewardConfig
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 
@@ -78,7 +79,7 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TheoryConfig:
+class TheoryConfig(HomePaths):
     """Check the paper's theorems on tasks that can be enumerated."""
 
     out: str
@@ -87,6 +88,7 @@ class TheoryConfig:
     """seed of the random tasks"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 0, "seed")
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, fields
 
 from rewardgap.configs.compute import positive
+from rewardgap.configs.paths import HomePaths
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig:
+class RewardConfig(HomePaths):
     """Settings that determine the rewards of a kind."""
 
     beta: float | None = None
@@ -15,6 +16,7 @@ class RewardConfig:
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(self, "beta")
 
 

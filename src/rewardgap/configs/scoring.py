@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import RewardConfig
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 
@@ -26,7 +27,7 @@ class ScoreConfig(RewardConfig, CachedComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricsConfig:
+class MetricsConfig(HomePaths):
     """Compute metrics of score files, and paired tests between files of the same records."""
 
     scores: list[str]
@@ -37,5 +38,6 @@ class MetricsConfig:
     """print JSON instead of a table"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.scores:
             raise UserError("name at least one score file")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype, at_least, positive
 from rewardgap.configs.kind import KindConfig
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -72,7 +73,7 @@ class TrainConfig(KindConfig, CachedComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(HomePaths):
     """Make a small causal language model and its tokenizer from text."""
 
     text: str | list[str]
@@ -113,6 +114,7 @@ class PretrainConfig:
     """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 1, "layers", "heads", "feed_forward", "epochs")
         at_least(self, 0, "warmup_steps", "seed")
         at_least(self, 2, "context")
@@ -129,7 +131,7 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(HomePaths):
     """Make a language model, train reward models of several kinds from it, and compare them.
 
     The experiment is the package's demo.yaml; smaller numbers show that everything works.
@@ -155,4 +157,5 @@ class DemoConfig:
     """folder that caches the language model; by default $REWARDGAP_CACHE or ~/.cache/rewardgap"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 2, "dialogues")

@@ -1,32 +1,28 @@
 """Chat templates: records as text and as token trees, split where a response begins."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewardgap.data.records import Message, Record
-from rewardgap.data.trees import Tokens, Tree, truncate
-from rewardgap.errors import UserError, reported
+from rewardgap.data.templates import find_template
+from rewardgap.data.trees import Tokens, Tree, divide, truncate
+from rewardgap.errors import BadRecordError, UserError, first_line, reported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The paper's format for models without a chat template, with three new special tokens.
-PAPER_TOKENS = ("[USER]", "[ASSISTANT]", "[EOS]")
-PAPER_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}{{ '[USER]' + message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}{{ '[ASSISTANT]' + message['content'] + '[EOS]' }}"
-    "{% else %}{{ message['content'] }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '[ASSISTANT]' }}{% endif %}"
-)
+logger = logging.getLogger(__name__)
+
 # Added to templates that do not end a response: no model could learn where to stop.
 END_OF_TURN = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
 WORDS = "⟦words⟧"  # stands for a response's text if only the text around it is needed
+MARK = "60271983045"  # with three digits, stands for a message's text: is it written at all?
 
 Conversation = tuple[Message, ...]
 
@@ -34,19 +30,26 @@ Conversation = tuple[Message, ...]
 class ChatTemplate:
     """A tokenizer with its chat template, with which it is saved.
 
-    A tokenizer without a chat template gets the paper's; `added_tokens` then says that it added
-    tokens, so that a model's embeddings have to be resized. A template that does not end a response
-    with a special token gets the tokenizer's end-of-sequence token appended.
+    `template` replaces the model's own, see `find_template`. A tokenizer without a chat template
+    gets the paper's; `added_tokens` says that the template's tokens were added, so that a model's
+    embeddings have to be resized. A template that does not end a response with a special token gets
+    the tokenizer's end-of-sequence token appended.
+
+    Attributes:
+        name: The name or file of the template that replaced the model's own, None if none did.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None = None):
         self.tokenizer = tokenizer
-        self.added_tokens = tokenizer.chat_template is None
+        self.name = template
+        written = find_template(template, tokenizer.chat_template)
+        self.added_tokens = not tokenizer.get_vocab().keys() >= set(written.tokens)
         if self.added_tokens:
-            tokenizer.add_tokens(list(PAPER_TOKENS), special_tokens=True)
-            tokenizer.eos_token = PAPER_TOKENS[-1]
-            tokenizer.chat_template = PAPER_TEMPLATE
-        elif self.end_of_turn is None:
+            tokenizer.add_tokens(list(written.tokens), special_tokens=True)
+            tokenizer.eos_token = written.end
+        tokenizer.chat_template = written.text
+        self._dropped_roles: dict[tuple[str, ...], str | None] = {}
+        if self.end_of_turn is None:
             if tokenizer.eos_token is None:
                 raise UserError(
                     "the chat template does not end a response with a special token and the "
@@ -55,14 +58,15 @@ class ChatTemplate:
             tokenizer.chat_template += END_OF_TURN
 
     @classmethod
-    def load(cls, folder: Path) -> "ChatTemplate":
-        """Load the template of a model directory, in which there must be a tokenizer."""
+    def load(cls, folder: Path, template: str | None = None) -> "ChatTemplate":
+        """Load the tokenizer of a model directory, with its chat template or another one."""
         from transformers import AutoTokenizer
 
         if not any(folder.glob("tokenizer*")):
             raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
         with reported((OSError, ValueError), f"cannot load a tokenizer from {folder}: "):
-            return cls(AutoTokenizer.from_pretrained(folder))
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        return cls(tokenizer, template)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,11 +81,36 @@ class ChatTemplate:
         parts = (tokenizer.chat_template, example, tokenizer.bos_token, state)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def render(self, conversation: Conversation, *, open_response: bool = False) -> str:
-        """Return a conversation as text; `open_response` starts the assistant's next turn."""
-        messages = [{"role": m.role, "content": m.content} for m in conversation]
-        apply = self.tokenizer.apply_chat_template
-        return str(apply(messages, tokenize=False, add_generation_prompt=open_response))
+    def render(
+        self,
+        conversation: Conversation,
+        *,
+        open_response: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a conversation as text.
+
+        Args:
+            conversation: The messages.
+            open_response: Start the assistant's next turn.
+            arguments: A record's `template_arguments`.
+
+        Raises:
+            UserError: The template raises an error: it does not allow the conversation.
+        """
+        messages = [message.as_mapping() for message in conversation]
+        options = {**(arguments or {}), "add_generation_prompt": open_response}
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+        except Exception as error:  # of any kind, as templates are programs
+            raise UserError(f"the chat template fails: {first_line(error)}") from error
+
+    def warn_unused(self, records: Sequence[Record]) -> None:
+        """Name the arguments of records that the chat template does not read."""
+        names = {name for record in records for name in record.template_arguments}
+        for name in sorted(names):
+            if name not in str(self.tokenizer.chat_template):
+                logger.warning("`%s` has no effect: the chat template does not read it", name)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the token ids of rendered texts.
@@ -97,41 +126,77 @@ class ChatTemplate:
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
         """Return records as trees: the prompt is the root, every response with its end a leaf.
 
+        A response begins where the tokens of prompt and response stop being those of the prompt
+        with the generation prompt. Usually that is the prompt's end; it is earlier where tokens
+        merge across it, and where the generation prompt opens or closes a thought that the template
+        does not write before this response. Such trees are `moved`; see `divide`.
+
         Sequences are truncated to at most `max_length` tokens.
 
         Raises:
-            UserError: The tokens of a prompt are not the first tokens of the prompt with a
-                response, so no position separates the two.
+            BadRecordError: The template raises an error, leaves out a message, or writes nothing
+                of a response or nothing before it.
         """
-        prompts = self.tokenize([self.render(r.prompt, open_response=True) for r in records])
-        sequences = iter(
-            self.tokenize([self.render(r.prompt + y) for r in records for y in r.responses])
-        )
+        self.warn_unused(records)
+        written = [self._write(record) for record in records]
+        prompts = self.tokenize([prompt for prompt, _ in written])
+        sequences = iter(self.tokenize([text for _, texts in written for text in texts]))
         trees = [
             self._tree(record, prompt, [next(sequences) for _ in record.responses])
             for record, prompt in zip(records, prompts, strict=True)
         ]
         return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
 
+    def _write(self, record: Record) -> tuple[str, list[str]]:
+        """Return the text of a prompt that opens a response, and that of every whole sequence."""
+        with bad_record(record):
+            conversations = [record.prompt + response for response in record.responses]
+            for conversation in conversations:
+                self.check_roles(conversation)
+            arguments = record.template_arguments
+            prompt = self.render(record.prompt, open_response=True, arguments=arguments)
+            return prompt, [self.render(texts, arguments=arguments) for texts in conversations]
+
+    def check_roles(self, conversation: Conversation) -> None:
+        """Raise a UserError if the template leaves out a message of a conversation of these roles.
+
+        Nothing would tell that a model has never read a system message.
+        """
+        roles = tuple(message.role for message in conversation)
+        if roles not in self._dropped_roles:
+            texts = [f"{MARK}{index}" for index in range(100, 100 + len(roles))]
+            try:
+                written = self.render(tuple(map(Message, roles, texts)))
+            except UserError:  # so does the rendering of the conversation itself, with its reason
+                written = "".join(texts)
+            missing = (r for r, text in zip(roles, texts, strict=True) if text not in written)
+            self._dropped_roles[roles] = next(missing, None)
+        if (role := self._dropped_roles[roles]) is not None:
+            raise UserError(f"the chat template leaves out a message of role {role!r}")
+
     def _tree(self, record: Record, prompt: Tokens, sequences: list[Tokens]) -> Tree:
-        for tokens in sequences:
-            if tokens[: len(prompt)] != prompt or len(tokens) == len(prompt):
+        nodes, parents = divide(prompt, sequences)
+        responses = nodes[-len(sequences) :]
+        with bad_record(record):
+            if not nodes[0]:
                 raise UserError(
-                    f"record {record.id}: the tokens of the prompt are not a prefix of prompt and "
-                    "response; use a chat template whose generation prompt is also what precedes "
-                    "a given response, and whose turns end in special tokens"
+                    "the chat template writes nothing before a response as it writes "
+                    "it in the generation prompt"
                 )
-        responses = tuple(tokens[len(prompt) :] for tokens in sequences)
+            if not all(responses):
+                raise UserError("the chat template writes nothing of a response")
+        missing = len(prompt) - len(nodes[0])
         return Tree(
             record=record.id,
-            nodes=(prompt, *responses),
-            parents=(-1, *[0] * len(responses)),
+            nodes=nodes,
+            parents=parents,
             chosen=len(record.chosen),
             rejected=len(record.rejected),
             lengths=tuple(map(len, responses)),
             head=self.head(prompt),
-            opening=self.opening,
+            opening=max(1, self.opening - missing),
             closing=self.closing,
+            moved=missing > 0,
         )
 
     def head(self, tokens: Tokens) -> int:
@@ -159,3 +224,12 @@ class ChatTemplate:
         """The special token that ends a response, None if there is none."""
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         return next((token for token in self.closing_tokens() if token in special), None)
+
+
+@contextmanager
+def bad_record(record: Record) -> Iterator[None]:
+    """Raise what is wrong with a record as a `BadRecordError` that names it."""
+    try:
+        yield
+    except UserError as error:
+        raise BadRecordError(record.id, str(error)) from error

@@ -2,11 +2,13 @@
 
 A specification is one string, `NAME[:PART][?key=value&key=value]`:
 
-- NAME is a JSONL, JSON or Parquet file, a folder saved by `datasets`, the name of a source, or
-  `organisation/name` on the hub; an existing path wins.
+- NAME is a file, a pattern of files such as `data/*.parquet`, a folder saved by `datasets`, a
+  downloaded repository of the hub, the name of a source, or `organisation/name` on the hub; an
+  existing path wins.
 - PART is a split or a part of a source.
 - Options of all data: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
   order of the data. A named source adds its options; if it has a `seed`, that is the sample's too.
+  Other data have `layout=NAME`, how to read rows that could be read in two ways.
 
 A wrong specification or row raises a `UserError`.
 """
@@ -22,31 +24,50 @@ from typing import Any
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.dropped import Dropped
+from rewardgap.data.layouts.recognition import in_one_layout, labelled
 from rewardgap.data.parsing import TakenIds, collect
-from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, read_path_or_hub
+from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, matching_files, read_path_or_hub
 from rewardgap.data.records import Record, Rows
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
 from rewardgap.errors import UserError
 
 SELECTION: Mapping[str, Any] = {"limit": int, "sample": int, "seed": int}
+READING: Mapping[str, Any] = {"layout": str}
 
 
-def load(spec: str | Sequence[str], identical: Identical = "refuse") -> list[Record]:
+def load(
+    spec: str | Sequence[str],
+    identical: Identical = "refuse",
+    bad: Dropped | None = None,
+    *,
+    unlabelled: bool = False,
+) -> list[Record]:
     """Load the records of one specification, or of several, one after the other.
 
     Args:
         spec: One specification, or a list of them.
         identical: "refuse" raises on a response that is both chosen and rejected, "drop" leaves
             such records out and logs their number.
+        bad: A list for rows that cannot be used, to which they are added; without it they are
+            refused.
+        unlabelled: Also read rows of `response` or `responses`; their records have no rejected
+            response.
 
     Returns:
         At least one record; the ids are unique, and those of the same data always the same.
     """
-    return list(stream(spec, identical))
+    return list(stream(spec, identical, bad, unlabelled=unlabelled))
 
 
-def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterator[Record]:
+def stream(
+    spec: str | Sequence[str],
+    identical: Identical = "refuse",
+    bad: Dropped | None = None,
+    *,
+    unlabelled: bool = False,
+) -> Iterator[Record]:
     """Yield the records that `load` returns, so that memory does not grow with their number.
 
     A `sample` is drawn from all records at once, and a source may have to read all of its rows.
@@ -54,10 +75,11 @@ def stream(spec: str | Sequence[str], identical: Identical = "refuse") -> Iterat
     taken = TakenIds()
     for parsed in _parse(spec):
         rows, options = _read(parsed)
-        records = collect(rows, identical, taken)
+        records = collect(rows if unlabelled else labelled(rows), identical, taken, bad)
         first = list(islice(records, 1))
         if not first:
-            raise UserError(f"{parsed.text}: holds no records")
+            reason = f" that can be used; the first: {bad[0].reason}" if bad else ""
+            raise UserError(f"{parsed.text}: holds no records{reason}")
         records = chain(first, records)
         if "sample" in options:
             yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)
@@ -109,6 +131,8 @@ def _content_fingerprint(spec: Spec, options: Mapping[str, str], cache: Path | N
     path = spec.options.get("path", "")
     if os.path.exists(spec.name):
         return hash_path(spec.name, cache)
+    if files := matching_files(spec.name):
+        return "".join(hash_path(file, cache) for file in files)
     if os.path.exists(path) and not any(map(os.path.exists, options.values())):
         return spec.name + hash_path(path, cache)
     if named_source(spec) is None and HUB_NAME.fullmatch(spec.name):
@@ -129,13 +153,14 @@ def _parse(spec: str | Sequence[str]) -> list[Spec]:
 def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
     """Return the rows of a specification before any sample is drawn, and all options."""
     source = named_source(spec)
-    types = option_types(source.rows) if source else {}
+    types = option_types(source.rows) if source else READING
     options = read_options(spec, {**SELECTION, **types})
     if "seed" in options and "seed" not in types and "sample" not in options:
         raise UserError(f"{spec.text}: `seed` does nothing without `sample`: add `sample=N`")
     if source is None:
         sources = f", nor a named source (valid are {', '.join(SOURCES)})"
         rows = read_path_or_hub(spec.name, spec.part, sources)
+        rows = in_one_layout(rows, options.get("layout"))
     elif spec.part in source.parts:
         rows = source.rows(spec.part, **{key: options[key] for key in types if key in options})
     else:

@@ -6,15 +6,28 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rewardgap.configs.compute import Identical
+from rewardgap.data.dropped import Dropped, DroppedRecord
+from rewardgap.data.messages import (
+    plain_text,
+    read_turns,
+    template_arguments,
+    with_system,
+    wrong_type,
+)
 from rewardgap.data.records import Message, Record, Response, Row, content_id
 from rewardgap.errors import UserError, reported
 
 logger = logging.getLogger(__name__)
+
+COLUMNS = {"id", "prompt", "chosen", "rejected", "system", "system_prompt"}
+COLUMNS |= {"tools", "chat_template_kwargs"}
+"""The columns that determine a record; all others are its metadata."""
 
 HASH_BYTES = 16
 LATEST_HASHES = 2**16
@@ -26,7 +39,10 @@ def parse_record(row: Row, location: str) -> Record:
     `prompt` is a string or a list of messages `{role, content}`; `chosen` and `rejected` are a
     string, a list of messages, or a list of either for several responses. A response that repeats
     the prompt at its start loses that repetition. Without `prompt`, it is the longest common
-    prefix of the conversations in `chosen` and `rejected`. A null field counts as missing.
+    prefix of the conversations in `chosen` and `rejected`; so it is beside whole conversations
+    with a string `prompt` that is one of their turns. `system` becomes the first message. A row of
+    `response` or `responses` alone gives a record without rejected ones. A null field counts as
+    missing.
 
     Raises:
         UserError: A key is missing, or has the wrong type, or an empty value; begins with the row's
@@ -36,22 +52,34 @@ def parse_record(row: Row, location: str) -> Record:
         return _parse(row)
 
 
+def unlabelled_column(row: Row) -> str | None:
+    """Return the column of responses that a row has instead of chosen and rejected ones."""
+    if row.get("chosen") is not None or row.get("rejected") is not None:
+        return None
+    return next((key for key in ("response", "responses") if row.get(key) is not None), None)
+
+
 def _parse(row: Row) -> Record:
-    chosen, rejected = _read_responses(row, "chosen"), _read_responses(row, "rejected")
+    responses = unlabelled_column(row)
+    first = responses or "chosen"
+    chosen = _read_responses(row, first)
+    rejected = () if responses else _read_responses(row, "rejected")
     if row.get("prompt") is None:
         prompt = _common_prompt(chosen + rejected)
     else:
-        prompt = _read_turns(row["prompt"], "prompt", "user", "a string or a list of messages")
+        prompt = read_turns(row["prompt"], "prompt", "user", "a string or a list of messages")
+        prompt = _whole_prompt(prompt, chosen + rejected)
     _check_prompt(prompt)
-    chosen = tuple(_answer(prompt, response, "chosen") for response in chosen)
+    chosen = tuple(_answer(prompt, response, first) for response in chosen)
     rejected = tuple(_answer(prompt, response, "rejected") for response in rejected)
-    known = {"id", "prompt", "chosen", "rejected"}
+    prompt, arguments = with_system(row, prompt), template_arguments(row)
     return Record(
-        id=_read_id(row.get("id")) or content_id(prompt, chosen, rejected),
+        id=_read_id(row.get("id")) or content_id(prompt, chosen, rejected, arguments),
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        metadata={key: value for key, value in row.items() if key not in known},
+        metadata={key: row[key] for key in row if key not in (*COLUMNS, responses)},
+        template_arguments=arguments,
     )
 
 
@@ -64,6 +92,8 @@ class TakenIds:
     """
 
     def __init__(self) -> None:
+        self._file: str | None = None
+        self._of_file: TakenIds | None = None
         self._sorted = np.empty(0, f"S{HASH_BYTES}")
         self._latest: set[bytes] = set()
         self._repeats: Counter[str] = Counter()
@@ -82,6 +112,14 @@ class TakenIds:
             self._latest.clear()
         return True
 
+    def in_file(self, file: str) -> "TakenIds | None":
+        """Return the ids taken by `file`, the latest of several files; None if it is the first."""
+        if self._file is None:
+            self._file = file
+        elif self._file != file:
+            self._file, self._of_file = file, TakenIds()
+        return self._of_file
+
     def count(self, name: str) -> int:
         """Count another use of a taken id; return the number of uses."""
         self._repeats[name] += 1
@@ -89,21 +127,33 @@ class TakenIds:
 
 
 def collect(
-    rows: Iterable[tuple[str, Row]], identical: Identical, taken: TakenIds
+    rows: Iterable[tuple[str, Row]],
+    identical: Identical,
+    taken: TakenIds,
+    bad: Dropped | None = None,
 ) -> Iterator[Record]:
     """Parse rows into records with unique ids, one by one.
 
-    The second record of the same content and without an id gets the suffix "-2", the third "-3".
-    Ids in `taken` were given out before; it is updated. `identical` is that of `load`.
+    The second record of the same content and without an id gets the suffix "-2", the third "-3". An
+    id that an earlier file has gets the name of its file as prefix, as "deu/7". Ids in `taken` were
+    given out before; it is updated. `identical` and `bad` are those of `load`.
 
     Raises:
-        UserError: A row cannot be read, or has the id of another row.
+        UserError: A row cannot be read, or has the id of another row, and `bad` is no list.
     """
     dropped, first_dropped = 0, ""
     for location, row in rows:
-        record = parse_record(row, location)
-        if set(record.chosen).isdisjoint(record.rejected):
-            yield _with_unique_id(record, location, taken)
+        try:
+            record = parse_record(row, location)
+            differs = set(record.chosen).isdisjoint(record.rejected)
+            record = _with_unique_id(record, location, taken) if differs else record
+        except UserError as error:
+            if bad is None:
+                raise
+            bad.append(DroppedRecord(location, str(error).removeprefix(f"{location}: ")))
+            continue
+        if differs:
+            yield record
         elif identical == "drop":
             dropped, first_dropped = dropped + 1, first_dropped or location
         else:
@@ -115,12 +165,24 @@ def collect(
 
 
 def _with_unique_id(record: Record, location: str, taken: TakenIds) -> Record:
+    file = location.rpartition(", ")[0]
+    of_file = taken.in_file(file)
+    is_new = of_file is None or of_file.take(record.id)
     if taken.take(record.id):
         return record
-    if record.id != content_id(record.prompt, record.chosen, record.rejected):
-        raise UserError(
-            f"{location}: `id` {record.id!r} occurs twice: give every record its own id, or none"
-        )
+    content = record.prompt, record.chosen, record.rejected, record.template_arguments
+    if record.id == content_id(*content):
+        return _with_suffix(record, taken)
+    if is_new and of_file is not None:
+        for prefix in (Path(file).name.partition(".")[0], file):
+            if taken.take(f"{prefix}/{record.id}"):
+                return replace(record, id=f"{prefix}/{record.id}")
+    raise UserError(
+        f"{location}: `id` {record.id!r} occurs twice: give every record its own id, or none"
+    )
+
+
+def _with_suffix(record: Record, taken: TakenIds) -> Record:
     # A file written from loaded records may contain suffixed ids; the loop passes over them.
     while True:
         suffixed = f"{record.id}-{taken.count(record.id)}"
@@ -133,7 +195,7 @@ def _read_id(value: Any) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise UserError("`id` must be a non-empty string or a whole number")
-    return _text(str(value), "id")
+    return plain_text(str(value), "id")
 
 
 def _read_responses(row: Row, key: str) -> tuple[Response, ...]:
@@ -143,59 +205,20 @@ def _read_responses(row: Row, key: str) -> tuple[Response, ...]:
         raise UserError(f"`{key}` is missing (keys present: {present}): add it")
     if not isinstance(value, Sequence):
         layouts = "a string, a list of messages, or a list of several responses"
-        raise _wrong_type(value, key, layouts)
+        raise wrong_type(value, key, layouts)
     if not value and not isinstance(value, str):
         raise UserError(f"`{key}` is an empty list: give at least one response")
     single = isinstance(value, str) or isinstance(value[0], Mapping)
     layouts = "strings or lists of messages inside the list"
     responses = [value] if single else value
-    return tuple(_read_turns(response, key, "assistant", layouts) for response in responses)
-
-
-def _read_turns(value: Any, key: str, role: str, layouts: str) -> tuple[Message, ...]:
-    """Read the text of a role, or messages."""
-    if isinstance(value, str):
-        return (Message(role, _text(value, key)),)
-    if not isinstance(value, Sequence):
-        raise _wrong_type(value, key, layouts)
-    if not value:
-        raise UserError(f"`{key}` has no messages: give at least one")
-    return tuple(_read_message(message, key) for message in value)
-
-
-def _read_message(value: Any, key: str) -> Message:
-    if not isinstance(value, Mapping):
-        raise _wrong_type(value, key, "messages {role, content} inside the list")
-    for field in ("role", "content"):
-        if value.get(field) is None:
-            raise UserError(f"a message of `{key}` has no `{field}`: add it")
-        if not isinstance(value[field], str):
-            raise _wrong_type(value[field], f"{key}.{field}", "a string")
-    extra = [name for name in value if name not in ("role", "content") and value[name]]
-    if extra:
-        raise UserError(
-            f"a message of `{key}` has `{extra[0]}`, which is not supported: "
-            "only `role` and `content` are; remove it"
-        )
-    return Message(value["role"], _text(value["content"], f"{key}.content"))
-
-
-def _text(value: str, key: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"`{key}` has half of a surrogate pair at character {error.start + 1}, "
-            "which is not text: write the whole character"
-        ) from error
-    return value
+    return tuple(read_turns(response, key, "assistant", layouts) for response in responses)
 
 
 def _common_prompt(conversations: Sequence[Response]) -> tuple[Message, ...]:
     if any(len(conversation) == 1 for conversation in conversations):
         raise UserError(
-            "`prompt` is missing: add it, or give `chosen` and `rejected` as "
-            "conversations (lists of messages) that begin with the prompt"
+            "`prompt` is missing: add it, or give `chosen` and `rejected` as conversations "
+            "(lists of messages) that begin with the prompt: a text does not say where it ends"
         )
     if len(set(conversations)) == 1:
         return conversations[0][:-1]  # the same on both sides: `collect` drops or refuses it
@@ -206,6 +229,23 @@ def _common_prompt(conversations: Sequence[Response]) -> tuple[Message, ...]:
             "a conversation of `chosen` or `rejected` is only the beginning of "
             "another, so it has no response: add `prompt`"
         )
+    return prompt
+
+
+def _whole_prompt(prompt: Response, conversations: Sequence[Response]) -> Response:
+    """Return the common beginning of whole conversations, of which `prompt` is one user's turn.
+
+    Any other prompt is returned as it is.
+    """
+    if len(prompt) > 1 or any(turns[0].role == "assistant" for turns in conversations):
+        return prompt
+    turns = zip(*(conversation[:-1] for conversation in conversations), strict=False)
+    shared = [turn[0] for turn in takewhile(lambda turn: len(set(turn)) == 1, turns)]
+    while shared and shared[-1].role == "assistant":
+        shared.pop()
+    asked = prompt[0].content.strip()
+    if any(turn.role == "user" and turn.content.strip() == asked for turn in shared):
+        return tuple(shared)
     return prompt
 
 
@@ -237,10 +277,9 @@ def _answer(prompt: tuple[Message, ...], response: Response, key: str) -> Respon
             f"`{key}` ends with a message of {response[-1].role!r}: "
             "end with the assistant's message"
         )
-    if not response[-1].content.strip():
-        raise UserError(f"`{key}` has an empty response: give it text or remove the row")
+    if not response[-1].content.strip() and not response[-1].further:
+        raise UserError(
+            f"`{key}` has an empty response: give it text, or leave such records out with "
+            "`bad_records: drop`"
+        )
     return response
-
-
-def _wrong_type(value: Any, key: str, expected: str) -> UserError:
-    return UserError(f"`{key}` must be {expected}, not {type(value).__name__}")

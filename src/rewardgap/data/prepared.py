@@ -7,16 +7,24 @@ their trees are in the cache folder, for the runs of all processes.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
 
-from rewardgap.configs.compute import Identical
+from rewardgap.configs.compute import BadRecords, ComputeConfig, Identical
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.bag_of_words import BagOfWords
+from rewardgap.data.dropped import (
+    Dropped,
+    DroppedRecord,
+    encode_usable,
+    new_list,
+    usable_records,
+    warn_of_moved,
+)
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.load import data_fingerprint, load, stream
 from rewardgap.data.records import Record
@@ -32,8 +40,8 @@ logger = logging.getLogger(__name__)
 CHUNK = 1000
 """Number of records that are tokenised together."""
 
-Data = tuple[str | tuple[str, ...], Identical]
-"""The arguments of `load`: what names the data, and what happens to identical pairs."""
+Data = tuple[str | tuple[str, ...], Identical, BadRecords]
+"""What names the data, and what happens to identical pairs and to bad records."""
 
 TrainingData: TypeAlias = TrainConfig | ForecastConfig
 """What names training data and says how they are read."""
@@ -46,26 +54,59 @@ class PreparedData:
     """
 
     def __init__(self) -> None:
-        self._trees: dict[tuple[Data, str], list[Tree]] = {}
-        self._load = cache(load)
-        self._fit = cache(lambda *data: BagOfWords.fit(stream(*data)))
+        self._records: dict[Data, tuple[list[Record], Dropped]] = {}
+        self._trees: dict[tuple[Data, str], tuple[list[Tree], Dropped]] = {}
+        self._fit = cache(_fit_baseline)
         self._fingerprint = cache(data_fingerprint)
 
-    def records(self, spec: str | Sequence[str], identical: Identical) -> list[Record]:
-        """Return the records of an evaluation set."""
-        return self._load(*_data(spec, identical))
+    def records(self, spec: str | Sequence[str], config: ComputeConfig) -> list[Record]:
+        """Return the records of an evaluation set that can be read."""
+        return self._read(_data(spec, config))[0]
+
+    def _read(self, data: Data) -> tuple[list[Record], Dropped]:
+        if data not in self._records:
+            spec, identical, bad_records = data
+            dropped = new_list(bad_records)
+            self._records[data] = load(spec, identical, dropped), dropped or []
+        return self._records[data]
 
     def evaluation_trees(
         self,
         encoder: ChatEncoding,
         spec: str | Sequence[str],
-        identical: Identical,
+        config: ComputeConfig,
         max_length: int | None,
     ) -> list[Tree]:
         """Return the trees of an evaluation set, which kinds of one encoding share."""
-        key = (_data(spec, identical), encoder.key(max_length))
+        return self._encode(encoder, _data(spec, config), max_length)[0]
+
+    def evaluation_set(
+        self,
+        encoder: ChatEncoding,
+        spec: str | Sequence[str],
+        config: ComputeConfig,
+        max_length: int | None,
+    ) -> tuple[list[Record], list[Tree]]:
+        """Return the records of an evaluation set that can be used, and their trees."""
+        records, trees = (
+            self.records(spec, config),
+            self.evaluation_trees(encoder, spec, config, max_length),
+        )
+        return records if len(records) == len(trees) else usable_records(records, trees), trees
+
+    def dropped(self, encoder: ChatEncoding, spec: str, config: TrainingData) -> Dropped:
+        """Return the records of an evaluation set that could not be read or written."""
+        data = _data(spec, config)
+        return self._read(data)[1] + self._encode(encoder, data, config.max_length)[1]
+
+    def _encode(
+        self, encoder: ChatEncoding, data: Data, max_length: int | None
+    ) -> tuple[list[Tree], Dropped]:
+        key = (data, encoder.key(max_length))
         if key not in self._trees:
-            self._trees[key] = encoder.encode(self.records(spec, identical), max_length)
+            records, dropped = self._read(data)[0], new_list(data[2])
+            trees = encode_usable(encoder.encode, records, max_length, dropped)
+            self._trees[key] = trees, dropped or []
         return self._trees[key]
 
     def check(self, config: TrainingData) -> None:
@@ -74,9 +115,9 @@ class PreparedData:
         Training records are not read again if trees were made of the same data before.
         """
         for spec in config.eval.values():  # first, for they are small
-            self.records(spec, config.identical_pairs)
+            self.records(spec, config)
         if not any(self._folder(config).glob("*.rows")):
-            for _ in _stream(config, "reading"):
+            for _ in _stream(config, "reading", new_list(config.bad_records)):
                 pass
 
     def training_trees(self, encoder: ChatEncoding, config: TrainingData) -> StoredTrees:
@@ -91,24 +132,31 @@ class PreparedData:
         """
         path = self._folder(config) / f"{encoder.key(config.max_length)}.rows"
         if not is_intact(path):
-            records = iter(_stream(config, "tokenising"))
+            dropped = new_list(config.bad_records)
+            records = iter(_stream(config, "tokenising", dropped))
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
-            encoded = (encoder.encode_for_training(chunk, config.max_length) for chunk in chunks)
-            write_trees(path, chain.from_iterable(encoded))
+            encode = partial(encode_usable, encoder.encode_for_training)
+            encoded = (encode(chunk, config.max_length, dropped) for chunk in chunks)
+            write_trees(path, chain.from_iterable(encoded), dropped or ())
         trees = StoredTrees(path)
-        _check_truncation(trees, config)
+        _check_trees(trees, config)
         return trees
 
     def bag_of_words(self, config: TrainingData) -> BagOfWords:
         """Return the content-blind baseline of the training records."""
-        return self._fit(*_data(config.train, config.identical_pairs))
+        return self._fit(_data(config.train, config))
+
+    def fingerprint(self, spec: str | Sequence[str], config: TrainingData) -> str:
+        """Return a hash of the content of data."""
+        named, *_ = _data(spec, config)
+        return self._fingerprint(named, cache_folder(config.cache) / "hashes")
 
     def _folder(self, config: TrainingData) -> Path:
         """Return the folder of all trees of the training data."""
         folder = cache_folder(config.cache)
-        spec, identical = _data(config.train, config.identical_pairs)
-        content = self._fingerprint(spec, folder / "hashes")
-        return folder / "trees" / cache_key(FORMAT, version("rewardgap"), identical, content)
+        _, *treatment = _data(config.train, config)
+        content = self.fingerprint(config.train, config)
+        return folder / "trees" / cache_key(FORMAT, version("rewardgap"), treatment, content)
 
 
 @dataclass(frozen=True)
@@ -137,7 +185,7 @@ class RunData:
             UserError: A record is wrong, or truncation leaves too little of the training records.
         """
         evaluation = {
-            name: shared.evaluation_trees(encoder, spec, config.identical_pairs, config.max_length)
+            name: shared.evaluation_trees(encoder, spec, config, config.max_length)
             for name, spec in config.eval.items()
         }
         training = shared.training_trees(encoder, config)
@@ -147,38 +195,63 @@ class RunData:
         self, name: str, encoder: ChatEncoding, max_length: int | None
     ) -> tuple[list[Record], list[Tree]]:
         """Return the records of an evaluation set, and their trees as `encoder` writes them."""
-        data = self.config.eval[name], self.config.identical_pairs
-        trees = self.shared.evaluation_trees(encoder, *data, max_length)
-        return self.shared.records(*data), trees
+        spec = self.config.eval[name]
+        return self.shared.evaluation_set(encoder, spec, self.config, max_length)
+
+    @property
+    def dropped(self) -> dict[str, Dropped]:
+        """The records that could not be used, of the training data and of each evaluation set."""
+        training = [DroppedRecord(*entry) for entry in self.training.summary.dropped]
+        evaluation = {
+            name: self.shared.dropped(self.encoder, spec, self.config)
+            for name, spec in self.config.eval.items()
+        }
+        return {"the training data": training, **evaluation}
 
     def bag_of_words(self) -> BagOfWords:
         """Return the content-blind baseline of the training records."""
         return self.shared.bag_of_words(self.config)
 
 
-def _check_truncation(trees: StoredTrees, config: TrainingData) -> None:
-    """Warn about truncated records; raise if truncation makes pairs identical or leaves none."""
+def _check_trees(trees: StoredTrees, config: TrainingData) -> None:
+    """Warn about moved and truncated records; raise if pairs are identical or none is left."""
     summary = trees.summary
+    if summary.moved:
+        warn_of_moved(summary.moved, summary.records, summary.first_moved)
     if summary.truncated:
         logger.warning(
             "%d of %d training records were truncated", summary.truncated, summary.records
         )
+    cause = f"max_length {config.max_length}"
+    if summary.identical_untruncated:
+        several = summary.identical_untruncated < summary.identical
+        cause = f"the chat template or {cause}" if several else "the chat template"
     if summary.identical and config.identical_pairs == "refuse":
+        remedy = "choose another template" if "template" in cause else "raise max_length"
         raise UserError(
-            f"max_length {config.max_length} makes chosen and rejected identical in "
-            f"{summary.identical} of {summary.records} records, first {summary.first_identical}: "
-            "raise max_length, or leave such records out with --identical_pairs drop"
+            f"{cause} makes chosen and rejected identical in {summary.identical} of "
+            f"{summary.records} records, first {summary.first_identical}: {remedy}, or leave such "
+            "records out with --identical_pairs drop"
         )
     if summary.identical:
-        logger.warning("%d training records left out: identical once truncated", summary.identical)
+        logger.warning("%d training records left out: identical by %s", summary.identical, cause)
     if not trees:
-        raise UserError(f"max_length {config.max_length} leaves no record to train on")
+        if summary.dropped:
+            record, reason = summary.dropped[0]
+            cause = f"bad_records: drop ({record}: {reason})"
+        raise UserError(f"{cause} leaves no record to train on")
 
 
-def _data(spec: str | Sequence[str], identical: Identical) -> Data:
-    return (spec if isinstance(spec, str) else tuple(spec), identical)
+def _data(spec: str | Sequence[str], config: ComputeConfig) -> Data:
+    names = spec if isinstance(spec, str) else tuple(spec)
+    return names, config.identical_pairs, config.bad_records
 
 
-def _stream(config: TrainingData, label: str) -> Iterable[Record]:
+def _fit_baseline(data: Data) -> BagOfWords:
+    spec, identical, bad_records = data
+    return BagOfWords.fit(stream(spec, identical, new_list(bad_records)))
+
+
+def _stream(config: TrainingData, label: str, dropped: Dropped | None) -> Iterable[Record]:
     """Return the training records, counted on a terminal."""
-    return progress(stream(config.train, config.identical_pairs), label, unit=" records")
+    return progress(stream(config.train, config.identical_pairs, dropped), label, unit=" records")

@@ -5,14 +5,22 @@ array has to be read whole. It raises a `UserError` if the data cannot be opened
 format, or have no such part. Heavy libraries are imported where they are used.
 """
 
+import bz2
+import csv
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from glob import glob
+from io import BufferedReader, TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from rewardgap.data.records import Row, Rows
 from rewardgap.data.spec import parse_spec
@@ -23,10 +31,10 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def read_path(path: str, part: str | None) -> Rows:
-    """Read a saved data set if the path is a folder, else a file by its ending."""
+    """Read a saved data set or a hub repository if the path is a folder, else a file."""
     if Path(path).is_dir():
-        return read_saved(path, part)
-    ending = Path(path).suffix.lower()
+        return read_directory(path, part)
+    ending = _ending(path)
     if ending not in FORMATS:
         raise UserError(f"{path}: unknown format {ending!r}: valid are {', '.join(FORMATS)}")
     if part is not None:
@@ -34,9 +42,53 @@ def read_path(path: str, part: str | None) -> Rows:
     return FORMATS[ending](path)
 
 
+def _ending(path: str) -> str:
+    """Return the ending of a file's format, without that of a compression."""
+    name = Path(path.lower())
+    return (name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix
+
+
+def matching_files(pattern: str) -> list[str]:
+    """Return the files that match a pattern with `*`, in order; none for other names."""
+    return sorted(glob(pattern, recursive=True)) if "*" in pattern else []
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, uncompressed."""
+    import pyarrow
+
+    compression = COMPRESSIONS.get(Path(path).suffix.lower())
+    damaged = (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException)
+    after = ": is it whole?" if compression else ""
+    with (
+        reported(damaged, f"{path}: cannot be read: ", after),
+        (compression or _open)(path) as file,
+    ):
+        yield file
+
+
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _open_zstandard(path: str) -> BinaryIO:
+    import pyarrow
+
+    return cast(BinaryIO, BufferedReader(pyarrow.CompressedInputStream(path, "zstd")))
+
+
+COMPRESSIONS: Mapping[str, Callable[[str], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _open_zstandard,
+}
+
+
 def read_jsonl(path: str) -> Rows:
     """Read one JSON object per line; blank lines are skipped."""
-    with reported(OSError, f"{path}: cannot be read: "), open(path, "rb") as file:
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 location = f"{path}, line {number}"
@@ -45,16 +97,56 @@ def read_jsonl(path: str) -> Rows:
 
 def read_json(path: str) -> Rows:
     """Read a JSON file: an array of objects, or one object per line."""
-    with reported(OSError, f"{path}: cannot be read: "), open(path, "rb") as file:
+    with opened(path) as file:
         is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     if not is_array:
         yield from read_jsonl(path)
         return
     remedy = "): write an array of objects, or one object on each line"
+    with opened(path) as file:
+        content = file.read()
     with reported((ValueError, RecursionError), f"{path}: broken JSON (", remedy):
-        values = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        values = json.loads(content.decode("utf-8-sig"))
     for location, value in numbered(path, values):
         yield location, _as_object(value, location)
+
+
+def read_csv(path: str) -> Rows:
+    """Read a table with a header, separated by commas, or by tabs in a .tsv file.
+
+    Cells are texts; one that holds messages as JSON becomes their list.
+    """
+    delimiter = "\t" if _ending(path) == ".tsv" else ","
+    csv.field_size_limit(2**31 - 1)
+    with opened(path) as file:
+        text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        try:
+            table = csv.DictReader(text, delimiter=delimiter, strict=True)
+            header = table.fieldnames or []
+            if len(set(header)) < len(header):
+                raise UserError(f"{path}: two columns have the same name: rename one")
+            for location, row in numbered(path, table):
+                yield location, _cells(row, location)
+        except csv.Error as error:
+            raise UserError(f"{path}, line {table.line_num}: broken CSV: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 ({error.reason}): save it as UTF-8") from error
+
+
+def _cells(row: Mapping[Any, Any], location: str) -> Row:
+    if None in row or None in row.values():
+        count = "more" if None in row else "fewer"
+        raise UserError(f"{location}: {count} cells than columns: quote cells with line breaks")
+    return {key: _cell(value, f"{location}: `{key}`") for key, value in row.items()}
+
+
+def _cell(value: str, name: str) -> Any:
+    if re.match(r"\s*\[\{'(role|content|from|value)'", value):
+        raise UserError(f"{name} is a list in Python's words: write lists as JSON")
+    if re.match(r'\s*\[\{\s*"(role|content|from|value)"', value):
+        with reported((ValueError, RecursionError), f"{name} is broken JSON (", "): correct it"):
+            return json.loads(value)
+    return value
 
 
 def read_parquet(path: str) -> Rows:
@@ -86,6 +178,23 @@ def read_saved(path: str, part: str | None) -> Rows:
     return numbered(path, saved)
 
 
+def read_directory(path: str, part: str | None) -> Rows:
+    """Read a folder saved by `datasets`, or a downloaded repository of the hub with one config."""
+    if any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return read_saved(path, part)
+    import datasets
+
+    # The builder of a format raises its own errors, Arrow's and the system's.
+    with reported(Exception, f"{path}: not a saved data set, nor a downloaded hub repository: "):
+        splits = datasets.load_dataset(path)
+    if part is None and len(splits) == 1:
+        part = next(iter(splits))
+    if part not in splits:
+        valid = ", ".join(splits)
+        raise UserError(f"{path}: name one of its splits as {path}:SPLIT: valid are {valid}")
+    return numbered(f"{path}:{part}", splits[part])
+
+
 def read_folder(path: str, split: str) -> Rows:
     """Read one split of a local copy of a data set that has splits on the hub.
 
@@ -96,9 +205,9 @@ def read_folder(path: str, split: str) -> Rows:
         return read_saved(path, split)
     if (Path(path) / "state.json").is_file():
         return read_saved(path, None)
+    kinds = "neither a saved data set nor a copy of a hub repository"
     import datasets
 
-    kinds = "neither a saved data set nor a copy of a hub repository"
     with reported(Exception, f"{path}: {kinds} with a split {split!r}: "):
         return numbered(f"{path}:{split}", datasets.load_dataset(path, split=split))
 
@@ -122,7 +231,12 @@ def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
     """Read a path that exists, or else "organisation/name" of the hub, by default its "train"."""
     if os.path.exists(name):
         return read_path(name, part)
-    if Path(name).suffix.lower() in FORMATS:
+    if "*" in name:
+        files = matching_files(name)
+        if not files:
+            raise UserError(f"{name}: no file matches")
+        return chain.from_iterable(read_path(file, part) for file in files)
+    if _ending(name) in FORMATS:
         raise UserError(f"{name}: no such file")
     if HUB_NAME.fullmatch(name):
         return read_hub(name, part or "train")
@@ -190,6 +304,8 @@ FORMATS: Mapping[str, Callable[[str], Rows]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".parquet": read_parquet,
+    ".csv": read_csv,
+    ".tsv": read_csv,
 }
 
 

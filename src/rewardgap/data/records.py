@@ -3,17 +3,29 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: user, assistant, system or tool.
+        content: Its text.
+        further: JSON of what else a chat template reads, such as tool calls; empty if nothing.
+    """
 
     role: str
     content: str
+    further: str = ""
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the message as chat templates read it."""
+        further = json.loads(self.further) if self.further else {}
+        return {"role": self.role, "content": self.content, **further}
 
 
 Response: TypeAlias = tuple[Message, ...]
@@ -36,6 +48,8 @@ class Record:
         chosen: The responses that beat every one of `rejected`.
         rejected: The responses that lose to every one of `chosen`.
         metadata: All other fields of the row, unchanged.
+        template_arguments: What a chat template gets beside messages: `tools`, and the row's
+            `chat_template_kwargs`.
     """
 
     id: str
@@ -43,6 +57,7 @@ class Record:
     chosen: tuple[Response, ...]
     rejected: tuple[Response, ...]
     metadata: Mapping[str, Any]
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def responses(self) -> tuple[Response, ...]:
@@ -61,9 +76,15 @@ class Record:
         return len(self.chosen) == len(self.rejected) == 1
 
 
-def content_id(prompt: Response, chosen: Sequence[Response], rejected: Sequence[Response]) -> str:
+def content_id(
+    prompt: Response,
+    chosen: Sequence[Response],
+    rejected: Sequence[Response],
+    arguments: Mapping[str, Any] | None = None,
+) -> str:
     """Hash a record's content to 16 hexadecimal digits, the same for every layout of the row."""
-    return _hash([_plain(prompt), list(map(_plain, chosen)), list(map(_plain, rejected))])
+    content = [_plain(prompt), list(map(_plain, chosen)), list(map(_plain, rejected))]
+    return _hash([*content, arguments] if arguments else content)
 
 
 def prompt_id(prompt: Response) -> str:
@@ -77,9 +98,12 @@ def responses_id(record: "Record") -> str:
 
 
 def _plain(messages: Response) -> list[list[str]]:
-    return [[message.role, message.content] for message in messages]
+    return [
+        [message.role, message.content, *([message.further] if message.further else [])]
+        for message in messages
+    ]
 
 
 def _hash(content: Sequence[Any]) -> str:
-    canonical = json.dumps(content, separators=(",", ":"))
+    canonical = json.dumps(content, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewardgap.configs.paths import expand_home
 from rewardgap.data.records import Rows
 from rewardgap.errors import UserError
 
@@ -51,6 +52,7 @@ def parse_spec(text: str) -> Spec:
     """
     if not text:
         raise UserError("an empty string names no data: give a file, a data set or a source")
+    text = expand_home(text)
     if os.path.exists(text):
         return Spec(text, text, None, {})
     path, _, query = text.partition("?")
@@ -59,7 +61,7 @@ def parse_spec(text: str) -> Spec:
         key, equals, value = item.partition("=")
         if not equals or key in options:
             raise UserError(f"{text}: write each option once, as key=value, not {item!r}")
-        options[key] = value
+        options[key] = expand_home(value)
     if os.path.exists(path):
         return Spec(text, path, None, options)
     # Only the last component is split, so that the colon of a drive letter stays.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rewardgap.data.trees import Tree
 from rewardgap.io.tables import MappedTable, write_table
 
-FORMAT = 2
+FORMAT = 3
 """To be raised with every change of how trees are written here."""
 BATCH_TREES = 4096
 BATCH_TOKENS = 2**20
@@ -33,7 +33,7 @@ TREE = pa.struct(
         **dict.fromkeys(("chosen", "rejected"), pa.int32()),
         "lengths": NUMBERS,
         **dict.fromkeys(("head", "opening", "closing"), pa.int32()),
-        "truncated": pa.bool_(),
+        **dict.fromkeys(("truncated", "moved"), pa.bool_()),
     }
 )
 SCHEMA = pa.schema([("tree", TREE), ("size", pa.int32()), ("pairs", pa.int32())])
@@ -49,6 +49,10 @@ class TreeSummary:
         identical: Number of records that were left out, because a chosen response had become
             identical with a rejected one.
         first_identical: Id of the first of these, empty if there is none.
+        identical_untruncated: Number of them that were not truncated.
+        moved: Number of records of which a response begins before the prompt's end.
+        first_moved: Id of the first of these, empty if there is none.
+        dropped: Records that could not be used, each as [id or location, reason].
         content: Hash of all trees.
         trees: Number of trees that are written.
         largest: Most tokens, most tokens of a sequence, and largest token id.
@@ -59,6 +63,10 @@ class TreeSummary:
     truncated: int = 0
     identical: int = 0
     first_identical: str = ""
+    identical_untruncated: int = 0
+    moved: int = 0
+    first_moved: str = ""
+    dropped: list[list[str]] = field(default_factory=list)
     content: str = ""
     trees: int = 0
     largest: list[int] = field(default_factory=list)
@@ -68,9 +76,13 @@ class TreeSummary:
         """Count a tree; return whether it is to be written."""
         self.records += 1
         self.truncated += tree.truncated
+        if tree.moved:
+            self.first_moved = self.first_moved or tree.record
+            self.moved += 1
         if tree.has_identical_pair:
             self.first_identical = self.first_identical or tree.record
             self.identical += 1
+            self.identical_untruncated += not tree.truncated
             return False
         measures = _measures(tree)
         if not self.trees:
@@ -131,13 +143,17 @@ def _measures(tree: Tree) -> list[int]:
     return [tree.size, max(ends), max(max(node, default=0) for node in tree.nodes)]
 
 
-def write_trees(path: Path, trees: Iterable[Tree]) -> None:
-    """Write trees to a file, except those with an identical pair."""
+def write_trees(path: Path, trees: Iterable[Tree], dropped: Sequence[tuple[str, str]] = ()) -> None:
+    """Write trees to a file, except those with an identical pair.
+
+    `dropped` are records without a tree, which may be added while `trees` are made.
+    """
     summary, digest = TreeSummary(), hashlib.sha256()
     with write_table(path, SCHEMA) as writer:
         for batch in _batches(filter(summary.add, trees)):
             digest.update(batch.serialize())
             writer.write_batch(batch)
+        summary.dropped = [*map(list, dropped)]
         summary.content = digest.hexdigest()
         description = {DESCRIPTION: json.dumps(asdict(summary))}
         writer.write_batch(_to_arrow([]), custom_metadata=description)

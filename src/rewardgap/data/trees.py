@@ -4,8 +4,9 @@ A shared prompt is computed once: every node continues its parent, and a token a
 earlier tokens of its node and to all ancestors of the node, never to a sibling.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, takewhile
 
 from rewardgap.errors import UserError
 
@@ -31,6 +32,8 @@ class Tree:
             the response).
         closing: Number of tokens that truncation keeps at the end of a leaf (the end of the turn).
         truncated: Whether the tree was truncated.
+        moved: Whether a response begins before the prompt's end, because their tokens merge or the
+            template writes another beginning of the response than its generation prompt.
     """
 
     record: str
@@ -43,6 +46,7 @@ class Tree:
     opening: int = 1
     closing: int = 1
     truncated: bool = False
+    moved: bool = False
 
     @property
     def leaves(self) -> tuple[int, ...]:
@@ -79,8 +83,33 @@ class Tree:
     @property
     def has_identical_pair(self) -> bool:
         """Whether a chosen response has the same tokens as a rejected one."""
-        leaves = self.leaves
-        return any(self.nodes[leaves[i]] == self.nodes[leaves[j]] for i, j in self.pairs)
+        leaves = [(self.parents[leaf], self.nodes[leaf]) for leaf in self.leaves]
+        return any(leaves[i] == leaves[j] for i, j in self.pairs)
+
+
+def shared_length(*sequences: Tokens) -> int:
+    """Return the number of tokens that all sequences begin with."""
+    columns = takewhile(lambda ids: len(set(ids)) == 1, zip(*sequences, strict=False))
+    return sum(1 for _ in columns)
+
+
+def divide(
+    prompt: Tokens, sequences: Sequence[Tokens]
+) -> tuple[tuple[Tokens, ...], tuple[int, ...]]:
+    """Return the nodes and parents of a tree of whole sequences, one leaf for each, in order.
+
+    A response is what follows the longest common beginning of its sequence and the prompt. It thus
+    depends on no other response: where these beginnings differ in length, the prompt is divided
+    into a chain of nodes, and a leaf continues the node where its response begins.
+    """
+    borders = [
+        len(prompt) if tokens[: len(prompt)] == prompt else shared_length(prompt, tokens)
+        for tokens in sequences
+    ]
+    ends = sorted(set(borders))
+    chain = tuple(prompt[start:end] for start, end in pairwise([0, *ends]))
+    leaves = tuple(tokens[border:] for tokens, border in zip(sequences, borders, strict=True))
+    return chain + leaves, (*range(-1, len(ends) - 1), *map(ends.index, borders))
 
 
 def truncate(tree: Tree, max_length: int) -> Tree:
@@ -92,16 +121,21 @@ def truncate(tree: Tree, max_length: int) -> Tree:
     Raises:
         UserError: `max_length` leaves no room for one token of a response.
     """
-    least = tree.head + tree.opening + tree.closing + 1
+    leaves = tree.leaves
+    between = [sum(len(tree.nodes[node]) for node in tree.path(leaf)[1:-1]) for leaf in leaves]
+    least = tree.head + tree.opening + max(between) + tree.closing + 1
     if max_length < least:
         reason = f"max_length {max_length} leaves no room for a response"
         raise UserError(f"{reason}; it must be at least {least}")
-    prompt, *responses = tree.nodes
-    room = max(max_length - max(map(len, responses)), tree.head + tree.opening)
-    prompt = _cut(prompt, room, first=tree.head)
-    room = max_length - len(prompt)
-    nodes = (prompt, *(_cut(y, room, first=room - tree.closing) for y in responses))
-    return tree if nodes == tree.nodes else replace(tree, nodes=nodes, truncated=True)
+    nodes = list(tree.nodes)
+    longest = max(len(nodes[leaf]) + size for leaf, size in zip(leaves, between, strict=True))
+    room = max(max_length - longest, tree.head + tree.opening)
+    nodes[0] = _cut(nodes[0], room, first=tree.head)
+    for leaf, size in zip(leaves, between, strict=True):
+        room = max_length - len(nodes[0]) - size
+        nodes[leaf] = _cut(nodes[leaf], room, first=room - tree.closing)
+    cut = tuple(nodes)
+    return tree if cut == tree.nodes else replace(tree, nodes=cut, truncated=True)
 
 
 def _cut(tokens: Tokens, room: int, first: int) -> Tokens:

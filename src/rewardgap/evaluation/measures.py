@@ -30,7 +30,7 @@ from rewardgap.evaluation.bootstrap import (
     over_seeds,
     studentised_draws,
 )
-from rewardgap.evaluation.scores import RecordRewards, ScoreRow
+from rewardgap.evaluation.scores import RecordRewards, Rewards, ScoreRow
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,41 @@ def accuracy_where_longer_fails(scored: ScoredRuns) -> Interval | None:
     return mean_interval(scored.accuracies[fails], without_gaps, scored.seed)
 
 
+def best_of_n(scored: ScoredRuns) -> Interval | None:
+    """Return how often the one right response of several has the highest reward.
+
+    Of k equal highest rewards it gets 1/k, as in RewardBench 2. Records of several right responses
+    do not count. None where no record has one right and two or more wrong responses.
+    """
+    counted = np.array([_is_best_of_n(row) for row in scored.runs[0]])
+    if not counted.any():
+        return None
+    values = np.array(
+        [[_best_share(*row.scores) for row in rows if _is_best_of_n(row)] for rows in scored.runs]
+    )
+    without_gaps = np.unique(scored.clusters[counted], return_inverse=True)[1]
+    return mean_interval(values.T, without_gaps, scored.seed)
+
+
+def chance_of_best_of_n(scored: ScoredRuns) -> Interval | None:
+    """Return `best_of_n` of a rule that finds all responses equal."""
+    sizes = [1 + len(row.scores_rejected) for row in scored.runs[0] if _is_best_of_n(row)]
+    if not sizes:
+        return None
+    chance = float(np.mean([1 / size for size in sizes]))
+    return Interval(chance, chance, chance)
+
+
+def _is_best_of_n(row: ScoreRow) -> bool:
+    return len(row.scores_chosen) == 1 and len(row.scores_rejected) > 1
+
+
+def _best_share(chosen: Rewards, rejected: Rewards) -> float:
+    if chosen[0] < max(rejected):
+        return 0.0
+    return 1 / (1 + rejected.count(chosen[0]))
+
+
 MEASURES = [
     Measure(
         "accuracy",
@@ -205,6 +240,19 @@ MEASURES = [
         "where longer fails",
         "accuracy on the records on which the longer response loses",
         accuracy_where_longer_fails,
+    ),
+    Measure(
+        "best_of_n",
+        "best of n",
+        "share of the records of one right and several wrong responses on which the right one has "
+        "the highest reward (of k equal ones 1/k), as RewardBench 2 counts",
+        best_of_n,
+    ),
+    Measure(
+        "best_of_n_by_chance",
+        "best of n by chance",
+        "the same if all rewards are equal",
+        chance_of_best_of_n,
     ),
 ]
 
@@ -275,3 +323,21 @@ def summarise(*runs: Sequence[ScoreRow], seed: int = 0) -> Summary:
         figures={name: figure for name, figure in figures.items() if figure is not None},
         baselines={name: scored.mean(values) for name, values in scored.baselines.items()},
     )
+
+
+def by_subset(rows: Sequence[ScoreRow], seed: int = 0) -> dict[str, Interval]:
+    """Return the figure of every subset of a benchmark, by a title that names figure and subset.
+
+    It is `best_of_n` where all records of the subset have one right response and several wrong
+    ones, else the accuracy. Empty unless there are several subsets.
+    """
+    names = sorted({row.subset for row in rows} - {""})
+    figures = {}
+    for name in names if len(names) > 1 else ():
+        subset = [row for row in rows if row.subset == name]
+        scored = ScoredRuns.of([subset], seed)
+        if all(map(_is_best_of_n, subset)) and (best := best_of_n(scored)):
+            figures[f"best of n, {name}"] = best
+        else:
+            figures[f"accuracy, {name}"] = scored.mean(scored.accuracies)
+    return figures

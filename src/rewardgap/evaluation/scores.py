@@ -5,7 +5,7 @@ One JSON object per line::
     {"id": "a", "scores_chosen": 0.5, "scores_rejected": -1.0,
      "tokens_chosen": 12, "tokens_rejected": 9, "truncated": false,
      "baselines": {"bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
-     "responses": "1c8bfe8f801d7974"}
+     "responses": "1c8bfe8f801d7974", "subset": "Math"}
 
 A record of several responses has lists in place of the numbers. Rewards are raw, never squashed.
 """
@@ -44,6 +44,7 @@ class ScoreRow:
         baselines: Rewards of content-blind baselines for the same responses, by name.
         prompt: A hash of the prompt, equal for records of one prompt; empty where it is not known.
         responses: A hash of the responses likewise.
+        subset: The part of a benchmark that the record belongs to; empty where there is none.
 
     Raises:
         UserError: A reward is not finite, a side has no reward, or lists have unequal lengths.
@@ -58,6 +59,7 @@ class ScoreRow:
     baselines: Mapping[str, RecordRewards] = field(default_factory=dict)
     prompt: str = ""
     responses: str = ""
+    subset: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no metric can be computed from."""
@@ -65,7 +67,7 @@ class ScoreRow:
             scores, tokens = getattr(self, f"scores_{side}"), getattr(self, f"tokens_{side}")
             if not scores:
                 raise UserError(f"record {self.id!r}: scores_{side} is empty")
-            _check_finite(self.id, f"scores_{side}", scores)
+            check_finite(self.id, f"scores_{side}", scores)
             if tokens and len(tokens) != len(scores):
                 raise UserError(
                     f"record {self.id!r} has {len(scores)} scores_{side} but {len(tokens)} "
@@ -77,7 +79,7 @@ class ScoreRow:
             )
         sizes = len(self.scores_chosen), len(self.scores_rejected)
         for name, (chosen, rejected) in self.baselines.items():
-            _check_finite(self.id, f"baseline {name!r}", (*chosen, *rejected))
+            check_finite(self.id, f"baseline {name!r}", (*chosen, *rejected))
             if (len(chosen), len(rejected)) != sizes:
                 raise UserError(
                     f"record {self.id!r}: baseline {name!r} has {len(chosen)} chosen and "
@@ -117,10 +119,17 @@ def score_row(
         baselines=baselines,
         prompt=prompt_id(record.prompt),
         responses=responses_id(record),
+        subset=_subset(record.metadata.get("subset")),
     )
 
 
-def _check_finite(record_id: str, label: str, rewards: Rewards) -> None:
+def _subset(value: object) -> str:
+    """Return the name of a subset in one line; anything else is none."""
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def check_finite(record_id: str, label: str, rewards: Rewards) -> None:
+    """Refuse rewards that are not finite."""
     for reward in rewards:
         if not math.isfinite(reward):
             raise UserError(
@@ -158,7 +167,7 @@ def _to_json(row: ScoreRow) -> dict[str, Any]:
             name: {"chosen": side(chosen), "rejected": side(rejected)}
             for name, (chosen, rejected) in row.baselines.items()
         }
-    digests = {"prompt": row.prompt, "responses": row.responses}
+    digests = {"prompt": row.prompt, "responses": row.responses, "subset": row.subset}
     return fields | {key: digest for key, digest in digests.items() if digest}
 
 
@@ -177,7 +186,7 @@ def read_scores(path: str | Path) -> list[ScoreRow]:
             continue
         try:
             row = _parse_row(json.loads(line))
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: not valid JSON ({error})") from error
         except UserError as error:
             raise UserError(f"{path}, line {number}: {error}") from error
@@ -202,6 +211,8 @@ def _read_text(path: Path) -> str:
 
 def _parse_row(fields: object) -> ScoreRow:
     fields = _object(fields, "a score row")
+    if "scores" in fields and "scores_chosen" not in fields:
+        raise UserError("`scores` are rewards without labels, of which no metric can be computed")
     name, truncated = _require(fields, "id"), fields.get("truncated", False)
     if type(name) not in (str, int):
         raise UserError(f"'id' must be a string, not {type(name).__name__}")
@@ -214,7 +225,7 @@ def _parse_row(fields: object) -> ScoreRow:
         rule: _sides(_object(sides, f"baseline {rule!r}"), "", _reward)
         for rule, sides in _object(fields.get("baselines", {}), "'baselines'").items()
     }
-    digests = _digest(fields, "prompt"), _digest(fields, "responses")
+    digests = _digest(fields, "prompt"), _digest(fields, "responses"), _subset(fields.get("subset"))
     return ScoreRow(str(name), *scores, *tokens, truncated, baselines, *digests)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
@@ -13,7 +14,7 @@ from rewardgap.evaluation.comparisons import (
     indistinguishable,
     is_significant,
 )
-from rewardgap.evaluation.measures import MEASURES, Summary, summarise
+from rewardgap.evaluation.measures import MEASURES, Summary, by_subset, summarise
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
 from rewardgap.evaluation.text import align_columns, format_interval
@@ -27,8 +28,8 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     Returns:
         (for `--json`, for the terminal): A dictionary from file to its summary, with a key
         `compared` ({other file: see `Comparison.to_json`}) where another file has the same
-        records and a key `styles` ({easy, normal, hard}) where asked for, and the text of
-        `format_table`.
+        records, a key `styles` ({easy, normal, hard}) where asked for, a key `subsets` where the
+        records are of several, see `by_subset`, and the text of `format_table`.
 
     Raises:
         UserError: A file cannot be read, see `read_scores`, or is no grid of styles.
@@ -38,26 +39,31 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     styles = {
         name: style_accuracies(rows, name=name) for name, rows in files.items() if config.styles
     }
+    subsets = {name: by_subset(rows) for name, rows in files.items()}
     comparisons = compare_all(files)
     report = {name: summary.to_json() for name, summary in summaries.items()}
     for name, accuracies in styles.items():
         report[name]["styles"] = asdict(accuracies)
+    for name, figures in subsets.items():
+        if figures:
+            report[name]["subsets"] = {part: asdict(figure) for part, figure in figures.items()}
     for (first, second), comparison in comparisons.items():
         report[first].setdefault("compared", {})[second] = comparison.to_json()
         report[second].setdefault("compared", {})[first] = comparison.reversed().to_json()
-    return report, format_table(summaries, comparisons, styles)
+    return report, format_table(summaries, comparisons, styles, subsets)
 
 
 def format_table(
     summaries: Mapping[str, Summary],
     comparisons: Comparisons,
     styles: Mapping[str, StyleAccuracies] | None = None,
+    subsets: Mapping[str, Mapping[str, Interval]] | None = None,
 ) -> str:
     """Return plain text: the figures of each file, then the comparisons in words.
 
     A file has a line with the measures that are columns, and below it a line for each of its other
-    measures, its accuracies by style, and the content-blind baselines. Intervals are 95 %; `ties`
-    counts pairs with equal rewards.
+    measures, its accuracies by style, the content-blind baselines, and its subsets. Intervals are
+    95 %; `ties` counts pairs with equal rewards.
     """
     columns = [measure for measure in MEASURES if measure.is_column]
     rows = [("", *(measure.title for measure in columns), "ties", "records")]
@@ -65,7 +71,9 @@ def format_table(
         figures = [summary.figures.get(measure.name) for measure in columns]
         cells = [format_interval(figure) if figure else "" for figure in figures]
         rows.append((name, *cells, str(summary.ties), str(summary.n)))
-        for title, figure in _lines_below(summary, (styles or {}).get(name)):
+        parts = (subsets or {}).get(name, {})
+        lines = chain(_lines_below(summary, (styles or {}).get(name)), parts.items())
+        for title, figure in lines:
             rows.append((f"  {title}", format_interval(figure), *[""] * (len(columns) + 1)))
     return "\n".join([align_columns(rows), *_in_words(comparisons)]) + "\n"
 

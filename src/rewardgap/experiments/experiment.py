@@ -5,13 +5,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.flags import explain_mismatch
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
+from rewardgap.io.files import read_yaml
 from rewardgap.io.grid_folder import refuse_old_keys
 from rewardgap.models.kinds import KINDS
 
@@ -142,12 +141,7 @@ def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the values of a file, merged over those of its `base`; `above` are based on it."""
     if path.resolve() in above:
         raise UserError(f"{path}: is its own base; name another, or leave `base` out")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: no experiment to read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no experiment: write keys and values")
     base = values.pop("base", None)
@@ -216,9 +210,10 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
             refuse_old_keys(entry, f"{where}: eval.{name}")
         sets[name] = EvaluationSource(**_fill(EvaluationSource, entry, f"{where}: eval.{name}"))
     settings = check_settings(values.get("settings", {}), f"{where}: settings")
-    variations = (
-        _read_variation(entry, f"{where}: variations") for entry in values.get("variations", ())
-    )
+    varied = values.get("variations", [])
+    if not isinstance(varied, list):
+        raise UserError(f"{where}: variations must be a list of settings, not {varied!r}")
+    variations = (_read_variation(entry, f"{where}: variations") for entry in varied)
     return Experiment(
         **form,
         train=TrainingSource(**train),

@@ -8,22 +8,23 @@ run          the cells, one after another; one that fails stops no other
 """
 
 import gc
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
 from rewardgap.experiments.data import (
     check_shifts,
     find_check,
@@ -34,6 +35,7 @@ from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_est
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.grid import Grid, plan
 from rewardgap.forecasting.forecast import forecast
+from rewardgap.io.files import read_json
 from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
 from rewardgap.io.progress import progress_of_work
@@ -43,6 +45,7 @@ from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.language_model import extend_model, open_template
 from rewardgap.scoring.generation import Sampling, answer
+from rewardgap.training.inputs import check_inputs
 from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -85,8 +88,10 @@ def run(config: RunConfig) -> Plan:
     specs = [training] if isinstance(training, str) else training
     folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
     runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
-    identical = runner.config(next(iter(grid.cells))).identical_pairs
-    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, identical))
+    configs = [runner.config(cell) for cell in grid.cells]
+    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]))
+    if experiment.generate and len({config.template for config in configs}) > 1:
+        raise UserError("generate: name one template for all runs, which share initial answers")
     estimates = runner.estimate()
     lines = [(grid.folder.place(cell), runner.state(cell), estimates[cell]) for cell in grid.cells]
     if not config.dry_run:
@@ -95,6 +100,8 @@ def run(config: RunConfig) -> Plan:
             if cell.run.config.exists():  # of another run: refused
                 settings = runner.config(cell).settings()
                 open_run(str(cell.run.folder), settings, resume=True)
+                if cell.run.is_finished(runner.config(cell).eval):
+                    check_inputs(cell.run, runner.config(cell), runner.data)
         runner.run_all(estimates)
     return Plan(grid.folder.folder, format_estimates(lines))
 
@@ -122,14 +129,13 @@ class Runner:
 
     def estimate(self) -> dict[Cell, Estimate]:
         """Return the cost of every cell; the reference counts where it is computed first."""
-        templates = {
-            name: open_template(folder, self.tokens) for name, folder in self.folders.items()
-        }
+        templates = cache(lambda model, name: open_template(self.folders[model], self.tokens, name))
         counted: set[tuple[str, int | None]] = set()
         estimates = {}
         for cell in self.grid.cells:
             config = self.config(cell)
-            cost = estimate(config, self.folders[cell.model], templates[cell.model], self.data)
+            template = templates(cell.model, config.template)
+            cost = estimate(config, self.folders[cell.model], template, self.data)
             if (cell.model, config.max_length) in counted:
                 cost = replace(cost, reference=0)
             elif cost.reference:
@@ -144,7 +150,8 @@ class Runner:
 
     def is_done(self, cell: Cell) -> bool:
         """Return whether nothing of a cell is left to do."""
-        return cell.run.metrics.exists() and (cell.shares.exists() or not self._generates(cell))
+        measured = cell.run.is_finished(self.grid.experiment.eval)
+        return measured and (cell.shares.exists() or not self._generates(cell))
 
     def run_all(self, estimates: Estimates) -> None:
         """Run every cell that is not done, after the forecast from its initial model.
@@ -191,8 +198,9 @@ class Runner:
             return
         with folder.lock():
             path = folder.folder / "forecast.json"
-            sets = json.loads(path.read_text(encoding="utf-8")).values() if path.exists() else ()
-            known = list(dict.fromkeys(kind for outcomes in sets for kind in outcomes))
+            sets = read_json(path) if path.exists() else {}
+            with reported((AttributeError, TypeError), f"{path} is no forecast: ", "; remove it"):
+                known = list(dict.fromkeys(kind for kinds in sets.values() for kind in kinds))
             if set(kinds) <= set(known):
                 return
             config = self.config(cells[0])
@@ -218,14 +226,17 @@ class Runner:
         """Have the trained and the initial model respond, and write the shares that are correct."""
         device = choose_device(config.device)
         initial_model = self._initial_model(cell.model)
+        template = ChatTemplate.load(initial_model, config.template)
+        encoder = find_kind(cell.kind).encoding(template, KindConfig.of(config))
         shares = {}
-        for name in self.grid.experiment.generate:
-            records = self.data.records(config.eval[name], config.identical_pairs)
-            check = find_check(config.eval[name])
+        for name, spec in ((name, config.eval[name]) for name in self.grid.experiment.generate):
+            records, _ = self.data.evaluation_set(encoder, spec, config, config.max_length)
+            check = find_check(spec)
             sampling = Sampling(cell.seed, device, config.token_budget)
             trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
             path = self.grid.folder.initial_answers(cell.model, name)
-            initial = answer(initial_model, records, check, replace(sampling, seed=0), path)
+            sampling = replace(sampling, seed=0, template=config.template)
+            initial = answer(initial_model, records, check, sampling, path)
             correct, before = (
                 sum(response.correct for response in answers) / len(answers)
                 for answers in (trained, initial)

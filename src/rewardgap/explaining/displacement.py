@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rewardgap.configs.forecasting import ChesConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.dropped import encode_usable, new_list, usable_records, write_dropped
 from rewardgap.data.load import load as load_records
 from rewardgap.data.trees import Tree
 from rewardgap.io.files import write_text
@@ -65,13 +66,15 @@ def ches(config: ChesConfig) -> list[Ches]:
     Raises:
         UserError: If the data or the model cannot be read, or the file cannot be written.
     """
-    records = load_records(config.data, config.identical_pairs)
+    dropped = new_list(config.bad_records)
+    records = load_records(config.data, config.identical_pairs, dropped)
     folder = locate_model(config.model)
-    template = ChatTemplate.load(folder)
+    template = ChatTemplate.load(folder, config.template)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     model = LanguageModel.load(folder, template, dtype=dtype).to(device)
-    trees = template.encode(records, config.max_length)
+    trees = encode_usable(template.encode, records, config.max_length, dropped)
+    usable_records(records, trees)
     model.check_readable(trees)
 
     def of_pack(batch: Pack, trees: Sequence[Tree]) -> list[list[Ches]]:
@@ -89,5 +92,6 @@ def ches(config: ChesConfig) -> list[Ches]:
 
     by_record = map_trees(trees, of_pack, config.token_budget, device, "CHES scores")
     scores = list(chain.from_iterable(by_record))
+    write_dropped(Path(f"{config.out}.dropped.jsonl"), {str(config.data): dropped})
     write_text(Path(config.out), "".join(json.dumps(asdict(score)) + "\n" for score in scores))
     return scores

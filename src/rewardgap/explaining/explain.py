@@ -19,8 +19,10 @@ import torch
 from rewardgap.configs.forecasting import ExplainConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.dropped import encode_usable, new_list, usable_records, write_dropped
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Record
+from rewardgap.data.templates import TEMPLATES
 from rewardgap.errors import UserError
 from rewardgap.explaining.explanation import Explanation, Influence
 from rewardgap.explaining.influence import ExplainedRecord, TrainingPairs, measure_influence
@@ -59,7 +61,7 @@ def explain(config: ExplainConfig) -> Path:
 
 
 def _find_record(data: str, record_id: str, config: ExplainConfig) -> Record:
-    records = load_records(data, config.identical_pairs)
+    records = load_records(data, config.identical_pairs, new_list(config.bad_records))
     for record in records:
         if record.id == record_id:
             return record
@@ -95,8 +97,12 @@ def _open_model(config: ExplainConfig) -> ExplainedModel:
         return _open_forecast(config, settings)
     options = KindConfig.of(config)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
-    saved = SavedRewardModel.find(find_saved(config.model), config.kind, options)
-    return scorer, saved, settings
+    folder = find_saved(config.model)
+    saved = SavedRewardModel.find(folder, config.kind, options)
+    template = config.template or saved.template
+    if template is not None and template not in TEMPLATES and not config.template:
+        template = str(folder / "chat_template.jinja")  # as it was in training
+    return scorer, replace(saved, template=template), settings
 
 
 def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> ExplainedModel:
@@ -110,7 +116,8 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
     saved = SavedRewardModel(kind, options, config.reference or settings["model"])
     folder = saved.find_initial_model()
     weights, length = fingerprint(folder), settings["max_length"]
-    saved = SavedRewardModel(kind, options, str(folder), weights, length)
+    template = config.template or settings.get("template")
+    saved = SavedRewardModel(kind, options, str(folder), weights, length, template)
     model = _open_initial(folder, saved, settings["seed"], config.device)
     dtype = choose_dtype(config.dtype, model.device)
     reference = open_reference(model, saved, dtype, config)
@@ -120,7 +127,7 @@ def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> Explai
 
 def _open_initial(folder: Path, saved: SavedRewardModel, seed: int, device: str) -> RewardModel:
     """Return a saved reward model as it was before training."""
-    template = ChatTemplate.load(folder)
+    template = ChatTemplate.load(folder, saved.template)
     model = find_kind(saved.kind).initialise(folder, template, saved.options, torch.float32, seed)
     return model.to(choose_device(device)).eval()
 
@@ -162,13 +169,16 @@ def _read_training(
 ) -> TrainingPairs:
     """Return the training pairs, or a seeded sample of `max_pairs` of them."""
     spec = config.train or run["train"]
+    dropped = new_list(run.get("bad_records", config.bad_records))
     try:
-        records = load_records(spec, run.get("identical_pairs", config.identical_pairs))
+        records = load_records(spec, run.get("identical_pairs", config.identical_pairs), dropped)
     except UserError as error:
         raise UserError(f"name the training data with --train: {error}") from error
     available = sum(len(record.pairs) for record in records)
     records = sample(records, config.max_pairs or available, config.seed)
-    trees = model.encode_for_training(records, max_length)
+    trees = encode_usable(model.encode_for_training, records, max_length, dropped)
+    records = usable_records(records, trees)
+    write_dropped(Path(f"{config.out}.dropped.jsonl"), {"the training data": dropped})
     model.check_readable(trees)
     differing = [not tree.has_identical_pair for tree in trees]
     if not any(differing):

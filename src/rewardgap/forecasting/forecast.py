@@ -7,7 +7,7 @@ the way from the first step to convergence, and these are measured like those of
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -18,6 +18,7 @@ import yaml
 from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.dropped import Dropped, write_dropped
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.dynamics.projection import GIB
@@ -67,6 +68,7 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     models = _open_models(config)
     data = _open_data(models, config, shared)
+    write_dropped(out / "dropped.jsonl", _dropped(data.values()))
     kernels = _read_kernels(models, data, config)
     trainings = {
         kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, config.loss)
@@ -106,7 +108,7 @@ def _check_kinds(kinds: Sequence[str]) -> None:
 def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
     """Return every kind's reward model before training, all on one language model."""
     folder = locate_model(config.model)
-    template = ChatTemplate.load(folder)
+    template = ChatTemplate.load(folder, config.template)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     language_model = LanguageModel.load(folder, template, dtype=dtype).to(device)
@@ -126,6 +128,22 @@ def _open_data(
     return {
         encoding: RunData.open(config, encoder, shared) for encoding, encoder in encoders.items()
     }
+
+
+def _dropped(encodings: Iterable[RunData]) -> dict[str, Dropped]:
+    """Return the records that any encoding drops; raise a UserError where they evaluate others."""
+    first, *rest = encodings
+    dropped = first.dropped
+    for encoded in rest:
+        for name, trees in encoded.evaluation.items():
+            if [t.record for t in trees] != [t.record for t in first.evaluation[name]]:
+                raise UserError(
+                    f"{name}: the chat template cannot write the same records for all kinds: "
+                    "forecast them one by one"
+                )
+        for name, records in encoded.dropped.items():
+            dropped[name] = list(dict.fromkeys([*dropped[name], *records]))
+    return dropped
 
 
 def _read_kernels(

@@ -1,19 +1,31 @@
-"""Files and folders that are either complete or absent.
+"""Files and folders that are either complete or absent, and files read whole.
 
-Where they cannot be written (permission, full disk), a `UserError` is raised.
+Where they cannot be written (permission, full disk) or read (missing, damaged), a `UserError` is
+raised. An unfinished file is named by the process that writes it, as `.NAME.HOST-PID.unfinished`,
+so that what a killed process left is told from what another one is writing.
 """
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+from typing import Any
 
+import yaml
 from safetensors import SafetensorError
 
 from rewardgap.errors import reported
 
 FAILURES = (OSError, SafetensorError)  # safetensors reports a full disk by its own error
+MAX = sys.float_info.max
+ABANDONED = 24 * 3600
+"""Seconds after which a file that another computer was writing is taken to be left behind."""
 
 
 @contextmanager
@@ -22,9 +34,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Missing folders are created. After an error nothing is left behind, and an older `path` stays.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
     try:
         with reported(FAILURES, f"cannot write {path}: "):
+            _remove_abandoned(path.parent.glob(f".{escape(path.name)}.*.unfinished"))
             path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
             _flush(unfinished)
@@ -40,10 +53,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     After an error nothing is left behind, and an older `path` stays.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
     try:
         with reported(FAILURES, f"cannot write {path}: "):
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove_abandoned(path.parent.glob(f".{escape(path.name)}.*.unfinished"))
             unfinished.mkdir(parents=True)
             yield unfinished
             for file in filter(Path.is_file, unfinished.rglob("*")):
@@ -61,13 +74,55 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raise a `UserError` if it is missing or damaged."""
+    with reported((OSError, ValueError, RecursionError), f"cannot read {path}: "):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file; raise a `UserError` if it is missing or damaged."""
+    # A wrong tag raises errors of any type.
+    with reported(Exception, f"cannot read {path}: "):
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read_number(value: object) -> float:
+    """Return a number that a file holds; raise a `ValueError` for all but finite numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX:
+        raise ValueError(f"{value!r:.40} is no finite number")
+    return float(value)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove unfinished files and folders of killed processes, anywhere in a folder."""
-    for path in folder.rglob(".*.unfinished"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    _remove_abandoned(folder.rglob(".*.unfinished"))
+
+
+def _remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove what no running process is writing; this one is writing none of `paths`."""
+    for path in list(paths):
+        host, _, process = path.name.removesuffix(".unfinished").rpartition("-")
+        with suppress(OSError):  # another process removes it, or it is another user's
+            if not process.isdecimal() or _is_abandoned(path, host, int(process)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_abandoned(path: Path, host: str, process: int) -> bool:
+    if host.endswith(f".{socket.gethostname()}"):
+        return process == os.getpid() or not is_running(process)
+    return time.time() - path.stat().st_mtime > ABANDONED
+
+
+def is_running(process: int) -> bool:
+    """Return whether this computer runs a process of this number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rewardgap.errors import reported
-from rewardgap.io.files import write_text
+from rewardgap.io.files import read_json, read_number, write_text
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,14 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
 def read_answers(path: Path) -> list[Answer]:
     """Read what `write_answers` wrote; raise a `UserError` if the file is damaged."""
-    errors = (OSError, ValueError, KeyError, TypeError)
+    errors = (OSError, ValueError, KeyError, TypeError, RecursionError)
     with reported(errors, f"{path} is no file of answers: ", "; remove it"):
-        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return [Answer(row["id"], row["response"], row["correct"]) for row in rows]
+        rows = map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
+        answers = [Answer(row["id"], row["response"], row["correct"]) for row in rows]
+        types = {tuple(map(type, vars(answer).values())) for answer in answers}
+        if types - {(str, str, bool)}:
+            raise TypeError("a value has another type")
+        return answers
 
 
 def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
@@ -51,10 +55,21 @@ def write_shares(path: Path, shares: Mapping[str, CorrectShare]) -> None:
 
 def read_shares(path: Path) -> dict[str, CorrectShare]:
     """Read what `write_shares` wrote; raise a `UserError` if the file is damaged."""
-    errors = (OSError, ValueError, KeyError, TypeError, AttributeError)
-    with reported(errors, f"{path} is no file of generations: "):
-        values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
+    errors = (ValueError, KeyError, TypeError, AttributeError)
+    with reported(errors, f"{path} is no file of generations: ", "; remove it"):
         return {
-            name: CorrectShare(float(entry["correct"]), entry.get("initial"), int(entry["n"]))
+            name: CorrectShare(
+                _share(entry["correct"]),
+                None if entry.get("initial") is None else _share(entry["initial"]),
+                int(read_number(entry["n"])),
+            )
             for name, entry in values.items()
         }
+
+
+def _share(value: object) -> float:
+    share = read_number(value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{share} is no share")
+    return share

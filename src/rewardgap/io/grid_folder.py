@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from rewardgap.errors import UserError, reported
-from rewardgap.io.files import write_text
+from rewardgap.io.files import read_yaml, write_text
 from rewardgap.io.run_folder import Run
 
 FIXED = ("name", "train", "eval", "settings")
@@ -222,24 +222,31 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
     """
     path = GridFolder(folder).experiment
     wrong = f"{path} is no grid's experiment: "
-    with (
-        reported((OSError, ValueError, yaml.YAMLError), f"cannot read {path}: "),
-        reported((KeyError, TypeError, AttributeError), wrong),
-    ):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = read_yaml(path)
+    with reported((KeyError, TypeError, ValueError, OverflowError), wrong):
+        values = _typed(values, dict, "it")
+        train = _typed(values["train"], dict, "train")
+        sets = _typed(values["eval"], dict, "eval")
         return ExperimentRecord(
             name=str(values["name"]),
             claim=str(values.get("claim") or ""),
-            profile=values.get("profile"),
-            train=str(values["train"]["name"]),
-            sets=tuple(_read_set(path, *item) for item in values["eval"].items()),
+            profile=_typed(values.get("profile"), str | None, "profile"),
+            train=str(train["name"]),
+            sets=tuple(_read_set(path, *item) for item in sets.items()),
             cells=tuple(_read_cell(folder, entry) for entry in values["cells"]),
             folders=(folder,),
-            generate=tuple(values.get("generate") or ()),
+            generate=tuple(map(str, _typed(values.get("generate") or [], list, "generate"))),
             forecast=bool(values.get("forecast")),
-            train_data=values["train"].get("data"),
-            settings=values.get("settings") or {},
+            train_data=_typed(train.get("data"), str | list | None, "train.data"),
+            settings=_typed(values.get("settings") or {}, dict, "settings"),
         )
+
+
+def _typed(value: Any, types: Any, label: str) -> Any:
+    """Return a value of these types; raise a `TypeError` for any other."""
+    if not isinstance(value, types):
+        raise TypeError(f"{label} is {value!r:.40}")
+    return value
 
 
 def refuse_old_keys(entry: Mapping[str, Any], where: str) -> None:
@@ -249,10 +256,15 @@ def refuse_old_keys(entry: Mapping[str, Any], where: str) -> None:
 
 
 def _read_set(path: Path, name: Any, entry: Mapping[str, Any]) -> SetRecord:
-    refuse_old_keys(entry, f"{path}: eval.{name}")
-    return SetRecord(str(name), **{key: entry.get(key) for key in SET_KEYS})
+    label = f"eval.{name}"
+    refuse_old_keys(_typed(entry, dict, label), f"{path}: {label}")
+    keys = {key: _typed(entry.get(key), str | None, f"{label}.{key}") for key in SET_KEYS}
+    return SetRecord(str(name), **keys)
 
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
+    _typed(entry, dict, "a cell")
     model, kind, seed = str(entry["model"]), str(entry["kind"]), int(entry["seed"])
-    return Cell(model, kind, seed, str(entry.get("variation") or ""), Run(folder / entry["folder"]))
+    return Cell(
+        model, kind, seed, str(entry.get("variation") or ""), Run(folder / str(entry["folder"]))
+    )

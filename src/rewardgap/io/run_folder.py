@@ -1,7 +1,8 @@
 """Run folders: the paths in them, and how a run is started or resumed."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ import yaml
 
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_folder
-from rewardgap.io.files import write_text
+from rewardgap.io.files import read_json, read_yaml, write_text
+from rewardgap.io.lock import LOCK
+
+logger = logging.getLogger(__name__)
+
+RUN_KEYS = {"model": str, "kind": str, "seed": int, "train": str | list, "eval": dict}
+"""What the configuration of a run has, and that of no other folder, with its types."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,19 @@ class Run:
         return self.folder / "config.yaml"
 
     @property
+    def inputs(self) -> Path:
+        """Fingerprints of the data and the model that the run began with, and versions."""
+        return self.folder / "inputs.json"
+
+    @property
     def reward_model(self) -> Path:
         """The trained model, which plain transformers can load."""
         return self.folder / "reward_model"
+
+    @property
+    def dropped(self) -> Path:
+        """The records that could not be used, one JSON object each; absent if there are none."""
+        return self.folder / "dropped.jsonl"
 
     @property
     def log(self) -> Path:
@@ -48,15 +65,64 @@ class Run:
         """Return the path of the score file of an evaluation set."""
         return self.folder / "scores" / f"{name}.jsonl"
 
-    def read_config(self) -> dict[str, Any]:
-        """Read the resolved configuration; raise a `UserError` if there is no YAML mapping."""
+    @property
+    def has_results(self) -> bool:
+        """Whether there is anything that a resumed run would go on from."""
+        return any(
+            path.exists() for path in (self.log, self.checkpoints, self.reward_model, self.metrics)
+        )
+
+    def is_finished(self, sets: Iterable[str]) -> bool:
+        """Return whether these evaluation sets are scored and measured.
+
+        Metrics that are damaged, or whose score files are gone, do not count.
+        """
+        if not self.metrics.exists():
+            return False
         try:
-            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read {self.config}: it is no run's configuration") from error
-        if not isinstance(config, dict):
-            raise UserError(f"{self.config} holds no configuration")
+            values = read_json(self.metrics)
+        except UserError:
+            values = None
+        names = set(sets)
+        whole = isinstance(values, dict) and values.keys() == names
+        if whole and all(map(_is_summary, values.values())):
+            missing = [str(path) for path in map(self.scores, names) if not path.exists()]
+        else:
+            missing = [str(self.metrics)]
+        if missing:
+            logger.warning("%s is damaged or gone: the run is measured again", missing[0])
+        return not missing
+
+    def read_config(self) -> dict[str, Any]:
+        """Read the resolved configuration.
+
+        Raises:
+            UserError: There is no YAML mapping, or a value of a run's key has another type.
+        """
+        config = self.read_values()
+        for key, types in RUN_KEYS.items():
+            value = config.get(key)
+            if key in config and not (isinstance(value, types) and _holds_texts(value)):
+                raise UserError(f"{self.config} is damaged: {key} is {value!r:.80}")
         return config
+
+    def read_values(self) -> dict[str, Any]:
+        """Read a configuration that may be no run's; raise a `UserError` if it is no mapping."""
+        values = read_yaml(self.config)
+        if not isinstance(values, dict):
+            raise UserError(f"{self.config} holds no configuration")
+        return values
+
+
+def _is_summary(values: Any) -> bool:
+    """Return whether these can be the metrics of an evaluation set."""
+    return isinstance(values, dict) and isinstance(values.get("n"), int)
+
+
+def _holds_texts(value: Any) -> bool:
+    """Return whether a list or mapping holds texts alone; of other values, True."""
+    values = [*value, *value.values()] if isinstance(value, dict) else value
+    return not isinstance(values, list) or all(isinstance(text, str) for text in values)
 
 
 def open_run(
@@ -64,8 +130,7 @@ def open_run(
 ) -> Run:
     """Start a run in a new folder, or continue a run with the same settings.
 
-    A folder that contains only a configuration, because the run failed before its first result, is
-    started again.
+    A folder without results, because the run failed before its first one, is started again.
 
     The settings are everything that determines the run; with `resume` a run that has results is
     continued. The cache folder, as configured, may be in `folder` and be filled before the run.
@@ -79,12 +144,13 @@ def open_run(
     cached = cache_folder(cache).resolve()
     paths = {path for path in run.folder.glob("*") if not path.name.endswith(".unfinished")}
     paths = {path for path in paths if not cached.is_relative_to(path.resolve())}
+    paths -= {run.inputs, run.folder / LOCK}
     if run.config in paths and len(paths) > 1:
         old = run.read_config()
         new = json.loads(json.dumps(settings))
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
         if differing:
-            difference = f"holds a run with another {', '.join(sorted(differing))}"
+            difference = f"holds a run with another {', '.join(sorted(map(str, differing)))}"
             raise UserError(f"{folder} {difference}; choose another out")
         if not resume:
             remedy = "pass --resume to continue it, or choose another out"

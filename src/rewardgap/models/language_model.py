@@ -223,9 +223,9 @@ class LanguageModel:
         template.tokenizer.save_pretrained(folder)
 
 
-def open_template(folder: Path, tokens: tuple[str, ...]) -> ChatTemplate:
-    """Return the chat template of a model, with further tokens."""
-    template = ChatTemplate.load(folder)
+def open_template(folder: Path, tokens: tuple[str, ...], name: str | None = None) -> ChatTemplate:
+    """Return the chat template of a model, or the one that is named, with further tokens."""
+    template = ChatTemplate.load(folder, name)
     template.tokenizer.add_tokens(list(tokens))
     return template
 

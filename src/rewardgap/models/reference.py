@@ -11,6 +11,7 @@ import torch
 
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.templates import TEMPLATES
 from rewardgap.data.tree_store import content_of
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
@@ -111,7 +112,8 @@ class Reference:
             UserError: It cannot be loaded, or its tokenizer is not that of the trees.
         """
         if self._model is None:
-            template = ChatTemplate.load(self.folder)
+            name = self.template.name  # one of ours may have added tokens, and does so again
+            template = ChatTemplate.load(self.folder, name if name in TEMPLATES else None)
             ids, tree_ids = template.tokenizer.get_vocab(), self.template.tokenizer.get_vocab()
             shared = ids.items() & tree_ids.items()
             if len(shared) < min(len(ids), len(tree_ids)):  # either may have further tokens

@@ -35,6 +35,8 @@ class SavedRewardModel:
     """Fingerprint of that model's weights."""
     max_length: int | None = None
     """Number of tokens that sequences were truncated to in training; None for all."""
+    template: str | None = None
+    """Name or file of the chat template that replaced the initial model's own in training."""
 
     @classmethod
     def find(cls, folder: Path, kind: str | None, options: KindConfig) -> "SavedRewardModel":
@@ -72,6 +74,7 @@ class SavedRewardModel:
                 initial_model=fields["reference"]["model"],
                 initial_fingerprint=fields["reference"]["fingerprint"],
                 max_length=fields["max_length"],
+                template=fields.get("template"),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: {first_line(error)}") from error
@@ -85,19 +88,22 @@ class SavedRewardModel:
                 **asdict(self.options),
                 "max_length": self.max_length,
                 "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
+                "template": self.template,
                 "chat_template": model.template.tokenizer.chat_template,
             }
             write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
 
-    def load(self, folder: Path) -> RewardModel:
-        """Load the model in `folder`, with float32 weights."""
-        template = ChatTemplate.load(folder)
+    def load(self, folder: Path, template_name: str | None = None) -> RewardModel:
+        """Load the model in `folder`, with float32 weights, its chat template or another one."""
+        template = ChatTemplate.load(folder, template_name)
         if template.added_tokens:
+            form = template_name or "the paper's format, as there is no chat template"
             logger.warning(
-                "%s has no chat template: responses are written in the paper's format, which the "
-                "model may never have seen; add the template that it was trained with",
-                folder,
+                "%s has no tokens of the chat template (%s): the model may never have seen it; "
+                "name the one that it was trained with as template",
+                *(folder, form),
             )
+        template.name = template.name or self.template
         return find_kind(self.kind).load(folder, template, self.options, torch.float32)
 
     def find_initial_model(self) -> Path:

@@ -61,7 +61,7 @@ def pack(experiments: Iterable[Results]) -> str:
 def _load(spec: str) -> Loaded:
     try:
         # Records that training refused or dropped were not scored; whether to is settled.
-        return {record.id: record for record in load(spec, "drop")}, ""
+        return {record.id: record for record in load(spec, "drop", [])}, ""
     except (UserError, OSError) as error:
         logger.warning("the texts of %s are not shown: %s", spec, error)
         return {}, str(error)
@@ -121,7 +121,7 @@ def _scored_records(
     cell: Cell, name: str, rows: Rows, load_once: Callable[[str], Loaded]
 ) -> Loaded:
     """Return the records that were scored, by the configuration of a run."""
-    spec = (cell.run.read_config().get("eval") or {}).get(name)
+    spec = cell.run.read_config().get("eval", {}).get(name)
     if not isinstance(spec, str):
         return {}, "the run's config.yaml does not name their data"
     records, obstacle = load_once(spec)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
-from rewardgap.io.files import write_text
+from rewardgap.io.files import remove_unfinished, write_text
 from rewardgap.reporting.page import Section, render, section
 from rewardgap.reporting.paper.figures import draw_figures
 from rewardgap.reporting.paper.tables import own_table, paper_tables
@@ -31,6 +31,7 @@ def report(config: ReportConfig) -> Path:
             of one set rate different data.
     """
     out = Path(config.out)
+    remove_unfinished(out)
     experiments = {results.experiment.name: results for results in read_results(config.folders)}
     tables = paper_tables(experiments)
     by_set = {name: own_table(results) for name, results in experiments.items()}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, reported
 from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.io.files import read_json, read_number
 from rewardgap.io.grid_folder import (
     Cell,
     ExperimentRecord,
@@ -16,10 +17,8 @@ from rewardgap.io.grid_folder import (
     SetRecord,
     read_experiment_record,
 )
-from rewardgap.io.run_folder import Run
+from rewardgap.io.run_folder import RUN_KEYS, Run
 
-RUN_KEYS = {"model", "kind", "seed", "train", "eval"}
-"""What the configuration of a run has, and that of no other folder."""
 DEPTH = 4
 """How far below a given folder runs are looked for."""
 CURVE_POINTS = 120
@@ -27,8 +26,10 @@ CURVE_POINTS = 120
 CURVES = ("loss", "accuracy", "margin")
 EVALUATION = "eval_accuracy/"
 """What the key of an evaluation set's accuracy begins with in a log."""
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+REMEDY = "; remove the file to report without it"
 
-LogLine = Mapping[str, Any]
+LogLine = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def read_grids(folders: Sequence[str]) -> tuple[ExperimentRecord, ...]:
             raise UserError(f"there is no folder {folder}")
         paths = list(_walk(folder, DEPTH))
         grids = [path for path in paths if GridFolder(path).experiment.exists()]
-        loose = {path: Run(path).read_config() for path in paths if path not in grids}
-        loose = {path: config for path, config in loose.items() if config.keys() >= RUN_KEYS}
+        runs = [path for path in paths if path not in grids and _is_run(path)]
+        loose = {path: Run(path).read_config() for path in runs}
         if not grids and not loose:
             raise UserError(f"{folder} is no run and holds none: name what `run` or `train` wrote")
         configs |= loose
@@ -103,6 +104,10 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
     if depth and not Run(folder).log.exists():  # a run holds no further run
         for path in sorted(path for path in folder.iterdir() if path.is_dir()):
             yield from _walk(path, depth - 1)
+
+
+def _is_run(folder: Path) -> bool:
+    return Run(folder).read_values().keys() >= RUN_KEYS.keys()
 
 
 def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[ExperimentRecord]:
@@ -130,7 +135,7 @@ def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[
 
 def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write what tells runs of one model, kind and seed apart, as "key=value"; maybe nothing."""
-    keys = [key for key in configs[0] if key not in RUN_KEYS | {"out", "device", "token_budget"}]
+    keys = [key for key in configs[0] if key not in {*RUN_KEYS, "out", "device", "token_budget"}]
     runs = [(config.get("model"), config.get("kind"), config.get("seed")) for config in configs]
     values: defaultdict[tuple[Any, ...], set[str]] = defaultdict(set)
     for run, config in zip(runs, configs, strict=True):
@@ -192,23 +197,32 @@ def read_curves(experiment: ExperimentRecord) -> list[Curve]:
 
 def _read_curve(cell: Cell) -> Curve:
     path = cell.run.log
-    text = _read_text(path)
-    lines = text[: text.rfind("\n") + 1].splitlines()  # a line without an end is being written
+    with reported((OSError, UnicodeDecodeError), f"cannot read {path}: "):
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last is being written
     # Each kept point is the mean of the steps since the last: thinning must not hide a peak.
-    rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    rows: list[LogLine] = []
+    for number, line in enumerate(lines, start=1):
+        with reported(DAMAGE, f"{path}, line {number}: not of a training log: ", REMEDY):
+            rows.append(_read_line(line, rows))
     size = max(1, -(-len(rows) // CURVE_POINTS))
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
-    try:
+    with reported(KeyError, f"{path} is no training log: ", REMEDY):
         steps = tuple(int(group[-1]["step"]) for group in groups)
         present = [name for name in CURVES if rows and name in rows[0]]
         values = {name: tuple(_mean(group, name) for group in groups) for name in present}
         return Curve(str(cell), cell.kind, steps, values, _evaluations(rows))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is no training log: {first_line(error)} is missing") from error
+
+
+def _read_line(line: str, before: Sequence[LogLine]) -> LogLine:
+    """Return the figures of a step; raise an error of DAMAGE if they are none."""
+    row = {str(key): read_number(value) for key, value in json.loads(line).items()}
+    if before and row["step"] <= before[-1]["step"]:
+        raise ValueError("its step is not the next one")
+    return row
 
 
 def _mean(group: Sequence[LogLine], name: str) -> float:
-    return sum(float(row[name]) for row in group) / len(group)
+    return sum(row[name] for row in group) / len(group)
 
 
 def _evaluations(rows: Sequence[LogLine]) -> dict[str, tuple[tuple[float, float], ...]]:
@@ -219,7 +233,7 @@ def _evaluations(rows: Sequence[LogLine]) -> dict[str, tuple[tuple[float, float]
         if accuracies:
             loss = _mean(rows[start:end], "loss")
             for key, accuracy in accuracies.items():
-                points.setdefault(key.removeprefix(EVALUATION), []).append((loss, float(accuracy)))
+                points.setdefault(key.removeprefix(EVALUATION), []).append((loss, accuracy))
             start = end
     return {name: tuple(values) for name, values in points.items()}
 
@@ -235,32 +249,18 @@ def read_forecasts(experiment: ExperimentRecord) -> list[ForecastAccuracy]:
 
 
 def _read_forecast(path: Path) -> list[ForecastAccuracy]:
-    try:
+    sets = read_json(path)
+    with reported(DAMAGE, f"{path} is no forecast: ", REMEDY):
         return [
-            ForecastAccuracy(
-                path.parent.name,
-                name,
-                kind,
-                Interval(*(float(numbers["accuracy"][end]) for end in ("value", "low", "high"))),
-                float(numbers["loss"]),
-                numbers.get("separator_share"),
-            )
-            for name, kinds in _parse(_read_text(path), str(path)).items()
+            _forecast(path.parent.name, name, kind, numbers)
+            for name, kinds in sets.items()
             for kind, numbers in kinds.items()
         ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no forecast: {first_line(error)}") from error
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {first_line(error)}") from error
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{where}: not valid JSON ({first_line(error)})") from error
+def _forecast(model: str, name: str, kind: str, numbers: Mapping[str, Any]) -> ForecastAccuracy:
+    ends = (read_number(numbers["accuracy"][end]) for end in ("value", "low", "high"))
+    share = numbers.get("separator_share")
+    loss = read_number(numbers["loss"])
+    share = None if share is None else read_number(share)
+    return ForecastAccuracy(model, name, kind, Interval(*ends), loss, share)

@@ -19,7 +19,7 @@ from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
 from rewardgap.io.generations import Answer, read_answers, write_answers
 from rewardgap.io.progress import progress
-from rewardgap.models.language_model import quiet
+from rewardgap.models.language_model import LanguageModel, quiet
 
 MOST_NEW_TOKENS = 300
 TOKENS_AT_ONCE = 16_384
@@ -33,12 +33,14 @@ Check = Callable[[str, str], bool]
 class Sampling:
     """How responses are sampled.
 
-    A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`.
+    A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`. `template` is that
+    of prompts, where it is not the model's own.
     """
 
     seed: int
     device: torch.device
     token_budget: int | None
+    template: str | None = None
 
 
 def answer(
@@ -71,11 +73,14 @@ def answer(
 
 
 def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
-    template = ChatTemplate.load(folder)
+    template = ChatTemplate.load(folder, sampling.template)
     prompts = template.tokenize([template.render(r.prompt, open_response=True) for r in records])
     ending = template.end_of_turn
     assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
-    model = _open(folder, ending).to(sampling.device)
+    model = _open(folder, ending)
+    if template.added_tokens:
+        LanguageModel(model).fit_embeddings(len(template.tokenizer))
+    model.to(sampling.device)
     responses: dict[int, str] = {}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(sampling.seed)

@@ -12,12 +12,20 @@ from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.data.bag_of_words import BagOfWords
+from rewardgap.data.dropped import (
+    encode_usable,
+    new_list,
+    usable_records,
+    warn_of_moved,
+    write_dropped,
+)
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
+from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -102,20 +110,29 @@ class Scorer:
 
         Records whose `trees` were made before, by the model's `encode`, are not encoded again.
         """
+        trees, rewards = self.rewards(records, trees)
+        return [
+            score_row(record, tree, values, baseline)
+            for record, tree, values in zip(records, trees, rewards, strict=True)
+        ]
+
+    def rewards(
+        self, records: Sequence[Record], trees: Sequence[Tree] | None = None
+    ) -> tuple[Sequence[Tree], list[list[float]]]:
+        """Return the trees of records and the rewards of their responses, chosen ones first."""
         if trees is None:
             trees = self.model.encode(records, self.max_length)
         self.model.check_readable(trees)
         references = self.reference.log_probs(trees) if self.reference else None
         if self.reference:
             self.reference.release()
+        moved = [tree.record for tree in trees if tree.moved]
+        if moved:
+            warn_of_moved(len(moved), len(trees), moved[0])
         truncated = sum(tree.truncated for tree in trees)
         if truncated:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
-        rewards = self._score_trees(trees, references)
-        return [
-            score_row(record, tree, values, baseline)
-            for record, tree, values in zip(records, trees, rewards, strict=True)
-        ]
+        return trees, self._score_trees(trees, references)
 
     def _score_trees(
         self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None
@@ -131,6 +148,7 @@ def load(
     reference: str | None = None,
     options: KindConfig | None = None,
     max_length: int | None = None,
+    template: str | None = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     token_budget: int | None = None,
@@ -146,6 +164,7 @@ def load(
         options: Settings of the kind, such as β.
         max_length: Truncate sequences to this many tokens; by default as in training, and not at
             all for a model trained elsewhere.
+        template: Chat template instead of the model's: a file, or one of `TEMPLATES` by name.
         dtype: Precision; "auto" is bfloat16 on GPUs that have it.
         device: "cpu", "cuda", "mps" or "auto".
         token_budget: Tokens computed at once; None for as many as suit the device.
@@ -155,7 +174,12 @@ def load(
         UserError: The model, its kind or its reference cannot be found or read.
     """
     compute = CachedComputeConfig(
-        max_length=max_length, dtype=dtype, device=device, token_budget=token_budget, cache=cache
+        max_length=max_length,
+        template=template,
+        dtype=dtype,
+        device=device,
+        token_budget=token_budget,
+        cache=cache,
     )
     return open_scorer(model, kind, reference, options or KindConfig(), compute)
 
@@ -174,7 +198,7 @@ def open_scorer(
         saved = replace(saved, initial_model=reference, initial_fingerprint=None)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder).to(device).eval()
+    reward_model = saved.load(folder, compute.template).to(device).eval()
     return Scorer(
         model=reward_model,
         reference=open_reference(reward_model, saved, dtype, compute),
@@ -207,22 +231,31 @@ def score(config: ScoreConfig) -> Path:
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
     """
-    records = load_records(config.data, config.identical_pairs)
-    baseline = _bag_of_words(config)
+    dropped = new_list(config.bad_records)
+    records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
+    unlabelled = is_unlabelled(records)
+    baseline = None if unlabelled else _bag_of_words(config)
     options = KindConfig.of(config)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
-    write_scores(config.out, scorer.score_records(records, baseline))
+    trees = encode_usable(scorer.model.encode, records, scorer.max_length, dropped)
+    usable = usable_records(records, trees)
+    write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
+    if unlabelled:
+        write_rewards(config.out, usable, *scorer.rewards(usable, trees))
+    else:
+        write_scores(config.out, scorer.score_records(usable, baseline, trees))
     return Path(config.out)
 
 
 def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
     """Return the baseline of the named training data, or of the run's, if they are still there."""
     if config.train:
-        return BagOfWords.fit(stream(config.train, "drop"))
+        return BagOfWords.fit(stream(config.train, "drop", new_list(config.bad_records)))
     run = Run(Path(config.model))
-    training = run.read_config().get("train") if run.config.exists() else None
+    settings = run.read_config() if run.config.exists() else {}
+    training, dropped = settings.get("train"), new_list(settings.get("bad_records", "refuse"))
     try:
-        return BagOfWords.fit(stream(training, "drop")) if training else None
+        return BagOfWords.fit(stream(training, "drop", dropped)) if training else None
     except UserError as error:
         logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
         return None

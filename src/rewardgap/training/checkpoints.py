@@ -1,24 +1,36 @@
 """Checkpoints: all that a run needs to continue with the same bits, without a pickle.
 
 The order of the data and the learning rate are functions of the step, and nothing is random
-within a step: weights, Adam's moments and the step number are the whole state.
+within a step: weights, Adam's moments and the step number are the whole state. The log up to the
+step is kept with them, and a checksum of every file in `state.json`.
 """
 
+import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import xxhash
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rewardgap.errors import UserError
-from rewardgap.io.files import whole_folder, write_text
+from rewardgap.io.files import read_json, whole_folder, write_text
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS, MOMENTS, LOG, STATE = "weights.safetensors", "adam.safetensors", "log.jsonl", "state.json"
 
 
 def save_checkpoint(
-    folder: Path, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
+    folder: Path,
+    step: int,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Adam,
+    log: Path,
 ) -> None:
     """Write the state after `step` steps as a whole folder, then remove older ones."""
     latest = folder / f"step-{step:08d}"
@@ -29,9 +41,10 @@ def save_checkpoint(
     }
     with whole_folder(latest) as unfinished:
         weights = {name: parameter.detach() for name, parameter in parameters.items()}
-        save_file(weights, unfinished / "weights.safetensors")
-        save_file(moments, unfinished / "adam.safetensors")
-        write_text(unfinished / "state.json", json.dumps({"step": step}))
+        save_file(weights, unfinished / WEIGHTS)
+        save_file(moments, unfinished / MOMENTS)
+        shutil.copyfile(log, unfinished / LOG)
+        write_text(unfinished / STATE, json.dumps(_state(unfinished, step), indent=2))
     for older in folder.glob("step-*"):
         if older != latest:
             shutil.rmtree(older)
@@ -39,18 +52,34 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
-) -> int:
-    """Restore the latest checkpoint and return its number of steps, 0 if there is none.
+) -> tuple[int, str]:
+    """Restore the latest checkpoint; one that is damaged is passed over with a warning.
+
+    Returns:
+        Its number of steps and the log of these; 0 and an empty log if there is no checkpoint.
 
     Raises:
-        UserError: The checkpoint does not fit the model.
+        UserError: All checkpoints are damaged, or the latest one does not fit the model.
     """
-    latest = max(folder.glob("step-*"), default=None)
-    if latest is None:
-        return 0
-    weights = load_file(latest / "weights.safetensors")
-    moments = load_file(latest / "adam.safetensors")
-    if weights.keys() != parameters.keys():
+    paths = sorted(folder.glob("step-*"), reverse=True)
+    for latest in paths:
+        if _is_intact(latest):
+            return _restore(latest, parameters, optimizer)
+        logger.warning("the checkpoint %s is damaged; an older one is looked for", latest)
+    if paths:
+        raise UserError(
+            f"{paths[0]} is damaged, and there is no other checkpoint: "
+            f"remove {folder} to train from the first step"
+        )
+    return 0, ""
+
+
+def _restore(
+    latest: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
+) -> tuple[int, str]:
+    weights, moments = load_file(latest / WEIGHTS), load_file(latest / MOMENTS)
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
         raise UserError(f"{latest} is a checkpoint of another model; remove it to start anew")
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -59,5 +88,27 @@ def load_checkpoint(
         key, _, name = joined.partition("/")
         parameter = parameters[name]
         optimizer.state[parameter][key] = value.to(parameter.device)
-    step: int = json.loads((latest / "state.json").read_text())["step"]
-    return step
+    return _step(latest), (latest / LOG).read_text(encoding="utf-8")
+
+
+def _step(path: Path) -> int:
+    number = path.name.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
+
+
+def _state(path: Path, step: int) -> dict[str, object]:
+    """Return what `state.json` says of the other files of a checkpoint, with their checksums."""
+    checksums = {}
+    for name in (WEIGHTS, MOMENTS, LOG):
+        with (path / name).open("rb") as file:
+            # As fast as the disk, unlike SHA-256: it is to find damage and not malice.
+            checksums[name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+    return {"step": step, "xxh3_128": checksums}
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether all files of a checkpoint are what they were when it was written."""
+    try:
+        return bool(read_json(path / STATE) == _state(path, _step(path)))
+    except (UserError, OSError):
+        return False

@@ -97,10 +97,10 @@ def fit(
     model.to(accelerator.device).train()
     adam = torch.optim.Adam(parameters.values(), lr=config.learning_rate, fused=True)
     rate = _learning_rates(config, adam, len(steps))
-    done = load_checkpoint(run.checkpoints, parameters, adam)
+    done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
-    with _open_log(settings, done) as log:
+    with _open_log(settings, lines) as log:
         label, shown = f"training {config.kind}", accelerator.is_main_process
         for step in progress(range(done, len(steps)), label, initial=done, shown=shown):
             for group in adam.param_groups:
@@ -113,15 +113,15 @@ def fit(
             log(row)
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
             if is_due and accelerator.is_main_process:
-                save_checkpoint(run.checkpoints, step + 1, parameters, adam)
+                save_checkpoint(run.checkpoints, step + 1, parameters, adam, run.log)
     model.eval()
 
 
 @contextmanager
-def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
+def _open_log(settings: Settings, lines: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
     """Yield a function that writes a row to the run's log and to its trackers.
 
-    Lines after the first `done` steps are dropped: those steps are done again.
+    The log begins with `lines`, those of the checkpoint: all further steps are done again.
     """
     accelerator, run, config = settings.accelerator, settings.run, settings.config
     if config.report_to:
@@ -130,8 +130,7 @@ def _open_log(settings: Settings, done: int) -> Iterator[Callable[[Mapping[str, 
     if not accelerator.is_main_process:
         yield lambda row: None
         return
-    lines = run.log.read_text(encoding="utf-8").splitlines()[:done] if run.log.exists() else []
-    write_text(run.log, "".join(line + "\n" for line in lines))
+    write_text(run.log, lines)
     with run.log.open("a", encoding="utf-8") as file:
 
         def log(row: Mapping[str, float]) -> None:

@@ -6,6 +6,8 @@ gets who loads it.
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,12 +18,15 @@ from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.dropped import write_dropped
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
+from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, write_text
+from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
@@ -32,6 +37,7 @@ from rewardgap.models.reference import Reference
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer
 from rewardgap.training.batches import BatchSampler
+from rewardgap.training.inputs import check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
 
@@ -49,13 +55,23 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     find_kind(config.kind)
     shared = shared or PreparedData()
     shared.check(config)
-    settings = open_training(config)
-    run, accelerator = settings.run, settings.accelerator
-    if run.metrics.exists():
-        return run.folder
+    accelerator = open_processes(config)
+    lock = sole_process(Path(config.out)) if accelerator.is_main_process else nullcontext()
+    with lock:
+        settings = open_training(config, accelerator, shared)
+        if not settings.run.is_finished(config.eval):
+            run_training(settings, shared)
+    return settings.run.folder
+
+
+def run_training(settings: Settings, shared: PreparedData) -> None:
+    """Train, save, score and measure, as far as that is not done."""
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
     if accelerator.is_main_process:
         warn_of_data(config.train, config.eval)
     data = open_data(settings, shared)
+    if accelerator.is_main_process:
+        write_dropped(run.dropped, data.dropped)
     if not run.reward_model.is_dir():
         model = build(config, data)
         training, held_out = add_references(settings, model, data)
@@ -68,32 +84,37 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
-    return run.folder
 
 
-def open_training(config: TrainConfig) -> Settings:
-    """Open the run's folder, in which its configuration is written before any work."""
+def open_processes(config: TrainConfig) -> Accelerator:
+    """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     trackers = {str(tracker) for tracker in get_available_trackers()}
     for name in config.report_to:  # accelerate would leave it out
         if name not in trackers:
             raise UserError(f"report_to: {name} is not installed; pip install {name}")
     choose_device(config.device)  # refuses one that is not there; accelerate takes its own
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
     )
+
+
+def open_training(config: TrainConfig, accelerator: Accelerator, shared: PreparedData) -> Settings:
+    """Open the run's folder; its configuration and inputs are written before any work."""
     with accelerator.main_process_first():
         resumes = config.resume or not accelerator.is_main_process
         run = open_run(config.out, config.settings(), resumes, config.cache)
         if accelerator.is_main_process:
-            remove_unfinished(run.folder)
+            check_inputs(run, config, shared)
+            for folder in (run.folder, cache_folder(config.cache)):
+                remove_unfinished(folder)
     return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
 
 
 def open_data(settings: Settings, shared: PreparedData) -> RunData:
     """Read and tokenise the data; one process does it first, the others find its cache."""
     config = settings.config
-    template = ChatTemplate.load(locate_model(config.model))
+    template = ChatTemplate.load(locate_model(config.model), config.template)
     encoder = find_kind(config.kind).encoding(template, KindConfig.of(config))
     with settings.accelerator.main_process_first():
         data = RunData.open(config, encoder, shared)
@@ -148,7 +169,12 @@ def save(model: RewardModel, settings: Settings) -> None:
     is_local = Path(config.model).expanduser().is_dir()
     name = str(initial.resolve()) if is_local else config.model
     saved = SavedRewardModel(
-        config.kind, model.options, name, fingerprint(initial), config.max_length
+        config.kind,
+        model.options,
+        name,
+        fingerprint(initial),
+        config.max_length,
+        config.template,
     )
     saved.write(model, settings.run.reward_model)
 
@@ -156,7 +182,8 @@ def save(model: RewardModel, settings: Settings) -> None:
 def evaluate(settings: Settings, data: RunData) -> None:
     """Score every evaluation set by the saved model; write score files, card and metrics."""
     config, run = settings.config, settings.run
-    scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), config)
+    as_saved = replace(config, template=None)
+    scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), as_saved)
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
         baseline = data.bag_of_words()  # reads all training data, the first time

@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import takewhile
 
 import numpy as np
 import torch
 
 from rewardgap.configs.kind import KindConfig
-from rewardgap.data.chat_template import WORDS, ChatTemplate
+from rewardgap.data.chat_template import WORDS, ChatTemplate, bad_record
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Message, Record, Response
-from rewardgap.data.trees import Tokens, Tree, truncate
+from rewardgap.data.trees import Tokens, Tree, shared_length, truncate
 from rewardgap.errors import UserError
 from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
@@ -25,6 +24,43 @@ VERIFICATION_PROMPT = (
     "Question: {prompt}\nAnswer: {response}\nVerification: Is the answer correct (Yes/No)?"
 )
 FIELD = re.compile(r"\{prompt\}|\{response\}")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How a chat template writes the answers Yes and No.
+
+    Attributes:
+        yes: The first token of Yes that is not one of No.
+        no: The first token of No that is not one of Yes.
+        opening: The tokens that both begin with, such as an empty thought.
+        replaced: The tokens at the end of a generation prompt that come before no given answer,
+            such as the beginning of a thought; `opening` replaces them.
+    """
+
+    yes: int
+    no: int
+    opening: Tokens
+    replaced: Tokens
+
+    @classmethod
+    def of(cls, template: ChatTemplate) -> "Answers":
+        """Return how a template writes them; raise a UserError where they begin alike."""
+        turn = Message("user", "a")
+        texts = [template.render((turn, Message("assistant", word))) for word in ("Yes", "No")]
+        prompt, *answers = template.tokenize([template.render((turn,), open_response=True), *texts])
+        border, shared = shared_length(prompt, *answers), shared_length(*answers)
+        if shared == min(map(len, answers)):
+            raise UserError("the chat template or the tokenizer writes Yes and No alike")
+        yes, no = (answer[shared] for answer in answers)
+        return cls(yes, no, answers[0][border:shared], prompt[border:])
+
+    def open(self, question: Tokens) -> Tokens:
+        """Return a question, which ends in the generation prompt, up to where answers differ."""
+        kept = len(question) - len(self.replaced)
+        if question[kept:] != self.replaced:
+            raise UserError("the generation prompt is not written as usual after this question")
+        return question[:kept] + self.opening
 
 
 class VerificationEncoding(ChatEncoding):
@@ -46,9 +82,17 @@ class VerificationEncoding(ChatEncoding):
 
     def encode(self, records: Sequence[Record], max_length: int | None = None) -> list[Tree]:
         """Return verification prompts as trees."""
-        texts = [self._ask(r, y) for r in records for y in (*r.responses, ())]
-        wholes = iter(self.template.tokenize(texts))
-        trees = [self._tree(r, [next(wholes) for _ in (*r.responses, ())]) for r in records]
+        self.template.warn_unused(records)
+        texts = []
+        for record in records:
+            with bad_record(record):
+                texts += [self._ask(record, y) for y in (*record.responses, ())]
+        tokens = iter(self.template.tokenize(texts))
+        trees = []
+        for record in records:
+            with bad_record(record):
+                wholes = [self.answers.open(next(tokens)) for _ in (*record.responses, ())]
+                trees.append(self._tree(record, wholes))
         return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
 
     def encode_for_training(
@@ -67,12 +111,14 @@ class VerificationEncoding(ChatEncoding):
         answer = "\n".join(message.content for message in response)
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
-        return self.template.render((*record.prompt[:-1], turn), open_response=True)
+        conversation = (*record.prompt[:-1], turn)
+        self.template.check_roles(conversation)
+        arguments = record.template_arguments
+        return self.template.render(conversation, open_response=True, arguments=arguments)
 
     def _tree(self, record: Record, wholes: list[Tokens]) -> Tree:
         """Return a tree; `wholes` are the questions about every response and then an empty one."""
-        columns = takewhile(lambda ids: len(set(ids)) == 1, zip(*wholes, strict=False))
-        shared = len(list(columns))
+        shared = shared_length(*wholes)
         leaves = tuple(whole[shared:] for whole in wholes[:-1])
         closing = min(self._closing, *(len(leaf) - 1 for leaf in leaves))
         return Tree(
@@ -92,7 +138,13 @@ class VerificationEncoding(ChatEncoding):
         """Number of tokens after the response: the question's end and the generation prompt."""
         prompt, response = (Message("user", "a"),), (Message("assistant", WORDS),)
         text = self._ask(Record("", prompt, (response,), (), {}), response)
-        return max(1, len(self.template.tokenize([text.rpartition(WORDS)[2]])[0]))
+        closing = self.template.tokenize([text.rpartition(WORDS)[2]])[0]
+        return max(1, len(closing) - len(self.answers.replaced) + len(self.answers.opening))
+
+    @cached_property
+    def answers(self) -> "Answers":
+        """How the template writes Yes and No."""
+        return Answers.of(self.template)
 
     @cached_property
     def _opening(self) -> int:
@@ -108,9 +160,8 @@ class Generative(TrainedRewardModel):
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(language_model, template, options)
-        self.yes, self.no = (self._first_token(word) for word in ("Yes", "No"))
-        if self.yes == self.no:
-            raise UserError("the tokenizer begins Yes and No with the same token")
+        assert isinstance(self.encoder, VerificationEncoding)
+        self.yes, self.no = self.encoder.answers.yes, self.encoder.answers.no
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
         """Return the positions that predict the answer; with λ > 0 all, for the chosen response."""
@@ -155,13 +206,6 @@ class Generative(TrainedRewardModel):
         last = states.last
         tokens = torch.full((len(last),), token, device=last.device)
         return self.vocabulary.log_probs(last, tokens)
-
-    def _first_token(self, word: str) -> int:
-        turn = Message("user", "a")
-        prompt = self.template.render((turn,), open_response=True)
-        answer = self.template.render((turn, Message("assistant", word)))
-        before, whole = self.template.tokenize([prompt, answer])
-        return whole[len(before)]
 
     equation = "eq. 8"
     coefficient = "γ"
@@ -214,10 +258,13 @@ def _plain_texts(pack: Pack) -> torch.Tensor:
 
 def _join(tree: Tree, chat: Tree) -> Tree:
     """Return `tree` with the prompt and the chosen responses of `chat` as further nodes."""
-    root = len(tree.nodes)
+    first = len(tree.nodes)
+    kept = sorted({node for leaf in chat.leaves[: chat.chosen] for node in chat.path(leaf)})
+    places = {-1: -1} | {node: first + place for place, node in enumerate(kept)}
     return replace(
         tree,
-        nodes=tree.nodes + chat.nodes[: 1 + chat.chosen],
-        parents=(*tree.parents, -1, *[root] * chat.chosen),
+        nodes=tree.nodes + tuple(chat.nodes[node] for node in kept),
+        parents=tree.parents + tuple(places[chat.parents[node]] for node in kept),
         truncated=tree.truncated or chat.truncated,
+        moved=chat.moved,
     )

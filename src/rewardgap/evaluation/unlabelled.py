@@ -1,0 +1,57 @@
+"""Rewards of responses that nobody has labelled, as best-of-n and filtering need them.
+
+One JSON object per line, rewards and lengths in the order of the responses::
+
+    {"id": "a", "scores": [0.5, -1.0], "tokens": [12, 9], "truncated": false,
+     "prompt": "9f86d081884c7d65", "responses": "1c8bfe8f801d7974"}
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rewardgap.data.records import Record, prompt_id, responses_id
+from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
+from rewardgap.evaluation.scores import check_finite
+from rewardgap.io.files import whole_file
+
+
+def write_rewards(
+    path: str | Path,
+    records: Sequence[Record],
+    trees: Sequence[Tree],
+    rewards: Sequence[Sequence[float]],
+) -> None:
+    """Write the rewards of unlabelled records, whole or not at all; floats round-trip exactly.
+
+    Raises:
+        UserError: A reward is not finite, or the file cannot be written.
+    """
+    with whole_file(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        for record, tree, values in zip(records, trees, rewards, strict=True):
+            check_finite(record.id, "scores", tuple(values))
+            fields = {
+                "id": record.id,
+                "scores": list(values),
+                "tokens": list(tree.lengths),
+                "truncated": tree.truncated,
+                "prompt": prompt_id(record.prompt),
+                "responses": responses_id(record),
+            }
+            file.write(json.dumps(fields, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def is_unlabelled(records: Sequence[Record]) -> bool:
+    """Tell whether records have no labels.
+
+    Raises:
+        UserError: Some have labels.
+    """
+    without = [record for record in records if not record.rejected]
+    if without and len(without) < len(records):
+        raise UserError(
+            f"{len(without)} of {len(records)} records have no labels, first {without[0].id}: "
+            "score them apart from the others"
+        )
+    return bool(without)
