@@ -48,10 +48,13 @@ RECORDS = (
 )
 
 
-def plain_copy(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The same weights in plain transformers with its own attention."""
+def plain_copy(
+    model: PreTrainedModel, dtype: torch.dtype = torch.float32, attention: str | None = "eager"
+) -> PreTrainedModel:
+    """The same weights in plain transformers with its eager or its default (None) attention."""
     config = copy.deepcopy(model.config)
-    copied = type(model)._from_config(config, attn_implementation="eager")
+    config._attn_implementation = None
+    copied = type(model)._from_config(config, attn_implementation=attention)
     copied.load_state_dict(model.state_dict())
     return copied.to(dtype).eval()
 
@@ -71,7 +74,13 @@ class Plain:
     `ours` gives its weights, tokenizer and β; nothing else of it is used.
     """
 
-    def __init__(self, kind: str, ours: RewardModel, reference: PreTrainedModel | None = None):
+    def __init__(
+        self,
+        kind: str,
+        ours: RewardModel,
+        reference: PreTrainedModel | None = None,
+        attention: str | None = "eager",
+    ):
         self.kind = kind
         self.tokenizer = ours.template.tokenizer
         self.paper_template = ours.template.added_tokens
@@ -79,7 +88,7 @@ class Plain:
         self.likelihood_weight = ours.options.likelihood_weight
         self.model = None
         if isinstance(ours, TrainedRewardModel):
-            self.model = plain_copy(ours.model, ours.model.dtype)
+            self.model = plain_copy(ours.model, ours.model.dtype, attention)
         self.reference = reference
         self._references: dict[str, np.ndarray] = {}
 

@@ -223,7 +223,14 @@ def configurations(material: Material, folder: Path, random: Random) -> Call:
                 f"--{key}",
                 *map(str, values if random.random() < 0.9 else [odd_value(random)]),
             ]
-    return lambda: cli._configure(command, cli.COMMANDS[command], words)
+
+    def read() -> None:
+        try:
+            cli._configure(command, cli.COMMANDS[command], words)
+        except UserError as error:  # as the command line prints it
+            raise UserError(" ".join(str(error).split())) from error
+
+    return read
 
 
 @target

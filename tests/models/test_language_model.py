@@ -12,7 +12,6 @@ from tiny import ARCHITECTURES, TEMPLATE, tiny_config
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     BloomConfig,
     BloomForCausalLM,
 )
@@ -25,6 +24,7 @@ from rewardgap.models import language_model as module
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import pack
+from rewardgap.models.reading import PlainReading
 
 
 class Shapes(TorchDispatchMode):
@@ -132,7 +132,7 @@ def test_missing_weights_are_never_drawn_at_random(llama):
     (llama / "config.json").write_text(json.dumps(config))
     template = ChatTemplate.load(llama)
     with pytest.raises(UserError, match=r"has no weights score\.weight"):
-        LanguageModel.load(llama, template, AutoModelForSequenceClassification)
+        find_kind("explicit").load(llama, template, KindConfig(), torch.float32)
 
 
 def test_a_classifier_is_no_language_model(folders, tmp_path):
@@ -169,11 +169,15 @@ def test_pickled_weights_are_never_opened(llama):
         LanguageModel.load(llama, ChatTemplate.load(llama))
 
 
-def test_a_model_whose_attention_cannot_be_chosen(folders, tmp_path):
+def test_a_model_whose_attention_cannot_be_chosen_is_read_sequence_by_sequence(
+    folders, tmp_path, caplog
+):
     config = BloomConfig(vocab_size=320, hidden_size=32, n_layer=1, n_head=4)
     BloomForCausalLM(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"(?i)attention"):
-        LanguageModel.load(tmp_path, ChatTemplate.load(folders("llama", "<|pad|>", TEMPLATE)))
+    template = ChatTemplate.load(folders("llama", "<|pad|>", TEMPLATE))
+    model = LanguageModel.load(tmp_path, template)
+    assert isinstance(model.reading, PlainReading)
+    assert caplog.text.count("is computed sequence by sequence, which is slower") == 1
 
 
 @pytest.mark.parametrize("bars", [True, False])

@@ -142,7 +142,7 @@ def test_baselines_are_scored_without_a_step(kind, model, tmp_path):
 def test_the_resolved_configuration_is_written_before_any_work(model, tmp_path, monkeypatch):
     config = configure(tmp_path, model, eval={})
 
-    def look(folder: Path) -> ChatTemplate:
+    def look(folder: Path, template: str | None) -> ChatTemplate:
         written = {path.name for path in Path(config.out).iterdir()}
         assert written == {".lock", "config.yaml", "inputs.json"}
         assert yaml.safe_load(Run(Path(config.out)).config.read_text()) == config.settings()

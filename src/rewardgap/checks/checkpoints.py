@@ -23,9 +23,10 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.records import Record, Response
 from rewardgap.errors import UserError, first_line
 from rewardgap.models.devices import choose_device
+from rewardgap.models.heads import choose_label
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.language_model import quiet
+from rewardgap.models.loading import load_model
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import Scorer, open_scorer
 
@@ -56,7 +57,6 @@ class Checkpoint:
         tokenizer: Its tokenizer, as plain transformers loads it.
         model: The model, as plain transformers loads it, in float32.
         missing: Names of weights that are not in the folder and were drawn at random.
-        unread: Names of weights in the folder that the model does not have.
         rows: Records, each with at least one chosen and one rejected response.
     """
 
@@ -66,7 +66,6 @@ class Checkpoint:
     tokenizer: "PreTrainedTokenizerBase"
     model: PreTrainedModel
     missing: tuple[str, ...]
-    unread: tuple[str, ...]
     rows: tuple[Record, ...]
 
     @cached_property
@@ -91,6 +90,12 @@ class Checkpoint:
     def is_classifier(self) -> bool:
         """Whether a head gives the reward."""
         return type(self.model).__name__.endswith("ForSequenceClassification")
+
+    @cached_property
+    def output(self) -> int:
+        """The output that is the reward; the first where several are there and none was chosen."""
+        config, label = self.model.config, self.settings.label
+        return 0 if label is None else choose_label(config, label)
 
     @property
     def pad(self) -> int | None:
@@ -157,7 +162,7 @@ class Checkpoint:
             tokens, mask = self._padded(batch, side)
             logits = model(input_ids=tokens, attention_mask=mask).logits.float()
             if self.is_classifier:
-                values += logits.flatten(1)[:, 0].tolist()
+                values += logits[:, self.output].tolist()
             else:
                 values += [
                     _log_prob(row[keep.bool()], response)
@@ -211,9 +216,10 @@ class Checkpoint:
     def scorer(self) -> Scorer | str:
         """The model as rewardgap opens it, or the reason why it does not."""
         name, reference = self.settings.kind, self.settings.reference
+        options = KindConfig(label=self.settings.label)
         compute = CachedComputeConfig(dtype="float32", template=self.settings.template)
         try:
-            return open_scorer(self.settings.model, name, reference, KindConfig(), compute)
+            return open_scorer(self.settings.model, name, reference, options, compute)
         except UserError as error:
             return str(error)
 
@@ -232,19 +238,12 @@ def _log_prob(logits: torch.Tensor, response: WrittenResponse) -> float:
     return float((chosen - logits.logsumexp(-1)).double().sum())
 
 
-def load_plain(folder: Path, classifier: bool) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Load a model as its users do, but for code and pickles; return it and what was loaded."""
+def load_plain(folder: Path, classifier: bool) -> tuple[PreTrainedModel, set[str]]:
+    """Load a model as its users do; return also the names of weights that were drawn at random."""
     auto_class: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
-    with quiet():
-        model, loading = auto_class.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+    model, missing = load_model(folder, auto_class, torch.float32)
     nn.Module.to(model, choose_device("auto"))
-    return model.eval(), loading
+    return model, missing
 
 
 def find_kind_of(folder: Path, name: str | None) -> type[RewardModel] | None:

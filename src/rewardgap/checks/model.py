@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rewardgap.checks.checkpoints import Checkpoint, find_kind_of, load_plain
 from rewardgap.checks.data_sets import CheckedSet
@@ -154,7 +154,6 @@ def _open(config: CheckModelConfig, folder: Path, records: tuple[Record, ...]) -
     locate_model(str(folder))
     if not any(folder.glob("tokenizer*")):
         raise UserError(f"{folder} has no tokenizer (tokenizer.json)")
-    AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False
     )
@@ -162,9 +161,8 @@ def _open(config: CheckModelConfig, folder: Path, records: tuple[Record, ...]) -
         tokenizer.chat_template = find_template(config.template, tokenizer.chat_template).text
     kind = find_kind_of(folder, config.kind)
     torch.manual_seed(0)
-    model, loading = load_plain(folder, _is_classifier(kind))
-    missing, unread = (tuple(sorted(loading[key])) for key in ("missing_keys", "unexpected_keys"))
-    return Checkpoint(folder, config, kind, tokenizer, model, missing, unread, records)
+    model, missing = load_plain(folder, _is_classifier(kind))
+    return Checkpoint(folder, config, kind, tokenizer, model, tuple(sorted(missing)), records)
 
 
 def _is_classifier(kind: type[RewardModel] | None) -> bool:

@@ -45,6 +45,8 @@ class CheckModelConfig(HomePaths):
     """kind of a model trained elsewhere; a classification model is explicit by default"""
     reference: str | None = None
     """initial model of an implicit model; a run knows its own"""
+    label: str | None = None
+    """the output that is the reward, where a head has several: its name or its number"""
     template: str | None = None
     """chat template instead of the model's: a file, or a name as in score"""
     data: str | None = None

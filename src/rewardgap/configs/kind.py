@@ -14,6 +14,8 @@ class RewardConfig(HomePaths):
     """factor of an implicit reward; by default 0.01, or 1 without a reference"""
     verification_prompt: str | None = None
     """a generative model's question, with {prompt} and {response}; by default the paper's"""
+    label: str | None = None
+    """which output of a classification model with several is the reward: its label or its number"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

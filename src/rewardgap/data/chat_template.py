@@ -33,13 +33,18 @@ class ChatTemplate:
     `template` replaces the model's own, see `find_template`. A tokenizer without a chat template
     gets the paper's; `added_tokens` says that the template's tokens were added, so that a model's
     embeddings have to be resized. A template that does not end a response with a special token gets
-    the tokenizer's end-of-sequence token appended.
+    the tokenizer's end-of-sequence token appended, unless it is used `as_written`.
 
     Attributes:
         name: The name or file of the template that replaced the model's own, None if none did.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None = None):
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: str | None = None,
+        as_written: bool = False,
+    ):
         self.tokenizer = tokenizer
         self.name = template
         written = find_template(template, tokenizer.chat_template)
@@ -48,8 +53,8 @@ class ChatTemplate:
             tokenizer.add_tokens(list(written.tokens), special_tokens=True)
             tokenizer.eos_token = written.end
         tokenizer.chat_template = written.text
-        self._dropped_roles: dict[tuple[str, ...], str | None] = {}
-        if self.end_of_turn is None:
+        self._dropped_roles: dict[tuple[tuple[str, ...], bool], str | None] = {}
+        if self.end_of_turn is None and not as_written:
             if tokenizer.eos_token is None:
                 raise UserError(
                     "the chat template does not end a response with a special token and the "
@@ -58,15 +63,17 @@ class ChatTemplate:
             tokenizer.chat_template += END_OF_TURN
 
     @classmethod
-    def load(cls, folder: Path, template: str | None = None) -> "ChatTemplate":
+    def load(
+        cls, folder: Path, template: str | None = None, as_written: bool = False
+    ) -> "ChatTemplate":
         """Load the tokenizer of a model directory, with its chat template or another one."""
         from transformers import AutoTokenizer
 
         if not any(folder.glob("tokenizer*")):
             raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
-        with reported((OSError, ValueError), f"cannot load a tokenizer from {folder}: "):
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(tokenizer, template)
+        with reported(Exception, f"cannot load a tokenizer from {folder}: "):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return cls(tokenizer, template, as_written)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -157,21 +164,24 @@ class ChatTemplate:
             prompt = self.render(record.prompt, open_response=True, arguments=arguments)
             return prompt, [self.render(texts, arguments=arguments) for texts in conversations]
 
-    def check_roles(self, conversation: Conversation) -> None:
+    def check_roles(self, conversation: Conversation, *, open_response: bool = False) -> None:
         """Raise a UserError if the template leaves out a message of a conversation of these roles.
 
         Nothing would tell that a model has never read a system message.
         """
         roles = tuple(message.role for message in conversation)
-        if roles not in self._dropped_roles:
+        key = (roles, open_response)
+        if key not in self._dropped_roles:
             texts = [f"{MARK}{index}" for index in range(100, 100 + len(roles))]
             try:
-                written = self.render(tuple(map(Message, roles, texts)))
+                written = self.render(
+                    tuple(map(Message, roles, texts)), open_response=open_response
+                )
             except UserError:  # so does the rendering of the conversation itself, with its reason
                 written = "".join(texts)
             missing = (r for r, text in zip(roles, texts, strict=True) if text not in written)
-            self._dropped_roles[roles] = next(missing, None)
-        if (role := self._dropped_roles[roles]) is not None:
+            self._dropped_roles[key] = next(missing, None)
+        if (role := self._dropped_roles[key]) is not None:
             raise UserError(f"the chat template leaves out a message of role {role!r}")
 
     def _tree(self, record: Record, prompt: Tokens, sequences: list[Tokens]) -> Tree:

@@ -40,5 +40,5 @@ class ChatEncoding:
 
     def key(self, max_length: int | None) -> str:
         """Return the cache key of trees: equal if the same records give the same trees."""
-        options = replace(self.options, beta=None)  # β decides no token
+        options = replace(self.options, beta=None, label=None)  # which decide no token
         return cache_key(self.name, options, max_length, self.template.fingerprint)

@@ -78,6 +78,7 @@ def ches(config: ChesConfig) -> list[Ches]:
     model.check_readable(trees)
 
     def of_pack(batch: Pack, trees: Sequence[Tree]) -> list[list[Ches]]:
+        batch = model.prepare(batch)
         with torch.no_grad():
             states = ResponseStates(model.hidden_states(batch), batch)
         responses = iter(states.split(states.predicting_states))

@@ -164,6 +164,7 @@ class FeatureReader:
 
         The `tested` responses get a test vector.
         """
+        batch = self.model.language_model.prepare(batch)
         lengths = batch.response_lengths.tolist()
         terms = {kind: model.score_terms(batch) for kind, model in self.models.items()}
         sampled = {

@@ -65,7 +65,7 @@ def tree_attention(
             path = (*above, node)
             attended, read = _join(keys, path), _join(values, path)
             outputs.append(_attend(queries[node], attended, read, scaling, sliding_window, softcap))
-    return torch.cat(outputs, dim=2).transpose(1, 2).to(output_dtype), None
+    return torch.cat(outputs, dim=2).transpose(1, 2).to(output_dtype).contiguous(), None
 
 
 def _join(tensors: Sequence[torch.Tensor], path: Sequence[int]) -> torch.Tensor:

@@ -5,29 +5,35 @@ positions, and a chunk's logits are computed again for its gradient.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
 from rewardgap.io.files import remove_unfinished, whole_folder
-from rewardgap.models.attention import TREE_ATTENTION
+from rewardgap.models.loading import load_model, quiet, read_config
 from rewardgap.models.packing import Pack
+from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of
+from rewardgap.models.self_check import (
+    SelfCheck,
+    check_model,
+    distance,
+    embedding_rows,
+    tolerance,
+)
 
 # Logits of one chunk: 2**24 float32 values are 64 MiB.
 CHUNK_VALUES = 2**24
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 class LanguageModel:
@@ -37,8 +43,15 @@ class LanguageModel:
     the names that transformers gives them.
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        reading: Reading | None = None,
+        check: SelfCheck | None = None,
+    ):
         self.model = model
+        self.reading = TreeReading() if reading is None else reading
+        self.check = check
         self.vocabulary = Vocabulary(model)
 
     @classmethod
@@ -57,46 +70,47 @@ class LanguageModel:
         pickle.
 
         Raises:
-            UserError: Weights are missing or cannot be read, or the attention is fixed.
+            UserError: Weights are missing or cannot be read, or are of no causal language model.
         """
-        try:
-            with quiet():
-                model, loading = auto_class.from_pretrained(
-                    folder,
-                    dtype=dtype,
-                    attn_implementation=TREE_ATTENTION,
-                    use_safetensors=True,
-                    output_loading_info=True,
+        model, missing = load_model(folder, auto_class, dtype)
+        if missing:
+            raise UserError(
+                f"{folder} has no weights {min(missing)} of a {type(model).__name__}: was it saved "
+                "as a model of another kind?"
+            )
+        loaded = cls.checked(model, folder)
+        check = loaded.check
+        if check is not None and auto_class is AutoModelForCausalLM:
+            if not check.is_causal:
+                raise UserError(
+                    f"{folder}: in a {type(model).__name__}, tokens see those after them; it gives "
+                    "no probabilities of texts"
                 )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"cannot load a model from {folder}: {first_line(error)}") from error
-        if not getattr(model, "_supports_attention_backend", False):
-            raise UserError(
-                f"{folder}: {type(model).__name__} does not let its attention be chosen, which "
-                "trees need; use a decoder architecture such as Llama, Qwen2, Gemma or GPT-NeoX"
-            )
-        if loading["missing_keys"]:
-            raise UserError(
-                f"{folder} has no weights {min(loading['missing_keys'])} of a "
-                f"{type(model).__name__}: was it saved as a model of another kind?"
-            )
-        loaded = cls(model)
-        if template.added_tokens:
-            loaded.fit_embeddings(len(template.tokenizer))
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+            loaded.vocabulary.check(check.states, check.logits, folder)
+        loaded.fit_tokenizer(template)
         return loaded
+
+    @classmethod
+    def checked(cls, model: PreTrainedModel, folder: Path) -> Self:
+        """Return a loaded model that reads packs as its self-check says."""
+        check = check_model(model, str(folder))
+        return cls(model, check.reading, check)
+
+    def fit_tokenizer(self, template: ChatTemplate) -> None:
+        """Give the model embeddings of the tokens that its template added."""
+        if template.added_tokens:
+            self.fit_embeddings(len(template.tokenizer))
 
     @classmethod
     def on_meta(cls, folder: Path) -> Self:
         """Return the causal language model in a directory with shapes and no weights."""
-        try:
-            with torch.device("meta"), quiet():
-                config = AutoConfig.from_pretrained(folder)
-                return cls(AutoModelForCausalLM.from_config(config))
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {folder / 'config.json'}: {first_line(error)}") from error
+        config = read_config(folder)
+        with (
+            torch.device("meta"),
+            quiet(),
+            reported(Exception, f"cannot make a model of {folder / 'config.json'}: "),
+        ):
+            return cls(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
 
     @property
     def device(self) -> torch.device:
@@ -108,55 +122,33 @@ class LanguageModel:
         nn.Module.to(self.model, device)
         return self
 
+    def prepare(self, pack: Pack) -> Pack:
+        """Return the pack to read instead, where a prompt has to be read for every response."""
+        return self.reading.prepare(pack)
+
     def hidden_states(self, pack: Pack, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Return (N, D) final hidden states (after the final norm) of the tokens of a pack.
 
         With (M,) different `positions` of the row, states elsewhere may be wrong.
         """
-        with self._last_mlp_at(positions):
-            output = self.model.base_model(
-                input_ids=pack.tokens[None],
-                position_ids=pack.positions[None],
-                use_cache=False,
-                layout=pack.layout,
-            )
-        return cast(torch.Tensor, output.last_hidden_state[0])
+        return self.reading.states(self.model, pack, positions)
 
-    @contextmanager
-    def _last_mlp_at(self, positions: torch.Tensor | None) -> Iterator[None]:
-        """Run the last layer's feed-forward network at `positions` alone; nothing else is read.
+    def train(self) -> None:
+        """Prepare for training: rewards stay a function of the text, without noise.
 
-        It is left out for models whose layers have another form, and for those that compute
-        activations again in the backward pass.
+        The model stays in evaluation mode, but for the blocks that compute their activations again,
+        which do so in training mode alone.
         """
-        layers = self._layers()
-        mlp = getattr(layers[-1], "mlp", None) if layers else None
-        if positions is None or mlp is None or self.model.is_activation_checkpointing:
-            yield
-            return
-        tokens = 0
-
-        def select(_: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
-            nonlocal tokens
-            tokens = inputs[0].shape[1]
-            return inputs[0][:, positions]
-
-        def scatter(_: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
-            row = output.new_zeros(1, tokens, output.shape[-1])
-            return row.index_copy(1, positions, output)
-
-        with mlp.register_forward_pre_hook(select), mlp.register_forward_hook(scatter):
-            yield
-
-    def _layers(self) -> list[nn.Module]:
-        """Return the transformer blocks in order, or nothing for a model of another form."""
-        return list(getattr(self.model.base_model, "layers", None) or [])
+        self.model.eval()
+        for module in self.model.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
 
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Raise a UserError for sequences longer, or of more tokens, than the model can read."""
         config = self.model.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None) or sys.maxsize
-        rows = self._embedding_rows()
+        rows = embedding_rows(self.model)
         for tree in trees:
             longest = max(len(tree.sequence(leaf)) for leaf in tree.leaves)
             if longest > limit:
@@ -170,12 +162,9 @@ class LanguageModel:
                     "tokenizer and model do not belong together"
                 )
 
-    def _embedding_rows(self) -> int:
-        return len(cast(nn.Embedding, self.model.get_input_embeddings()).weight)
-
     def fit_embeddings(self, tokens: int) -> None:
         """Give the model at least `tokens` embedding rows, new ones from a fixed seed."""
-        if self._embedding_rows() < tokens:
+        if embedding_rows(self.model) < tokens:
             with torch.random.fork_rng(devices=[]), quiet():
                 torch.manual_seed(0)
                 self.model.resize_token_embeddings(tokens)
@@ -188,7 +177,7 @@ class LanguageModel:
             head.weight = nn.Parameter(head.weight.detach().clone())
             for config in (model.config, model.config.get_text_config()):
                 config.tie_word_embeddings = False
-        model.base_model.requires_grad_(False)
+        body_of(model).requires_grad_(False)
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass, to save memory."""
@@ -202,7 +191,7 @@ class LanguageModel:
         """
         parts = [
             part
-            for layer in self._layers()
+            for layer in layers_of(self.model)
             for name, part in layer.named_children()
             if name == "mlp" or type(part).__name__.endswith("Norm")
         ]
@@ -245,21 +234,6 @@ def extend_model(folder: Path, tokens: tuple[str, ...], extended: Path) -> None:
         model.save(unfinished, template)
 
 
-class quiet:
-    """Silence the progress bars and warnings of transformers."""
-
-    def __enter__(self) -> None:
-        self.level = transformers_logging.get_verbosity()
-        self.bars = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        transformers_logging.set_verbosity(self.level)
-        if self.bars:
-            transformers_logging.enable_progress_bar()
-
-
 class Vocabulary:
     """The output layer of a causal language model: from hidden states to log-probabilities.
 
@@ -269,14 +243,29 @@ class Vocabulary:
     def __init__(self, model: PreTrainedModel):
         self._model = model
         config = model.config.get_text_config()
-        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        caps = (getattr(config, name, None) for name in SOFT_CAPS)
+        self._softcap: float | None = next(filter(None, caps), None)
         scale = float(getattr(config, "logit_scale", None) or 1.0)
+        scale *= float(getattr(config, "lm_head_multiplier", None) or 1.0)
         self._scale = scale / float(getattr(config, "logits_scaling", None) or 1.0)
 
     @property
     def layer(self) -> nn.Linear:
         """The output embedding U, with a bias where the model has one."""
         return cast(nn.Linear, self._model.get_output_embeddings())
+
+    def check(self, states: torch.Tensor, logits: torch.Tensor, folder: Path) -> None:
+        """Refuse a model whose (B, T, V) logits are not what is made of its (B, T, D) states."""
+        problem = f"{folder}: {self._name} has an unknown output layer"
+        with torch.no_grad(), reported(Exception, f"{problem}: "):
+            computed = self.logits(states)
+            apart = distance(computed, logits.float())
+        if not apart <= tolerance(states.dtype):
+            raise UserError(problem)
+
+    @property
+    def _name(self) -> str:
+        return type(self._model).__name__
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return (N, V) float32 logits of (N, D) hidden states, as the model computes them."""

@@ -93,6 +93,7 @@ class Reference:
 
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
             with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype):
+                batch = model.prepare(batch)
                 states = model.hidden_states(batch)[batch.predicting_positions]
                 values = model.vocabulary.log_probs(states, batch.response_tokens)
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, reported
 from rewardgap.io.files import whole_folder, write_text
 from rewardgap.io.run_folder import Run
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.loading import read_config
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class SavedRewardModel:
     """Number of tokens that sequences were truncated to in training; None for all."""
     template: str | None = None
     """Name or file of the chat template that replaced the initial model's own in training."""
+    is_foreign: bool = False
+    """Whether another tool saved it, so that it is read as plain transformers reads it."""
 
     @classmethod
     def find(cls, folder: Path, kind: str | None, options: KindConfig) -> "SavedRewardModel":
@@ -49,7 +51,7 @@ class SavedRewardModel:
                 package that the user has not named.
         """
         if not (folder / FILE).exists():
-            return cls(kind or _kind_of_architecture(folder), options)
+            return cls(kind or _kind_of_architecture(folder), options, is_foreign=True)
         saved = cls.read(folder / FILE)
         if kind not in (None, saved.kind):
             raise UserError(
@@ -66,18 +68,25 @@ class SavedRewardModel:
     @classmethod
     def read(cls, path: Path) -> "SavedRewardModel":
         """Read a saved model's `rewardgap.json`."""
-        try:
-            fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                kind=fields["kind"],
-                options=KindConfig(**{key: fields[key] for key in asdict(KindConfig())}),
-                initial_model=fields["reference"]["model"],
-                initial_fingerprint=fields["reference"]["fingerprint"],
-                max_length=fields["max_length"],
-                template=fields.get("template"),
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: {first_line(error)}") from error
+        with reported((OSError, ValueError, RecursionError), f"{path} is damaged: "):
+            card = _Card(path, json.loads(path.read_text(encoding="utf-8")))
+        reference = _Card(path, card.value("reference", dict))
+        max_length = card.value("max_length", int, optional=True)
+        if max_length is not None and max_length < 1:
+            raise UserError(f"{path} is damaged: max_length is {max_length}")
+        return cls(
+            kind=card.value("kind", str),
+            options=KindConfig(
+                beta=card.value("beta", float, int, optional=True),
+                verification_prompt=card.value("verification_prompt", str, optional=True),
+                label=card.value("label", str, optional=True),
+                likelihood_weight=card.value("likelihood_weight", float, int),
+            ),
+            initial_model=reference.value("model", str, optional=True),
+            initial_fingerprint=reference.value("fingerprint", str, optional=True),
+            max_length=max_length,
+            template=card.value("template", str, optional=True),
+        )
 
     def write(self, model: RewardModel, folder: Path) -> None:
         """Write a reward model as a whole folder: weights, tokenizer, template and settings."""
@@ -95,7 +104,9 @@ class SavedRewardModel:
 
     def load(self, folder: Path, template_name: str | None = None) -> RewardModel:
         """Load the model in `folder`, with float32 weights, its chat template or another one."""
-        template = ChatTemplate.load(folder, template_name)
+        kind = find_kind(self.kind)
+        as_written = self.is_foreign and kind.reads_as_written
+        template = ChatTemplate.load(folder, template_name, as_written)
         if template.added_tokens:
             form = template_name or "the paper's format, as there is no chat template"
             logger.warning(
@@ -104,7 +115,10 @@ class SavedRewardModel:
                 *(folder, form),
             )
         template.name = template.name or self.template
-        return find_kind(self.kind).load(folder, template, self.options, torch.float32)
+        model = kind.load(folder, template, self.options, torch.float32)
+        if self.is_foreign:
+            model.read_as_transformers()
+        return model
 
     def find_initial_model(self) -> Path:
         """Return the folder of the initial model; raise a UserError if it is gone or changed."""
@@ -126,6 +140,26 @@ class SavedRewardModel:
         return folder
 
 
+@dataclass(frozen=True)
+class _Card:
+    """The fields of a `rewardgap.json`, each read by its type."""
+
+    path: Path
+    fields: Any
+
+    def value(self, name: str, *types: type, optional: bool = False) -> Any:
+        """Return a field; a UserError names one that is missing or of another type."""
+        value = self.fields.get(name) if isinstance(self.fields, dict) else None
+        if value is None and optional:
+            return None
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise UserError(
+                f"{self.path} is damaged: {name} is {json.dumps(value)}; it should be "
+                f"{' or '.join(kind.__name__ for kind in types)}"
+            )
+        return value
+
+
 def find_saved(model: str) -> Path:
     """Return the folder of a saved model: of a run, of a model directory or of a hub id."""
     run = Run(Path(model))
@@ -140,10 +174,7 @@ def find_saved(model: str) -> Path:
 
 def _kind_of_architecture(folder: Path) -> str:
     """Return the first kind that is saved as this architecture, if that decides the reward."""
-    try:
-        names = AutoConfig.from_pretrained(folder).architectures or []
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load a model from {folder}: {first_line(error)}") from error
+    names = read_config(folder).architectures or []
     for kind in KINDS:
         if find_kind(kind).recognises(names):
             return kind

@@ -19,7 +19,8 @@ from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
 from rewardgap.io.generations import Answer, read_answers, write_answers
 from rewardgap.io.progress import progress
-from rewardgap.models.language_model import LanguageModel, quiet
+from rewardgap.models.language_model import LanguageModel
+from rewardgap.models.loading import load_model
 
 MOST_NEW_TOKENS = 300
 TOKENS_AT_ONCE = 16_384
@@ -97,8 +98,7 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
 
 
 def _open(folder: Path, ending: int) -> Any:
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    model, _ = load_model(folder, AutoModelForCausalLM, torch.float32)
     # Set, not passed to `generate`, which would mix in the model's default settings.
     model.generation_config = GenerationConfig(
         do_sample=True,

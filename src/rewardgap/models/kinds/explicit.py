@@ -1,23 +1,36 @@
 """Explicit reward models: a linear head on hidden states (eq. 1)."""
 
-import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
+from rewardgap.models.heads import (
+    StoredHead,
+    choose_label,
+    head_of,
+    load_classifier,
+    new_classifier,
+    reads_last_token,
+)
 from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
+from rewardgap.models.loading import read_config
 from rewardgap.models.packing import Pack, pack
+from rewardgap.models.reading import LogitsReading
+from rewardgap.models.self_check import classify
+
+logger = logging.getLogger(__name__)
 
 PAD_TOKEN = "<|pad|>"
 
@@ -26,17 +39,17 @@ class Explicit(TrainedRewardModel):
     """r(x, y) = ⟨u, h_{x,y}⟩: the head reads the state of the response's last token (eq. 1)."""
 
     auto_class = AutoModelForSequenceClassification
+    reads_as_written = True
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(language_model, template, options)
         model = language_model.model
-        score = getattr(model, "score", None)
-        if not isinstance(score, nn.Module) or model.config.num_labels != 1:
-            raise UserError(
-                f"{type(model).__name__} has no scalar head: an explicit reward model is a "
-                "sequence classification model with num_labels=1"
-            )
-        self._score = score if model.dtype.itemsize >= 4 else score.float()
+        self.index = choose_label(model.config, options.label)
+        head = head_of(model)
+        self._score = None
+        if head is not None and not isinstance(language_model.reading, LogitsReading):
+            self._score = head if model.dtype.itemsize >= 4 else head.float()
+        self._unread: int | None = None
 
     @classmethod
     def recognises(cls, architectures: Sequence[str]) -> bool:
@@ -44,31 +57,115 @@ class Explicit(TrainedRewardModel):
         return any(name.endswith("ForSequenceClassification") for name in architectures)
 
     @classmethod
+    def initialise(
+        cls,
+        folder: Path,
+        template: ChatTemplate,
+        options: KindConfig,
+        dtype: torch.dtype,
+        seed: int = 0,
+    ) -> Self:
+        """Return a model to be trained: with the head that `folder` has, or else with a new one."""
+        is_classifier = cls.recognises(read_config(folder).architectures or ())
+        if is_classifier or StoredHead.find(folder) is not None:
+            return cls.load(folder, template, options, dtype)
+        return super().initialise(folder, template, options, dtype, seed)
+
+    @classmethod
     def adapt(cls, language_model: LanguageModel, seed: int) -> LanguageModel:
         """Return the language model's body under a new head, drawn from `seed`."""
-        return LanguageModel(_sequence_classifier(language_model.model, seed))
+        model = new_classifier(language_model.model, seed)
+        check, name = language_model.check, type(model).__name__
+        if check is not None:
+            with reported(Exception, f"a {name} cannot be made of a language model: "):
+                logits = classify(model, check.tokens)
+            if not reads_last_token(model, check.states, logits):
+                raise UserError(f"a {name} does not read the last token alone; choose another kind")
+        return LanguageModel(model, language_model.reading, check)
+
+    @classmethod
+    def load(
+        cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype
+    ) -> Self:
+        """Return a classification model as an explicit reward model.
+
+        Where the head is no linear layer on the last token's state, its own logits are the reward.
+        """
+        language_model = LanguageModel.checked(load_classifier(folder, dtype), folder)
+        model, check = language_model.model, language_model.check
+        assert check is not None
+        if not (check.is_causal and reads_last_token(model, check.states, check.logits)):
+            logger.warning(
+                "%s: a %s is computed as a whole, sequence by sequence, which is slower: its head "
+                "reads other tokens than the last",
+                *(folder, type(model).__name__),
+            )
+            model.set_attn_implementation(check.attention)
+            language_model.reading = LogitsReading()
+        language_model.fit_tokenizer(template)
+        return cls(language_model, template, options)
+
+    def read_as_transformers(self) -> None:
+        """Read the rightmost token that is no pad token, with which the model was trained."""
+        if isinstance(self.language_model.reading, LogitsReading):
+            return
+        self._unread = self.model.config.get_text_config().pad_token_id
+        if self._unread is not None and self._unread in self.template.closing_tokens():
+            token = self.template.tokenizer.convert_ids_to_tokens(self._unread)
+            logger.warning(
+                "the pad token %s also ends a response: the reward is read before it, as "
+                "AutoModelForSequenceClassification does",
+                token,
+            )
+
+    def check_readable(self, trees: Iterable[Tree]) -> None:
+        """Also refuse responses of pad tokens alone, where the pad token is not read."""
+        trees = list(trees)
+        super().check_readable(trees)
+        for tree in trees:
+            if any(set(tree.nodes[leaf]) == {self._unread} for leaf in tree.leaves):
+                raise UserError(
+                    f"record {tree.record} has a response of pad tokens alone, where plain "
+                    "transformers would read a token of the prompt"
+                )
 
     def head(self, states: torch.Tensor) -> torch.Tensor:
         """Return (M,) products ⟨u, h⟩ of (M, D) states, in float32 or more for any body.
 
         bfloat16 has so few digits that different responses would tie.
         """
+        if self._score is None:
+            return states[:, self.index].float()
         with torch.autocast(states.device.type, enabled=False):
             dtype = next(self._score.parameters()).dtype
-            return cast(torch.Tensor, self._score(states.to(dtype))).squeeze(-1)
+            return cast(torch.Tensor, self._score(states.to(dtype)))[:, self.index]
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
-        """Return the responses' last tokens."""
-        return pack.last_positions
+        """Return the responses' last tokens, or those that are not the pad token."""
+        return self.read_positions(pack)
+
+    def read_positions(self, pack: Pack) -> torch.Tensor:
+        """Return (L,) indices in the row of the tokens that carry the rewards."""
+        if self._unread is None:
+            return pack.last_positions
+        order = torch.arange(len(pack.response_tokens), device=pack.response_tokens.device)
+        order = torch.where(pack.response_tokens == self._unread, 0, order).double()
+        last = torch.segment_reduce(order, "max", lengths=pack.response_lengths, unsafe=True)
+        return pack.response_positions[last.long()]
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """Return (L,) products at the responses' last tokens."""
-        return self.head(states.last)
+        """Return (L,) products at the tokens that carry the rewards."""
+        return self.head(states.hidden[self.read_positions(states.pack)])
 
     def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
         """Return the head's products at every token of every response."""
         states = self.read(pack([tree]).to(self.device))
-        return states.split(self.head(states.states))
+        rewards = states.split(self.head(states.states))
+        if self._unread is None:
+            return rewards
+        read = [tokens != self._unread for tokens in states.split(states.pack.response_tokens)]
+        order = [torch.arange(len(kept), device=kept.device) * kept for kept in read]
+        return [values[last.cummax(0).values] for values, last in zip(rewards, order, strict=True)]
 
     def save(self, folder: Path) -> None:
         """Write for transformers, which reads the reward at the last token that is no pad token."""
@@ -84,8 +181,8 @@ class Explicit(TrainedRewardModel):
     equation = "eq. 4"
 
     def gradient_terms(self, pack: Pack) -> Terms:
-        """Return the head's product at each response's last token."""
-        return Terms.at_last_tokens(pack)
+        """Return the head's product at each response's last token, or where the reward is read."""
+        return replace(Terms.at_last_tokens(pack), positions=self.read_positions(pack))
 
 
 class ExplicitMean(Explicit):
@@ -116,29 +213,3 @@ class ExplicitMean(Explicit):
         """Return the head's product at every token of a response, with weight 1/T."""
         weights = (1.0 / pack.response_lengths).repeat_interleave(pack.response_lengths)
         return Terms.at_every_token(pack, weights)
-
-
-def _sequence_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:
-    """Return a classification model of the body of `model` (not a copy) and a new head.
-
-    The head is normal with standard deviation 1/(D + 1), so that the first loss is near ln 2.
-    """
-    config = copy.deepcopy(model.config)
-    config.num_labels = 1
-    config.problem_type = "regression"
-    try:
-        with torch.device("meta"):
-            classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
-        raise UserError(
-            f"transformers has no sequence classification model for {config.model_type}"
-        ) from error
-    body = model.base_model
-    setattr(classifier, classifier.base_model_prefix, body)
-    width, weight = config.get_text_config().hidden_size, next(body.parameters())
-    head = nn.Linear(width, 1, bias=False, dtype=weight.dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1))
-    classifier.score = head.to(weight.device)
-    return classifier

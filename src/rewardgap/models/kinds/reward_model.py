@@ -85,6 +85,8 @@ class RewardModel(nn.Module, ABC):
     """Whether rewards compare with the initial model's log-probabilities."""
     generates: ClassVar[bool] = False
     """Whether the trained model also writes responses, as a language model does."""
+    reads_as_written: ClassVar[bool] = False
+    """Whether a model trained elsewhere reads texts without an end that its template omits."""
     default_beta: ClassVar[float] = 1.0
     """β where the user gives none."""
     language_model: LanguageModel | None = None
@@ -129,6 +131,9 @@ class RewardModel(nn.Module, ABC):
     def recognises(cls, architectures: Sequence[str]) -> bool:
         """Return whether a model of these classes, saved by another tool, must be of this kind."""
         return False
+
+    def read_as_transformers(self) -> None:
+        """Compute rewards as plain transformers does, of a model that was trained elsewhere."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -266,6 +271,13 @@ class TrainedRewardModel(RewardModel):
         """Return a reward model that was saved as `auto_class`, by us or by any other tool."""
         return cls(LanguageModel.load(folder, template, cls.auto_class, dtype), template, options)
 
+    def train(self, mode: bool = True) -> Self:
+        """Prepare for training or for evaluation; in both, rewards are a function of the text."""
+        super().train(mode)
+        if mode:
+            self.language_model.train()
+        return self
+
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and chat template for plain transformers."""
         self.language_model.save(folder, self.template)
@@ -276,4 +288,6 @@ class TrainedRewardModel(RewardModel):
 
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
         """Run one forward pass, which ends early at positions that are not read."""
-        return ResponseStates(self.language_model.hidden_states(pack, positions), pack)
+        prepared = self.language_model.prepare(pack)
+        read = positions if prepared is pack else None
+        return ResponseStates(self.language_model.hidden_states(prepared, read), prepared)

@@ -1,0 +1,107 @@
+"""Every architecture that transformers has, as a tiny random model: rewards and two steps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from architectures import PACKED, REFUSED, VARIANTS, WITHOUT_LINEAR_HEAD, make_config
+from plain import Plain, make_record
+from tiny import tiny_tokenizer
+from torch import nn
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForCausalLM
+
+from rewardgap.configs.kind import KindConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.errors import UserError
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
+from rewardgap.models.packing import pack
+from rewardgap.models.reading import TreeReading
+
+# A long record beside short ones, and siblings of other lengths.
+RECORDS = (
+    make_record("what is two plus two?", ["yes, the quick brown fox jumps over"], ["no"]),
+    make_record("hi", ["sure"], ["five is what I would say, certainly, absolutely not really"]),
+)
+
+
+@pytest.fixture(scope="module")
+def save(tmp_path_factory) -> Callable[[str], Path]:
+    def make(variant: str) -> Path:
+        folder = tmp_path_factory.mktemp("model")
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(make_config(variant))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.normal_(std=0.2)
+        model.save_pretrained(folder)
+        tiny_tokenizer().save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def losses_of_steps(model: nn.Module, loss: Callable[[], torch.Tensor]) -> list[float]:
+    """The losses before, between and after two steps of gradient descent."""
+    losses = []
+    for _ in range(3):
+        value = loss()
+        losses.append(value.item())
+        model.zero_grad()
+        value.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter -= 0.01 * parameter.grad
+    return losses
+
+
+def compare(kind: str, ours: TrainedRewardModel) -> None:
+    """Rewards, and losses of two steps in training mode, are those of plain transformers."""
+    plain = Plain(kind, ours, attention=None)
+    plain.model.config.use_cache = False
+    batch = pack(ours.encode_for_training(RECORDS))
+    ours.eval()
+    with torch.no_grad():
+        rewards = ours(batch).rewards
+    expected = torch.tensor([reward for record in RECORDS for reward in plain.rewards(record)])
+    torch.testing.assert_close(rewards, expected, rtol=1e-4, atol=1e-4)
+    ours.train()
+    torch.testing.assert_close(
+        losses_of_steps(ours, lambda: ours(batch).losses.mean()),
+        losses_of_steps(
+            plain.model,
+            lambda: torch.stack([x for record in RECORDS for x in plain.losses(record)]).mean(),
+        ),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_rewards_and_steps_equal_plain_transformers(variant, save):
+    folder = save(variant)
+    template = ChatTemplate.load(folder)
+    implicit = find_kind("implicit-no-reference")
+    ours = implicit.initialise(folder, template, KindConfig(beta=0.1), torch.float32)
+    assert isinstance(ours, TrainedRewardModel)
+    assert isinstance(ours.language_model.reading, TreeReading) == (variant in PACKED)
+    compare("implicit-no-reference", ours)
+    explicit = find_kind("explicit")
+    has_head = type(ours.model.config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    if has_head and variant not in WITHOUT_LINEAR_HEAD:
+        compare("explicit", explicit.initialise(folder, template, KindConfig(), torch.float32))
+    else:
+        with pytest.raises(UserError, match=r"no sequence classification|no linear head"):
+            explicit.initialise(folder, template, KindConfig(), torch.float32)
+
+
+@pytest.mark.parametrize("variant", REFUSED)
+def test_what_cannot_be_read_is_refused_in_one_line(variant, save):
+    folder = save(variant)
+    implicit = find_kind("implicit-no-reference")
+    with pytest.raises(UserError, match=REFUSED[variant][2]) as raised:
+        implicit.initialise(folder, ChatTemplate.load(folder), KindConfig(), torch.float32)
+    assert "\n" not in str(raised.value) and str(folder) in str(raised.value)
