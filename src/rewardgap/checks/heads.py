@@ -28,7 +28,10 @@ def find_head(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
         f"the folder has no weights {join_names(checkpoint.missing[:3])} of a "
         f"{type(checkpoint.model).__name__}{there}",
         _cost_of_chance(checkpoint),
-        "save the whole model; with PEFT name the head in modules_to_save, and merge before saving",
+        "score it with rewardgap, which reads that head"
+        if stored
+        else "save the whole model; with PEFT name the head in modules_to_save, and merge before "
+        "saving",
     )
 
 
