@@ -21,7 +21,9 @@ from rewardgap.configs.checks import CheckDataConfig
 from rewardgap.errors import UserError
 
 TRIMS = TEMPLATE.replace("m['content']", "m['content'] | trim")
-THINKS = TEMPLATE.replace("'<|assistant|>' }}{% endif", "'<|assistant|>Well: ' }}{% endif")
+REFUSES = TEMPLATE.replace(
+    "{{ bos", "{{ raise_exception('no') if 'river' in messages[0].content }}{{ bos"
+)
 
 Rows = list[dict[str, Any]]
 
@@ -100,6 +102,11 @@ BROKEN: dict[str, tuple[Callable[[], Rows], str, str]] = {
         lambda: [*pairs(), {"prompt": "What?", "chosen": "that"}],
         "refused rows",
         "`rejected` is missing",
+    ),
+    "no label": (
+        lambda: [*pairs(), {"prompt": "What?", "response": "that"}],
+        "refused rows",
+        "there is no rejected response",
     ),
     "ids": (
         lambda: [row | {"id": f"{min(i, 56)}"} for i, row in enumerate(pairs())],
@@ -333,9 +340,13 @@ def test_what_a_template_makes_identical(check, tmp_path):
 
 
 def test_what_a_template_refuses(check, tmp_path):
-    folder = tiny_model(tmp_path / "model", "llama", "<|pad|>", THINKS)
+    folder = tiny_model(tmp_path / "model", "llama", "<|pad|>", REFUSES)
     report = check(pairs(20, 6), model=str(folder))
-    assert named(report, "refused by the template").what.startswith("20 of 20 records (100 %)")
+    count = sum("river" in row["prompt"] for row in pairs(20, 6))
+    said = named(report, "refused by the template").what
+    assert said.startswith(f"{count} of 20 records") and said.endswith(
+        "the chat template fails: no"
+    )
 
 
 @pytest.mark.parametrize("package", ["rensa", "lingua"])

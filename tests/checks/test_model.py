@@ -241,8 +241,8 @@ BROKEN: dict[str, tuple[Make, str, str]] = {
     "no tokenizer": (without("tokenizer*"), "loading", "has no tokenizer"),
     "no config": (without("config.json"), "loading", "has no config.json"),
     "broken config": (damaged("config.json", 40), "loading", "it cannot be loaded"),
-    "broken weights": (damaged("model.safetensors", 5000), "loading", "it cannot be loaded: plain"),
-    "broken tokenizer": (damaged("tokenizer.json", 900), "loading", "it cannot be loaded: plain"),
+    "broken weights": (damaged("model.safetensors", 5000), "loading", "it cannot be loaded"),
+    "broken tokenizer": (damaged("tokenizer.json", 900), "loading", "it cannot be loaded"),
 }
 
 
@@ -430,3 +430,18 @@ def test_a_run_of_ours_is_sound(kind, run, tmp_path):
     data = write_rows(tmp_path / "data.jsonl", pair_rows(12))
     report = report_on(folder, data=data)
     assert not alarms(report), str(report)
+
+
+def test_an_output_that_is_chosen(tmp_path):
+    folder = two_labels(tmp_path / "model")
+    finding = named(report_on(folder, label="LABEL_1"), "several labels")
+    assert finding.severity == "note" and "by output 1" in finding.cost
+    assert "scoring" not in alarms(report_on(folder, label="1"))
+
+
+def test_another_template_is_the_one_that_is_checked(tmp_path):
+    folder = classifier(tmp_path / "model", "llama", "<|pad|>", None)
+    assert "no chat template" in alarms(report_on(folder))
+    (tmp_path / "template.jinja").write_text(TEMPLATE)
+    report = report_on(folder, template=str(tmp_path / "template.jinja"))
+    assert not {"no chat template", "scoring"} & alarms(report)

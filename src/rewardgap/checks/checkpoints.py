@@ -20,12 +20,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import KindConfig
-from rewardgap.data.records import Message, Record, Response
+from rewardgap.data.records import Record, Response
 from rewardgap.errors import UserError, first_line
 from rewardgap.models.devices import choose_device
+from rewardgap.models.heads import choose_label
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.loading import quiet
+from rewardgap.models.loading import load_model
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import Scorer, open_scorer
 
@@ -56,7 +57,6 @@ class Checkpoint:
         tokenizer: Its tokenizer, as plain transformers loads it.
         model: The model, as plain transformers loads it, in float32.
         missing: Names of weights that are not in the folder and were drawn at random.
-        unread: Names of weights in the folder that the model does not have.
         rows: Records, each with at least one chosen and one rejected response.
     """
 
@@ -66,7 +66,6 @@ class Checkpoint:
     tokenizer: "PreTrainedTokenizerBase"
     model: PreTrainedModel
     missing: tuple[str, ...]
-    unread: tuple[str, ...]
     rows: tuple[Record, ...]
 
     @cached_property
@@ -76,7 +75,7 @@ class Checkpoint:
         for record in self.rows:
             try:
                 for response in (record.chosen[0], record.rejected[0]):
-                    self.write(record.prompt, response)
+                    self.write(record, response)
             except Exception as error:  # a template raises whatever it likes
                 refused.append((record.id, first_line(error)))
         return tuple(refused)
@@ -92,25 +91,32 @@ class Checkpoint:
         """Whether a head gives the reward."""
         return type(self.model).__name__.endswith("ForSequenceClassification")
 
+    @cached_property
+    def output(self) -> int:
+        """The output that is the reward; the first where several are there and none was chosen."""
+        config, label = self.model.config, self.settings.label
+        return 0 if label is None else choose_label(config, label)
+
     @property
     def pad(self) -> int | None:
         """The token that the model's configuration takes for padding."""
         token = self.model.config.get_text_config().pad_token_id
         return token if isinstance(token, int) and token >= 0 else None
 
-    def render(self, conversation: Sequence[Message], *, open_response: bool = False) -> str:
-        """Return a conversation as the tokenizer's own template writes it.
+    def render(self, record: Record, response: Response | None = None) -> str:
+        """Return a prompt, opened for a response or with one, as the tokenizer's template does.
 
         Without a template, texts are joined by line breaks and end in the end-of-sequence token.
         """
-        tokenizer = self.tokenizer
+        tokenizer, conversation = self.tokenizer, record.prompt + (response or ())
         if tokenizer.chat_template is None:
-            end = "\n" if open_response else tokenizer.eos_token or ""
+            end = "\n" if response is None else tokenizer.eos_token or ""
             return "\n".join(message.content for message in conversation) + end
-        messages = [{"role": m.role, "content": m.content} for m in conversation]
         return str(
             tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=open_response
+                [message.as_mapping() for message in conversation],
+                tokenize=False,
+                **{**record.template_arguments, "add_generation_prompt": response is None},
             )
         )
 
@@ -122,17 +128,16 @@ class Checkpoint:
         """Return the tokens of a rendered text, to which none are added."""
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def write(self, prompt: Response, response: Response) -> WrittenResponse:
-        """Return a prompt with a response."""
-        text = self.render((*prompt, *response))
-        opened = self.tokenize(self.render(prompt, open_response=True))
-        return WrittenResponse(text, self.tokenize(text), opened)
+    def write(self, record: Record, response: Response) -> WrittenResponse:
+        """Return a record's prompt with a response."""
+        text, opened = self.render(record, response), self.render(record)
+        return WrittenResponse(text, self.tokenize(text), self.tokenize(opened))
 
     @cached_property
     def written(self) -> tuple[WrittenResponse, ...]:
         """The first chosen and the first rejected response of every record, in turn."""
         return tuple(
-            self.write(record.prompt, response)
+            self.write(record, response)
             for record in self.records
             for response in (record.chosen[0], record.rejected[0])
         )
@@ -157,7 +162,7 @@ class Checkpoint:
             tokens, mask = self._padded(batch, side)
             logits = model(input_ids=tokens, attention_mask=mask).logits.float()
             if self.is_classifier:
-                values += logits.flatten(1)[:, 0].tolist()
+                values += logits[:, self.output].tolist()
             else:
                 values += [
                     _log_prob(row[keep.bool()], response)
@@ -211,9 +216,10 @@ class Checkpoint:
     def scorer(self) -> Scorer | str:
         """The model as rewardgap opens it, or the reason why it does not."""
         name, reference = self.settings.kind, self.settings.reference
-        compute = CachedComputeConfig(dtype="float32")
+        options = KindConfig(label=self.settings.label)
+        compute = CachedComputeConfig(dtype="float32", template=self.settings.template)
         try:
-            return open_scorer(self.settings.model, name, reference, KindConfig(), compute)
+            return open_scorer(self.settings.model, name, reference, options, compute)
         except UserError as error:
             return str(error)
 
@@ -232,19 +238,12 @@ def _log_prob(logits: torch.Tensor, response: WrittenResponse) -> float:
     return float((chosen - logits.logsumexp(-1)).double().sum())
 
 
-def load_plain(folder: Path, classifier: bool) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Load a model as its users do, but for code and pickles; return it and what was loaded."""
+def load_plain(folder: Path, classifier: bool) -> tuple[PreTrainedModel, set[str]]:
+    """Load a model as its users do; return also the names of weights that were drawn at random."""
     auto_class: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
-    with quiet():
-        model, loading = auto_class.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+    model, missing = load_model(folder, auto_class, torch.float32)
     nn.Module.to(model, choose_device("auto"))
-    return model.eval(), loading
+    return model, missing
 
 
 def find_kind_of(folder: Path, name: str | None) -> type[RewardModel] | None:

@@ -75,6 +75,7 @@ def check_data(config: CheckDataConfig) -> CheckReport:
         {name: CheckedSet(name, (spec,)) for name, spec in config.eval.items()},
         config.model,
         config.max_length,
+        config.template,
     )
     counts = ", ".join(f"{checked.name} ({len(checked.digest.ids):,})" for checked in data.sets)
     return CheckReport.of(f"records of {counts}", _findings(data, config.quick))

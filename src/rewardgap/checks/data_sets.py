@@ -116,20 +116,22 @@ class CheckedSet:
             if not count:
                 raise UserError(f"{spec}: holds no records")
 
-    def parsed(self) -> Iterator[tuple[Row, Record | Refused]]:
-        """Yield every row with its record, or with the reason why it is none."""
+    def parsed(self) -> Iterator[tuple[str, Row, Record | Refused]]:
+        """Yield every row with its location and its record, or with the reason why it is none."""
         for location, row in self.rows():
             if isinstance(row, Refused):
-                yield {}, row
+                yield location, {}, row
                 continue
             try:
-                yield row, parse_record(row, location)
+                record = parse_record(row, location)
+                unlabelled = Refused(location, "there is no rejected response")
+                yield location, row, record if record.rejected else unlabelled
             except UserError as error:
-                yield row, Refused(location, str(error).removeprefix(f"{location}: "))
+                yield location, row, Refused(location, str(error).removeprefix(f"{location}: "))
 
     def records(self) -> Iterator[Record]:
         """Yield the records; rows that cannot be read are left out."""
-        for _, record in self.parsed():
+        for _, _, record in self.parsed():
             if isinstance(record, Record):
                 yield record
 
@@ -137,11 +139,11 @@ class CheckedSet:
     def digest(self) -> Digest:
         """The digest, made in one pass over the rows."""
         collected = _Collected()
-        for row, record in self.parsed():
+        for location, row, record in self.parsed():
             if isinstance(record, Refused):
                 collected.refused.append(record)
             else:
-                collected.add(row, record)
+                collected.add(row, record, location.rpartition(", ")[0])
         return collected.digest()
 
 
@@ -153,6 +155,7 @@ class CheckedData:
     evaluation: Mapping[str, CheckedSet] = field(default_factory=dict)
     model: str | None = None
     max_length: int | None = None
+    template: str | None = None
 
     @property
     def sets(self) -> Iterator[CheckedSet]:
@@ -178,13 +181,13 @@ class _Collected:
         }
     )
 
-    def add(self, row: Row, record: Record) -> None:
-        """Add one record."""
+    def add(self, row: Row, record: Record, file: str) -> None:
+        """Add one record of a file; other files may have the same ids."""
         index, columns = len(self.ids), self.columns
         self.ids.append(record.id)
         prompt = hash(record.prompt)
         columns["prompt"].append(prompt)
-        columns["given"].append(0 if row.get("id") is None else hash(record.id))
+        columns["given"].append(0 if row.get("id") is None else hash((file, record.id)))
         texts = [response_text(response) for response in record.responses]
         hashes = [hash(response) for response in record.responses]
         lengths = [len(text.strip()) for text in texts]

@@ -9,27 +9,29 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from rewardgap.checks.checkpoints import Checkpoint, load_plain, ranked_right, reordered
-from rewardgap.checks.findings import CheckFinding, share
+from rewardgap.checks.findings import CheckFinding, Severity, share
 from rewardgap.evaluation.text import join_names
+from rewardgap.models.heads import NAMES, StoredHead
 
 ADAPTER = "adapter_config.json"
-HEADS = ("score", "classifier", "v_head", "reward_head", "value_head", "regression_head")
-"""Names that heads have in published reward models."""
 
 
 def find_head(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield weights that are not in the folder and were drawn at random."""
     if not checkpoint.missing:
         return
-    unread = [name for name in checkpoint.unread if name.split(".")[0] in HEADS]
-    there = f"; it has {join_names(unread)}, which transformers does not read" if unread else ""
+    stored = StoredHead.find(checkpoint.folder)
+    there = f"; it has {stored.name}.weight, which transformers does not read" if stored else ""
     yield CheckFinding(
         "error",
         "missing head" if checkpoint.is_classifier else "missing weights",
         f"the folder has no weights {join_names(checkpoint.missing[:3])} of a "
         f"{type(checkpoint.model).__name__}{there}",
         _cost_of_chance(checkpoint),
-        "save the whole model; with PEFT name the head in modules_to_save, and merge before saving",
+        "score it with rewardgap, which reads that head"
+        if stored
+        else "save the whole model; with PEFT name the head in modules_to_save, and merge before "
+        "saving",
     )
 
 
@@ -49,12 +51,13 @@ def find_labels(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
         return
     columns = [np.array(column) for column in zip(*_outputs(checkpoint), strict=True)]
     ranked = {f"output {number}": column for number, column in enumerate(columns[:4])}
+    severity: Severity = "error" if checkpoint.settings.label is None else "note"
     yield CheckFinding(
-        "error",
+        severity,
         "several labels",
-        f"the head has {labels} outputs, and no one says which of them is the reward",
+        f"the head has {labels} outputs, and only a user knows which of them is the reward",
         ranked_right(ranked),
-        "train with num_labels=1, or save the one row of the head that is the reward",
+        "name it with --label; train with num_labels=1, or save the one row of the head that it is",
     )
 
 
@@ -102,7 +105,7 @@ def find_adapter(folder: Path) -> Iterator[CheckFinding]:
         yield CheckFinding("error", "loading", f"the adapter in {folder} cannot be read: {error}")
         return
     base = adapter.get("base_model_name_or_path")
-    if any(part in HEADS for name in names for part in name.split(".")):
+    if any(part in NAMES for name in names for part in name.split(".")):
         yield CheckFinding(
             "note",
             "adapter",
@@ -115,7 +118,7 @@ def find_adapter(folder: Path) -> Iterator[CheckFinding]:
         "error" if is_classifier else "warning",
         "adapter without head",
         f"the adapter of {base} holds no head of a reward model "
-        f"({len(names)} weights, none of {join_names(HEADS)})",
+        f"({len(names)} weights, none of {join_names(NAMES)})",
         "whoever merges it gets a head that is drawn at random, and random rewards",
         "train again with modules_to_save=['score'] and task_type SEQ_CLS, or add the head of the "
         "model that was trained",

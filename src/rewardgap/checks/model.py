@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rewardgap.checks.checkpoints import Checkpoint, find_kind_of, load_plain
 from rewardgap.checks.data_sets import CheckedSet
@@ -24,11 +24,12 @@ from rewardgap.checks.templates import (
     find_border,
     find_double_bos,
     find_refused_records,
-    find_template,
+    find_template_faults,
     find_vocabulary,
 )
 from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.data.records import Record
+from rewardgap.data.templates import find_template
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.run_folder import Run
 from rewardgap.models.hub import locate_model
@@ -46,7 +47,7 @@ MODEL_CHECKS: list[Check] = [
     Check("constant rewards", find_constant),
     Check("reward token", find_reward_token),
     Check("pad", find_pad),
-    Check("no chat template", find_template),
+    Check("no chat template", find_template_faults),
     Check("double BOS", find_double_bos),
     Check("prompt no prefix", find_border),
     Check("batches", find_batches),
@@ -153,15 +154,15 @@ def _open(config: CheckModelConfig, folder: Path, records: tuple[Record, ...]) -
     locate_model(str(folder))
     if not any(folder.glob("tokenizer*")):
         raise UserError(f"{folder} has no tokenizer (tokenizer.json)")
-    AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False
     )
+    if config.template or isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = find_template(config.template, tokenizer.chat_template).text
     kind = find_kind_of(folder, config.kind)
     torch.manual_seed(0)
-    model, loading = load_plain(folder, _is_classifier(kind))
-    missing, unread = (tuple(sorted(loading[key])) for key in ("missing_keys", "unexpected_keys"))
-    return Checkpoint(folder, config, kind, tokenizer, model, missing, unread, records)
+    model, missing = load_plain(folder, _is_classifier(kind))
+    return Checkpoint(folder, config, kind, tokenizer, model, tuple(sorted(missing)), records)
 
 
 def _is_classifier(kind: type[RewardModel] | None) -> bool:

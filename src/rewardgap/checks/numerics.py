@@ -25,8 +25,8 @@ TOLERANCE = 1e-3
 """Differences from which rewards count as different, in standard deviations of the rewards."""
 SHIFT = 0.1
 """Differences from which on left padding, which few tools use, is worth a warning."""
-COARSE = 0.05
-"""Share of pairs in another order from which bfloat16 is too coarse."""
+FEW, COARSE = 2, 0.05
+"""Number and share of pairs in another order above which bfloat16 is too coarse."""
 SUSPICIOUS = 0.2
 """Share of responses above noise up to which the sign is suspected."""
 
@@ -69,7 +69,7 @@ def find_coarse(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     rewards = checkpoint.rewards(checkpoint.written, model=checkpoint.in_bfloat16())
     changed, count = reordered(alone, rewards), len(checkpoint.records)
     ties = int(np.sum(rewards[::2] == rewards[1::2]))
-    if changed > max(1, COARSE * count):
+    if changed > max(FEW, COARSE * count):
         yield CheckFinding(
             "warning",
             "bfloat16",

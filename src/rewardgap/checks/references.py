@@ -51,7 +51,10 @@ def _compare(
         )
     own = checkpoint.tokenizer.chat_template
     if not template.added_tokens and own is not None:
-        rendered = [template.render(r.prompt + r.chosen[0]) for r in checkpoint.records]
+        rendered = [
+            template.render(r.prompt + r.chosen[0], arguments=r.template_arguments)
+            for r in checkpoint.records
+        ]
         odd = sum(a != b for a, b in zip(rendered, texts[::2], strict=True))
         if odd:
             yield CheckFinding(

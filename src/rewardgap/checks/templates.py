@@ -7,7 +7,7 @@ import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, reordered
 from rewardgap.checks.findings import EXAMPLES, CheckFinding, share
-from rewardgap.data.records import Message
+from rewardgap.data.records import Message, Record
 
 WORDS = "words of a response"
 SHIFT = 0.1
@@ -29,7 +29,7 @@ def find_refused_records(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
         )
 
 
-def find_template(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
+def find_template_faults(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield a template that is missing, or that does not end a response."""
     tokenizer = checkpoint.tokenizer
     if tokenizer.chat_template is None:
@@ -42,8 +42,9 @@ def find_template(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
             "add the template that it was trained with (chat_template.jinja)",
         )
         return
-    conversation = (Message("user", "a question"), Message("assistant", WORDS))
-    closing = checkpoint.tokenize(checkpoint.render(conversation).rpartition(WORDS)[2])
+    record = Record("", (Message("user", "a question"),), (), (), {})
+    text = checkpoint.render(record, (Message("assistant", WORDS),))
+    closing = checkpoint.tokenize(text.rpartition(WORDS)[2])
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     if special.isdisjoint(closing):
         yield CheckFinding(

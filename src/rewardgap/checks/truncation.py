@@ -1,16 +1,15 @@
 """What a model's tokenizer makes of the data: what is cut, and which texts hold special tokens."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
 from rewardgap.checks.findings import EXAMPLES, CheckFinding, share
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.dropped import Dropped, encode_usable
 from rewardgap.data.records import Message, Record
-from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError
 from rewardgap.models.hub import locate_model
 
 BATCH = 256
@@ -18,13 +17,12 @@ BATCH = 256
 
 @dataclass
 class _Tokenised:
-    """Ids of the records of which something is true, and the first reason to refuse one."""
+    """Ids of the records of which something is true."""
 
-    refused: list[str] = field(default_factory=list)
+    refused: Dropped = field(default_factory=list)
     truncated: list[str] = field(default_factory=list)
     identical: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
-    reason: str = ""
 
 
 def find_truncated(data: CheckedData) -> Iterator[CheckFinding]:
@@ -32,7 +30,7 @@ def find_truncated(data: CheckedData) -> Iterator[CheckFinding]:
     if data.model is None:
         return
     folder = locate_model(data.model, weights=False)
-    template = ChatTemplate.load(folder)
+    template = ChatTemplate.load(folder, data.template)
     limit = data.max_length or _longest(json.loads((folder / "config.json").read_text()))
     for checked in data.sets:
         tokenised = _tokenise(checked, template, limit)
@@ -52,7 +50,7 @@ def _tokenise(checked: CheckedSet, template: ChatTemplate, limit: int | None) ->
     special = set(template.tokenizer.all_special_ids)
     stream = checked.records()
     while batch := list(islice(stream, BATCH)):
-        for tree in _trees(batch, template, limit, tokenised):
+        for tree in encode_usable(template.encode, batch, limit, tokenised.refused):
             if tree.truncated:
                 tokenised.truncated.append(tree.record)
             if tree.has_identical_pair:
@@ -69,20 +67,6 @@ def _messages(record: Record) -> tuple[Message, ...]:
     return (*record.prompt, *(message for y in record.responses for message in y))
 
 
-def _trees(
-    batch: Sequence[Record], template: ChatTemplate, limit: int | None, tokenised: _Tokenised
-) -> list[Tree]:
-    """Return the trees of a batch; records that the template cannot write are noted one by one."""
-    try:
-        return template.encode(batch, limit)
-    except UserError as error:
-        if len(batch) == 1:
-            tokenised.refused.append(batch[0].id)
-            tokenised.reason = tokenised.reason or str(error)
-            return []
-    return [tree for record in batch for tree in _trees([record], template, limit, tokenised)]
-
-
 def _findings(
     checked: CheckedSet, tokenised: _Tokenised, limit: int | None
 ) -> Iterator[CheckFinding]:
@@ -92,14 +76,15 @@ def _findings(
     def examples(ids: list[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(ids))[:EXAMPLES]
 
-    if tokenised.refused:
+    refused = [dropped.record for dropped in tokenised.refused]
+    if refused:
         yield CheckFinding(
             "error",
             "refused by the template",
-            f"{of(tokenised.refused)} cannot be written: {tokenised.reason}",
+            f"{of(refused)} cannot be written: {tokenised.refused[0].reason}",
             "a run refuses the data at the first of them",
-            "use another template, or leave them out",
-            examples(tokenised.refused),
+            "use another template (--template), or set bad_records: drop",
+            examples(refused),
         )
     if tokenised.identical:
         yield CheckFinding(

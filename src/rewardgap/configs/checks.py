@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 
 from rewardgap.configs.compute import at_least
+from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckDataConfig:
+class CheckDataConfig(HomePaths):
     """Look for what is wrong with preference data, before anything is trained on them."""
 
     train: list[str] = field(default_factory=list)
@@ -16,6 +17,8 @@ class CheckDataConfig:
     """evaluation data by name, as --eval.NAME DATA"""
     model: str | None = None
     """a model directory or hub id, whose tokenizer tells what is truncated"""
+    template: str | None = None
+    """chat template instead of the model's: a file, or a name as in train"""
     max_length: int | None = None
     """tokens to which sequences will be truncated; by default as many as the model can read"""
     quick: bool = False
@@ -24,6 +27,7 @@ class CheckDataConfig:
     """print JSON instead of sentences"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 1, "max_length")
         if not self.train and not self.eval:
             raise UserError("name data to check, as --train DATA or --eval.NAME DATA")
@@ -32,7 +36,7 @@ class CheckDataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckModelConfig:
+class CheckModelConfig(HomePaths):
     """Look for what makes a reward model's rewards wrong, here or in other tools."""
 
     model: str
@@ -41,6 +45,10 @@ class CheckModelConfig:
     """kind of a model trained elsewhere; a classification model is explicit by default"""
     reference: str | None = None
     """initial model of an implicit model; a run knows its own"""
+    label: str | None = None
+    """the output that is the reward, where a head has several: its name or its number"""
+    template: str | None = None
+    """chat template instead of the model's: a file, or a name as in score"""
     data: str | None = None
     """preference data on which costs are measured; by default a few pairs that come along"""
     records: int = 32
@@ -49,4 +57,5 @@ class CheckModelConfig:
     """print JSON instead of sentences"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 2, "records")
