@@ -6,7 +6,7 @@ PEERS := .venv-bench/.installed
 PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check rooms bench clean
+.PHONY: help demo test fuzz check rooms bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ demo: $(INSTALLED) ## tell the whole story on a small language model made here (
 
 test: $(INSTALLED) ## run the tests; pytest options go into ARGS="..."
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+
+fuzz: $(INSTALLED) ## damage input of every format and read it; options go into ARGS="--count 10000 --seed 1"
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .

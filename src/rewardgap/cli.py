@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
-from rewardgap.configs.flags import Keys, explain_mismatch, with_flags
+from rewardgap.configs.flags import Keys, explain_mismatch, refuse_nulls, with_flags
 from rewardgap.errors import UserError, first_line
 from rewardgap.models.kinds import KINDS
 
@@ -228,6 +229,13 @@ def _find(name: str) -> Any:
     return getattr(import_module(module, "rewardgap"), attribute)
 
 
+def _config_file(words: Sequence[str]) -> str:
+    """Return the file that `--config` names, or what else the parser reads."""
+    following = dict(pairwise(words))
+    given = (word.partition("=")[2] for word in words if word.startswith("--config="))
+    return next(given, following.get("--config", "the command line"))
+
+
 def _configure(name: str, command: Command, words: list[str]) -> Any:
     """Return the configuration from flags and YAML; flags win."""
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -246,7 +254,12 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
         parsed = parser.parse_args(with_flags(words, Keys(fields, settings, command.positional)))
     except ArgumentError as error:
         raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
+    except UserError:
+        raise
+    except Exception as error:  # the parser lets errors of YAML and of text encodings through
+        raise UserError(f"{_config_file(words)} cannot be read: {first_line(error)}") from error
     values = parsed.as_dict()
+    refuse_nulls(values, fields)
     return config_class(**{key: values[key] for key in fields})
 
 

@@ -2,12 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny import TEMPLATE, tiny_model
 from toy import write_rows
 
 from rewardgap.checks import data as module
@@ -16,6 +19,9 @@ from rewardgap.checks.findings import Check, CheckFinding, CheckReport
 from rewardgap.cli import main
 from rewardgap.configs.checks import CheckDataConfig
 from rewardgap.errors import UserError
+
+TRIMS = TEMPLATE.replace("m['content']", "m['content'] | trim")
+THINKS = TEMPLATE.replace("'<|assistant|>' }}{% endif", "'<|assistant|>Well: ' }}{% endif")
 
 Rows = list[dict[str, Any]]
 
@@ -147,7 +153,7 @@ BROKEN: dict[str, tuple[Callable[[], Rows], str, str]] = {
         "2 of 60 records (3.3 %) of train have parts of a chat template in their texts",
     ),
     "roles in texts": (
-        lambda: spoilt(pairs(), 1, chosen=lambda row: f"Sure.\n\nHuman: {row['prompt']}"),
+        lambda: spoilt(pairs(), 6, chosen=lambda row: f"Sure.\n\nHuman: {row['prompt']}"),
         "template in texts",
         "'Human:'",
     ),
@@ -311,10 +317,25 @@ def test_what_a_models_limit_cuts_and_makes_identical(check, folders):
     report = check(rows, model=str(folders("llama")), max_length=60)
     cut = named(report, "truncated")
     assert cut.what.startswith("19 of 20 records (95 %) of train are longer than 60 tokens")
-    assert named(report, "identical once truncated").what.startswith("2 of 20 records (10 %)")
+    assert named(report, "identical tokens").what.startswith("2 of 20 records (10 %)")
     assert named(report, "special tokens in texts").what.startswith("1 of 20 records (5 %)")
     report = check(pairs(20, 6), model=str(folders("llama")))  # 512 positions
-    assert not {"truncated", "identical once truncated"} & {f.check for f in report.findings}
+    assert not {"truncated", "identical tokens"} & {f.check for f in report.findings}
+
+
+def test_what_a_template_makes_identical(check, tmp_path):
+    folder = tiny_model(tmp_path / "model", "llama", "<|pad|>", TRIMS)
+    report = check(spoilt(pairs(20, 6), 2, chosen="yes", rejected=" yes\n"), model=str(folder))
+    finding = named(report, "identical tokens")
+    assert finding.what == (
+        "2 of 20 records (10 %) of train have equal responses once the template has written them"
+    )
+
+
+def test_what_a_template_refuses(check, tmp_path):
+    folder = tiny_model(tmp_path / "model", "llama", "<|pad|>", THINKS)
+    report = check(pairs(20, 6), model=str(folder))
+    assert named(report, "refused by the template").what.startswith("20 of 20 records (100 %)")
 
 
 @pytest.mark.parametrize("package", ["rensa", "lingua"])
@@ -358,6 +379,15 @@ def test_the_command_prints_80_columns_or_json_and_returns_the_status(tmp_path, 
     printed = json.loads(capsys.readouterr().out)
     assert printed["status"] == 4 and len(printed["findings"][0]["examples"]) == 3
     assert main(["check", "data"]) == 2
+
+
+def test_it_does_without_torch(tmp_path):
+    words = ["check", "data", write_rows(tmp_path / "pairs.jsonl", pairs())]
+    code = (
+        f"import sys; from rewardgap.cli import main; main({words}); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.endswith("nothing found\nFalse\n"), result.stderr
 
 
 def test_a_look_before_training_is_a_few_lines(tmp_path, caplog):

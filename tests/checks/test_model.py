@@ -25,7 +25,7 @@ from rewardgap.checks.checkpoints import Checkpoint
 from rewardgap.checks.examples import EXAMPLE_RECORDS
 from rewardgap.checks.findings import Check, CheckFinding, CheckReport
 from rewardgap.checks.model import MODEL_CHECKS, check_model, register_model_check
-from rewardgap.checks.numerics import _noise
+from rewardgap.checks.numerics import NOISE, _with_noise
 from rewardgap.cli import main
 from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.errors import UserError
@@ -64,7 +64,8 @@ def classifier(
     states = []
     model.score.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0, -1]))
     for record in EXAMPLE_RECORDS:
-        for response in (record.chosen[0], _noise(record)):
+        noises = [_with_noise(record, noise).rejected[0] for noise in NOISE.values()]
+        for response in (record.chosen[0], *noises):
             messages = [{"role": m.role, "content": m.content} for m in (*record.prompt, *response)]
             text = (
                 tokenizer.apply_chat_template(messages, tokenize=False)
@@ -74,12 +75,24 @@ def classifier(
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
             with torch.no_grad():
                 model(input_ids=ids)
-    sense, noise = torch.stack(states[::2]), torch.stack(states[1::2])
+    sense, *noise = torch.stack(states).unflatten(0, (-1, 1 + len(NOISE))).unbind(1)
+    # The direction of least squares on which sense is 1 above every noise.
+    differences = torch.cat([sense - other for other in noise])
+    head = torch.linalg.lstsq(differences, torch.ones(len(differences), 1), driver="gelsd").solution
     with torch.no_grad():
-        model.score.weight.copy_((sense - noise).mean(0, keepdim=True))
+        model.score.weight.copy_(head.T)
     model.config.pad_token_id = model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
     return folder
+
+
+def test_an_adapter_with_its_head(tmp_path):
+    folder = adapter(tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    weights["base_model.model.score.modules_to_save.default.weight"] = torch.zeros(1, 2)
+    save_file(weights, folder / "adapter_model.safetensors")
+    report = report_on(folder)
+    assert report.status == 0 and "merge it" in named(report, "adapter").remedy
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -219,7 +232,7 @@ BROKEN: dict[str, tuple[Make, str, str]] = {
     "head of another name": (head_of_another_name, "missing head", "it has v_head.weight, which"),
     "two labels": (two_labels, "several labels", "of 12 pairs are ranked right: "),
     "adapter": (adapter, "adapter without head", "the adapter of a-base holds no head"),
-    "flipped sign": (flipped, "sign", "own letters in random order in only"),
+    "flipped sign": (flipped, "sign", "noise has the larger reward: of 12 chosen"),
     "zero head": (zero_head, "constant rewards", "all responses get the same reward, 0"),
     "overflow": (overflown, "not finite", "24 of 24 rewards (100 %) are infinite or not a number"),
     "large vocabulary": (large_vocabulary, "unknown tokens", "but the model has 320 embeddings"),

@@ -1,6 +1,7 @@
 """A measure is one file: registered from outside, it is in the table and in the model card."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,8 @@ BENCHMARK = [
     best_of("b", 1.0, (2.0, 0.0, 0.0)),  # second
     best_of("c", 2.0, (2.0, 2.0, 1.0), "Focus"),  # one of three equal ones
     best_of("d", 0.0, (0.0, 0.0, 0.0), "Focus"),  # one of four
-    ScoreRow("e", (1.0, 0.0), (-1.0, -2.0), subset="Ties"),  # several right ones do not count
+    ScoreRow("e", (1.0, 0.0), (-1.0, -2.0), subset="Ties"),  # several right ones do not count,
+    best_of("f", 1.0, (0.0, -1.0), "Ties"),  # nor does their subset
 ]
 
 
@@ -101,8 +103,8 @@ def test_best_of_n_by_hand():
     figures = summarise(BENCHMARK).figures
     assert figures["best_of_n"].value == pytest.approx((1 + 0 + 1 / 3 + 1 / 4) / 4)
     assert figures["best_of_n_by_chance"] == Interval(0.25, 0.25, 0.25)
-    pairs = [1, 2 / 3, (0.5 + 0.5 + 1) / 3, 0.5, 1]
-    assert figures["accuracy"].value == pytest.approx(sum(pairs) / 5)
+    pairs = [1, 2 / 3, (0.5 + 0.5 + 1) / 3, 0.5, 1, 1]
+    assert figures["accuracy"].value == pytest.approx(sum(pairs) / 6)
     other = [ScoreRow("x", (1.0,), (0.0, 0.5)), ScoreRow("y", (0.0,), (0.0, 1.0, 2.0))]
     figures = summarise(other).figures
     assert figures["best_of_n"].value == 0.5
@@ -111,8 +113,7 @@ def test_best_of_n_by_hand():
 
 
 def test_best_of_n_is_a_mean_over_runs():
-    second = [ScoreRow(row.id, (9.0,) * len(row.scores_chosen), row.scores_rejected) for row in
-              BENCHMARK]  # fmt: skip
+    second = [replace(row, scores_chosen=(9.0,) * len(row.scores_chosen)) for row in BENCHMARK]
     figure = summarise(BENCHMARK, second).figures["best_of_n"]
     assert figure.value == pytest.approx(((1 + 1 / 3 + 1 / 4) / 4 + 1) / 2)
 

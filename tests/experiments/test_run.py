@@ -133,6 +133,14 @@ def test_a_run_of_another_model_is_refused_before_work(config, folders, tmp_path
     assert len(list(folder.rglob("metrics.json"))) == 2
 
 
+def test_a_done_cell_whose_data_changed_is_refused(config, tmp_path):
+    told = config(kinds=["length"], seeds=[0])
+    run(told)
+    write_rows(tmp_path / "test.jsonl", pair_rows(6, start=13))
+    with pytest.raises(UserError, match=r"changed since .*evaluation data: .*test.jsonl; restore"):
+        run(told)
+
+
 def test_a_failing_cell_stops_no_other(config, caplog, capsys):
     told = config(variations=[{"learning_rate": 1e30, "kinds": ["explicit"]}, {"beta": 0.1}])
     with pytest.raises(UserError, match=r"failed: .*explicit~.*/seed-0, .*seed-1; all else of the"):
@@ -224,9 +232,7 @@ def test_any_key_can_be_given_on_the_command_line(config, tmp_path, capsys):
         "category": "token-level",
         "shift_of": "test",
     }
-    assert (
-        cli.main([*words, "--train.name", "yes", "--name", "toy 2", "--out", "x", "--dry-run"]) == 0
-    )
+    assert cli.main([*words, "--train.name", "yes", "--name", "toy 2", "--dry-run"]) == 0
     capsys.readouterr()
     assert cli.main([*words, "--eval.no.data", "a.jsonl"]) == 2
     assert "unknown evaluation set 'no'" in capsys.readouterr().err

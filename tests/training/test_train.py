@@ -142,7 +142,7 @@ def test_baselines_are_scored_without_a_step(kind, model, tmp_path):
 def test_the_resolved_configuration_is_written_before_any_work(model, tmp_path, monkeypatch):
     config = configure(tmp_path, model, eval={})
 
-    def look(folder: Path) -> ChatTemplate:
+    def look(folder: Path, template: str | None) -> ChatTemplate:
         written = {path.name for path in Path(config.out).iterdir()}
         assert written == {".lock", "config.yaml", "inputs.json"}
         assert yaml.safe_load(Run(Path(config.out)).config.read_text()) == config.settings()
@@ -393,3 +393,22 @@ def test_memory_is_measured_in_bytes():
     held = torch.ones(2**25)  # 128 MiB, more than the peak so far left free
     after = fit.peak_memory(torch.device("cpu"))
     assert 50 * 2**20 < before <= after < before + 2 * held.nbytes
+
+
+def test_a_look_at_the_data_before_training_warns_and_changes_nothing(
+    folders, tmp_path, monkeypatch, caplog
+):
+    rows = [{"prompt": "hi", "chosen": "yes", "rejected": "no", "margin": i % 2} for i in range(4)]
+    weights = []
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+        data = write_rows(tmp_path / name / "tied.jsonl", rows)
+        run = train_toy(tmp_path / name, folders("llama"), train=data, eval={}, epochs=1)
+        weights.append((run.reward_model / "model.safetensors").read_bytes())
+        monkeypatch.setattr("rewardgap.training.train.warn_of_data", lambda *data: None)
+    assert weights[0] == weights[1]
+    said = [message for message in caplog.messages if "of train" in message]
+    assert said == [
+        "2 of 4 records (50 %) of train have equal scores for the chosen and the rejected response",
+        "3 of 4 records (75 %) of train repeat an earlier pair word for word",
+    ]

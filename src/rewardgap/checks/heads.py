@@ -101,13 +101,20 @@ def find_adapter(folder: Path) -> Iterator[CheckFinding]:
     except (OSError, ValueError, SafetensorError) as error:
         yield CheckFinding("error", "loading", f"the adapter in {folder} cannot be read: {error}")
         return
+    base = adapter.get("base_model_name_or_path")
     if any(part in HEADS for name in names for part in name.split(".")):
+        yield CheckFinding(
+            "note",
+            "adapter",
+            f"an adapter of {base}, with a head; nothing else was checked",
+            remedy="merge it with its base model, and check the whole",
+        )
         return
     is_classifier = adapter.get("task_type") == "SEQ_CLS"
     yield CheckFinding(
         "error" if is_classifier else "warning",
         "adapter without head",
-        f"the adapter of {adapter.get('base_model_name_or_path')} holds no head of a reward model "
+        f"the adapter of {base} holds no head of a reward model "
         f"({len(names)} weights, none of {join_names(HEADS)})",
         "whoever merges it gets a head that is drawn at random, and random rewards",
         "train again with modules_to_save=['score'] and task_type SEQ_CLS, or add the head of the "

@@ -1,6 +1,6 @@
 """Whether a reward depends on batch mates, on padding, on precision; and whether it has a sign."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from rewardgap.checks.checkpoints import (
     right_pairs,
 )
 from rewardgap.checks.findings import CheckFinding, Severity, share
-from rewardgap.data.records import Record, Response
+from rewardgap.data.records import Record
 from rewardgap.errors import UserError
 from rewardgap.evaluation.text import join_names
 from rewardgap.models.saved import FILE
@@ -27,8 +27,8 @@ SHIFT = 0.1
 """Differences from which on left padding, which few tools use, is worth a warning."""
 COARSE = 0.05
 """Share of pairs in another order from which bfloat16 is too coarse."""
-NOISE = 0.2
-"""Share of sensible responses ranked above noise from which on a model is not suspected."""
+SUSPICIOUS = 0.2
+"""Share of responses above noise up to which the sign is suspected."""
 
 
 def find_batches(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
@@ -81,40 +81,58 @@ def find_coarse(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
 
 
 def find_sign(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
-    """Yield models that prefer noise to a response, or rejected to chosen responses."""
-    records = [replace(record, rejected=(_noise(record),)) for record in checkpoint.records]
-    rewards = _scored(checkpoint, records)
-    if rewards is None or np.ptp(rewards) == 0:
-        return
-    count, right = len(records), right_pairs(rewards)
-    if right <= NOISE * count:
+    """Yield models that prefer noise of every sort, or rejected to chosen responses.
+
+    One sort is not enough: a model that likes length prefers letters in random order, which are
+    more tokens than words.
+    """
+    count, right = len(checkpoint.records), {}
+    for sort, noise in NOISE.items():
+        records = [_with_noise(record, noise) for record in checkpoint.records]
+        rewards = _scored(checkpoint, records)
+        if rewards is None or np.ptp(rewards) == 0:
+            return
+        right[sort] = right_pairs(rewards)
+    if max(right.values()) <= SUSPICIOUS * count:
+        numbers = ", ".join(f"{sort} in {number}" for sort, number in right.items())
         yield CheckFinding(
             "warning",
             "sign",
-            f"the chosen response is above its own letters in random order in only "
-            f"{share(right, count, 'record')}",
+            f"noise has the larger reward: of {count} chosen responses few are above {numbers}",
             "a policy trained on these rewards, or the best of n responses, would be noise",
             "see whether the sign is flipped: the loss has to raise chosen above rejected",
         )
-    if checkpoint.settings.data is None:
+    if checkpoint.settings.data is None or not checkpoint.is_classifier:
         return
-    accuracy = right_pairs(checkpoint.alone) / count if checkpoint.is_classifier else 0.5
-    if accuracy < 0.5 - 1.29 / np.sqrt(count):  # 0.5 % of coin tosses
+    wrong = count - right_pairs(checkpoint.alone)
+    if wrong / count - 0.5 > 1.29 / np.sqrt(count):  # 0.5 % of coin tosses
         yield CheckFinding(
             "warning",
             "sign",
             f"on {checkpoint.settings.data} the rejected response is above the chosen one in "
-            f"{share(round((1 - accuracy) * count), count, 'record')}",
+            f"{share(wrong, count, 'record')}",
             "the model is worse than a coin on these rows",
             "see whether the sign is flipped, or chosen and rejected are exchanged in the data",
         )
 
 
-def _noise(record: Record) -> Response:
-    """Return a chosen response with its letters in random order: as long, and without sense."""
+def _shuffled(parts: Sequence[str]) -> list[str]:
+    return [str(part) for part in np.random.default_rng(0).permutation(list(parts))]
+
+
+NOISE: Mapping[str, Callable[[str], str]] = {
+    "their own letters in random order": lambda text: "".join(_shuffled(text)),
+    "their words in random order": lambda text: " ".join(_shuffled(text.split())),
+    "three of their letters": lambda text: "".join(_shuffled(text)[:3]),
+}
+"""Texts without sense, longer and shorter than the response in tokens, and as long."""
+
+
+def _with_noise(record: Record, noise: Callable[[str], str]) -> Record:
+    """Return a record whose rejected response is noise made of the chosen one."""
     *earlier, last = record.chosen[0]
-    letters = np.random.default_rng(0).permutation(list(last.content))
-    return (*earlier, replace(last, content="".join(letters).strip() or "x"))
+    text = noise(last.content).strip() or "x"
+    return replace(record, rejected=((*earlier, replace(last, content=text)),))
 
 
 def _scored(checkpoint: Checkpoint, records: list[Record]) -> Rewards | None:
@@ -162,7 +180,7 @@ def find_own_reading(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
             "rewardgap score reads other rewards than plain transformers",
             f"the order of {share(changed, len(checkpoint.records), 'pair')} differs; "
             + ranked_right({"rewardgap": rewards, "plain transformers": alone}),
-            "score it with rewardgap, which knows the kind of the model"
+            "score it with rewardgap, which knows the model's kind and max_length"
             if severity == "note"
             else "see what is said of the reward token and of the template",
         )

@@ -12,6 +12,8 @@ from rewardgap.evaluation.accuracy import FlatPairs
 
 REACH_OF_NOTE, REACH_OF_WARNING = 0.6, 0.75
 """Accuracies of a content-blind rule from which it is worth a note, and a warning."""
+ROLES_OF_WARNING = 0.05
+"""Share of records with names of roles in their texts from which on it is worth a warning."""
 ENOUGH = 20
 """Records from which a share says something."""
 
@@ -176,8 +178,11 @@ def find_markup(data: CheckedData) -> Iterator[CheckFinding]:
             continue
         marks = sorted(digest.markup, key=lambda mark: -len(set(digest.markup[mark])))
         records = sorted({index for indices in digest.markup.values() for index in indices})
+        # A few names of roles are what people write about; special tokens are not.
+        only_roles = all(mark.endswith(":") for mark in marks)
+        rare = only_roles and len(records) < ROLES_OF_WARNING * len(digest.ids)
         yield CheckFinding(
-            "warning",
+            "note" if rare else "warning",
             "template in texts",
             f"{_of_records(records, checked)} have parts of a chat template in their texts: "
             + ", ".join(repr(mark) for mark in marks[:5]),

@@ -55,7 +55,7 @@ def _tokenise(checked: CheckedSet, template: ChatTemplate, limit: int | None) ->
         for tree in _trees(batch, template, limit, tokenised):
             if tree.truncated:
                 tokenised.truncated.append(tree.record)
-            if tree.truncated and tree.has_identical_pair:
+            if tree.has_identical_pair:
                 tokenised.identical.append(tree.record)
         texts = [message.content for record in batch for message in _messages(record)]
         names = [record.id for record in batch for _ in _messages(record)]
@@ -104,8 +104,9 @@ def _findings(
     if tokenised.identical:
         yield CheckFinding(
             "error",
-            "identical once truncated",
-            f"{of(tokenised.identical)} have equal responses once cut to {limit:,} tokens",
+            "identical tokens",
+            f"{of(tokenised.identical)} have equal responses once the template has written them"
+            + (f" and they are cut to {limit:,} tokens" if tokenised.truncated else ""),
             "their loss is ln 2 whatever the model does; a run refuses them",
             "raise max_length, or set identical_pairs: drop",
             examples(tokenised.identical),

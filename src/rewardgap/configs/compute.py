@@ -1,5 +1,6 @@
 """Settings of where and how to compute and of pairs that cannot be compared; checks of numbers."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,8 +60,8 @@ def at_least(config: object, least: int, *names: str) -> None:
 
 
 def positive(config: object, *names: str) -> None:
-    """Refuse values that are not positive; None is allowed."""
+    """Refuse values that are not positive and finite; None is allowed."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} must be positive; it is {value}")

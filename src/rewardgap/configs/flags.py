@@ -148,6 +148,13 @@ def _positional(word: str, keys: Keys, flagged: Sequence[Sequence[str]]) -> list
     return [f"--{key}", word]
 
 
+def refuse_nulls(values: Mapping[str, Any], fields: Fields) -> None:
+    """Refuse a null for a key that has none, which a parser of YAML lets through."""
+    for key, field in fields.items():
+        if values.get(key) is None and type(None) not in _alternatives(field.type):
+            raise UserError(f"{key} must be {_in_words(field.type)}; it is null")
+
+
 def explain_mismatch(message: str, fields: Fields, command: str = "train") -> str:
     """Return a parser's error in one line.
 

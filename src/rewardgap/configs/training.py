@@ -125,9 +125,9 @@ class PretrainConfig(HomePaths):
             raise UserError(
                 f"width must be a multiple of twice heads; got {self.width} and {self.heads} heads"
             )
-        if self.learning_rate <= 0 or self.weight_decay < 0 or not 0 < self.held_out < 1:
-            limits = "weight_decay not negative, and held_out between 0 and 1"
-            raise UserError(f"learning_rate must be positive, {limits}")
+        positive(self, "learning_rate")
+        if not self.weight_decay >= 0 or not 0 < self.held_out < 1:
+            raise UserError("weight_decay must not be negative, and held_out between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ class ChatTemplate:
             tokenizer.add_tokens(list(written.tokens), special_tokens=True)
             tokenizer.eos_token = written.end
         tokenizer.chat_template = written.text
-        self._dropped_roles: dict[tuple[str, ...], str | None] = {}
+        self._dropped_roles: dict[tuple[tuple[str, ...], bool], str | None] = {}
         if self.end_of_turn is None and not as_written:
             if tokenizer.eos_token is None:
                 raise UserError(
@@ -164,21 +164,24 @@ class ChatTemplate:
             prompt = self.render(record.prompt, open_response=True, arguments=arguments)
             return prompt, [self.render(texts, arguments=arguments) for texts in conversations]
 
-    def check_roles(self, conversation: Conversation) -> None:
+    def check_roles(self, conversation: Conversation, *, open_response: bool = False) -> None:
         """Raise a UserError if the template leaves out a message of a conversation of these roles.
 
         Nothing would tell that a model has never read a system message.
         """
         roles = tuple(message.role for message in conversation)
-        if roles not in self._dropped_roles:
+        key = (roles, open_response)
+        if key not in self._dropped_roles:
             texts = [f"{MARK}{index}" for index in range(100, 100 + len(roles))]
             try:
-                written = self.render(tuple(map(Message, roles, texts)))
+                written = self.render(
+                    tuple(map(Message, roles, texts)), open_response=open_response
+                )
             except UserError:  # so does the rendering of the conversation itself, with its reason
                 written = "".join(texts)
             missing = (r for r, text in zip(roles, texts, strict=True) if text not in written)
-            self._dropped_roles[roles] = next(missing, None)
-        if (role := self._dropped_roles[roles]) is not None:
+            self._dropped_roles[key] = next(missing, None)
+        if (role := self._dropped_roles[key]) is not None:
             raise UserError(f"the chat template leaves out a message of role {role!r}")
 
     def _tree(self, record: Record, prompt: Tokens, sequences: list[Tokens]) -> Tree:

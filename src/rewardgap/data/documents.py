@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rewardgap.data.load import named_source, read_rows
+from rewardgap.data.messages import plain_text
 from rewardgap.data.readers import read_jsonl
 from rewardgap.data.records import Message
 from rewardgap.data.spec import parse_spec
@@ -45,7 +46,8 @@ def _read_text(path: str) -> str:
 def _document(row: Mapping[str, Any], location: str) -> Document:
     match row:
         case {"text": str(text)} if text:
-            return text
+            with reported(UserError, f"{location}: "):
+                return plain_text(text, "text")
         case {"messages": [_, *_] as messages}:
             return tuple(_message(message, location) for message in messages)
     raise UserError(f"{location}: give `text` (a string) or `messages` (a list), not empty")
@@ -54,7 +56,8 @@ def _document(row: Mapping[str, Any], location: str) -> Document:
 def _message(value: Any, location: str) -> Message:
     match value:
         case {"role": str(role), "content": str(content)}:
-            return Message(role, content)
+            with reported(UserError, f"{location}: "):
+                return Message(plain_text(role, "role"), plain_text(content, "content"))
     raise UserError(f"{location}: a message needs `role` and `content`, both strings")
 
 

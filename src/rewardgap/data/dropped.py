@@ -9,8 +9,11 @@ from typing import NamedTuple, TypeAlias
 from rewardgap.configs.compute import BadRecords
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.errors import BadRecordError, UserError
+from rewardgap.errors import BadRecordError, UserError, reported
 from rewardgap.io.files import write_text
+
+TRAINING = "the training data"
+"""Their name in a list of dropped records."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,15 @@ def usable_records(records: Sequence[Record], trees: Sequence[Tree]) -> list[Rec
     if records and not kept:
         raise UserError("bad_records: drop leaves no record; refuse them to see why")
     return [record for record in records if record.id in kept]
+
+
+def read_training(path: Path) -> set[str]:
+    """Return the ids or places of the training records that `write_dropped` has listed."""
+    if not path.exists():
+        return set()
+    with reported((OSError, ValueError, KeyError, TypeError), f"{path} is damaged: "):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {row["record"] for row in rows if row["data"] == TRAINING}
 
 
 def warn_of_moved(count: int, records: int, first: str) -> None:

@@ -48,7 +48,7 @@ def parse_record(row: Row, location: str) -> Record:
         UserError: A key is missing, or has the wrong type, or an empty value; begins with the row's
             `location`, such as "pairs.jsonl, line 3".
     """
-    with reported(UserError, f"{location}: "):
+    with reported((UserError, RecursionError), f"{location}: "):
         return _parse(row)
 
 
@@ -149,7 +149,7 @@ def collect(
             record = _with_unique_id(record, location, taken) if differs else record
         except UserError as error:
             if bad is None:
-                raise
+                raise UserError(f"{error}; `bad_records: drop` leaves such records out") from error
             bad.append(DroppedRecord(location, str(error).removeprefix(f"{location}: ")))
             continue
         if differs:
@@ -278,8 +278,5 @@ def _answer(prompt: tuple[Message, ...], response: Response, key: str) -> Respon
             "end with the assistant's message"
         )
     if not response[-1].content.strip() and not response[-1].further:
-        raise UserError(
-            f"`{key}` has an empty response: give it text, or leave such records out with "
-            "`bad_records: drop`"
-        )
+        raise UserError(f"`{key}` has an empty response: give it text or remove the row")
     return response

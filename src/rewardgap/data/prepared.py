@@ -18,6 +18,7 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.dropped import (
+    TRAINING,
     Dropped,
     DroppedRecord,
     encode_usable,
@@ -137,14 +138,16 @@ class PreparedData:
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
             encode = partial(encode_usable, encoder.encode_for_training)
             encoded = (encode(chunk, config.max_length, dropped) for chunk in chunks)
-            write_trees(path, chain.from_iterable(encoded), dropped or ())
+            write_trees(path, chain.from_iterable(encoded), () if dropped is None else dropped)
         trees = StoredTrees(path)
         _check_trees(trees, config)
         return trees
 
-    def bag_of_words(self, config: TrainingData) -> BagOfWords:
-        """Return the content-blind baseline of the training records."""
-        return self._fit(_data(config.train, config))
+    def bag_of_words(
+        self, config: TrainingData, left_out: frozenset[str] = frozenset()
+    ) -> BagOfWords:
+        """Return the content-blind baseline of the training records but those of these ids."""
+        return self._fit(_data(config.train, config), left_out)
 
     def fingerprint(self, spec: str | Sequence[str], config: TrainingData) -> str:
         """Return a hash of the content of data."""
@@ -206,11 +209,12 @@ class RunData:
             name: self.shared.dropped(self.encoder, spec, self.config)
             for name, spec in self.config.eval.items()
         }
-        return {"the training data": training, **evaluation}
+        return {TRAINING: training, **evaluation}
 
     def bag_of_words(self) -> BagOfWords:
         """Return the content-blind baseline of the training records."""
-        return self.shared.bag_of_words(self.config)
+        left_out = frozenset(record for record, _ in self.training.summary.dropped)
+        return self.shared.bag_of_words(self.config, left_out)
 
 
 def _check_trees(trees: StoredTrees, config: TrainingData) -> None:
@@ -247,9 +251,10 @@ def _data(spec: str | Sequence[str], config: ComputeConfig) -> Data:
     return names, config.identical_pairs, config.bad_records
 
 
-def _fit_baseline(data: Data) -> BagOfWords:
+def _fit_baseline(data: Data, left_out: frozenset[str]) -> BagOfWords:
     spec, identical, bad_records = data
-    return BagOfWords.fit(stream(spec, identical, new_list(bad_records)))
+    records = stream(spec, identical, new_list(bad_records))
+    return BagOfWords.fit(record for record in records if record.id not in left_out)
 
 
 def _stream(config: TrainingData, label: str, dropped: Dropped | None) -> Iterable[Record]:

@@ -96,8 +96,12 @@ def read_options(spec: Spec, types: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+DIGITS = 18
+"""Longer numbers count no rows."""
+
+
 def _whole(value: str) -> int:
-    if not value.isdecimal():
+    if not value.isdecimal() or len(value) > DIGITS:
         raise ValueError(value)
     return int(value)
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import (
@@ -188,14 +189,21 @@ def accuracy_where_longer_fails(scored: ScoredRuns) -> Interval | None:
 def best_of_n(scored: ScoredRuns) -> Interval | None:
     """Return how often the one right response of several has the highest reward.
 
-    Of k equal highest rewards it gets 1/k, as in RewardBench 2. Records of several right responses
-    do not count. None where no record has one right and two or more wrong responses.
+    Of k equal highest rewards it gets 1/k, as in RewardBench 2. Subsets with records of several
+    right responses do not count. None where no record has one right and several wrong responses.
     """
-    counted = np.array([_is_best_of_n(row) for row in scored.runs[0]])
+    counted = _count_best_of_n(scored.runs[0])
     if not counted.any():
         return None
     values = np.array(
-        [[_best_share(*row.scores) for row in rows if _is_best_of_n(row)] for rows in scored.runs]
+        [
+            [
+                _best_share(*row.scores)
+                for row, is_counted in zip(rows, counted, strict=True)
+                if is_counted
+            ]
+            for rows in scored.runs
+        ]
     )
     without_gaps = np.unique(scored.clusters[counted], return_inverse=True)[1]
     return mean_interval(values.T, without_gaps, scored.seed)
@@ -203,15 +211,25 @@ def best_of_n(scored: ScoredRuns) -> Interval | None:
 
 def chance_of_best_of_n(scored: ScoredRuns) -> Interval | None:
     """Return `best_of_n` of a rule that finds all responses equal."""
-    sizes = [1 + len(row.scores_rejected) for row in scored.runs[0] if _is_best_of_n(row)]
-    if not sizes:
+    rows = scored.runs[0]
+    chances = np.array([1 / (1 + len(row.scores_rejected)) for row in rows])[_count_best_of_n(rows)]
+    if not len(chances):
         return None
-    chance = float(np.mean([1 / size for size in sizes]))
+    chance = float(chances.mean())
     return Interval(chance, chance, chance)
 
 
-def _is_best_of_n(row: ScoreRow) -> bool:
-    return len(row.scores_chosen) == 1 and len(row.scores_rejected) > 1
+def _count_best_of_n(rows: Sequence[ScoreRow]) -> NDArray[np.bool_]:
+    """Return which rows count: one right and several wrong responses, as all in their subset."""
+    several = {row.subset for row in rows if len(row.scores_chosen) > 1} - {""}
+    return np.array(
+        [
+            len(row.scores_chosen) == 1
+            and len(row.scores_rejected) > 1
+            and row.subset not in several
+            for row in rows
+        ]
+    )
 
 
 def _best_share(chosen: Rewards, rejected: Rewards) -> float:
@@ -336,7 +354,7 @@ def by_subset(rows: Sequence[ScoreRow], seed: int = 0) -> dict[str, Interval]:
     for name in names if len(names) > 1 else ():
         subset = [row for row in rows if row.subset == name]
         scored = ScoredRuns.of([subset], seed)
-        if all(map(_is_best_of_n, subset)) and (best := best_of_n(scored)):
+        if _count_best_of_n(subset).all() and (best := best_of_n(scored)):
             figures[f"best of n, {name}"] = best
         else:
             figures[f"accuracy, {name}"] = scored.mean(scored.accuracies)

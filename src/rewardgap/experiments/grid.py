@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardgap.configs.training import TrainConfig
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 from rewardgap.experiments.experiment import Experiment, Values, Variation
 from rewardgap.io.grid_folder import Cell, ExperimentRecord, GridFolder, SetRecord
 
@@ -102,9 +102,10 @@ def name_models(models: Sequence[str]) -> dict[str, str]:
     """
     by_name: dict[str, str] = {}
     for model in models:
-        folder = Path(model).expanduser()
-        # Links are kept: the name that the user chose is that of the link.
-        place = os.path.abspath(folder) if folder.is_dir() else model
+        with reported((OSError, RuntimeError, ValueError), f"models: {model!r:.80}: "):
+            folder = Path(model).expanduser()
+            # Links are kept: the name that the user chose is that of the link.
+            place = os.path.abspath(folder) if folder.is_dir() else model
         name = Path(place).name
         if name in by_name:
             raise UserError(f"two models are named {name}: {by_name[name]} and {place}; rename one")

@@ -19,7 +19,13 @@ import torch
 from rewardgap.configs.forecasting import ExplainConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.dropped import encode_usable, new_list, usable_records, write_dropped
+from rewardgap.data.dropped import (
+    TRAINING,
+    encode_usable,
+    new_list,
+    usable_records,
+    write_dropped,
+)
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Record
 from rewardgap.data.templates import TEMPLATES
@@ -178,7 +184,7 @@ def _read_training(
     records = sample(records, config.max_pairs or available, config.seed)
     trees = encode_usable(model.encode_for_training, records, max_length, dropped)
     records = usable_records(records, trees)
-    write_dropped(Path(f"{config.out}.dropped.jsonl"), {"the training data": dropped})
+    write_dropped(Path(f"{config.out}.dropped.jsonl"), {TRAINING: dropped})
     model.check_readable(trees)
     differing = [not tree.has_identical_pair for tree in trees]
     if not any(differing):

@@ -15,6 +15,7 @@ from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.dropped import (
     encode_usable,
     new_list,
+    read_training,
     usable_records,
     warn_of_moved,
     write_dropped,
@@ -255,7 +256,11 @@ def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
     settings = run.read_config() if run.config.exists() else {}
     training, dropped = settings.get("train"), new_list(settings.get("bad_records", "refuse"))
     try:
-        return BagOfWords.fit(stream(training, "drop", dropped)) if training else None
+        if not training:
+            return None
+        left_out = read_training(run.dropped)
+        records = stream(training, "drop", dropped)
+        return BagOfWords.fit(record for record in records if record.id not in left_out)
     except UserError as error:
         logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
         return None

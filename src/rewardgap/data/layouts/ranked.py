@@ -37,8 +37,9 @@ def _completions(row: Row) -> Iterator[Row]:
     fine = all(completion.get("fine-grained_score") is not None for completion in completions)
     key = "fine-grained_score" if fine else "overall_score"
     scores = [(text(item, "response"), figure(item, key)) for item in completions]
-    systems = {item.get("custom_system_prompt") or "" for item in completions}
-    row = {**row, "system": systems.pop()} if len(systems) == 1 else row
+    systems = [item.get("custom_system_prompt") or "" for item in completions]
+    if systems and all(system == systems[0] for system in systems):
+        row = {**row, "system": systems[0]}
     yield from contests(row, row["instruction"], scores, "instruction completions")
 
 

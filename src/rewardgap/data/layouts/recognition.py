@@ -63,7 +63,7 @@ def _without_media(rows: Rows) -> Rows:
                 )
         if row.get("margin") is not None and not margins:
             margins = True
-            logger.warning("%s: `margin` has no effect: no loss has a target", _file(location))
+            logger.warning("%s: `margin` has no effect: no loss uses it", _file(location))
         yield location, row
 
 

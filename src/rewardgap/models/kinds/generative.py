@@ -112,7 +112,7 @@ class VerificationEncoding(ChatEncoding):
         prompt = record.prompt[-1].content
         turn = Message("user", before + prompt + between + answer + after)
         conversation = (*record.prompt[:-1], turn)
-        self.template.check_roles(conversation)
+        self.template.check_roles(conversation, open_response=True)
         arguments = record.template_arguments
         return self.template.render(conversation, open_response=True, arguments=arguments)
 

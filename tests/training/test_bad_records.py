@@ -1,0 +1,204 @@
+"""Records that cannot be used: refused in one line by every command, or dropped and listed."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TEMPLATE
+from toy import configure, pair_rows, read_rows, write_rows
+
+from rewardgap.configs.forecasting import ChesConfig, ExplainConfig, ForecastConfig
+from rewardgap.configs.scoring import ScoreConfig
+from rewardgap.data.prepared import PreparedData
+from rewardgap.errors import UserError
+from rewardgap.explaining.displacement import ches
+from rewardgap.explaining.explain import explain
+from rewardgap.forecasting.forecast import forecast
+from rewardgap.io.run_folder import Run
+from rewardgap.scoring.scorer import score
+from rewardgap.training.train import train
+
+RAISING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    + TEMPLATE
+)
+SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+BAD = {
+    "empty": {"id": "empty", "prompt": "hi", "chosen": "yes", "rejected": " "},
+    "missing": {"id": "missing", "prompt": "hi", "chosen": "yes"},
+    "system": {"id": "system", "prompt": SYSTEM, "chosen": "yes", "rejected": "no"},
+}
+REASONS = {
+    "empty": "`rejected` has an empty response",
+    "missing": "`rejected` is missing",
+    "system": "the chat template fails: no system role",
+}
+
+
+@pytest.fixture
+def model(folders: Callable[..., Path]) -> Path:
+    return folders("llama", "<|pad|>", RAISING)
+
+
+def mixed_rows(count: int, start: int = 0) -> list[Mapping[str, Any]]:
+    """Good pairs with the bad rows after the first of them."""
+    first, *rest = pair_rows(count, start)
+    return [first, *BAD.values(), *rest]
+
+
+def listed(path: Path, name: str) -> dict[str, str]:
+    """Reasons by id or line, of one data set."""
+    return {row["record"]: row["reason"] for row in read_rows(path) if row["data"] == name}
+
+
+def assert_listed(entries: dict[str, str], data: str) -> None:
+    assert list(entries) == [f"{data}, line 2", f"{data}, line 3", "system"]
+    for reason, words in zip(entries.values(), REASONS.values(), strict=True):
+        assert reason.startswith(words)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_record_is_refused_in_one_line(name, model, tmp_path):
+    data = write_rows(tmp_path / "mixed.jsonl", [*pair_rows(4), BAD[name]])
+    for changes in ({"train": data}, {"eval": {"test": data}}):
+        with pytest.raises(UserError) as caught:
+            train(configure(tmp_path, model, **changes))
+        message = str(caught.value)
+        where = "record system" if name == "system" else f"{data}, line 5"
+        assert message.startswith(f"{where}: {REASONS[name]}") and "\n" not in message
+        assert "`bad_records: drop`" in message
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit", "generative", "length"])
+def test_a_run_without_bad_records_is_as_if_they_were_not_there(kind, model, tmp_path, caplog):
+    runs = {}
+    for name, rows in (("clean", pair_rows), ("mixed", mixed_rows)):
+        folder = tmp_path / name
+        folder.mkdir()
+        config = configure(
+            folder,
+            model,
+            kind=kind,
+            epochs=1,
+            train=write_rows(folder / "training.jsonl", rows(12)),
+            eval={"test": write_rows(folder / "held.jsonl", rows(6, 12))},
+            bad_records="drop",
+        )
+        runs[name] = Run(train(config))
+    clean, mixed = runs.values()
+    assert mixed.scores("test").read_bytes() == clean.scores("test").read_bytes()
+    assert not clean.dropped.exists()
+    assert_listed(listed(mixed.dropped, "the training data"), config.train)
+    assert_listed(listed(mixed.dropped, "test"), config.eval["test"])
+    assert caplog.text.count("records dropped that cannot be used: 3, the first ") == 2
+    again = train(replace(config, resume=True))
+    assert_listed(listed(Run(again).dropped, "the training data"), config.train)
+
+
+def test_trees_from_the_cache_still_say_what_was_dropped(model, tmp_path):
+    data = write_rows(tmp_path / "mixed.jsonl", mixed_rows(6))
+    first, second = (
+        configure(
+            tmp_path, model, train=data, bad_records="drop", epochs=1, out=str(tmp_path / out)
+        )
+        for out in ("first", "second")
+    )
+    lists = [read_rows(Run(train(config, PreparedData())).dropped) for config in (first, second)]
+    assert lists[0] == lists[1] and len(lists[0]) == 3
+
+
+def test_data_of_which_nothing_is_left(model, tmp_path):
+    data = write_rows(tmp_path / "bad.jsonl", [BAD["system"]])
+    config = configure(tmp_path, model, train=data, bad_records="drop")
+    with pytest.raises(
+        UserError, match=r"drop .system: the chat template fails.* leaves no record"
+    ):
+        train(config)
+    config = ScoreConfig(
+        model=str(model),
+        kind="implicit-no-reference",
+        data=data,
+        out=str(tmp_path / "scores"),
+        bad_records="drop",
+    )
+    with pytest.raises(UserError, match="leaves no record"):
+        score(config)
+    unreadable = write_rows(tmp_path / "unreadable.jsonl", [BAD["empty"]])
+    with pytest.raises(UserError, match="no records that can be used; the first: `rejected` has"):
+        train(configure(tmp_path, model, train=unreadable, bad_records="drop"))
+    assert not (tmp_path / "scores").exists()
+
+
+def test_score_and_ches_list_what_they_drop(model, tmp_path):
+    clean = write_rows(tmp_path / "clean.jsonl", pair_rows(6))
+    mixed = write_rows(tmp_path / "mixed.jsonl", mixed_rows(6))
+    common = {"model": str(model), "device": "cpu", "bad_records": "drop"}
+    kind = {"kind": "implicit-no-reference"}
+    for name, data in (("clean", clean), ("mixed", mixed)):
+        score(ScoreConfig(**common, **kind, data=data, out=str(tmp_path / f"{name}.scores")))
+        ches(ChesConfig(**common, data=data, out=str(tmp_path / f"{name}.ches")))
+    for suffix in ("scores", "ches"):
+        written = [(tmp_path / f"{name}.{suffix}").read_text() for name in ("clean", "mixed")]
+        assert written[0] == written[1]
+        assert not (tmp_path / f"clean.{suffix}.dropped.jsonl").exists()
+        assert_listed(listed(tmp_path / f"mixed.{suffix}.dropped.jsonl", mixed), mixed)
+    score(ScoreConfig(**common, **kind, data=clean, out=str(tmp_path / "mixed.scores")))
+    assert not (tmp_path / "mixed.scores.dropped.jsonl").exists(), "it belongs to other scores"
+    for call, config in ((score, ScoreConfig), (ches, ChesConfig)):
+        keys = kind if config is ScoreConfig else {}
+        with pytest.raises(UserError, match="line 2: `rejected` has an empty response"):
+            call(config(model=str(model), data=mixed, out=str(tmp_path / "none"), **keys))
+    assert not list(tmp_path.glob("none*"))
+
+
+def test_forecast_and_explain_leave_them_out(model, tmp_path):
+    folder = tmp_path / "forecast"
+    config = ForecastConfig(
+        model=str(model),
+        train=write_rows(tmp_path / "train.jsonl", mixed_rows(6)),
+        eval={"test": write_rows(tmp_path / "test.jsonl", mixed_rows(4, 6))},
+        kinds=["explicit", "generative"],
+        out=str(folder),
+        cache=str(tmp_path / "cache"),
+        device="cpu",
+        bad_records="drop",
+    )
+    forecast(config)
+    assert_listed(listed(folder / "dropped.jsonl", "the training data"), config.train)
+    assert_listed(listed(folder / "dropped.jsonl", "test"), config.eval["test"])
+    scores = [row["id"] for row in read_rows(folder / "scores" / "explicit" / "test.jsonl")]
+    assert scores == [row["id"] for row in pair_rows(4, 6)]
+    page = tmp_path / "page.html"
+    asked = {"model": str(folder), "data": config.eval["test"], "out": str(page), "device": "cpu"}
+    keys = {"kind": "explicit", "bad_records": "drop", "cache": str(tmp_path / "cache")}
+    explain(ExplainConfig(**asked, **keys, id="pair-7"))
+    assert json.loads(page.with_suffix(".json").read_text())["influence"]
+    assert_listed(listed(Path(f"{page}.dropped.jsonl"), "the training data"), config.train)
+    with pytest.raises(UserError, match="record system: the chat template fails"):
+        explain(ExplainConfig(**asked, **keys, id="system"))
+
+
+def test_moved_borders_are_said_once_for_a_data_set(folders, tmp_path, caplog):
+    thinking = TEMPLATE.replace("'<|assistant|>' }}", "'<|assistant|>thinks: ' }}")
+    caplog.set_level(logging.WARNING)
+    train(configure(tmp_path, folders("llama", "<|pad|>", thinking), epochs=1))
+    assert caplog.text.count("12 of 12 records have a response that begins before the end") == 1
+    assert caplog.text.count("6 of 6 records have a response that begins before the end") == 1
+
+
+def test_a_template_that_makes_pairs_identical_is_named(folders, tmp_path):
+    trims = TEMPLATE.replace("m['content']", "m['content'] | trim")
+    rows = [*pair_rows(3), {"id": "r", "prompt": "hi", "chosen": "yes", "rejected": "yes "}]
+    config = configure(
+        tmp_path,
+        folders("llama", "<|pad|>", trims),
+        train=write_rows(tmp_path / "rows.jsonl", rows),
+    )
+    with pytest.raises(
+        UserError, match=r"^the chat template makes .* in 1 of 4 records, first r: "
+    ):
+        train(config)
