@@ -1,11 +1,12 @@
 """Every architecture that transformers has, as a tiny random model: rewards and two steps."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from architectures import PACKED, REFUSED, VARIANTS, WITHOUT_LINEAR_HEAD, make_config
+from architectures import PACKED, PLAIN, REFUSED, VARIANTS, WITHOUT_LINEAR_HEAD, make_config
 from plain import Plain, make_record
 from tiny import tiny_tokenizer
 from torch import nn
@@ -105,3 +106,15 @@ def test_what_cannot_be_read_is_refused_in_one_line(variant, save):
     with pytest.raises(UserError, match=REFUSED[variant][2]) as raised:
         implicit.initialise(folder, ChatTemplate.load(folder), KindConfig(), torch.float32)
     assert "\n" not in str(raised.value) and str(folder) in str(raised.value)
+
+
+def test_the_documentation_lists_what_was_measured():
+    text = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    _, packed, plain, refused = re.split(r"\n## (?:Packed|Plain|Refused).*\n", text)
+    for section, table in ((packed, PACKED), (plain, PLAIN)):
+        assert re.findall(r"`([^`]+)`", " ".join(section.split())) == list(table)
+    assert re.findall(r"^\| `([^`]+)` \| (.+) \|$", refused, re.MULTILINE) == [
+        (name, reason) for name, (*_, reason) in REFUSED.items()
+    ]
+    counts = f"{len(PACKED)} packed, {len(PLAIN)} plain, {len(REFUSED)} refused"
+    assert counts in " ".join(text.split())

@@ -293,8 +293,8 @@ def broken(name: str) -> Callable[[Path], object]:
         (without("tokenizer.json"), "cannot load a tokenizer"),
         (cut_short, "cannot load a model"),
         (of_another_architecture, "has no weights model.layers.2"),
-        (broken("config.json"), "cannot load"),
-        (of_no_architecture, "cannot load a model"),
+        (broken("config.json"), "cannot"),
+        (of_no_architecture, "cannot read"),
         (broken("tokenizer.json"), "cannot load a tokenizer"),
     ],
 )
@@ -326,12 +326,23 @@ def test_models_and_kinds_that_do_not_fit(model, data, tmp_path):
     assert "unfinished run" in refusal(score, tmp_path, run.folder, data)
 
 
-def test_a_classifier_of_several_labels_is_no_reward_model(data, tmp_path):
+def test_of_several_outputs_one_is_chosen(data, tmp_path):
     config = tiny_config("llama")
-    config.num_labels = 2
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "two")
+    config.id2label = {0: "bad", 1: "good"}
+    model = AutoModelForSequenceClassification.from_config(config)
+    model.save_pretrained(tmp_path / "two")
     tiny_tokenizer().save_pretrained(tmp_path / "two")
-    assert "no scalar head" in refusal(score, tmp_path, tmp_path / "two", data)
+    message = refusal(score, tmp_path, tmp_path / "two", data)
+    assert "the model has 2 outputs: say which one is the reward with --label" in message
+    assert "0 (bad), 1 (good)" in message
+    for label in ("2", "best", "-1"):
+        assert f"none is {label}" in refusal(score, tmp_path, tmp_path / "two", data, label=label)
+    by_name = flat(score(tmp_path, tmp_path / "two", data, label="good"))
+    assert by_name == flat(score(tmp_path, tmp_path / "two", data, label="1"))
+    with torch.no_grad():
+        model.score.weight[:1] = model.score.weight[1:]
+    model.save_pretrained(tmp_path / "two")
+    assert by_name == flat(score(tmp_path, tmp_path / "two", data, label="bad"))
 
 
 def test_options_of_a_run_are_read_from_its_card(model, tmp_path):

@@ -4,7 +4,7 @@ import copy
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -56,7 +56,8 @@ class StoredHead:
     def copy_to(self, head: nn.Linear) -> None:
         """Give a head these weights, and a bias only if this one has it."""
         head.weight = nn.Parameter(self.weight.to(head.weight))
-        head.bias = None if self.bias is None else nn.Parameter(self.bias.to(head.weight))
+        bias = None if self.bias is None else nn.Parameter(self.bias.to(head.weight))
+        head.register_parameter("bias", bias)
 
 
 def head_name(model: PreTrainedModel) -> str | None:
@@ -124,7 +125,8 @@ def new_classifier(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     with torch.no_grad():
         head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1))
     setattr(classifier, name, head.to(device))
-    return classifier.eval()
+    classifier.eval()
+    return classifier
 
 
 def reads_last_token(model: PreTrainedModel, states: torch.Tensor, logits: torch.Tensor) -> bool:
@@ -145,7 +147,8 @@ def choose_label(config: PreTrainedConfig, label: str | None) -> int:
     Raises:
         UserError: There are several outputs and none was chosen, or there is no such output.
     """
-    names = [str(config.id2label.get(i, i)) for i in range(config.num_labels)]
+    labels: dict[Any, str] = dict(config.id2label or {})
+    names = [labels.get(i, str(i)) for i in range(config.num_labels or 0)]
     if label is None and len(names) == 1:
         return 0
     if label in names:

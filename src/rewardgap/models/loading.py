@@ -37,7 +37,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             config._attn_implementation = None
             config._experts_implementation = None
             config.output_attentions = config.output_hidden_states = False

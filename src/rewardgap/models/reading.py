@@ -91,7 +91,8 @@ class PlainReading(Reading):
 
     def of_sequence(self, model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
         """Return (T, D) final hidden states of a sequence of (T,) tokens."""
-        return read_sequences(model, body_of(model), tokens[None]).last_hidden_state[0]
+        output = read_sequences(model, body_of(model), tokens[None])
+        return cast(torch.Tensor, output.last_hidden_state[0])
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def read_sequences(model: PreTrainedModel, part: nn.Module, tokens: torch.Tensor
 
 def body_of(model: PreTrainedModel) -> nn.Module:
     """Return the part of a model that gives hidden states, without its output layer or head."""
-    body = cast(nn.Module, model.base_model)
-    return getattr(model, "model", model) if body is model else body
+    body = model.base_model
+    return cast(nn.Module, getattr(model, "model", model)) if body is model else body
 
 
 def layers_of(model: PreTrainedModel) -> Sequence[nn.Module]:

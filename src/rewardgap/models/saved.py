@@ -74,14 +74,17 @@ class SavedRewardModel:
         max_length = card.value("max_length", int, optional=True)
         if max_length is not None and max_length < 1:
             raise UserError(f"{path} is damaged: max_length is {max_length}")
+        settings = {
+            "beta": card.value("beta", float, int, optional=True),
+            "verification_prompt": card.value("verification_prompt", str, optional=True),
+            "label": card.value("label", str, optional=True),
+            "likelihood_weight": card.value("likelihood_weight", float, int),
+        }
+        with reported(UserError, f"{path} is damaged: "):
+            options = KindConfig(**settings)
         return cls(
             kind=card.value("kind", str),
-            options=KindConfig(
-                beta=card.value("beta", float, int, optional=True),
-                verification_prompt=card.value("verification_prompt", str, optional=True),
-                label=card.value("label", str, optional=True),
-                likelihood_weight=card.value("likelihood_weight", float, int),
-            ),
+            options=options,
             initial_model=reference.value("model", str, optional=True),
             initial_fingerprint=reference.value("fingerprint", str, optional=True),
             max_length=max_length,

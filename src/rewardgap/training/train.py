@@ -166,8 +166,8 @@ def add_references(
 def save(model: RewardModel, settings: Settings) -> None:
     """Save a trained model in the run's folder."""
     config, initial = settings.config, locate_model(settings.config.model)
-    is_local = Path(config.model).expanduser().is_dir()
-    name = str(initial.resolve()) if is_local else config.model
+    path = Path(config.model).expanduser()
+    name = str(path.resolve()) if path.exists() else config.model
     saved = SavedRewardModel(
         config.kind,
         model.options,

@@ -68,7 +68,14 @@ class Explicit(TrainedRewardModel):
         """Return a model to be trained: with the head that `folder` has, or else with a new one."""
         is_classifier = cls.recognises(read_config(folder).architectures or ())
         if is_classifier or StoredHead.find(folder) is not None:
-            return cls.load(folder, template, options, dtype)
+            model = cls.load(folder, template, options, dtype)
+            if model.model.config.get_text_config().pad_token_id in template.closing_tokens():
+                logger.warning(
+                    "%s was trained to be read before its pad token, which also ends a response; "
+                    "from now on the reward is read at the end of the response",
+                    folder,
+                )
+            return model
         return super().initialise(folder, template, options, dtype, seed)
 
     @classmethod
