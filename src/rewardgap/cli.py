@@ -46,13 +46,13 @@ def _say_where(config: Any, written: Any) -> str:
 
 
 def _say_scores(config: Any, written: Any) -> str:
-    """Return what a score file measures, or the number of its records if they have no labels."""
-    with written.open(encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines]
-    if "scores_chosen" in records[0]:
+    """Return what a score file measures, or how many rewards it has if there are no labels."""
+    from rewardgap.evaluation.unlabelled import count_rewards
+
+    counts = count_rewards(written)
+    if counts is None:
         return _say_metrics(config, written)
-    count = sum(len(record["scores"]) for record in records)
-    return f"rewards of {count} responses to {len(records)} prompts\nwrote {written}\n"
+    return f"rewards of {counts[0]} responses to {counts[1]} prompts\nwrote {written}\n"
 
 
 def _say_metrics(config: Any, written: Any) -> str:

@@ -4,8 +4,7 @@ The reward of a classification model is its first output; of a language model it
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +27,7 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.loading import load_model
 from rewardgap.models.saved import SavedRewardModel
+from rewardgap.models.self_check import padding_is
 from rewardgap.scoring.scorer import Scorer, open_scorer
 
 if TYPE_CHECKING:
@@ -187,29 +187,16 @@ class Checkpoint:
 
     def reward_at_end(self, tokens: Sequence[int]) -> float:
         """Return the reward that a classification model reads at the last of these tokens."""
-        with self._without_pad():
+        with padding_is(self.model, None):
             response = WrittenResponse("", tuple(tokens), ())
             return float(self.rewards([response])[0])
-
-    @contextmanager
-    def _without_pad(self, pad: int | None = None) -> Iterator[None]:
-        """Let the model take no token, or another one, for padding."""
-        configs = (self.model.config, self.model.config.get_text_config())
-        usual = [config.pad_token_id for config in configs]
-        try:
-            for config in configs:
-                config.pad_token_id = pad
-            yield
-        finally:
-            for config, token in zip(configs, usual, strict=True):
-                config.pad_token_id = token
 
     @cached_property
     def reads_by_pad(self) -> bool:
         """Whether the reward is read at the last token that is no padding, as decoders do."""
         response = self.written[0]
         last = self.reward_at_end(response.tokens)
-        with self._without_pad(response.tokens[-1]):
+        with padding_is(self.model, response.tokens[-1]):
             return self.is_classifier and not np.isclose(float(self.rewards([response])[0]), last)
 
     @cached_property
@@ -222,6 +209,19 @@ class Checkpoint:
             return open_scorer(self.settings.model, name, reference, options, compute)
         except UserError as error:
             return str(error)
+
+    def scored(self, records: Sequence[Record]) -> Rewards | None:
+        """Return rewards as rewardgap gives them, of the first chosen and rejected responses.
+
+        None if it refuses the model or the records.
+        """
+        if isinstance(self.scorer, str):
+            return None
+        try:
+            rows = self.scorer.score_records(records)
+        except UserError:
+            return None
+        return np.array([(row.scores_chosen[0], row.scores_rejected[0]) for row in rows]).ravel()
 
     def in_bfloat16(self) -> PreTrainedModel:
         """Return a copy with all weights in bfloat16."""

@@ -6,7 +6,7 @@ A digest keeps numbers instead of texts: some 70 bytes a pair, whatever the leng
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardgap.checks.findings import EXAMPLES
+from rewardgap.checks.findings import first_few
 from rewardgap.data.bag_of_words import response_text
+from rewardgap.data.columns import is_number
 from rewardgap.data.load import read_rows
 from rewardgap.data.parsing import parse_record
 from rewardgap.data.records import Record, Response, Row
 from rewardgap.errors import UserError
+from rewardgap.evaluation.text import share
 
 SCORES = (
     ("score_chosen", "score_rejected"),
@@ -81,7 +83,7 @@ class Digest:
 
     def examples(self, records: Iterable[int]) -> tuple[str, ...]:
         """Return the ids of the first few different records."""
-        return tuple(self.ids[index] for index in islice(dict.fromkeys(records), EXAMPLES))
+        return first_few(self.ids[index] for index in records)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ class CheckedSet:
                 yield location, row, record if record.rejected else unlabelled
             except UserError as error:
                 yield location, row, Refused(location, str(error).removeprefix(f"{location}: "))
+
+    def share(self, ids: Collection[Hashable]) -> str:
+        """Return "3 of 200 records (1.5 %) of test", each id or index of a record counted once."""
+        return f"{share(len(set(ids)), len(self.digest.ids), 'record')} of {self.name}"
 
     def records(self) -> Iterator[Record]:
         """Yield the records; rows that cannot be read are left out."""
@@ -243,13 +249,9 @@ def marks(text: str) -> set[str]:
 def _gap(row: Row) -> float | None:
     """Return by how much the chosen response is better, where the row says so in numbers."""
     for chosen, rejected in SCORES:
-        if _is_number(row.get(chosen)) and _is_number(row.get(rejected)):
+        if is_number(row.get(chosen)) and is_number(row.get(rejected)):
             return float(row[chosen]) - float(row[rejected])
-    return float(row["margin"]) if _is_number(row.get("margin")) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return float(row["margin"]) if is_number(row.get("margin")) else None
 
 
 def _is_original(response: Response, row: Row, column: str) -> bool:

@@ -1,13 +1,16 @@
 """Findings of the checks: what is wrong, what it costs, how to mend it; as sentences or JSON."""
 
 import json
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from rewardgap.errors import UserError
+from rewardgap.evaluation.text import counted
 
 Severity = Literal["note", "warning", "error"]
 STATUS: dict[Severity, int] = {"note": 0, "warning": 3, "error": 4}
@@ -123,13 +126,11 @@ def _lines(finding: CheckFinding) -> Iterator[str]:
             )
 
 
-def counted(number: int, noun: str) -> str:
-    """Return "1 record" or "1,234 records"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def first_few(ids: Iterable[str]) -> tuple[str, ...]:
+    """Return the first few different ids, as examples of a finding."""
+    return tuple(islice(dict.fromkeys(ids), EXAMPLES))
 
 
-def share(part: int, whole: int, noun: str) -> str:
-    """Return "12 of 200 records (6 %)"; a share is given its first digit that is not zero."""
-    percent = 100 * part / whole if whole else 0.0
-    digits = f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.2g}"
-    return f"{part:,} of {counted(whole, noun)} ({digits} %)"
+def beyond_chance(accuracy: float, count: int) -> bool:
+    """Return whether fewer than 1 in 200 fair coins are right so often, of `count` records."""
+    return accuracy - 0.5 > 1.29 / math.sqrt(count)

@@ -9,11 +9,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from rewardgap.checks.checkpoints import Checkpoint, load_plain, ranked_right, reordered
-from rewardgap.checks.findings import CheckFinding, Severity, share
-from rewardgap.evaluation.text import join_names
+from rewardgap.checks.findings import CheckFinding, Severity
+from rewardgap.evaluation.text import join_names, share
 from rewardgap.models.heads import NAMES, StoredHead
-
-ADAPTER = "adapter_config.json"
+from rewardgap.models.hub import ADAPTER
 
 
 def find_head(checkpoint: Checkpoint) -> Iterator[CheckFinding]:

@@ -7,16 +7,15 @@ outside the package calls `register_model_check`.
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from rewardgap.checks.checkpoints import Checkpoint, find_kind_of, load_plain
 from rewardgap.checks.data_sets import CheckedSet
 from rewardgap.checks.examples import EXAMPLE_RECORDS
-from rewardgap.checks.findings import Check, CheckFinding, CheckReport, counted, register
-from rewardgap.checks.heads import ADAPTER, find_adapter, find_constant, find_head, find_labels
+from rewardgap.checks.findings import Check, CheckFinding, CheckReport, register
+from rewardgap.checks.heads import find_adapter, find_constant, find_head, find_labels
 from rewardgap.checks.numerics import find_batches, find_coarse, find_own_reading, find_sign
 from rewardgap.checks.pooling import find_pad, find_reward_token
 from rewardgap.checks.references import find_reference
@@ -28,16 +27,15 @@ from rewardgap.checks.templates import (
     find_vocabulary,
 )
 from rewardgap.configs.checks import CheckModelConfig
+from rewardgap.data.chat_template import load_tokenizer
 from rewardgap.data.records import Record
 from rewardgap.data.templates import find_template
 from rewardgap.errors import UserError, first_line
-from rewardgap.io.run_folder import Run
-from rewardgap.models.hub import locate_model
+from rewardgap.evaluation.text import counted
+from rewardgap.models.hub import ADAPTER, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from rewardgap.models.saved import saved_folder
 
 MODEL_CHECKS: list[Check] = [
     Check("template refuses", find_refused_records),
@@ -89,21 +87,15 @@ def check_model(config: CheckModelConfig) -> CheckReport:
 def _records(config: CheckModelConfig) -> tuple[Record, ...]:
     if config.data is None:
         return EXAMPLE_RECORDS
-    records = (r for r in CheckedSet("data", (config.data,)).records() if r.rejected)
-    chosen = tuple(islice(records, config.records))
-    if not chosen:
+    records = tuple(islice(CheckedSet("data", (config.data,)).records(), config.records))
+    if not records:
         raise UserError(f"{config.data} holds no record of two responses")
-    return chosen
+    return records
 
 
 def _folder(name: str) -> Path:
     """Return the folder of a model, whatever is in it; one of the hub is downloaded."""
-    folder = Path(name).expanduser()
-    run = Run(folder)
-    if run.reward_model.is_dir():
-        return run.reward_model
-    if run.config.exists():
-        raise UserError(f"{name} holds an unfinished run; continue it with --resume")
+    folder = saved_folder(name)
     return folder if folder.is_dir() else locate_model(name)
 
 
@@ -152,11 +144,7 @@ def _of_check(check: Check, checkpoint: Checkpoint) -> list[CheckFinding]:
 def _open(config: CheckModelConfig, folder: Path, records: tuple[Record, ...]) -> Checkpoint:
     """Load everything, as plain transformers does."""
     locate_model(str(folder))
-    if not any(folder.glob("tokenizer*")):
-        raise UserError(f"{folder} has no tokenizer (tokenizer.json)")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False
-    )
+    tokenizer = load_tokenizer(folder)
     if config.template or isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = find_template(config.template, tokenizer.chat_template).text
     kind = find_kind_of(folder, config.kind)

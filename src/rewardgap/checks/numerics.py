@@ -13,10 +13,9 @@ from rewardgap.checks.checkpoints import (
     reordered,
     right_pairs,
 )
-from rewardgap.checks.findings import CheckFinding, Severity, share
+from rewardgap.checks.findings import CheckFinding, Severity, beyond_chance
 from rewardgap.data.records import Record
-from rewardgap.errors import UserError
-from rewardgap.evaluation.text import join_names
+from rewardgap.evaluation.text import join_names, share
 from rewardgap.models.saved import FILE
 
 SIZES = (2, 3, 16)
@@ -89,7 +88,7 @@ def find_sign(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     count, right = len(checkpoint.records), {}
     for sort, noise in NOISE.items():
         records = [_with_noise(record, noise) for record in checkpoint.records]
-        rewards = _scored(checkpoint, records)
+        rewards = checkpoint.scored(records)
         if rewards is None or np.ptp(rewards) == 0:
             return
         right[sort] = right_pairs(rewards)
@@ -105,7 +104,7 @@ def find_sign(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     if checkpoint.settings.data is None or not checkpoint.is_classifier:
         return
     wrong = count - right_pairs(checkpoint.alone)
-    if wrong / count - 0.5 > 1.29 / np.sqrt(count):  # 0.5 % of coin tosses
+    if beyond_chance(wrong / count, count):
         yield CheckFinding(
             "warning",
             "sign",
@@ -135,17 +134,6 @@ def _with_noise(record: Record, noise: Callable[[str], str]) -> Record:
     return replace(record, rejected=((*earlier, replace(last, content=text)),))
 
 
-def _scored(checkpoint: Checkpoint, records: list[Record]) -> Rewards | None:
-    """Return rewards as rewardgap gives them, of the first chosen and rejected responses."""
-    if isinstance(checkpoint.scorer, str):
-        return None
-    try:
-        rows = checkpoint.scorer.score_records(records)
-    except UserError:
-        return None
-    return np.array([(row.scores_chosen[0], row.scores_rejected[0]) for row in rows]).ravel()
-
-
 def find_own_reading(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield rewards of rewardgap that are not those of plain transformers, or none."""
     if checkpoint.kind is None:
@@ -167,7 +155,7 @@ def find_own_reading(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
         return
     if not checkpoint.is_classifier:
         return
-    rewards, alone = _scored(checkpoint, list(checkpoint.records)), checkpoint.alone
+    rewards, alone = checkpoint.scored(checkpoint.records), checkpoint.alone
     if rewards is None:
         return
     scale = max(float(np.std(alone)), 1e-12)

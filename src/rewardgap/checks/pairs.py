@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import EXAMPLES, CheckFinding, Severity, share
+from rewardgap.checks.findings import CheckFinding, Severity, beyond_chance, first_few
 from rewardgap.evaluation.accuracy import FlatPairs
+from rewardgap.evaluation.text import share
 
 REACH_OF_NOTE, REACH_OF_WARNING = 0.6, 0.75
 """Accuracies of a content-blind rule from which it is worth a note, and a warning."""
@@ -32,7 +33,7 @@ def find_refused(data: CheckedData) -> Iterator[CheckFinding]:
                 f"{share(count, whole, 'row')} of {checked.name} cannot be read: {reason}",
                 "a run refuses the data at the first of them",
                 "mend the rows or remove them",
-                tuple(rows[:EXAMPLES]),
+                first_few(rows),
             )
 
 
@@ -45,7 +46,7 @@ def find_identical(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "error",
                 "identical responses",
-                f"{_of_records(records, checked)} have one response both chosen and rejected",
+                f"{checked.share(records)} have one response both chosen and rejected",
                 "their loss is ln 2 whatever the model does; a run refuses them",
                 "remove them, or set identical_pairs: drop",
                 digest.examples(records.tolist()),
@@ -59,7 +60,7 @@ def find_empty(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "error",
                 "empty responses",
-                f"{_of_records(checked.digest.empty, checked)} have a response without text",
+                f"{checked.share(checked.digest.empty)} have a response without text",
                 "a reward of no words says nothing about the response",
                 "remove the records",
                 checked.digest.examples(checked.digest.empty),
@@ -76,7 +77,7 @@ def find_ids(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "error",
                 "repeated ids",
-                f"{_of_records(repeats, checked)} have the id of an earlier record",
+                f"{checked.share(repeats)} have the id of an earlier record",
                 "their rewards cannot be told apart in a score file; a run refuses them",
                 "give every record its own id, or none",
                 digest.examples(repeats.tolist()),
@@ -92,7 +93,7 @@ def find_duplicates(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "warning",
                 "duplicates",
-                f"{_of_records(records, checked)} repeat an earlier pair word for word",
+                f"{checked.share(records)} repeat an earlier pair word for word",
                 "they count several times, in training and in every accuracy",
                 "keep one of each",
                 digest.examples(records.tolist()),
@@ -119,8 +120,7 @@ def find_contradictions(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "warning",
                 "contradictions",
-                f"{_of_records(records, checked)} prefer what another record of the same prompt "
-                "rejects",
+                f"{checked.share(records)} prefer what another record of the same prompt rejects",
                 "no reward can rank both pairs right; half of them are wrong for any model",
                 "keep the label that you trust, or neither",
                 digest.examples(records.tolist()),
@@ -135,7 +135,7 @@ def find_ties(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "warning",
                 "score ties",
-                f"{_of_records(digest.ties, checked)} have equal scores for the chosen and the "
+                f"{checked.share(digest.ties)} have equal scores for the chosen and the "
                 "rejected response",
                 "which response is called chosen is arbitrary: noise in training, and a coin toss "
                 "in every accuracy",
@@ -146,7 +146,7 @@ def find_ties(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "error",
                 "reversed scores",
-                f"{_of_records(digest.reversed_scores, checked)} score the rejected response "
+                f"{checked.share(digest.reversed_scores)} score the rejected response "
                 "higher than the chosen one",
                 "the label contradicts the score: a model learns the opposite on these records",
                 "find out which of the two is right, and exchange the responses or drop the scores",
@@ -162,7 +162,7 @@ def find_unchanged(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "warning",
                 "unchanged responses",
-                f"{_of_records(records, checked)} have a {column} response that equals its "
+                f"{checked.share(records)} have a {column} response that equals its "
                 f"original: it was not translated or rewritten",
                 "on these records the set measures no shift",
                 f"rewrite them, or leave them out (compare {column} with orig_{column})",
@@ -184,7 +184,7 @@ def find_markup(data: CheckedData) -> Iterator[CheckFinding]:
         yield CheckFinding(
             "note" if rare else "warning",
             "template in texts",
-            f"{_of_records(records, checked)} have parts of a chat template in their texts: "
+            f"{checked.share(records)} have parts of a chat template in their texts: "
             + ", ".join(repr(mark) for mark in marks[:5]),
             "the template is written around them a second time; special tokens inside a text end "
             "a turn or begin another",
@@ -212,7 +212,7 @@ def find_lengths(data: CheckedData) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "warning",
                 "length outliers",
-                f"{_of_records(records, checked)} have a response of extreme length, up to "
+                f"{checked.share(records)} have a response of extreme length, up to "
                 f"{longest:,} characters where the median is {median:,.0f}",
                 "they are truncated, or decide how much memory a run needs",
                 "look at them: text that was not split, or a loop of a model that generated it",
@@ -237,8 +237,7 @@ def find_length_rules(data: CheckedData) -> Iterator[CheckFinding]:
 
 def reached_by_rule(rule: str, reach: float, count: int, name: str) -> Iterator[CheckFinding]:
     """Yield a finding where a content-blind rule is too accurate on `count` records for chance."""
-    beyond_chance = count >= ENOUGH and reach - 0.5 > 1.29 / np.sqrt(count)  # 1 % of coin tosses
-    if reach < REACH_OF_NOTE or not beyond_chance:
+    if reach < REACH_OF_NOTE or count < ENOUGH or not beyond_chance(reach, count):
         return
     severity: Severity = "warning" if reach >= REACH_OF_WARNING else "note"
     yield CheckFinding(
@@ -260,32 +259,25 @@ def find_shared(data: CheckedData) -> Iterator[CheckFinding]:
         answers = np.unique(digest.record[np.isin(digest.answer, train.answer)])
         prompts = np.flatnonzero(np.isin(digest.prompt, train.prompt))
         reversed_pairs = np.unique(digest.record[np.isin(digest.swapped, train.pair)])
-        for severity, part, records in (
-            *(("error", "prompt and their chosen response", answers),),
-            *(("warning", "prompt", prompts[~np.isin(prompts, answers)]),),
-        ):
-            if len(records):
-                yield _shared(severity, part, records, checked)  # type: ignore[arg-type]
-        if len(reversed_pairs):
-            yield _shared("error", "pair, the other way round,", reversed_pairs, checked)
+        prompts_alone = prompts[~np.isin(prompts, answers)]
+        yield from _shared("error", "prompt and their chosen response", answers, checked)
+        yield from _shared("warning", "prompt", prompts_alone, checked)
+        yield from _shared("error", "pair, the other way round,", reversed_pairs, checked)
 
 
 def _shared(
     severity: Severity, part: str, records: NDArray[np.int64], checked: CheckedSet
-) -> CheckFinding:
-    return CheckFinding(
+) -> Iterator[CheckFinding]:
+    if not len(records):
+        return
+    yield CheckFinding(
         severity,
         "shared with training",
-        f"{_of_records(records, checked)} have their {part} in the training data",
+        f"{checked.share(records)} have their {part} in the training data",
         f"the accuracy on {checked.name} measures memory there, not how the model generalises",
         "leave these records out of the training data or of the evaluation set",
         checked.digest.examples(records.tolist()),
     )
-
-
-def _of_records(records: NDArray[np.int64] | list[int], checked: CheckedSet) -> str:
-    """Return "3 of 200 records (1.5 %) of test", each record counted once."""
-    return f"{share(len(set(records)), len(checked.digest.ids), 'record')} of {checked.name}"
 
 
 def _is_repeat(keys: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, ranked_right
-from rewardgap.checks.findings import CheckFinding, share
-from rewardgap.evaluation.text import join_names
+from rewardgap.checks.findings import CheckFinding
+from rewardgap.evaluation.text import join_names, share
 
 Tokens = tuple[int, ...]
 

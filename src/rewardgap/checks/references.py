@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint
-from rewardgap.checks.findings import CheckFinding, share
+from rewardgap.checks.findings import CheckFinding
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
+from rewardgap.evaluation.text import share
 from rewardgap.models.hub import locate_model
 from rewardgap.scoring.scorer import Scorer
 
@@ -72,12 +73,8 @@ def _equal_to_policy(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     scorer = checkpoint.scorer
     if not isinstance(scorer, Scorer) or scorer.reference is None:
         return
-    try:
-        rows = scorer.score_records(list(checkpoint.records))
-    except UserError:
-        return  # a reference of other tokens, which is a finding of its own
-    rewards = np.array([(row.scores_chosen[0], row.scores_rejected[0]) for row in rows])
-    if np.abs(rewards).max() < 1e-7:
+    rewards = checkpoint.scored(checkpoint.records)  # None: other tokens, a finding of its own
+    if rewards is not None and np.abs(rewards).max() < 1e-7:
         yield CheckFinding(
             "error",
             "reference equals model",

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, reordered
-from rewardgap.checks.findings import EXAMPLES, CheckFinding, share
+from rewardgap.checks.findings import CheckFinding, first_few
 from rewardgap.data.records import Message, Record
+from rewardgap.evaluation.text import share
 
 WORDS = "words of a response"
 SHIFT = 0.1
@@ -25,7 +26,7 @@ def find_refused_records(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
             f"the chat template refuses {share(len(names), whole, 'record')}: {reasons[0]}",
             "they have no reward",
             "mend the template, or leave out what it does not know (such as system messages)",
-            names[:EXAMPLES],
+            first_few(names),
         )
 
 
@@ -113,7 +114,7 @@ def find_border(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
             "log-probabilities of the response begin at the wrong token in tools that count from "
             "the prompt's length",
             "use a template whose generation prompt is also what precedes a given response",
-            tuple(odd[:EXAMPLES]),
+            first_few(odd),
         )
 
 

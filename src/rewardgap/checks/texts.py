@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import EXAMPLES, CheckFinding, Severity, counted, share
+from rewardgap.checks.findings import CheckFinding, Severity, first_few
 from rewardgap.checks.pairs import ENOUGH, reached_by_rule
 from rewardgap.data.bag_of_words import BagOfWords, response_text
 from rewardgap.data.records import Record, Response
 from rewardgap.evaluation.accuracy import record_accuracies
-from rewardgap.evaluation.text import join_names
+from rewardgap.evaluation.text import counted, join_names, share
 
 NEAR = 0.8
 """Share of their pieces that two texts have in common from which they are near duplicates."""
@@ -56,11 +56,11 @@ def find_near(data: CheckedData) -> Iterator[CheckFinding]:
                 yield CheckFinding(
                     "warning",
                     "nearly shared with training",
-                    f"{share(len(records), len(checked.digest.ids), 'record')} of {checked.name} "
+                    f"{checked.share(records)} "
                     f"have a {part} that is nearly one of the training data, though not exactly",
                     f"the accuracy on {checked.name} measures memory there, at least in part",
                     "look at them, and leave them out where they say the same",
-                    tuple(records[:EXAMPLES]),
+                    first_few(records),
                 )
 
 
@@ -156,7 +156,7 @@ def _other_languages(
         "there the language alone tells chosen from rejected; in a translated set they are what "
         "was not translated",
         "translate them, or leave them out",
-        tuple((mixed or odd)[:EXAMPLES]),
+        first_few(mixed or odd),
     )
 
 
@@ -210,7 +210,7 @@ def find_word_rule(data: CheckedData) -> Iterator[CheckFinding]:
         rule = BagOfWords.fit(_half(data.train, 0))
         tests = {f"the other half of {data.train.name}": _half(data.train, 1)}
     for name, records in tests.items():
-        rewards = [_rewards(rule, record) for record in records]
+        rewards = [rule.of_record(record) for record in records]
         if rewards:
             reach = float(record_accuracies(rewards).mean())
             yield from reached_by_rule("a bag of words", reach, len(rewards), name)
@@ -222,14 +222,6 @@ def _half(checked: CheckedSet, remainder: int) -> Iterator[Record]:
     for record in checked.records():
         if numbers.setdefault(record.prompt, len(numbers)) % 2 == remainder:
             yield record
-
-
-def _rewards(rule: BagOfWords, record: Record) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    chosen, rejected = (
-        tuple(rule.score(response_text(response)) for response in responses)
-        for responses in (record.chosen, record.rejected)
-    )
-    return chosen, rejected
 
 
 def _not_checked(name: str, package: str) -> CheckFinding:

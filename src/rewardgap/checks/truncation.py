@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from rewardgap.checks.data_sets import CheckedData, CheckedSet
-from rewardgap.checks.findings import EXAMPLES, CheckFinding, share
+from rewardgap.checks.findings import CheckFinding, first_few
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, encode_usable
 from rewardgap.data.records import Message, Record
@@ -70,47 +70,43 @@ def _messages(record: Record) -> tuple[Message, ...]:
 def _findings(
     checked: CheckedSet, tokenised: _Tokenised, limit: int | None
 ) -> Iterator[CheckFinding]:
-    def of(ids: list[str]) -> str:
-        return f"{share(len(set(ids)), len(checked.digest.ids), 'record')} of {checked.name}"
-
-    def examples(ids: list[str]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(ids))[:EXAMPLES]
-
     refused = [dropped.record for dropped in tokenised.refused]
     if refused:
         yield CheckFinding(
             "error",
             "refused by the template",
-            f"{of(refused)} cannot be written: {tokenised.refused[0].reason}",
+            f"{checked.share(refused)} cannot be written: {tokenised.refused[0].reason}",
             "a run refuses the data at the first of them",
             "use another template (--template), or set bad_records: drop",
-            examples(refused),
+            first_few(refused),
         )
     if tokenised.identical:
         yield CheckFinding(
             "error",
             "identical tokens",
-            f"{of(tokenised.identical)} have equal responses once the template has written them"
+            f"{checked.share(tokenised.identical)} have equal responses once the template has "
+            "written them"
             + (f" and they are cut to {limit:,} tokens" if tokenised.truncated else ""),
             "their loss is ln 2 whatever the model does; a run refuses them",
             "raise max_length, or set identical_pairs: drop",
-            examples(tokenised.identical),
+            first_few(tokenised.identical),
         )
     if tokenised.truncated:
         yield CheckFinding(
             "warning",
             "truncated",
-            f"{of(tokenised.truncated)} are longer than {limit:,} tokens and are cut",
+            f"{checked.share(tokenised.truncated)} are longer than {limit:,} tokens and are cut",
             "prompts lose their beginning, and responses their end",
             "raise max_length, or leave them out",
-            examples(tokenised.truncated),
+            first_few(tokenised.truncated),
         )
     if tokenised.special:
         yield CheckFinding(
             "warning",
             "special tokens in texts",
-            f"{of(tokenised.special)} have text that the tokenizer reads as special tokens",
+            f"{checked.share(tokenised.special)} have text that the tokenizer reads as special "
+            "tokens",
             "they end a turn or begin another inside the text",
             "remove them from the texts",
-            examples(tokenised.special),
+            first_few(tokenised.special),
         )

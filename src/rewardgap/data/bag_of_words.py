@@ -60,6 +60,14 @@ class BagOfWords:
         counts = Counter(words(text))
         return math.fsum(self.weights.get(word, 0.0) * count for word, count in counts.items())
 
+    def of_record(self, record: Record) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the rewards of a record's chosen and of its rejected responses."""
+        chosen, rejected = (
+            tuple(self.score(response_text(response)) for response in responses)
+            for responses in (record.chosen, record.rejected)
+        )
+        return chosen, rejected
+
     def scores(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Return the rewards of texts, (texts,) float64."""
         return np.array([self.score(text) for text in texts], dtype=np.float64)

@@ -67,14 +67,7 @@ class ChatTemplate:
         cls, folder: Path, template: str | None = None, as_written: bool = False
     ) -> "ChatTemplate":
         """Load the tokenizer of a model directory, with its chat template or another one."""
-        from transformers import AutoTokenizer
-
-        if not any(folder.glob("tokenizer*")):
-            raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
-        with reported(Exception, f"cannot load a tokenizer from {folder}: "):
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            tokenizer(WORDS)  # some settings fail only now
-        return cls(tokenizer, template, as_written)
+        return cls(load_tokenizer(folder), template, as_written)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -240,6 +233,20 @@ class ChatTemplate:
         """The special token that ends a response, None if there is none."""
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         return next((token for token in self.closing_tokens() if token in special), None)
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a model directory; raise a UserError if it is missing or damaged."""
+    from transformers import AutoTokenizer
+
+    if not any(folder.glob("tokenizer*")):
+        raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
+    with reported(Exception, f"cannot load a tokenizer from {folder}: "):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
+        tokenizer(WORDS)  # some settings fail only now
+    return tokenizer
 
 
 @contextmanager

@@ -4,7 +4,6 @@ The readers of a cell raise a `UserError` if it is missing or of another type.
 """
 
 import logging
-import math
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from typing import Any, TypeGuard
 
 from rewardgap.data.records import Row, Rows
 from rewardgap.errors import UserError, reported
+from rewardgap.io.files import read_number
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def texts(row: Row, key: str) -> list[str]:
 def number(row: Row, key: str) -> float:
     """Read a finite number."""
     value = row.get(key)
-    if not _is_number(value):
+    if not is_number(value):
         raise wrong_cell(row, key, "a number")
     return float(value)
 
@@ -62,7 +62,7 @@ def number(row: Row, key: str) -> float:
 def numbers(row: Row, key: str) -> list[float]:
     """Read a list of finite numbers."""
     value = row.get(key)
-    if not isinstance(value, list) or not all(map(_is_number, value)):
+    if not isinstance(value, list) or not all(map(is_number, value)):
         raise wrong_cell(row, key, "a list of numbers")
     return [float(item) for item in value]
 
@@ -103,10 +103,10 @@ def distinct_ids(rows: Rows) -> Rows:
         yield location, row
 
 
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Return whether a cell holds a finite number."""
     try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+        read_number(value)
+    except ValueError:
         return False
+    return True

@@ -11,10 +11,15 @@ ROLES = {"human": "user", "prompter": "user", "gpt": "assistant", "chatgpt": "as
 ROLES |= {"bot": "assistant", "model": "assistant", "observation": "tool"}
 """Names of roles in other tools, and ours."""
 
-PASSED_ON = ("tool_calls", "tool_call_id", "name", "reasoning_content", "thinking")
+FURTHER = ("tool_calls", "tool_call_id", "name", "reasoning_content", "thinking")
 """Keys of a message that a chat template reads."""
 
 SYSTEM = ("system", "system_prompt")
+"""Columns of a system prompt."""
+
+ARGUMENTS = ("tools", "chat_template_kwargs")
+"""Columns of what a chat template gets beside messages."""
+
 RESERVED = {"conversation", "messages", "documents", "chat_template", "add_generation_prompt"}
 RESERVED |= {"continue_final_message", "tokenize", "padding", "truncation", "max_length"}
 RESERVED |= {"return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"}
@@ -47,12 +52,12 @@ def _read_message(value: Any, key: str) -> Message:
         raise wrong_type(role, f"{key}.role", "a string")
     if role == "function_call":
         raise UserError(f"a message of `{key}` is a function call: write it as `tool_calls`")
-    further = {name: _without_nulls(value[name]) for name in PASSED_ON if value.get(name)}
-    known = (*PASSED_ON, "role", "content", "from", "value")
+    further = {name: _without_nulls(value[name]) for name in FURTHER if value.get(name)}
+    known = (*FURTHER, "role", "content", "from", "value")
     if unknown := [name for name in value if name not in known and value[name]]:
         raise UserError(
             f"a message of `{key}` has `{unknown[0]}`, which is not supported: "
-            f"only {', '.join(('role', 'content', *PASSED_ON))} are; remove it"
+            f"only {', '.join(('role', 'content', *FURTHER))} are; remove it"
         )
     if content is None and "tool_calls" not in further:
         raise UserError(f"a message of `{key}` has no `content`: add it")
@@ -109,8 +114,8 @@ def template_arguments(row: Row) -> dict[str, Any]:
     Raises:
         UserError: They are not what a template takes.
     """
-    tools = _from_json(row.get("tools"), "tools")
-    arguments = _from_json(row.get("chat_template_kwargs"), "chat_template_kwargs") or {}
+    tools, arguments = (_from_json(row.get(key), key) for key in ARGUMENTS)
+    arguments = arguments or {}
     if not isinstance(arguments, Mapping):
         raise wrong_type(arguments, "chat_template_kwargs", "a mapping")
     arguments = {key: value for key, value in arguments.items() if value is not None}

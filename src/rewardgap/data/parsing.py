@@ -15,6 +15,8 @@ from rewardgap.configs.compute import Identical
 from rewardgap.data.columns import listed
 from rewardgap.data.dropped import Dropped, DroppedRecord
 from rewardgap.data.messages import (
+    ARGUMENTS,
+    SYSTEM,
     plain_text,
     read_turns,
     template_arguments,
@@ -26,8 +28,7 @@ from rewardgap.errors import UserError, reported
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = {"id", "prompt", "chosen", "rejected", "system", "system_prompt"}
-COLUMNS |= {"tools", "chat_template_kwargs"}
+COLUMNS = {"id", "prompt", "chosen", "rejected", *SYSTEM, *ARGUMENTS}
 """The columns that determine a record; all others are its metadata."""
 
 HASH_BYTES = 16

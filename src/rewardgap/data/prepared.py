@@ -226,12 +226,12 @@ def _check_trees(trees: StoredTrees, config: TrainingData) -> None:
         logger.warning(
             "%d of %d training records were truncated", summary.truncated, summary.records
         )
-    cause = f"max_length {config.max_length}"
+    cause, remedy = f"max_length {config.max_length}", "raise max_length"
     if summary.identical_untruncated:
         several = summary.identical_untruncated < summary.identical
         cause = f"the chat template or {cause}" if several else "the chat template"
+        remedy = "choose another template"
     if summary.identical and config.identical_pairs == "refuse":
-        remedy = "choose another template" if "template" in cause else "raise max_length"
         raise UserError(
             f"{cause} makes chosen and rejected identical in {summary.identical} of "
             f"{summary.records} records, first {summary.first_identical}: {remedy}, or leave such "

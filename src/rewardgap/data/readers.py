@@ -201,15 +201,8 @@ def read_folder(path: str, split: str) -> Rows:
     The path is a folder saved by `datasets`, of all splits or of this one only, or a downloaded
     repository of the hub.
     """
-    if (Path(path) / "dataset_dict.json").is_file():
-        return read_saved(path, split)
-    if (Path(path) / "state.json").is_file():
-        return read_saved(path, None)
-    kinds = "neither a saved data set nor a copy of a hub repository"
-    import datasets
-
-    with reported(Exception, f"{path}: {kinds} with a split {split!r}: "):
-        return numbered(f"{path}:{split}", datasets.load_dataset(path, split=split))
+    is_one_split = (Path(path) / "state.json").is_file()
+    return read_saved(path, None) if is_one_split else read_directory(path, split)
 
 
 def read_hub(name: str, split: str, **arguments: str) -> Rows:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewardgap.data.bag_of_words import BagOfWords, response_text
+from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.records import Record, prompt_id, responses_id
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
@@ -105,10 +105,7 @@ def score_row(
         baseline: A bag of words that scores the same responses, if there is one.
     """
     chosen = tree.chosen
-    baselines = {}
-    if baseline is not None:
-        words = [baseline.score(response_text(response)) for response in record.responses]
-        baselines["bag_of_words"] = (tuple(words[:chosen]), tuple(words[chosen:]))
+    baselines = {} if baseline is None else {"bag_of_words": baseline.of_record(record)}
     return ScoreRow(
         id=record.id,
         scores_chosen=tuple(rewards[:chosen]),

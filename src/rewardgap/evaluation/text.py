@@ -27,6 +27,18 @@ def format_interval(interval: Interval) -> str:
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 record" or "1,234 records"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share(part: int, whole: int, noun: str) -> str:
+    """Return "12 of 200 records (6 %)"; a share is given its first digit that is not zero."""
+    percent = 100 * part / whole if whole else 0.0
+    digits = f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.2g}"
+    return f"{part:,} of {counted(whole, noun)} ({digits} %)"
+
+
 def join_names(names: Collection[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     *head, last = names

@@ -42,6 +42,15 @@ def write_rewards(
             file.write(json.dumps(fields, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def count_rewards(path: Path) -> tuple[int, int] | None:
+    """Return the numbers of responses and of prompts of such a file; None if it has labels."""
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    if "scores" not in rows[0]:
+        return None
+    return sum(len(row["scores"]) for row in rows), len(rows)
+
+
 def is_unlabelled(records: Sequence[Record]) -> bool:
     """Tell whether records have no labels.
 

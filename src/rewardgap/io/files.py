@@ -34,7 +34,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Missing folders are created. After an error nothing is left behind, and an older `path` stays.
     """
-    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
+    unfinished = _unfinished(path)
     try:
         with reported(FAILURES, f"cannot write {path}: "):
             _remove_abandoned(path.parent.glob(f".{escape(path.name)}.*.unfinished"))
@@ -53,7 +53,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     After an error nothing is left behind, and an older `path` stays.
     """
-    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
+    unfinished = _unfinished(path)
     try:
         with reported(FAILURES, f"cannot write {path}: "):
             _remove_abandoned(path.parent.glob(f".{escape(path.name)}.*.unfinished"))
@@ -66,6 +66,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
             unfinished.replace(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """Return what a file or folder is called while this process writes it."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 A conversion is named by the contents of what it was made from, and made once.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -21,13 +20,15 @@ from transformers import (
     PreTrainedModel,
 )
 
+from rewardgap.data.readers import hash_path
 from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_folder, cache_key
 from rewardgap.io.files import read_json, remove_unfinished, whole_folder
 from rewardgap.models.heads import head_name
+from rewardgap.models.hub import ADAPTER
 from rewardgap.models.loading import load_model, quiet, read_config
 
-ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*")
 MORE_TOKENIZER_FILES = ("vocab*", "merges.txt", "*.model")
 
@@ -109,11 +110,7 @@ def _require(module: str, extra: str, why: str) -> None:
 
 def _convert(sources: list[Path], write: Callable[[Path], None], what: str) -> Path:
     """Return the folder of a conversion in the cache, written unless it is there."""
-    hashes = []
-    for path in sources:
-        with reported(OSError, f"cannot read {path}: "), path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    target = cache_folder(None) / "models" / cache_key(*hashes)
+    target = cache_folder(None) / "models" / cache_key(*(hash_path(str(path)) for path in sources))
     if not target.is_dir():
         remove_unfinished(target.parent)
         with whole_folder(target) as unfinished:

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from rewardgap.errors import UserError, reported
-from rewardgap.models.loading import load_model, quiet, read_config
+from rewardgap.models.loading import load_model, quiet, read_config, refuse_missing
 from rewardgap.models.reading import body_of
 from rewardgap.models.self_check import tolerance
 
@@ -91,11 +91,7 @@ def load_classifier(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             )
         stored.copy_to(head)
         missing -= {f"{head_name(model)}.weight", f"{head_name(model)}.bias"}
-    if missing:
-        raise UserError(
-            f"{folder} has no weights {min(missing)} of a {type(model).__name__}: was it saved "
-            "as a model of another kind?"
-        )
+    refuse_missing(missing, model, folder)
     return model
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.run_folder import Run
 
+ADAPTER = "adapter_config.json"
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
@@ -38,7 +39,7 @@ def locate_model(name: str, weights: bool = True) -> Path:
             raise UserError(
                 f"{name} is neither a directory nor a model that the hub gives: {first_line(error)}"
             ) from error
-    if (folder / "adapter_config.json").exists():
+    if (folder / ADAPTER).exists():
         from rewardgap.models.conversion import merge_adapter
 
         return merge_adapter(folder, locate_model)

@@ -20,7 +20,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, first_line, reported
 from rewardgap.io.files import remove_unfinished, whole_folder
-from rewardgap.models.loading import load_model, quiet, read_config
+from rewardgap.models.loading import load_model, quiet, read_config, refuse_missing
 from rewardgap.models.packing import Pack
 from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of
 from rewardgap.models.self_check import (
@@ -73,14 +73,10 @@ class LanguageModel:
             UserError: Weights are missing or cannot be read, or are of no causal language model.
         """
         model, missing = load_model(folder, auto_class, dtype)
-        if missing:
-            raise UserError(
-                f"{folder} has no weights {min(missing)} of a {type(model).__name__}: was it saved "
-                "as a model of another kind?"
-            )
-        loaded = cls.checked(model, folder)
-        check = loaded.check
-        if check is not None and auto_class is AutoModelForCausalLM:
+        refuse_missing(missing, model, folder)
+        check = check_model(model, str(folder))
+        loaded = cls(model, check.reading, check)
+        if auto_class is AutoModelForCausalLM:
             if not check.is_causal:
                 raise UserError(
                     f"{folder}: in a {type(model).__name__}, tokens see those after them; it gives "
@@ -89,12 +85,6 @@ class LanguageModel:
             loaded.vocabulary.check(check.states, check.logits, folder)
         loaded.fit_tokenizer(template)
         return loaded
-
-    @classmethod
-    def checked(cls, model: PreTrainedModel, folder: Path) -> Self:
-        """Return a loaded model that reads packs as its self-check says."""
-        check = check_model(model, str(folder))
-        return cls(model, check.reading, check)
 
     def fit_tokenizer(self, template: ChatTemplate) -> None:
         """Give the model embeddings of the tokens that its template added."""
@@ -256,16 +246,12 @@ class Vocabulary:
 
     def check(self, states: torch.Tensor, logits: torch.Tensor, folder: Path) -> None:
         """Refuse a model whose (B, T, V) logits are not what is made of its (B, T, D) states."""
-        problem = f"{folder}: {self._name} has an unknown output layer"
+        problem = f"{folder}: {type(self._model).__name__} has an unknown output layer"
         with torch.no_grad(), reported(Exception, f"{problem}: "):
             computed = self.logits(states)
             apart = distance(computed, logits.float())
         if not apart <= tolerance(states.dtype):
             raise UserError(problem)
-
-    @property
-    def _name(self) -> str:
-        return type(self._model).__name__
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return (N, V) float32 logits of (N, D) hidden states, as the model computes them."""

@@ -84,6 +84,15 @@ def load_model(
     return model, set(loading["missing_keys"])
 
 
+def refuse_missing(missing: set[str], model: PreTrainedModel, folder: Path) -> None:
+    """Raise a UserError if the folder does not have all weights of a model."""
+    if missing:
+        raise UserError(
+            f"{folder} has no weights {min(missing)} of a {type(model).__name__}: was it saved "
+            "as a model of another kind?"
+        )
+
+
 def _refuse_pickles(folder: Path, config: PreTrainedConfig) -> None:
     """Refuse an index, a setting or a folder by which something else than safetensors is read."""
     path = folder / INDEX

@@ -165,14 +165,22 @@ class _Card:
 
 def find_saved(model: str) -> Path:
     """Return the folder of a saved model: of a run, of a model directory or of a hub id."""
-    run = Run(Path(model))
+    folder = saved_folder(model)
+    return folder if (folder / FILE).exists() else locate_model(model)
+
+
+def saved_folder(name: str) -> Path:
+    """Return the folder in which a run keeps its model; any other name as it is.
+
+    Raises:
+        UserError: The run is not finished.
+    """
+    run = Run(Path(name).expanduser())
     if run.reward_model.is_dir():
         return run.reward_model
     if run.config.exists():
-        raise UserError(f"{model} holds an unfinished run; continue it with --resume")
-    if (Path(model) / FILE).exists():
-        return Path(model)
-    return locate_model(model)
+        raise UserError(f"{name} holds an unfinished run; continue it with --resume")
+    return run.folder
 
 
 def _kind_of_architecture(folder: Path) -> str:

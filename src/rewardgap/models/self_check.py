@@ -116,7 +116,7 @@ def check_model(model: PreTrainedModel, name: str) -> SelfCheck:
 
 def classify(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """Return the logits of a classification model for (B, T) tokens, none of which are padding."""
-    with torch.no_grad(), _no_token_is_padding(model):
+    with torch.no_grad(), padding_is(model, -1):
         return cast(torch.Tensor, read_sequences(model, model, tokens).logits)
 
 
@@ -125,7 +125,7 @@ def _read_plainly(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the states and the logits of a sample's sequences."""
     try:
-        with _no_token_is_padding(model):
+        with padding_is(model, -1):
             logits = read_sequences(model, model, sample.tokens).logits
         return read_sequences(model, body_of(model), sample.tokens).last_hidden_state, logits
     except Exception as error:
@@ -136,17 +136,17 @@ def _read_plainly(
 
 
 @contextmanager
-def _no_token_is_padding(model: PreTrainedModel) -> Iterator[None]:
-    """Have a classification model read the last token of every sequence."""
+def padding_is(model: PreTrainedModel, token: int | None) -> Iterator[None]:
+    """Have a classification model take a token for padding; -1 is none, for batches too."""
     configs = (model.config, model.config.get_text_config())
     before = [config.pad_token_id for config in configs]
     try:
         for config in configs:
-            config.pad_token_id = -1
+            config.pad_token_id = token
         yield
     finally:
-        for config, token in zip(configs, before, strict=True):
-            config.pad_token_id = token
+        for config, usual in zip(configs, before, strict=True):
+            config.pad_token_id = usual
 
 
 def _tree_reading(

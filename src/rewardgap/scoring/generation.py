@@ -84,8 +84,7 @@ def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list
     ending = template.end_of_turn
     assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
     model = _open(folder, ending)
-    if template.added_tokens:
-        LanguageModel(model).fit_embeddings(len(template.tokenizer))
+    LanguageModel(model).fit_tokenizer(template)
     model.to(sampling.device)
     responses: dict[int, str] = {}
     with torch.random.fork_rng(), torch.no_grad():

@@ -7,10 +7,11 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from rewardgap.data.columns import convert, scalar_cells, wrong_cell
+from rewardgap.data.messages import ARGUMENTS, SYSTEM
 from rewardgap.data.records import RefusedRow, Row, Rows
 from rewardgap.errors import UserError
 
-PASSED_ON = ("system", "system_prompt", "tools", "chat_template_kwargs")
+PASSED_ON = (*SYSTEM, *ARGUMENTS)
 """Columns that mean the same in every layout."""
 
 TIES = ("tie", "tie (bothbad)", "both_bad", "bothbad")

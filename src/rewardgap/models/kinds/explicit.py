@@ -28,7 +28,7 @@ from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.loading import read_config
 from rewardgap.models.packing import Pack, pack
 from rewardgap.models.reading import LogitsReading
-from rewardgap.models.self_check import classify
+from rewardgap.models.self_check import check_model, classify
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +98,9 @@ class Explicit(TrainedRewardModel):
 
         Where the head is no linear layer on the last token's state, its own logits are the reward.
         """
-        language_model = LanguageModel.checked(load_classifier(folder, dtype), folder)
-        model, check = language_model.model, language_model.check
-        assert check is not None
+        model = load_classifier(folder, dtype)
+        check = check_model(model, str(folder))
+        language_model = LanguageModel(model, check.reading, check)
         if not (check.is_causal and reads_last_token(model, check.states, check.logits)):
             logger.warning(
                 "%s: a %s is computed as a whole, sequence by sequence, which is slower: its head "
@@ -198,6 +198,9 @@ class ExplicitMean(Explicit):
     Score it with rewardgap: it is saved like an explicit model, of which plain transformers reads
     only the last token.
     """
+
+    def read_as_transformers(self) -> None:
+        """Read every token: plain transformers computes no mean."""
 
     def positions(self, pack: Pack) -> torch.Tensor | None:
         """Return all tokens of the responses."""
