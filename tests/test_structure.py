@@ -114,3 +114,11 @@ def test_public_names_are_functions_and_classes(fresh):
 def test_a_kind_is_an_object_and_no_string_to_compare():
     for path in MODULES:
         assert not re.search(r"\bkind\s*[!=]=", (SOURCE / path).read_text()), path
+
+
+def test_contributing_lists_every_module_by_its_docstring():
+    pages = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path, tree in MODULES.items():
+        if path.name != "__init__.py":
+            summary = (ast.get_docstring(tree) or "").splitlines()[0].removesuffix(".")
+            assert re.search(rf"^ +{path.name} +{re.escape(summary)}$", pages, re.MULTILINE), path
