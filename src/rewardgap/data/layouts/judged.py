@@ -1,13 +1,14 @@
 """Layouts of two responses and a label of the better one."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rewardgap.data.columns import text, wrong_cell
 from rewardgap.data.layouts.layout import (
     RowLayout,
     columns,
+    dialogue,
     figure,
     inner,
     items,
@@ -58,7 +59,7 @@ def _arena_turns(row: Row) -> Iterator[Row]:
     better = figure(row, "winner_model_a") - figure(row, "winner_model_b")
     if better:
         asked = _json_texts(row, "prompt")
-        sides = [_dialogue(asked, _json_texts(row, f"response_{side}")) for side in "ab"]
+        sides = [_turns(asked, _json_texts(row, f"response_{side}")) for side in "ab"]
         yield preferred(row, None, sides, better, "response_a response_b")
 
 
@@ -73,47 +74,27 @@ def _json_texts(row: Row, key: str) -> list[str]:
     return value
 
 
-def _dialogue(asked: list[str], answered: list[str]) -> list[dict[str, str]]:
+def _turns(asked: list[str], answered: list[str]) -> list[dict[str, str]]:
     if len(asked) != len(answered):
         counts = f"`prompt` has {len(asked)} turns and a response {len(answered)}"
         raise UserError(f"{counts}: give each turn its response")
-    turns = zip(asked, answered, strict=True)
-    roles = ("user", "assistant")
-    return [
-        {"role": role, "content": content}
-        for turn in turns
-        for role, content in zip(roles, turn, strict=True)
-    ]
+    return dialogue(zip(asked, answered, strict=True))
 
 
-def _numbered_winner(row: Row) -> Iterator[Row]:
-    better = winner(row, "winner", SIDES)
-    if better:
-        sides = [text(row, "response_1"), text(row, "response_2")]
-        yield preferred(row, row["prompt"], sides, better, "response_1 response_2")
+def _pair(
+    prompt: str, sides: str, better: Callable[[Row], float]
+) -> Callable[[Row], Iterator[Row]]:
+    """Return the reader of a prompt and two responses in columns of these names.
 
+    `better` returns a number's sign for the first or the second response, and 0 for a tie.
+    """
 
-def _strength(row: Row) -> Iterator[Row]:
-    """Read HelpSteer2's preferences: −3 is the first response much better, 3 the second."""
-    better = -figure(row, "preference_strength")
-    if better:
-        sides = [text(row, "response_1"), text(row, "response_2")]
-        yield preferred(row, row["prompt"], sides, better, "response_1 response_2")
+    def read(row: Row) -> Iterator[Row]:
+        if value := better(row):
+            texts = [text(row, side) for side in sides.split()]
+            yield preferred(row, row[prompt], texts, value, f"{prompt} {sides}")
 
-
-def _overall(row: Row) -> Iterator[Row]:
-    """Read HelpSteer3's preferences, whose signs are HelpSteer2's."""
-    better = -figure(row, "overall_preference")
-    if better:
-        sides = [text(row, "response1"), text(row, "response2")]
-        yield preferred(row, row["context"], sides, better, "response1 response2")
-
-
-def _relation(row: Row) -> Iterator[Row]:
-    better = winner(row, "label", LABELS)
-    if better:
-        sides = [text(row, "response_A"), text(row, "response_B")]
-        yield preferred(row, row["question"], sides, better, "question response_A response_B")
+    return read
 
 
 def _replies(row: Row) -> Iterator[Row]:
@@ -160,12 +141,23 @@ JUDGED = {
         winner_first,
         without=columns("winner_model_a conversation_a"),
     ),
-    "ppe-human": RowLayout(columns("prompt response_1 response_2 winner"), _numbered_winner),
-    "helpsteer2-preference": RowLayout(
-        columns("prompt response_1 response_2 preference_strength"), _strength
+    "ppe-human": RowLayout(
+        columns("prompt response_1 response_2 winner"),
+        _pair("prompt", "response_1 response_2", lambda row: winner(row, "winner", SIDES)),
     ),
-    "helpsteer3": RowLayout(columns("context response1 response2 overall_preference"), _overall),
-    "judgebench": RowLayout(columns("question response_A response_B label"), _relation),
+    "helpsteer2-preference": RowLayout(
+        columns("prompt response_1 response_2 preference_strength"),
+        # −3 is the first response much better, 3 the second.
+        _pair("prompt", "response_1 response_2", lambda row: -figure(row, "preference_strength")),
+    ),
+    "helpsteer3": RowLayout(
+        columns("context response1 response2 overall_preference"),
+        _pair("context", "response1 response2", lambda row: -figure(row, "overall_preference")),
+    ),
+    "judgebench": RowLayout(
+        columns("question response_A response_B label"),
+        _pair("question", "response_A response_B", lambda row: winner(row, "label", LABELS)),
+    ),
     "shp": RowLayout(columns("history human_ref_A human_ref_B labels"), _replies),
     "webgpt": RowLayout(columns("question answer_0 answer_1 score_0 score_1"), _answers),
     "summaries": RowLayout(columns("info summaries choice"), _summaries),

@@ -1,7 +1,7 @@
 """What a layout of preference data is, and what layouts have in common."""
 
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias
@@ -122,6 +122,15 @@ def all_pairs(ranked: Levels) -> Contests:
     """Compare every response with all of a lower score: a contest per score but the lowest."""
     lower = [list(chain.from_iterable(ranked[rank:])) for rank in range(1, len(ranked))]
     return list(zip(ranked, lower, strict=False))
+
+
+def dialogue(turns: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+    """Return the messages of pairs of what the user said and what the assistant answered."""
+    return [
+        {"role": role, "content": content}
+        for turn in turns
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]
 
 
 def figure(row: Row, key: str) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rewardgap.data.columns import distinct_ids, text, texts, wrong_cell
-from rewardgap.data.layouts.layout import RowLayout, columns, inner, items, pair
+from rewardgap.data.layouts.layout import RowLayout, columns, dialogue, inner, items, pair
 from rewardgap.data.records import Row
 from rewardgap.errors import UserError
 
@@ -18,12 +18,7 @@ def _instruction(row: Row) -> Iterator[Row]:
         isinstance(turn, Sequence) and len(turn) == 2 for turn in history
     ):
         raise wrong_cell(row, "history", "a list of pairs of a question and its answer")
-    turns = [
-        {"role": role, "content": content}
-        for turn in history
-        for role, content in zip(("user", "assistant"), turn, strict=True)
-    ]
-    prompt = [*turns, {"role": "user", "content": asked}]
+    prompt = [*dialogue(history), {"role": "user", "content": asked}]
     yield pair(row, prompt, (row["chosen"], row["rejected"]), "instruction input history")
 
 
