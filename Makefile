@@ -18,7 +18,7 @@ test: $(INSTALLED) ## run the tests; pytest options go into ARGS="..."
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 fuzz: $(INSTALLED) ## damage input of every format and read it; options go into ARGS="--count 10000 --seed 1"
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .

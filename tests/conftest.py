@@ -1,11 +1,14 @@
 """Fixtures that several test files share: tiny models, made once a session."""
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported: tests use no network
 
 # Properties are of values: how long an example takes depends on what else the machine does.
 settings.register_profile("values", deadline=None, suppress_health_check=[HealthCheck.too_slow])

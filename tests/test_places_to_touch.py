@@ -9,9 +9,13 @@ import pytest
 from toy import pair_rows, train_toy, write_rows
 
 from rewardgap import cli
+from rewardgap.checks.data import DATA_CHECKS, register_data_check
+from rewardgap.checks.findings import Check, CheckFinding
 from rewardgap.configs.experiments import ReportConfig, RunConfig
 from rewardgap.configs.forecasting import ExplainConfig, ForecastConfig
 from rewardgap.configs.scoring import MetricsConfig
+from rewardgap.data.layouts import LAYOUTS, RECOGNISED
+from rewardgap.data.layouts.layout import RowLayout, columns, pair
 from rewardgap.data.load import load
 from rewardgap.data.sources import SOURCES
 from rewardgap.evaluation.measures import MEASURES, Measure, register_measure
@@ -207,6 +211,33 @@ def test_a_source_is_one_file(package, monkeypatch):
     monkeypatch.setitem(SOURCES, "sums", sums_source.SOURCE)
     records = load("sums:test?size=2")
     assert [record.chosen[0][0].content for record in records] == ["1", "2"]
+
+
+def test_a_layout_is_one_entry(monkeypatch, tmp_path):
+    def read(row):
+        yield pair(row, row["ask"], (row["good"], row["bad"]), "ask good bad")
+
+    layout = RowLayout(columns("ask good bad"), read)
+    for registry in (RECOGNISED, LAYOUTS):
+        monkeypatch.setitem(registry, "mine", layout)
+    path = write_rows(tmp_path / "rows.jsonl", [{"ask": "1 + 1 =", "good": "2", "bad": "3"}])
+    for spec in (path, f"{path}?layout=mine"):
+        (record,) = load(spec)
+        assert [record.chosen[0][0].content, record.rejected[0][0].content] == ["2", "3"]
+
+
+def test_a_check_is_one_function(tmp_path, capsys):
+    def find(data):
+        for checked in data.sets:
+            yield CheckFinding("warning", "few", f"{checked.name} has {len(checked.digest.ids)}")
+
+    register_data_check(Check("few", find))
+    try:
+        data = write_rows(tmp_path / "rows.jsonl", pair_rows(4))
+        assert cli.main(["check", "data", data, "--quick", "true"]) == 3
+        assert "WARNING few: train has 4" in capsys.readouterr().out
+    finally:
+        DATA_CHECKS.pop()
 
 
 def test_an_experiment_is_one_file(folders, tmp_path):
