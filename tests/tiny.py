@@ -12,6 +12,7 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -97,6 +98,15 @@ def tiny_config(architecture: str) -> PreTrainedConfig:
     )
 
 
+@torch.no_grad()
+def randomise(model: PreTrainedModel, std: float = 0.3) -> PreTrainedModel:
+    """Draw weights that are large enough for nothing to be near zero."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=std)
+    return model
+
+
 def tiny_model(
     folder: Path,
     architecture: str = "llama",
@@ -104,16 +114,12 @@ def tiny_model(
     template: str | None = TEMPLATE,
     seed: int = 0,
 ) -> Path:
-    """Save a random model and its tokenizer; weights large enough that nothing is near zero."""
+    """Save a random model and its tokenizer."""
     tokenizer = tiny_tokenizer(pad, template)
     torch.manual_seed(seed)
     config = tiny_config(architecture)
     config.pad_token_id = tokenizer.pad_token_id
     model = AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.3)
-    model.save_pretrained(folder)
+    randomise(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

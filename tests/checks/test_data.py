@@ -1,21 +1,20 @@
-"""`check data`: every fault of broken data is named, sound data are left in peace."""
+"""`check data`: every fault of broken data is named."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from prose import FRENCH, Rows, pairs, sentences
+from reports import alarms, named
 from tiny import TEMPLATE, tiny_model
 from toy import write_rows
 
 from rewardgap.checks import data as module
 from rewardgap.checks.data import DATA_CHECKS, check_data, register_data_check, warn_of_data
-from rewardgap.checks.findings import Check, CheckFinding, CheckReport
+from rewardgap.checks.findings import Check, CheckFinding
 from rewardgap.cli import main
 from rewardgap.configs.checks import CheckDataConfig
 from rewardgap.errors import UserError
@@ -24,57 +23,6 @@ TRIMS = TEMPLATE.replace("m['content']", "m['content'] | trim")
 REFUSES = TEMPLATE.replace(
     "{{ bos", "{{ raise_exception('no') if 'river' in messages[0].content }}{{ bos"
 )
-
-Rows = list[dict[str, Any]]
-
-ENGLISH_TEXT = (
-    "river bread window garden morning letter bridge summer teacher market winter road story "
-    "cloud kitchen music forest table engine paper walked opened carried followed remembered "
-    "quietly slowly often under behind between because although with from the a"
-)
-ENGLISH = ENGLISH_TEXT.split()
-FRENCH_TEXT = (
-    "rivière pain fenêtre jardin matin lettre pont été professeur marché hiver route histoire "
-    "nuage cuisine musique forêt table moteur papier marchait ouvrait portait suivait "
-    "doucement souvent sous derrière entre parce bien avec depuis la une les des"
-)
-FRENCH = FRENCH_TEXT.split()
-
-
-def sentences(seed: int, count: int, words: list[str] = ENGLISH, low: int = 12) -> list[str]:
-    """Different sentences of 12 to 40 words, drawn at random."""
-    generator = np.random.default_rng(seed)
-    return [
-        " ".join(generator.choice(words, generator.integers(low, 40))).capitalize() + "."
-        for _ in range(count)
-    ]
-
-
-def pairs(count: int = 60, seed: int = 0, words: list[str] = ENGLISH) -> Rows:
-    """Pairs of which no rule tells the chosen response: all three texts are drawn alike."""
-    texts = zip(*(sentences(3 * seed + part, count, words) for part in range(3)), strict=True)
-    return [{"prompt": x, "chosen": y, "rejected": z} for x, y, z in texts]
-
-
-@pytest.fixture
-def check(tmp_path: Path) -> Callable[..., CheckReport]:
-    """The report on rows of training data and of evaluation sets."""
-
-    def run(train: Rows, evaluation: dict[str, Rows] | None = None, **keys: Any) -> CheckReport:
-        files = {
-            name: write_rows(tmp_path / f"{name}.jsonl", rows)
-            for name, rows in (evaluation or {}).items()
-        }
-        specs = [write_rows(tmp_path / "pairs.jsonl", train)]
-        return check_data(CheckDataConfig(train=specs, eval=files, **keys))
-
-    return run
-
-
-def named(report: CheckReport, name: str) -> CheckFinding:
-    """The one finding of a check."""
-    (finding,) = [finding for finding in report.findings if finding.check == name]
-    return finding
 
 
 def spoilt(rows: Rows, count: int, **changes: Any) -> Rows:
@@ -203,72 +151,7 @@ def test_a_fault_is_named_with_its_number_its_cost_and_its_remedy(fault, check):
     assert finding.cost and finding.remedy
     assert report.status == (4 if finding.severity == "error" else 3)
     # Nothing else is said of them: a fault is no reason to suspect others.
-    assert {f.check for f in report.findings if f.severity != "note"} == {name}
-
-
-def prose(words: list[str], seed: int) -> Rows:
-    return pairs(60, seed, words)
-
-
-def conversation(row: dict[str, Any]) -> dict[str, Any]:
-    opened = [{"role": "user", "content": row["prompt"]}]
-    return {
-        key: [*opened, {"role": "assistant", "content": row[key]}] for key in ("chosen", "rejected")
-    }
-
-
-def several() -> Rows:
-    rows, more = pairs(60, 20), pairs(60, 21)
-    return [
-        row | {"chosen": [row["chosen"], other["chosen"]], "rejected": [row["rejected"]]}
-        for row, other in zip(rows, more, strict=True)
-    ]
-
-
-def lognormal() -> Rows:
-    """Lengths over two orders of magnitude, as those of real responses."""
-    generator = np.random.default_rng(1)
-
-    def text() -> str:
-        return " ".join(generator.choice(ENGLISH, int(np.exp(generator.normal(3.5, 1)))))
-
-    return [{"prompt": x, "chosen": text(), "rejected": text()} for x in sentences(2, 300)]
-
-
-SOUND: dict[str, Callable[[], Rows]] = {
-    "pairs": pairs,
-    "french": lambda: prose(FRENCH, 7),
-    "conversations": lambda: [conversation(row) for row in pairs(60, 10)],
-    "several responses": several,
-    "scores": lambda: [row | {"score_chosen": 5, "score_rejected": 2.5} for row in pairs(60, 11)],
-    "ids": lambda: [row | {"id": i} for i, row in enumerate(pairs(60, 12))],
-    "lengths of all sizes": lognormal,
-    "one prompt": lambda: [row | {"prompt": "What did you see there?"} for row in pairs(60, 13)],
-    "words": lambda: [
-        row | {"chosen": ("yes", "no")[i % 2], "rejected": ("no", "yes")[i % 2]}
-        for i, row in enumerate(pairs(60, 14))
-    ],
-    "rewritten": lambda: [
-        row | {"orig_chosen": other["chosen"], "orig_rejected": other["rejected"]}
-        for row, other in zip(pairs(60, 15), pairs(60, 16), strict=True)
-    ],
-    "code": lambda: [
-        row
-        | {
-            k: f"```python\ndef f{i}(x):\n    return x {sign} {i}\n```"
-            for k, sign in (("chosen", "+-"[i % 2]), ("rejected", "-+"[i % 2]))
-        }
-        for i, row in enumerate(pairs(60, 17))
-    ],
-    "three": lambda: pairs(3, 18),
-}
-
-
-@pytest.mark.parametrize("name", SOUND)
-def test_sound_data_are_left_in_peace(name, check):
-    report = check(SOUND[name](), {"test": pairs(40, 40)})
-    assert [f for f in report.findings if f.severity != "note"] == []
-    assert report.status == 0
+    assert alarms(report) == {name}
 
 
 def test_evaluation_data_that_were_trained_on(check):
@@ -418,52 +301,3 @@ def test_a_look_before_training_does_not_read_without_end(tmp_path, caplog, monk
     path = write_rows(tmp_path / "train.jsonl", pairs() + pairs()[:4])
     warn_of_data([path], {})
     assert caplog.messages == []
-
-
-@pytest.mark.skipif("REWARDGAP_SHARED" not in os.environ, reason="needs real data")
-class TestRealData:
-    """What is known to be wrong with the sets of the paper."""
-
-    @staticmethod
-    def report(train: list[str], *evaluation: str) -> CheckReport:
-        folder = Path(os.environ["REWARDGAP_SHARED"]) / "data"
-        specs = [str(folder / f"{name}.jsonl") for name in train]
-        sets = {name: str(folder / f"{name}.jsonl") for name in evaluation}
-        return check_data(CheckDataConfig(train=specs, eval=sets))
-
-    @staticmethod
-    def said(report: CheckReport, words: str) -> bool:
-        return any(words in finding.what for finding in report.findings)
-
-    def test_mathematics(self):
-        report = self.report(["rewardmath_train"], "rewardmath_test", "rewardbench_math_test")
-        for words in (
-            "198 of 200 records (99 %) of rewardmath_test have their prompt and their chosen",
-            "the 2,000 records of train have 466 different prompts",
-            "181 of 200 records (90 %) of rewardbench_math_test have their prompt in the training",
-            "'the shorter response wins' is right on 94.5% of rewardbench_math_test",
-        ):
-            assert self.said(report, words), words
-
-    @pytest.mark.parametrize("name", ["uf_train200", "uf_paraphrase_train"])
-    def test_one_identical_pair(self, name):
-        assert self.said(self.report([name]), "1 of 200 records (0.5 %) of train have one response")
-
-    def test_ties_of_scores(self):
-        assert self.said(self.report(["uf_extra_train"]), "134 of 1,186 records (11 %)")
-
-    @pytest.mark.parametrize(
-        ("language", "chosen", "rejected"), [("french", 2, 4), ("spanish", 5, 4)]
-    )
-    def test_what_was_not_translated(self, language, chosen, rejected):
-        name = f"uf_{language}_test"
-        report = self.report(["uf_train200"], name)
-        of = f"of {name} have a"
-        counts = {"chosen": chosen, "rejected": rejected}
-        for column, count in counts.items():
-            whole = f"{count} of 200 records"
-            assert any(
-                f.what.startswith(whole) and f"{of} {column} response that equals" in f.what
-                for f in report.findings
-            )
-        assert self.said(report, f"of {name} are in English, while most responses are in")

@@ -1,4 +1,4 @@
-"""`check model`: every fault of broken checkpoints is named, sound ones are left in peace."""
+"""`check model`: every fault of broken checkpoints is named."""
 
 import json
 import shutil
@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import NEWLINE, Make, classifier, report_on, written_in
+from reports import alarms, named
 from safetensors.torch import load_file, save_file
 from tiny import TEMPLATE, tiny_model, tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
-from toy import pair_rows, train_toy, write_rows
+from toy import pair_rows, write_rows
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -22,16 +24,11 @@ from transformers import (
 from rewardgap.checks import model as module
 from rewardgap.checks import templates
 from rewardgap.checks.checkpoints import Checkpoint
-from rewardgap.checks.examples import EXAMPLE_RECORDS
-from rewardgap.checks.findings import Check, CheckFinding, CheckReport
-from rewardgap.checks.model import MODEL_CHECKS, check_model, register_model_check
-from rewardgap.checks.numerics import NOISE, _with_noise
+from rewardgap.checks.findings import Check, CheckFinding
+from rewardgap.checks.model import MODEL_CHECKS, register_model_check
 from rewardgap.cli import main
-from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.errors import UserError
 
-NEWLINE = TEMPLATE.replace("'<|end|>' }}", "'<|end|>\n' }}")
-"""A template of the form of ChatML: a line break after every end of turn."""
 PLAIN_END = TEMPLATE.replace("'<|end|>' }}", "'\n\n' }}")
 THINKS = TEMPLATE.replace("'<|assistant|>' }}{% endif", "'<|assistant|>Well: ' }}{% endif")
 TWO_BOS = "{{ bos_token }}" + TEMPLATE
@@ -40,50 +37,6 @@ REFUSES = (
     + TEMPLATE
 )
 RAISES = "{{ raise_exception('no') }}" + TEMPLATE
-
-
-def report_on(folder: Path | str, **keys: Any) -> CheckReport:
-    return check_model(CheckModelConfig(model=str(folder), **keys))
-
-
-def alarms(report: CheckReport) -> set[str]:
-    return {finding.check for finding in report.findings if finding.severity != "note"}
-
-
-def classifier(
-    folder: Path,
-    architecture: str = "llama",
-    pad: str | None = "<|pad|>",
-    template: str | None = TEMPLATE,
-) -> Path:
-    """A tiny reward model whose head prefers answers to the same letters in random order."""
-    tiny_model(folder, architecture, pad, template)
-    tokenizer = tiny_tokenizer(pad, template)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1).eval()
-    model.config.pad_token_id = model.config.get_text_config().pad_token_id = None
-    states = []
-    model.score.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0, -1]))
-    for record in EXAMPLE_RECORDS:
-        noises = [_with_noise(record, noise).rejected[0] for noise in NOISE.values()]
-        for response in (record.chosen[0], *noises):
-            messages = [{"role": m.role, "content": m.content} for m in (*record.prompt, *response)]
-            text = (
-                tokenizer.apply_chat_template(messages, tokenize=False)
-                if template
-                else messages[-1]["content"]
-            )
-            ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-            with torch.no_grad():
-                model(input_ids=ids)
-    sense, *noise = torch.stack(states).unflatten(0, (-1, 1 + len(NOISE))).unbind(1)
-    # The direction of least squares on which sense is 1 above every noise.
-    differences = torch.cat([sense - other for other in noise])
-    head = torch.linalg.lstsq(differences, torch.ones(len(differences), 1), driver="gelsd").solution
-    with torch.no_grad():
-        model.score.weight.copy_(head.T)
-    model.config.pad_token_id = model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    return folder
 
 
 def test_an_adapter_with_its_head(tmp_path):
@@ -207,11 +160,6 @@ def damaged(name: str, size: int) -> Callable[[Path], Path]:
     return make
 
 
-def written_in(template: str | None, pad: str | None = "<|pad|>") -> Callable[[Path], Path]:
-    return lambda folder: classifier(folder, "llama", pad, template)
-
-
-Make = Callable[[Path], Path]
 BROKEN: dict[str, tuple[Make, str, str]] = {
     "pad is end": (written_in(TEMPLATE, "<|end|>"), "pad ends a response", "24 of 24 rewards"),
     "pad is end, token": (
@@ -272,11 +220,6 @@ def test_a_template_that_refuses_records(tmp_path):
     assert finding.severity == "error" and "refuses 12 of 12 records (100 %): no" in finding.what
 
 
-def named(report: CheckReport, name: str) -> CheckFinding:
-    (finding,) = [finding for finding in report.findings if finding.check == name]
-    return finding
-
-
 @pytest.fixture
 def policy(tmp_path) -> Path:
     return tiny_model(tmp_path / "policy", seed=1)
@@ -309,12 +252,6 @@ def test_a_reference_of_another_template(policy, tmp_path):
     folder = tiny_model(tmp_path / "reference", "llama", "<|pad|>", NEWLINE)
     report = report_on(policy, kind="implicit", reference=str(folder))
     assert "12 of 12 texts (100 %)" in named(report, "reference template").cost
-
-
-def test_a_reference_that_is_right(run):
-    trained, initial = run("implicit")
-    assert not alarms(report_on(trained))
-    assert not alarms(report_on(trained, reference=str(initial)))
 
 
 def test_costs_are_measured_on_the_rows_of_the_user(tmp_path):
@@ -381,55 +318,6 @@ def test_the_command_prints_80_columns_or_json_and_returns_the_status(tmp_path, 
     assert {finding["check"] for finding in fields["findings"]} >= {"pad ends a response"}
     assert main(["check", "model", str(classifier(tmp_path / "sound"))]) == 0
     assert main(["check", "model", str(tmp_path / "none")]) == 2
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """A folder of a toy run of a kind, and its initial model."""
-
-    def make(kind: str) -> tuple[Path, Path]:
-        folder = tmp_path_factory.mktemp(kind)
-        initial = tiny_model(folder / "initial")
-        return train_toy(folder, initial, kind=kind).folder, initial
-
-    return make
-
-
-SOUND: dict[str, tuple[Make, str | None]] = {
-    "llama": (classifier, None),
-    "gpt-neox": (lambda folder: classifier(folder, "gpt-neox"), None),
-    "qwen2": (lambda folder: classifier(folder, "qwen2"), "explicit"),
-    "gemma2": (lambda folder: classifier(folder, "gemma2"), None),
-    "qwen3": (lambda folder: classifier(folder, "qwen3"), None),
-    "line break after the end": (written_in(NEWLINE), None),
-    "pad is end before a line break": (
-        lambda folder: classifier(folder, "qwen2", "<|assistant|>", NEWLINE),
-        None,
-    ),
-    "language model": (tiny_model, None),
-    "implicit": (lambda folder: tiny_model(folder, "qwen2"), "implicit-no-reference"),
-    "implicit of gpt-neox": (
-        lambda folder: tiny_model(folder, "gpt-neox"),
-        "implicit-no-reference",
-    ),
-    "generative": (lambda folder: tiny_model(folder, "gemma3"), "generative"),
-}
-
-
-@pytest.mark.parametrize("name", SOUND)
-def test_a_sound_checkpoint_is_left_in_peace(name, tmp_path):
-    make, kind = SOUND[name]
-    report = report_on(make(tmp_path / "model"), kind=kind)
-    assert not alarms(report), str(report)
-    assert report.status == 0
-
-
-@pytest.mark.parametrize("kind", ["explicit", "explicit-mean", "implicit", "generative"])
-def test_a_run_of_ours_is_sound(kind, run, tmp_path):
-    folder, _ = run(kind)
-    data = write_rows(tmp_path / "data.jsonl", pair_rows(12))
-    report = report_on(folder, data=data)
-    assert not alarms(report), str(report)
 
 
 def test_an_output_that_is_chosen(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import ARCHITECTURES, tiny_config
+from tiny import ARCHITECTURES, randomise, tiny_config
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -41,11 +41,7 @@ def tiny_language_model(architecture: str, final_cap: float | None = None) -> Pr
     config = tiny_config(architecture)
     config.tie_word_embeddings = False
     config.final_logit_softcapping = final_cap
-    model = AutoModelForCausalLM.from_config(config).double().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.3)
+    model = randomise(AutoModelForCausalLM.from_config(config).double()).eval()
     model.requires_grad_(False)
     return model
 

@@ -1,4 +1,4 @@
-"""Experiments that are run, on tiny models: cells, failures, generations, and SIGKILL."""
+"""Experiments that are run, on tiny models: cells, failures, and SIGKILL."""
 
 import json
 import multiprocessing
@@ -17,13 +17,11 @@ import pytest
 import torch
 import yaml
 from toy import pair_rows, read_rows, write_rows
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from toy_experiment import cells, hamiltonian, settings
 
 from rewardgap import cli
-from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.sources.hamiltonian import is_hamiltonian_cycle
 from rewardgap.errors import UserError
 from rewardgap.experiments import run as runner
 from rewardgap.experiments.run import run
@@ -35,50 +33,6 @@ from rewardgap.training.train import train
 KILLS = 10
 SHORT = 8
 """Tokens of an answer where none is read."""
-GRAPHS = "hamiltonian:{part}?vertices=5&train=6&test=4"
-
-Config = Callable[..., RunConfig]
-
-
-def settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "epochs": 2,
-        "batch_size": 4,
-        "learning_rate": 3e-3,
-        "device": "cpu",
-        "cache": str(folder / "cache"),
-        **changes,
-    }
-
-
-@pytest.fixture
-def config(folders: Callable[..., Path], tmp_path: Path) -> Config:
-    """An experiment of two kinds and two seeds, with changes."""
-    write_rows(tmp_path / "train.jsonl", pair_rows(12))
-    write_rows(tmp_path / "test.jsonl", pair_rows(6, start=12))
-    values: dict[str, Any] = {
-        "name": "toy",
-        "claim": "It can be learnt.",
-        "models": [str(folders("llama"))],
-        "kinds": ["explicit", "implicit"],
-        "seeds": [0, 1],
-        "train": {"name": "yes", "local": "$data_dir/train.jsonl"},
-        "eval": {"test": {"category": "in-distribution", "local": "$data_dir/test.jsonl"}},
-        "settings": settings(tmp_path),
-    }
-
-    def write(out: str = "grid", changes: dict[str, Any] | None = None, **flags: Any) -> RunConfig:
-        path = tmp_path / "toy.yaml"
-        path.write_text(yaml.safe_dump(values | (changes or {})))
-        place = str(tmp_path / out)
-        return RunConfig(experiment=str(path), out=place, data_dir=str(tmp_path), **flags)
-
-    return write
-
-
-def cells(folder: Path) -> list[Path]:
-    written = yaml.safe_load((folder / "experiment.yaml").read_text())
-    return [folder / cell["folder"] for cell in written["cells"]]
 
 
 def stamps(folder: Path) -> dict[Path, int]:
@@ -272,86 +226,6 @@ def test_accuracies_are_forecast_for_the_kinds_that_can_be(config):
     assert stamps(folder) == before
     run(replace(told, kinds=["implicit"]))
     assert set(json.loads(path.read_text())["test"]) == {"explicit", "implicit"}
-
-
-def hamiltonian(**changes: Any) -> dict[str, Any]:
-    sets = {
-        part: {"category": "in-distribution", "data": GRAPHS.format(part=part)}
-        for part in ("train", "test")
-    }
-    train = {"name": "graphs", "data": GRAPHS.format(part="train")}
-    return {"train": train, "eval": sets, "generate": ["test"], "seeds": [0], **changes}
-
-
-def test_implicit_models_answer_and_are_checked(config, folders):
-    folder = run(config(changes=hamiltonian())).folder
-    explicit, implicit = cells(folder)
-    assert not (explicit / "generations.json").exists()
-    shares = json.loads((implicit / "generations.json").read_text())
-    answers = read_rows(implicit / "generations" / "test.jsonl")
-    rows = read_rows(implicit / "scores" / "test.jsonl")
-    assert [answer["id"] for answer in answers] == [row["id"] for row in rows]
-    (name,) = {path.parts[-3] for path in (explicit, implicit)}
-    initial = read_rows(folder / "initial" / name / "generations" / "test.jsonl")
-    assert shares == {
-        "test": {
-            "correct": np.mean([answer["correct"] for answer in answers]),
-            "initial": np.mean([answer["correct"] for answer in initial]),
-            "n": 4,
-        }
-    }
-    assert len({answer["response"] for answer in answers}) > 1
-
-
-def test_another_template_is_that_of_training_and_answers(config, tmp_path, monkeypatch):
-    written: list[str] = []
-    tokenize = ChatTemplate.tokenize
-    monkeypatch.setattr(
-        ChatTemplate, "tokenize", lambda self, some: written.extend(some) or tokenize(self, some)
-    )
-    own = settings(tmp_path, template="chatml", bad_records="drop")
-    folder = run(config(changes=hamiltonian(settings=own, kinds=["implicit"]))).folder
-    (implicit,) = cells(folder)
-    assert json.loads((implicit / "generations.json").read_text())["test"]["n"] == 4
-    assert any("<|im_start|>" in text for text in written)
-    assert not any("<|user|>" in text for text in written)
-    several = [{"template": "chatml"}, {"template": "zephyr"}]
-    with pytest.raises(UserError, match="generate: name one template for all runs"):
-        run(config("other", changes=hamiltonian(variations=several)))
-    assert not (tmp_path / "other").exists()
-
-
-def test_the_datas_tokens_are_added_once_and_the_same_for_all(config, folders):
-    folder = run(config(changes=hamiltonian(generate=[]))).folder
-    explicit, implicit = cells(folder)
-    extended = folder / "initial" / explicit.parts[-3] / "language_model"
-    tokenizer = AutoTokenizer.from_pretrained(extended)
-    assert tokenizer.tokenize("0[sep]1[edge_sep]2") == ["0", "[sep]", "1", "[edge_sep]", "2"]
-    assert len(tokenizer) == 322
-    before, after = (
-        AutoModelForCausalLM.from_pretrained(path).get_input_embeddings().weight
-        for path in (folders("llama"), extended)
-    )
-    assert torch.equal(before[:320], after[:320]) and len(after) == 322
-    for run_folder in (explicit, implicit):
-        assert Run(run_folder).read_config()["model"] == str(extended.resolve())
-    card = json.loads((implicit / "reward_model" / "rewardgap.json").read_text())
-    assert card["reference"]["model"] == str(extended.resolve())
-
-
-def test_only_answers_that_can_be_checked_are_asked_for(config):
-    with pytest.raises(UserError, match=r"generate: answers to .*test.jsonl cannot be checked"):
-        run(config(changes={"generate": ["test"]}))
-
-
-@pytest.mark.parametrize(
-    ("response", "correct"),
-    [("0[sep]1[sep]2[sep]3", True), ("0 [sep] 1 [sep] 2 [sep] 3", True), ("0[sep]2[sep]1", False)],
-)
-def test_the_check_is_that_of_the_source(response, correct):
-    edges = "".join(f"[sep]{a}[edge_sep]{b}" for a, b in ((0, 1), (1, 2), (2, 3), (0, 3)))
-    prompt = f"Vertices: [sep]0[sep]1[sep]2[sep]3\nEdges: {edges}"
-    assert is_hamiltonian_cycle(prompt, response) is correct
 
 
 def run_command(words: list[str], errors: str, writes: int | None, delay: float) -> None:

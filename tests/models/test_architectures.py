@@ -8,7 +8,7 @@ import pytest
 import torch
 from architectures import PACKED, PLAIN, REFUSED, VARIANTS, WITHOUT_LINEAR_HEAD, make_config
 from plain import Plain, make_record
-from tiny import tiny_tokenizer
+from tiny import randomise, tiny_tokenizer
 from torch import nn
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForCausalLM
 
@@ -33,11 +33,7 @@ def save(tmp_path_factory) -> Callable[[str], Path]:
         folder = tmp_path_factory.mktemp("model")
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(make_config(variant))
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    parameter.normal_(std=0.2)
-        model.save_pretrained(folder)
+        randomise(model, std=0.2).save_pretrained(folder)
         tiny_tokenizer().save_pretrained(folder)
         return folder
 

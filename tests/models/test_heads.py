@@ -8,7 +8,7 @@ import pytest
 import torch
 from plain import RECORDS, make_record
 from safetensors.torch import load_file, save_file
-from tiny import SIZES, TEMPLATE, tiny_config, tiny_model, tiny_tokenizer
+from tiny import SIZES, TEMPLATE, randomise, tiny_config, tiny_model, tiny_tokenizer
 from transformers import (
     AutoModelForSequenceClassification,
     DebertaV2Config,
@@ -35,11 +35,7 @@ def save_classifier(folder: Path, config, pad: str | None = "<|pad|>", template=
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer(pad, template)
     config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
-    model = AutoModelForSequenceClassification.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.3)
+    model = randomise(AutoModelForSequenceClassification.from_config(config)).eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model

@@ -8,6 +8,7 @@ import pytest
 import torch
 from plain import make_record, plain_copy
 from shapes import SHAPES, Shape, shape_tokenizer
+from tiny import randomise
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from rewardgap.configs.kind import KindConfig
@@ -91,11 +92,7 @@ def language_model():
         tie_word_embeddings=False,
     )
     model = AutoModelForCausalLM.from_config(config, attn_implementation=TREE_ATTENTION).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.3)
-    return model
+    return randomise(model)
 
 
 class Independent:

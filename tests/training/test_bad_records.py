@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shapes import NO_SYSTEM
 from tiny import TEMPLATE
 from toy import configure, pair_rows, read_rows, write_rows
 
@@ -22,10 +23,7 @@ from rewardgap.io.run_folder import Run
 from rewardgap.scoring.scorer import score
 from rewardgap.training.train import train
 
-RAISING = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    + TEMPLATE
-)
+RAISING = NO_SYSTEM + TEMPLATE
 SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
 BAD = {
     "empty": {"id": "empty", "prompt": "hi", "chosen": "yes", "rejected": " "},

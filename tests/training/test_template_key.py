@@ -1,7 +1,6 @@
 """The key `template`: another chat template than the model's, in every command, kept with a run."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,6 @@ from rewardgap.training.train import train
 
 MINE = TEMPLATE.replace("'<|' + m['role'] + '|>'", "m['role'] + ' says '")
 MINE = MINE.replace("'<|assistant|>'", "'assistant says '")
-
-
-@pytest.fixture
-def model(folders: Callable[..., Path]) -> Path:
-    return folders("llama")
 
 
 @pytest.fixture

@@ -12,11 +12,6 @@ from rewardgap.io.run_folder import Run
 from rewardgap.training import train as training
 
 
-@pytest.fixture
-def model(folders):
-    return folders("llama")
-
-
 def refusal(config) -> str:
     with pytest.raises(UserError) as caught:
         training.train(config)
