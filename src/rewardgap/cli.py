@@ -76,7 +76,8 @@ def _say_findings(config: Any, report: Any) -> str:
 
 
 def _say_forecast(config: Any, forecast: Any) -> str:
-    return f"{forecast.table}\n\n{forecast.recommendation}\nwrote {config.out}/forecast.json\n"
+    parts = [part for part in (forecast.table, forecast.recommendation) if part]
+    return "\n\n".join(parts) + f"\nwrote {config.out}/forecast.json\n"
 
 
 def _say_plan(config: Any, plan: Any) -> str:

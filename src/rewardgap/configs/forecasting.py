@@ -3,14 +3,18 @@
 from dataclasses import dataclass, field
 
 from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig, at_least, positive
-from rewardgap.configs.kind import KindConfig, RewardConfig
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.paths import HomePaths
+from rewardgap.configs.training import OptimiserConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastConfig(RewardConfig, CachedComputeConfig):
-    """Forecast the accuracy of reward models that are not trained yet."""
+class ForecastConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
+    """Forecast the accuracy of reward models that are not trained yet.
+
+    The keys of the optimiser are those of the training that is forecast.
+    """
 
     model: str
     """initial language model: a directory or a hub id"""
@@ -22,8 +26,12 @@ class ForecastConfig(RewardConfig, CachedComputeConfig):
     """evaluation data by name, as --eval.NAME DATA"""
     kinds: list[str] = field(default_factory=lambda: ["explicit", "implicit"])
     """kinds of reward model to forecast"""
-    loss: float = 0.3
-    """training loss of a pair at which training is expected to stop"""
+    budget: float | None = None
+    """share of the cost of training that rehearsals may take: every step of the training, with
+    few pairs in each; by default 0.05, or what the smallest rehearsal takes; 0: theory alone"""
+    loss: float | None = None
+    """loss of a pair at which training is expected to stop; by default it stops when its epochs end
+    (theory alone: 0.3)"""
     memory: float = 1.0
     """GiB for the gradients of the training pairs; where they need more they are projected"""
     seed: int = 0
@@ -34,6 +42,8 @@ class ForecastConfig(RewardConfig, CachedComputeConfig):
         at_least(self, 1, "token_budget")
         at_least(self, 0, "seed")
         positive(self, "loss", "memory")
+        if self.budget is not None and not 0 <= self.budget <= 1:
+            raise UserError(f"budget must be a share between 0 and 1; it is {self.budget}")
         if not self.eval:
             raise UserError("name at least one evaluation set, as --eval.NAME DATA")
         if not self.kinds:

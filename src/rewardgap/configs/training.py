@@ -12,19 +12,9 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(KindConfig, CachedComputeConfig):
-    """Train a reward model, then score and measure it on every evaluation set."""
+class OptimiserConfig(HomePaths):
+    """The optimiser's steps, as training takes them and as a forecast rehearses them."""
 
-    model: str
-    """initial language model: a directory or a hub id"""
-    kind: str
-    """kind of reward model; `rewardgap --help` lists them"""
-    train: str | list[str]
-    """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
-    out: str
-    """the run's folder, which must be new"""
-    eval: dict[str, str] = field(default_factory=dict)
-    """evaluation data by name, as --eval.NAME DATA"""
     epochs: int = 5
     """passes over the training data"""
     max_steps: int | None = None
@@ -44,6 +34,28 @@ class TrainConfig(KindConfig, CachedComputeConfig):
     """train only the last layer (the head or the output embedding), as the theory assumes"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass, to save memory"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "epochs", "batch_size", "max_steps")
+        at_least(self, 0, "warmup_steps")
+        positive(self, "learning_rate", "max_grad_norm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
+    """Train a reward model, then score and measure it on every evaluation set."""
+
+    model: str
+    """initial language model: a directory or a hub id"""
+    kind: str
+    """kind of reward model; `rewardgap --help` lists them"""
+    train: str | list[str]
+    """training data: a file, a saved data set, a hub id, or source:part; or a list of these"""
+    out: str
+    """the run's folder, which must be new"""
+    eval: dict[str, str] = field(default_factory=dict)
+    """evaluation data by name, as --eval.NAME DATA"""
     compile: bool = False
     """compile norms and feed-forward networks, which takes about a minute at the start; measure
     whether training is faster"""
@@ -60,9 +72,8 @@ class TrainConfig(KindConfig, CachedComputeConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "epochs", "batch_size", "token_budget", "max_steps")
-        at_least(self, 0, "warmup_steps", "eval_steps", "checkpoint_steps", "seed")
-        positive(self, "learning_rate", "max_grad_norm")
+        at_least(self, 1, "token_budget")
+        at_least(self, 0, "eval_steps", "checkpoint_steps", "seed")
         for name in self.eval:
             if not name or "/" in name or name.startswith("."):
                 raise UserError(f"eval has the name {name!r}, which cannot name a score file")

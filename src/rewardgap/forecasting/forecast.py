@@ -1,9 +1,9 @@
 """Forecast how accurate every kind of reward model will be, before any is trained.
 
-From the initial language model alone: a forward pass over the data gives every response a vector
-(features), inner products of these are kernels, gradient descent in a kernel gives the rewards all
-the way from the first step to convergence, and these are measured like those of any reward model
-(outcome). What they mean is said in a table and in words (recommendation).
+rehearsal    every step of the training for real, with a few pairs in each
+prediction   the accuracy of the trained model, and how sure that is
+theory       gradient descent in the last layer, in closed form, from one forward pass
+verdict      both as a table, and in sentences that are nearly always right
 """
 
 import json
@@ -16,37 +16,26 @@ from typing import Any
 import yaml
 
 from rewardgap.configs.forecasting import ForecastConfig
-from rewardgap.configs.kind import KindConfig
-from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, write_dropped
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import PreparedData, RunData
-from rewardgap.dynamics.projection import GIB
 from rewardgap.errors import UserError
+from rewardgap.evaluation.accuracy import prompt_clusters
 from rewardgap.evaluation.scores import write_scores
-from rewardgap.forecasting.features import FeatureReader
-from rewardgap.forecasting.kernels import KindKernels, read_kernels
-from rewardgap.forecasting.outcome import ForecastSet, ForecastTraining, predict, token_overlap
-from rewardgap.forecasting.recommendation import (
-    Outcomes,
-    describe_projections,
-    format_forecast,
-    recommend,
-)
-from rewardgap.io.cache import cache_folder
+from rewardgap.forecasting.prediction import Prediction, predict_from
+from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
+from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory, open_models
+from rewardgap.forecasting.verdict import Forecasts, describe, format_forecast, recommend
 from rewardgap.io.files import write_text
-from rewardgap.models.devices import choose_device, choose_dtype
-from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
-from rewardgap.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class ForecastResult:
     """What was forecast: as numbers, as a table, and in words which kind to train."""
 
-    outcomes: Outcomes
+    forecasts: Forecasts
     table: str
     recommendation: str
 
@@ -54,9 +43,10 @@ class ForecastResult:
 def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> ForecastResult:
     """Forecast every kind on every evaluation set.
 
-    Write `config.yaml`, `forecast.json` ({set: {kind: figures}}), `forecast.txt`, and for every
-    kind and set a score file `scores/KIND/SET.jsonl` into `out`. Records and trees are `shared`
-    with other work on the same data.
+    Write into `out`: `config.yaml`, the run folders of the rehearsals, `forecast.json` ({set:
+    {kind: figures}}), `forecast.txt`, and for every kind and set a score file
+    `scores/KIND/SET.jsonl` of theory's rewards. Records and trees are `shared` with other work on
+    the same data. Rehearsals that are done are not done again.
 
     Raises:
         UserError: If the data, the model or the configuration does not allow it.
@@ -66,33 +56,54 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     shared.check(config)
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
-    models = _open_models(config)
+    models = open_models(config)
     data = _open_data(models, config, shared)
     write_dropped(out / "dropped.jsonl", _dropped(data.values()))
-    kernels = _read_kernels(models, data, config)
-    trainings = {
-        kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, config.loss)
-        for kind, of_kind in kernels.items()
+    rehearsed = {
+        kind: rehearse(config, kind, data[models[kind].encoding], shared)
+        for kind in config.kinds
+        if config.budget != 0
     }
-    sets = _evaluation_sets(next(iter(data.values())))
-    outcomes = {
-        name: {
-            kind: predict(trainings[kind], of_kind.evaluation[name], evaluated, config.loss)
-            for kind, of_kind in kernels.items()
-        }
-        for name, evaluated in sets.items()
-    }
-    projections = {kind: of_kind.projection for kind, of_kind in kernels.items()}
-    table = f"{format_forecast(outcomes, config.loss)}\n\n{describe_projections(projections)}"
-    result = ForecastResult(outcomes, table, recommend(outcomes, config.loss))
-    report: dict[str, dict[str, Any]] = {name: {} for name in outcomes}
-    for name, kind in product(outcomes, config.kinds):
-        outcome = outcomes[name][kind]
-        report[name][kind] = outcome.to_json() | {"sketch": projections[kind].to_json()}
+    theory = forecast_by_theory(config, models, data, _losses(config, rehearsed))
+    forecasts = Forecasts(theory.outcomes, _predictions(config, rehearsed, theory), rehearsed)
+    result = ForecastResult(forecasts, format_forecast(forecasts), recommend(forecasts))
+    _write(out, config.kinds, result, theory)
+    return result
+
+
+def _losses(config: ForecastConfig, rehearsed: Mapping[str, Rehearsed]) -> dict[str, float]:
+    """Return the loss of a pair at which theory stops, by kind."""
+    ends = {kind: rehearsals.last_loss for kind, rehearsals in rehearsed.items()}
+    return {kind: config.loss or ends.get(kind, LOSS) for kind in config.kinds}
+
+
+def _predictions(
+    config: ForecastConfig, rehearsed: Mapping[str, Rehearsed], theory: Theory
+) -> dict[str, dict[str, Prediction]]:
+    """Return what rehearsals predict, by evaluation set and kind."""
+    predictions: dict[str, dict[str, Prediction]] = {}
+    for (name, outcomes), (kind, of_kind) in product(theory.outcomes.items(), rehearsed.items()):
+        rows = [outcomes[kind].rows[place] for place in of_kind.followed[name]]
+        predictions.setdefault(name, {})[kind] = predict_from(
+            of_kind.rehearsals,
+            name,
+            prompt_clusters(rows),
+            len(outcomes[kind].rows),
+            config.loss,
+        )
+    return predictions
+
+
+def _write(out: Path, kinds: Sequence[str], result: ForecastResult, theory: Theory) -> None:
+    report: dict[str, dict[str, Any]] = {name: {} for name in theory.outcomes}
+    for name, kind in product(theory.outcomes, kinds):
+        outcome = theory.outcomes[name][kind]
+        figures = outcome.to_json() | {"sketch": theory.projections[kind].to_json()}
+        report[name][kind] = result.forecasts.to_json(name, kind, figures)
         write_scores(out / "scores" / kind / f"{name}.jsonl", outcome.rows)
     write_text(out / "forecast.json", json.dumps(report, indent=1) + "\n")
-    write_text(out / "forecast.txt", f"{result.table}\n\n{result.recommendation}\n")
-    return result
+    sections = (result.table, result.recommendation, describe(theory.projections))
+    write_text(out / "forecast.txt", "\n\n".join(sections) + "\n")
 
 
 def _check_kinds(kinds: Sequence[str]) -> None:
@@ -103,21 +114,6 @@ def _check_kinds(kinds: Sequence[str]) -> None:
                 f"kind {kind!r} has no forecast, as training does not change its rewards; the "
                 f"kinds that have are {', '.join(trained)}"
             )
-
-
-def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
-    """Return every kind's reward model before training, all on one language model."""
-    folder = locate_model(config.model)
-    template = ChatTemplate.load(folder, config.template)
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
-    language_model = LanguageModel.load(folder, template, dtype=dtype).to(device)
-    models = {}
-    for kind in config.kinds:
-        cls = find_kind(kind)
-        assert issubclass(cls, TrainedRewardModel)
-        models[kind] = cls(cls.adapt(language_model, config.seed), template, KindConfig.of(config))
-    return models
 
 
 def _open_data(
@@ -144,31 +140,3 @@ def _dropped(encodings: Iterable[RunData]) -> dict[str, Dropped]:
         for name, records in encoded.dropped.items():
             dropped[name] = list(dict.fromkeys([*dropped[name], *records]))
     return dropped
-
-
-def _read_kernels(
-    models: Mapping[str, TrainedRewardModel],
-    data: Mapping[type[ChatEncoding], RunData],
-    config: ForecastConfig,
-) -> dict[str, KindKernels]:
-    """Return all kernels by kind; kinds that write records alike share a pass over the data."""
-    weights, memory = fingerprint(locate_model(config.model)), int(config.memory * GIB)
-    folder = cache_folder(config.cache) / "forecast"
-    kernels: dict[str, KindKernels] = {}
-    for encoding, encoded in data.items():
-        group = {kind: model for kind, model in models.items() if model.encoding is encoding}
-        model, training = next(iter(group.values())), list(encoded.training)
-        reader = FeatureReader.of(group, training, memory, config.seed, config.token_budget)
-        identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
-        kernels |= read_kernels(reader, training, encoded.evaluation, folder, identity)
-    return {kind: kernels[kind] for kind in models}
-
-
-def _evaluation_sets(data: RunData) -> dict[str, ForecastSet]:
-    """Return the evaluation sets as any of the kinds writes them: lengths are alike for all."""
-    training, baseline = list(data.training), data.bag_of_words()
-    sets = {}
-    for name in data.evaluation:
-        records, trees = data.evaluation_set(name, data.encoder, data.config.max_length)
-        sets[name] = ForecastSet(records, trees, baseline, token_overlap(training, trees))
-    return sets

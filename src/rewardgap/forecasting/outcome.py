@@ -105,6 +105,11 @@ class ForecastOutcome:
     token_overlap: float
     curve: Sequence[tuple[float, float]]
 
+    @property
+    def accuracy(self) -> Interval:
+        """The accuracy at the stated loss."""
+        return self.at_loss.accuracy
+
     def to_json(self) -> dict[str, Any]:
         """Return what forecast.json holds of it."""
         return self.at_loss.to_json() | {

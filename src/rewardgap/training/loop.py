@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import record_accuracies
+from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.io.files import write_text
 from rewardgap.io.progress import progress
 from rewardgap.io.run_folder import Run
@@ -34,6 +36,9 @@ from rewardgap.scoring.scorer import score_trees
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
 from rewardgap.training.step_log import StepLog
+
+Watch: TypeAlias = Callable[[int, Mapping[str, Sequence[RecordRewards]]], None]
+"""Is given the number of steps done and the rewards of every held-out set."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,14 @@ def fit(
     steps: BatchSampler,
     held_out: Mapping[str, TreeData],
     settings: Settings,
+    watch: Watch | None = None,
 ) -> None:
     """Train `model` (float32) in place, from the run's latest checkpoint if it has one.
 
     A model without parameters is left as it is. `steps` says which training records each step
-    learns from; accuracy on the held-out records is measured every `eval_steps` steps.
+    learns from; accuracy on the held-out records is measured every `eval_steps` steps, and `watch`
+    is then given the number of steps and the rewards of every set, also before the first step and
+    after the last.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -102,6 +110,8 @@ def fit(
     wrapped, optimizer = accelerator.prepare(model, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
     step_log = StepLog.of(run.log, lines)
+    if watch and not done:
+        watch(0, _held_out_rewards(trainer, held_out))
     with _open_log(settings, lines) as log:
         label, shown = f"training {config.kind}", accelerator.is_main_process
         for step in progress(range(done, len(steps)), label, initial=done, shown=shown):
@@ -110,8 +120,15 @@ def fit(
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
             row |= take_step(trainer, training.read(steps[step]))
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
-            if config.eval_steps and (step + 1) % config.eval_steps == 0:
-                row |= _held_out_accuracies(trainer, held_out)
+            is_last = watch is not None and step + 1 == len(steps)
+            if is_last or (config.eval_steps and (step + 1) % config.eval_steps == 0):
+                rewards = _held_out_rewards(trainer, held_out)
+                row |= {
+                    f"eval_accuracy/{name}": float(record_accuracies(sides).mean())
+                    for name, sides in rewards.items()
+                }
+                if watch:
+                    watch(step + 1, rewards)
             log(row)
             step_log.count(row)
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
@@ -216,19 +233,21 @@ def _learning_rates(
     return lambda step: config.learning_rate * factor(step)
 
 
-def _held_out_accuracies(trainer: Trainer, held_out: Mapping[str, TreeData]) -> dict[str, float]:
+def _held_out_rewards(
+    trainer: Trainer, held_out: Mapping[str, TreeData]
+) -> dict[str, list[RecordRewards]]:
+    """Return the rewards of every held-out record as training has made them so far."""
     trainer.model.eval()
-    row, budget = {}, trainer.settings.config.token_budget
+    sides, budget = {}, trainer.settings.config.token_budget
     for name, data in held_out.items():
         with trainer.settings.autocast():
             rewards = score_trees(trainer.model, data.trees, data.references, budget)
-        sides = [
+        sides[name] = [
             (tuple(values[: tree.chosen]), tuple(values[tree.chosen :]))
             for values, tree in zip(rewards, data.trees, strict=True)
         ]
-        row[f"eval_accuracy/{name}"] = float(record_accuracies(sides).mean())
     trainer.model.train()
-    return row
+    return sides
 
 
 def peak_memory(device: torch.device) -> int:

@@ -5,7 +5,7 @@ gets who loads it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -149,18 +149,22 @@ def add_references(
 
     They are the training data, and the evaluation sets that are measured during training.
     """
-    config, device, reference = settings.config, settings.accelerator.device, None
-    held_out = data.evaluation if config.eval_steps else {}
-    if model.needs_reference:
-        folder = locate_model(config.model)
-        reference = Reference(folder, model.template, device, config, settings.compute_dtype)
-
-    def with_reference(trees: Sequence[Tree]) -> TreeData:
-        return TreeData(trees, reference.log_probs(trees) if reference else None)
-
+    held_out = data.evaluation if settings.config.eval_steps else {}
     with settings.accelerator.main_process_first():
-        training = with_reference(data.training)
-        return training, {name: with_reference(trees) for name, trees in held_out.items()}
+        training, *sets = with_references(settings, model, [data.training, *held_out.values()])
+    return training, dict(zip(held_out, sets, strict=True))
+
+
+def with_references(
+    settings: Settings, model: RewardModel, sets: Iterable[Sequence[Tree]]
+) -> list[TreeData]:
+    """Return records as trees with reference log-probabilities, where the kind needs them."""
+    if not model.needs_reference:
+        return [TreeData(trees, None) for trees in sets]
+    config, device = settings.config, settings.accelerator.device
+    folder = locate_model(config.model)
+    reference = Reference(folder, model.template, device, config, settings.compute_dtype)
+    return [TreeData(trees, reference.log_probs(trees)) for trees in sets]
 
 
 def save(model: RewardModel, settings: Settings) -> None:

@@ -1,0 +1,218 @@
+"""How right forecasts are: the calibration suite.
+
+    python -m benchmarks.forecast_suite --data DIR --model NAME=FOLDER ... [--case NAME ...]
+
+Every case forecasts all kinds from a model, trains them, and compares; what is done is not done
+again, and the results of a case go into `benchmarks/forecast_suite.json` as soon as it is done, so
+that the table fills up case by case. Prints the table, and what all cases together say: the mean
+and the largest error, how many intervals hold the measured accuracy, how many sentences were true,
+and how often the better kind was named where training itself tells the kinds apart.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from rewardgap.configs.experiments import RunConfig
+from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
+from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains
+from rewardgap.evaluation.scores import read_scores
+from rewardgap.evaluation.text import align_columns
+from rewardgap.experiments.run import run
+from rewardgap.io.files import write_text
+from rewardgap.io.grid_folder import GridFolder
+
+RESULTS = Path(__file__).with_suffix(".json")
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+COVERAGE = 0.9
+"""Of the intervals that are counted."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment from one initial model."""
+
+    model: str
+    experiment: str
+    options: Mapping[str, Any]
+
+
+SMALL = {"profile": "small", "seeds": [0, 1]}
+SHORT = {"epochs": 10, "learning_rate": 1e-5, "batch_size": 16, "dtype": "bfloat16"}
+REAL = {"kinds": ["explicit", "implicit"], "seeds": [0], "settings": SHORT}
+CASES = {
+    "chat-4m persona": Case("chat-4m", "persona", SMALL),
+    "chat-4m agreement": Case("chat-4m", "demo", {"seeds": [0, 1]}),
+    "chat-4m math": Case("chat-4m", "math", SMALL | {"seeds": [0]}),
+    "chat-4m chat": Case("chat-4m", "chat", SMALL | {"seeds": [0]}),
+    "smollm2-135m persona": Case("smollm2-135m", "persona", REAL),
+    "gemma3-270m persona": Case("gemma3-270m", "persona", REAL),
+}
+
+
+def main() -> None:
+    """Run the cases that are asked for, and print what all results say."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast_suite")
+    parser.add_argument("--data", help="folder of prepared local files")
+    parser.add_argument("--model", action="append", default=[], help="NAME=FOLDER")
+    parser.add_argument("--case", action="append", choices=list(CASES), default=[])
+    parser.add_argument("--out", default="runs/forecast-suite", help="folder of the runs")
+    arguments = parser.parse_args()
+    models = dict(text.split("=", 1) for text in arguments.model)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in arguments.case:
+        case, out = CASES[name], Path(arguments.out) / name.replace(" ", "-")
+        config = RunConfig(
+            experiment=str(EXPERIMENTS / f"{case.experiment}.yaml"),
+            models=[models[case.model]],
+            out=str(out),
+            data_dir=arguments.data,
+            forecast=True,
+            **case.options,
+        )
+        run(config)
+        results[name] = compare(out)
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    print(table(results))
+    print(json.dumps(summary(results), indent=1))
+
+
+def compare(out: Path) -> dict[str, Any]:
+    """Return forecast and measured accuracies of a grid, by set and kind."""
+    (folder,) = GridFolder(out).forecasts()
+    forecast = json.loads((folder / "forecast.json").read_text())
+    runs: dict[str, list[Path]] = {}
+    for path in sorted(out.rglob("metrics.json")):
+        config = json.loads((path.parent / "reward_model" / "rewardgap.json").read_text())
+        runs.setdefault(config["kind"], []).append(path.parent)
+    return {name: _compare_set(name, kinds, runs) for name, kinds in forecast.items()}
+
+
+def _compare_set(
+    name: str, kinds: Mapping[str, Any], runs: Mapping[str, list[Path]]
+) -> dict[str, Any]:
+    rows = {
+        kind: [read_scores(path / "scores" / f"{name}.jsonl") for path in paths]
+        for kind, paths in runs.items()
+    }
+    right = {
+        kind: np.mean([record_accuracies([row.scores for row in of_run]) for of_run in of_kind], 0)
+        for kind, of_kind in rows.items()
+    }
+    clusters = prompt_clusters(next(iter(rows.values()))[0])
+    separated = [
+        [a, b] if right[a].mean() > right[b].mean() else [b, a]
+        for a, b in combinations(right, 2)
+        if compare_gains(right[a] - right[b], clusters).mcnemar_p < SIGNIFICANCE
+    ]
+    return {
+        "separated": separated,
+        "kinds": {
+            kind: {
+                "forecast": figures["accuracy"]["value"],
+                "z": figures["rehearsal"]["z"],
+                "deviation": figures["rehearsal"]["deviation"],
+                "theory": figures["theory"]["value"],
+                "measured": [
+                    float(record_accuracies([row.scores for row in of_run]).mean())
+                    for of_run in rows[kind]
+                ],
+                "records": len(clusters),
+                "better_than": figures["better_than"],
+                "fails": figures["fails"],
+            }
+            for kind, figures in kinds.items()
+        },
+    }
+
+
+def _entries(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for case, sets in results.items():
+        for name, of_set in sets.items():
+            for kind, figures in of_set["kinds"].items():
+                yield case, name, kind, figures
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return a line for every case, set and kind."""
+    lines = [("case", "set", "kind", "forecast", "theory", "trained", "errors away")]
+    for case, name, kind, figures in _entries(results):
+        measured = float(np.mean(figures["measured"]))
+        lines.append(
+            (
+                *(case, name, kind, f"{figures['forecast']:.3f}", f"{figures['theory']:.3f}"),
+                *(f"{measured:.3f}", f"{residual(figures):+.1f}"),
+            )
+        )
+    return align_columns(lines, right=range(3, 7))
+
+
+def residual(figures: Mapping[str, Any]) -> float:
+    """Return by how many standard deviations a forecast is too low, on the probit scale."""
+    return float((_probit(figures) - figures["z"]) / figures["deviation"])
+
+
+def _probit(figures: Mapping[str, Any]) -> float:
+    records = figures["records"]
+    return float(norm.ppf((np.mean(figures["measured"]) * records + 0.5) / (records + 1)))
+
+
+def summary(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all cases say, by model and together."""
+    models = dict.fromkeys(CASES[case].model for case in results)
+    parts = {
+        model: {case: sets for case, sets in results.items() if CASES[case].model == model}
+        for model in models
+    }
+    return {name: _summary(part) for name, part in {**parts, "all": results}.items()}
+
+
+def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
+    figures = [entry for *_, entry in _entries(results)]
+    errors = {
+        source: [abs(entry[source] - np.mean(entry["measured"])) for entry in figures]
+        for source in ("forecast", "theory")
+    }
+    limit = norm.ppf((1 + COVERAGE) / 2)
+    held = [abs(residual(entry)) <= limit for entry in figures]
+    squares = [(_probit(entry) - entry["z"]) ** 2 for entry in figures]
+    spoken, told = list(_spoken(results)), list(_told(results))
+    return {
+        "forecasts": len(figures),
+        **{f"mean error, {name}": round(float(np.mean(of)), 3) for name, of in errors.items()},
+        **{f"largest error, {name}": round(float(max(of)), 3) for name, of in errors.items()},
+        "intervals of 90 % that hold": round(float(np.mean(held)), 3),
+        "error on the probit scale": round(float(np.sqrt(np.mean(squares))), 3),
+        "sentences that are true": f"{sum(spoken)} of {len(spoken)}",
+        "better kind named rightly": f"{sum(told)} of {len(told)}",
+    }
+
+
+def _spoken(results: Mapping[str, Any]) -> Iterator[bool]:
+    """Yield whether each sentence that was said is true of the trained models."""
+    for sets in results.values():
+        for of_set in sets.values():
+            measured = {kind: np.mean(e["measured"]) for kind, e in of_set["kinds"].items()}
+            for kind, entry in of_set["kinds"].items():
+                yield from (measured[kind] > measured[other] for other in entry["better_than"])
+                if entry["fails"]:
+                    yield bool(measured[kind] < 0.5)
+
+
+def _told(results: Mapping[str, Any]) -> Iterator[bool]:
+    """Yield whether the better kind is named rightly, where training tells the kinds apart."""
+    for sets in results.values():
+        for of_set in sets.values():
+            for better, worse in of_set["separated"]:
+                yield of_set["kinds"][better]["z"] > of_set["kinds"][worse]["z"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What rehearsals say of the trained model: its accuracy along training, and how sure that is.
+
+Rewards are averaged over the rehearsals' seeds, record by record, before they are compared. Errors
+are added on the probit scale, z = Φ⁻¹(accuracy), on which they are alike for all accuracies: of the
+records that are not followed, of seeds and samples of pairs, and of rehearsing with fewer pairs a
+step. The last one was measured on models that were trained (benchmarks/forecast_suite.json).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from rewardgap.evaluation.accuracy import record_accuracies
+from rewardgap.evaluation.bootstrap import Clusters, Interval
+from rewardgap.evaluation.scores import RecordRewards
+from rewardgap.forecasting.rehearsal import Rehearsal
+
+Array = NDArray[np.float64]
+
+ERROR = 0.5
+"""Standard deviation of a forecast's own error on the probit scale."""
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The accuracy that is expected after some of the training's steps.
+
+    Attributes:
+        step: Number of optimiser steps.
+        loss: Mean loss of the pairs that the rehearsals learn next before it; None at the start.
+        accuracy: Of the followed records.
+    """
+
+    step: int
+    loss: float | None
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The accuracy of a kind on a set that rehearsals predict.
+
+    Attributes:
+        accuracy: At the stopping point, with an interval for everything that is not known.
+        curve: Along training.
+        stop: Number of steps at the stopping point.
+        z: Φ⁻¹ of the accuracy.
+        deviation: Its standard deviation.
+        followed: Number of records that were followed.
+        records: Number of records of the set.
+    """
+
+    accuracy: Interval
+    curve: Sequence[CurvePoint]
+    stop: int
+    z: float
+    deviation: float
+    followed: int
+    records: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what forecast.json holds of it."""
+        return {**asdict(self), "curve": [asdict(point) for point in self.curve]}
+
+    def probability_above(self, accuracy: float) -> float:
+        """Return the probability that the trained model is more accurate than this."""
+        return float(norm.cdf((self.z - norm.ppf(accuracy)) / self.deviation))
+
+    def probability_better(self, other: "Prediction") -> float:
+        """Return the probability that this kind is more accurate than the other."""
+        deviation = np.hypot(self.deviation, other.deviation)
+        return float(norm.cdf((self.z - other.z) / deviation))
+
+
+def predict_from(
+    rehearsals: Sequence[Rehearsal],
+    name: str,
+    clusters: Clusters,
+    records: int,
+    loss: float | None,
+) -> Prediction:
+    """Predict the accuracy on a set from rehearsals of one kind.
+
+    Args:
+        rehearsals: Of one plan, with different seeds.
+        name: The evaluation set.
+        clusters: (F,) numbers of the prompts of the records that are followed.
+        records: Number of records of the set.
+        loss: Where training stops; None for its end.
+    """
+    first = rehearsals[0]
+    losses = np.mean([rehearsal.losses for rehearsal in rehearsals], axis=0)
+    by_seed = np.array(
+        [[record_accuracies(point) for point in r.rewards[name]] for r in rehearsals]
+    )
+    joined = np.array(
+        [
+            record_accuracies(_mean_rewards([r.rewards[name][point] for r in rehearsals]))
+            for point in range(len(first.steps))
+        ]
+    )
+    stop = _stop(losses, loss)
+    z, deviation = _probit(joined[stop], by_seed[:, stop].mean(1), clusters, records)
+    value, half = float(joined[stop].mean()), norm.ppf((1 + CONFIDENCE) / 2) * deviation
+    low, high = min(value, norm.cdf(z - half)), max(value, norm.cdf(z + half))
+    return Prediction(
+        accuracy=Interval(value, float(low), float(high)),
+        curve=[
+            CurvePoint(int(step), None if np.isnan(value) else float(value), float(of_step.mean()))
+            for step, value, of_step in zip(first.steps, losses, joined, strict=True)
+        ],
+        stop=int(first.steps[stop]),
+        z=z,
+        deviation=deviation,
+        followed=len(clusters),
+        records=records,
+    )
+
+
+def _stop(losses: Array, loss: float | None) -> int:
+    """Return the first point whose loss is as low as this, or the last point."""
+    reached = np.flatnonzero(losses <= (-np.inf if loss is None else loss))
+    return int(reached[0]) if len(reached) else len(losses) - 1
+
+
+def _mean_rewards(seeds: Sequence[Sequence[RecordRewards]]) -> list[RecordRewards]:
+    """Return the rewards of every record, averaged over seeds."""
+    return [
+        (
+            tuple(np.mean([chosen for chosen, _ in of_record], axis=0).tolist()),
+            tuple(np.mean([rejected for _, rejected in of_record], axis=0).tolist()),
+        )
+        for of_record in zip(*seeds, strict=True)
+    ]
+
+
+def _probit(
+    accuracies: Array, seeds: Array, clusters: Clusters, records: int
+) -> tuple[float, float]:
+    """Return z of the mean accuracy, half a record away from 0 and 1, and its deviation."""
+    followed = len(accuracies)
+    mean = (accuracies.sum() + 0.5) / (followed + 1)
+    z = float(norm.ppf(mean))
+    residuals = np.bincount(clusters, weights=accuracies - accuracies.mean())
+    of_records = (residuals**2).sum() / followed**2 * (1 - followed / records)
+    of_seeds = seeds.var(ddof=1) * (1 + 1 / len(seeds)) if len(seeds) > 1 else 0.0
+    variance = (of_records + of_seeds) / norm.pdf(z) ** 2 + ERROR**2
+    return z, float(np.sqrt(variance))

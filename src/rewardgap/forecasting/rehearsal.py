@@ -1,0 +1,292 @@
+"""Rehearsals: every optimiser step of the training that is forecast, with a few pairs in each.
+
+A rehearsal is a run with the training's model, optimiser, learning rates, schedule and number of
+steps, and a smaller batch: it ends where the training ends, for a few per cent of its cost. (Larger
+steps on larger batches cost the same; implicit models then lag behind, see docs/forecast.md.) The
+pairs of a smaller batch are among those of a larger one.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.prepared import PreparedData, RunData
+from rewardgap.errors import UserError, reported
+from rewardgap.evaluation.scores import RecordRewards
+from rewardgap.io.files import read_json, write_text
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.packing import References
+from rewardgap.training.batches import BatchSampler
+from rewardgap.training.loop import TreeData, fit
+from rewardgap.training.train import (
+    build,
+    open_data,
+    open_processes,
+    open_training,
+    with_references,
+)
+
+DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError)
+
+Array = NDArray[np.float64]
+
+BUDGET = 0.05
+"""Share of the cost of training that rehearsals take where the user names none."""
+BACKWARD = 3
+"""A training step costs as much as three forward passes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a kind is rehearsed.
+
+    Attributes:
+        batch_size: Pairs in each step.
+        seeds: Number of rehearsals, each with another seed.
+        rows: At most so many records of every evaluation set are followed.
+        points: At how many points along training, beside its beginning.
+    """
+
+    batch_size: int
+    seeds: int
+    rows: int
+    points: int
+
+
+LADDER = (
+    Plan(1, 1, 25, 4),
+    Plan(1, 1, 50, 4),
+    Plan(1, 2, 50, 4),
+    Plan(2, 2, 50, 8),
+    Plan(2, 2, 100, 8),
+    Plan(4, 2, 100, 8),
+    Plan(4, 2, 200, 12),
+    Plan(8, 2, 200, 12),
+    Plan(16, 2, 400, 12),
+)
+"""From the cheapest plan to the dearest; the last one that fits into the budget is taken."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What was seen along one rehearsal.
+
+    Attributes:
+        steps: (P,) number of optimiser steps done at each point, from 0.
+        losses: (P,) mean loss of a pair over the steps since the point before, or NaN at 0.
+        rewards: By evaluation set, at each point, the rewards of the records that are followed.
+    """
+
+    steps: NDArray[np.int64]
+    losses: Array
+    rewards: Mapping[str, Sequence[Sequence[RecordRewards]]]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """The rehearsals of one kind, the records that they follow, and what they cost.
+
+    Attributes:
+        plan: What was chosen for the budget.
+        rehearsals: One for each seed.
+        followed: By evaluation set, the places of the records that are followed.
+        share: The cost, as a share of that of training this kind.
+        learning_rate: The training's.
+    """
+
+    plan: Plan
+    rehearsals: Sequence[Rehearsal]
+    followed: Mapping[str, NDArray[np.intp]]
+    share: float
+    learning_rate: float
+
+    @property
+    def first_loss(self) -> float:
+        """The mean loss of a pair up to the first point."""
+        return float(np.mean([rehearsal.losses[1] for rehearsal in self.rehearsals]))
+
+    @property
+    def last_loss(self) -> float:
+        """The mean loss of a pair before the last point."""
+        return float(np.mean([rehearsal.losses[-1] for rehearsal in self.rehearsals]))
+
+
+def rehearse(config: ForecastConfig, kind: str, data: RunData, shared: PreparedData) -> Rehearsed:
+    """Rehearse a kind in run folders `out/rehearsals/KIND-SEED`; those that are done are read.
+
+    Raises:
+        UserError: The budget is too small, the loss is not finite, or a folder holds another run.
+    """
+    costs = Costs(config, data, find_kind(kind).needs_reference)
+    plan = costs.choose(kind)
+    followed = {name: follow(len(trees), plan.rows) for name, trees in data.evaluation.items()}
+    rehearsals = []
+    for seed in range(config.seed, config.seed + plan.seeds):
+        of_seed = _training(config, kind, plan, seed, costs)
+        rehearsals.append(_rehearse(of_seed, followed, shared))
+    return Rehearsed(plan, rehearsals, followed, costs.share(plan), config.learning_rate)
+
+
+def follow(records: int, rows: int) -> NDArray[np.intp]:
+    """Return the places of at most `rows` of the records, drawn at random, the same every time."""
+    return np.sort(np.random.default_rng(0).permutation(records)[:rows])
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The cost of training and of rehearsals, in tokens of a forward pass."""
+
+    config: ForecastConfig
+    data: RunData
+    needs_reference: bool
+
+    @property
+    def steps(self) -> int:
+        """The number of optimiser steps of the training."""
+        config, pairs = self.config, self.data.training.pairs
+        return len(BatchSampler(pairs, config.batch_size, config.epochs, 0, config.max_steps))
+
+    @property
+    def training(self) -> float:
+        """What the whole training costs, without any evaluation."""
+        pairs = min(self.steps * self.config.batch_size, self.config.epochs * self.pairs)
+        return BACKWARD * self._pair_size * pairs
+
+    @property
+    def pairs(self) -> int:
+        """The number of training pairs."""
+        return int(self.data.training.pairs.sum())
+
+    def share(self, plan: Plan) -> float:
+        """Return what a plan costs, as a share of the training."""
+        followed = sum(
+            sum(trees[i].size for i in follow(len(trees), plan.rows))
+            for trees in self.data.evaluation.values()
+        )
+        learnt = self._pair_size * self.steps * plan.batch_size
+        passes = plan.points + 1 + self.needs_reference
+        once = (BACKWARD + self.needs_reference) * learnt + passes * followed
+        return plan.seeds * once / self.training
+
+    def choose(self, kind: str) -> Plan:
+        """Return the dearest plan within the budget.
+
+        Raises:
+            UserError: The user's budget is too small for the cheapest plan.
+        """
+        smaller = [plan for plan in LADDER if plan.batch_size < max(2, self.config.batch_size)]
+        budget = BUDGET if self.config.budget is None else self.config.budget
+        fitting = [plan for plan in smaller if self.share(plan) <= budget]
+        if fitting:
+            return fitting[-1]
+        least = self.share(LADDER[0])
+        if self.config.budget is not None:
+            raise UserError(
+                f"--budget {budget:g} is too small: the smallest rehearsal of {kind} takes "
+                f"{least:.2g} of its training; give at least that, or 0 for theory alone"
+            )
+        return LADDER[0]
+
+    @property
+    def _pair_size(self) -> float:
+        """Mean number of tokens of a pair."""
+        return float(self.data.training.sizes.sum()) / self.pairs
+
+
+def _training(
+    config: ForecastConfig, kind: str, plan: Plan, seed: int, costs: Costs
+) -> TrainConfig:
+    """Return the configuration of a rehearsal."""
+    known = {key.name for key in fields(TrainConfig)}
+    settings = {key.name: getattr(config, key.name) for key in fields(config) if key.name in known}
+    return TrainConfig(
+        **settings
+        | {
+            "kind": kind,
+            "seed": seed,
+            "out": str(Path(config.out) / "rehearsals" / f"{kind}-{seed}"),
+            "batch_size": plan.batch_size,
+            "max_steps": costs.steps,
+            "epochs": math.ceil(costs.steps * plan.batch_size / costs.pairs) + 1,
+            "eval_steps": math.ceil(costs.steps / plan.points),
+            "checkpoint_steps": 0,
+            "resume": True,
+        }
+    )
+
+
+def _rehearse(
+    config: TrainConfig, followed: Mapping[str, NDArray[np.intp]], shared: PreparedData
+) -> Rehearsal:
+    """Run one rehearsal, unless it was done before."""
+    accelerator = open_processes(config)
+    settings = open_training(config, accelerator, shared)
+    path = settings.run.folder / "rehearsal.json"
+    if not path.exists():
+        data = open_data(settings, shared)
+        pairs, trees = data.training.pairs, data.training
+        steps = BatchSampler(pairs, config.batch_size, config.epochs, config.seed, config.max_steps)
+        evaluation = {name: [data.evaluation[name][i] for i in followed[name]] for name in followed}
+        model = build(config, replace(data, evaluation=evaluation))
+        learnt = sorted({index for step in steps for index in step})
+        read, *sets = with_references(
+            settings, model, [[trees[i] for i in learnt], *evaluation.values()]
+        )
+        held_out = dict(zip(evaluation, sets, strict=True))
+        seen: list[tuple[int, Mapping[str, Sequence[RecordRewards]]]] = []
+        training = TreeData(trees, _spread(read.references, learnt, len(trees)))
+        fit(model, training, steps, held_out, settings, lambda *point: seen.append(point))
+        _write(path, seen)
+    return _read(path, settings.run.log)
+
+
+def _spread(
+    references: References | None, places: Sequence[int], records: int
+) -> References | None:
+    """Return the references of some records as those of all, empty for the rest."""
+    if references is None:
+        return None
+    spread = [np.empty(0, np.float32)] * records
+    for place, values in zip(places, references, strict=True):
+        spread[place] = values
+    return spread
+
+
+def _write(path: Path, seen: Sequence[tuple[int, Mapping[str, Sequence[RecordRewards]]]]) -> None:
+    points = [{"step": step, "rewards": rewards} for step, rewards in seen]
+    write_text(path, json.dumps(points) + "\n")
+
+
+def _read(path: Path, log: Path) -> Rehearsal:
+    """Read a rehearsal that was written, and its losses from its log.
+
+    Raises:
+        UserError: One of the files is damaged.
+    """
+    with reported(DAMAGE, f"{path.parent} holds no rehearsal: ", "; remove it"):
+        points = read_json(path)
+        losses = [float(json.loads(line)["loss"]) for line in log.read_text().splitlines()]
+        steps = [int(point["step"]) for point in points]
+        between = [losses[first:last] for first, last in pairwise(steps)]
+        return Rehearsal(
+            steps=np.array(steps),
+            losses=np.array([math.nan, *map(np.mean, between)]),
+            rewards={
+                name: [
+                    [
+                        (tuple(chosen), tuple(rejected))
+                        for chosen, rejected in point["rewards"][name]
+                    ]
+                    for point in points
+                ]
+                for name in points[0]["rewards"]
+            },
+        )

@@ -1,0 +1,235 @@
+"""What a forecast means: a table, and sentences that are said only where they are nearly certain.
+
+A sentence rests on rehearsals alone. Theory, which takes hidden states as fixed, was wrong too
+often about trained models to advise (docs/forecast.md); where it disagrees, that is said.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import permutations
+from typing import Any
+
+from rewardgap.dynamics.projection import RandomProjection
+from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.evaluation.bootstrap import Interval
+from rewardgap.evaluation.text import align_columns, format_interval, join_names
+from rewardgap.forecasting.prediction import Prediction
+from rewardgap.forecasting.rehearsal import Rehearsed
+from rewardgap.forecasting.theory import Outcomes
+
+SURE = 0.975
+"""A sentence is said where it is true with this probability."""
+ALONG = 5
+"""How many accuracies along training the table shows."""
+LENGTH = ("longer", "shorter")
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """All that was forecast.
+
+    Attributes:
+        theory: By evaluation set and kind.
+        predictions: What rehearsals predict, by evaluation set and kind; empty without rehearsals.
+        rehearsed: The rehearsals by kind.
+    """
+
+    theory: Outcomes
+    predictions: Mapping[str, Mapping[str, Prediction]]
+    rehearsed: Mapping[str, Rehearsed]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds, in the order in which they were named."""
+        return list(next(iter(self.theory.values())))
+
+    def accuracy(self, name: str, kind: str) -> Interval:
+        """Return the accuracy that is forecast: of rehearsals or, without any, of theory."""
+        predictions = self.predictions.get(name)
+        return predictions[kind].accuracy if predictions else self.theory[name][kind].accuracy
+
+    def to_json(self, name: str, kind: str, theory: dict[str, Any]) -> dict[str, Any]:
+        """Return what forecast.json holds of a kind on a set; `theory` is what theory says."""
+        predictions = self.predictions.get(name)
+        return theory | {
+            "accuracy": asdict(self.accuracy(name, kind)),
+            "theory": theory["accuracy"],
+            "rehearsal": predictions[kind].to_json() if predictions else None,
+            "better_than": [other for other in self.kinds if self.is_better(name, kind, other)],
+            "fails": self.fails(name, kind),
+        }
+
+    def is_better(self, name: str, kind: str, other: str) -> bool:
+        """Return whether a kind is nearly certain to be more accurate than another on a set."""
+        predictions = self.predictions.get(name)
+        if not predictions or kind == other:
+            return False
+        return predictions[kind].probability_better(predictions[other]) >= SURE
+
+    def fails(self, name: str, kind: str) -> bool:
+        """Return whether a kind is nearly certain to be less accurate than guessing on a set."""
+        predictions = self.predictions.get(name)
+        if not predictions:
+            return False
+        return predictions[kind].probability_above(CHANCE) <= 1 - SURE
+
+
+def format_forecast(forecasts: Forecasts) -> str:
+    """Return the table: for each set a line for every kind, then the best rule of length."""
+    rehearsed = bool(forecasts.predictions)
+    lines: list[tuple[str, ...]] = [
+        ("accuracy", "forecast" if rehearsed else "", "theory", "along training")
+    ]
+    for name, kinds in forecasts.theory.items():
+        lines.append((name, "", "", ""))
+        for kind, outcome in kinds.items():
+            theory = outcome.accuracy
+            if rehearsed:
+                prediction = forecasts.predictions[name][kind]
+                cells = (
+                    format_interval(prediction.accuracy),
+                    f"{theory.value:.3f}",
+                    _along([point.accuracy for point in prediction.curve]),
+                )
+            else:
+                cells = ("", format_interval(theory), _along([a for _, a in outcome.curve]))
+            lines.append((f"  {kind}", *cells))
+        rule, accuracy = _best_rule(forecasts, name)
+        lines.append((f"  ({rule} wins)", f"{accuracy:.3f}", "", ""))
+    return "\n".join([*_captions(forecasts), "", align_columns(lines)])
+
+
+def _captions(forecasts: Forecasts) -> Iterator[str]:
+    """Yield what the numbers are and what they cost."""
+    if not forecasts.predictions:
+        yield "Accuracy by theory alone (no rehearsal: --budget 0); 95 % intervals leave out the"
+        yield "error of theory itself, which may be large: nothing is advised."
+        return
+    yield "Accuracy where training ends, from rehearsals; 95 % intervals for records, seeds,"
+    yield "pairs, and the error of the forecast itself."
+    for kind, rehearsed in forecasts.rehearsed.items():
+        plan, first = rehearsed.plan, rehearsed.rehearsals[0]
+        yield (
+            f"{kind}: {first.steps[-1]} steps of {plan.batch_size} pairs, {plan.seeds} times, "
+            f"{100 * rehearsed.share:.2g} % of its training; "
+            f"loss {rehearsed.first_loss:.2f} to {rehearsed.last_loss:.2f}"
+        )
+
+
+def _along(accuracies: list[float]) -> str:
+    """Return a few of the accuracies along training, the last one among them."""
+    last = len(accuracies) - 1
+    places = sorted({round(last * part / (ALONG - 1)) for part in range(ALONG)})
+    return " ".join(f"{accuracies[place]:.2f}" for place in places)
+
+
+def _best_rule(forecasts: Forecasts, name: str) -> tuple[str, float]:
+    """Return the better rule of length on a set, and its accuracy."""
+    rules = next(iter(forecasts.theory[name].values())).at_loss.baselines
+    best = max(LENGTH, key=lambda rule: rules[rule].value if rule in rules else 0.0)
+    return best, rules[best].value if best in rules else CHANCE
+
+
+def describe(projections: Mapping[str, RandomProjection]) -> str:
+    """Return how much is kept of every kind's gradients, and by how much their products err."""
+    whole = [kind for kind, projection in projections.items() if not projection.error]
+    parts = [f"kept whole for {join_names(whole)}"] if whole else []
+    parts += [
+        f"projected to {projection.size:,} of {projection.entries:,} numbers for {kind}, by which "
+        f"products err by {projection.error:.2g} of the product of the norms (one standard "
+        "deviation)"
+        for kind, projection in projections.items()
+        if projection.error
+    ]
+    return f"Theory's gradients are {'; '.join(parts)}."
+
+
+def recommend(forecasts: Forecasts) -> str:
+    """Return which kind to train, where each is expected to fail, and where length may do as well.
+
+    Without rehearsals nothing is recommended.
+    """
+    sentences = [
+        *_slow(forecasts.rehearsed),
+        *(_advice(forecasts) if forecasts.predictions else ()),
+        *_failures(forecasts),
+        *_rules(forecasts),
+        *_disagreements(forecasts),
+    ]
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _advice(forecasts: Forecasts) -> Iterator[str]:
+    kinds = forecasts.kinds
+    wins = {
+        (a, b): [name for name in forecasts.predictions if forecasts.is_better(name, a, b)]
+        for a, b in permutations(kinds, 2)
+    }
+    best = [
+        kind
+        for kind in kinds
+        if len(kinds) > 1
+        and all(wins[kind, other] and not wins[other, kind] for other in kinds if other != kind)
+    ]
+    if best:
+        yield f"Train {best[0]}: it is expected to be more accurate {_victories(best[0], wins)}."
+        return
+    told = [kind for kind in kinds if any(wins[kind, other] for other in kinds if other != kind)]
+    for kind in told:
+        yield f"{kind} is expected to be more accurate {_victories(kind, wins)}."
+    if not told and len(kinds) > 1:
+        yield f"The forecast does not separate {join_names(kinds)} on any set."
+
+
+def _victories(kind: str, wins: Mapping[tuple[str, str], list[str]]) -> str:
+    """Return which kinds a kind beats, and on which sets."""
+    return " and ".join(
+        f"than {loser} on {join_names(names)}"
+        for (winner, loser), names in wins.items()
+        if winner == kind and names
+    )
+
+
+def _failures(forecasts: Forecasts) -> Iterator[str]:
+    for kind in forecasts.kinds:
+        wrong = [name for name in forecasts.predictions if forecasts.fails(name, kind)]
+        if wrong:
+            yield f"{kind} is expected to prefer the wrong response on {join_names(wrong)}."
+
+
+def _rules(forecasts: Forecasts) -> Iterator[str]:
+    """Yield the sets that length explains about as well as the best kind does."""
+    for name in forecasts.predictions:
+        best = max(forecasts.kinds, key=lambda kind: forecasts.accuracy(name, kind).value)
+        accuracy, (rule, of_rule) = forecasts.accuracy(name, best), _best_rule(forecasts, name)
+        if of_rule >= max(accuracy.low, CHANCE) and of_rule >= accuracy.value - 0.1:
+            yield (
+                f"On {name} the {rule} response is right in {of_rule:.2f} of the pairs, and "
+                f"{best} in {accuracy.value:.2f}: length may be all that it has learnt."
+            )
+
+
+def _disagreements(forecasts: Forecasts) -> Iterator[str]:
+    for kind in forecasts.kinds:
+        others = [
+            f"{name} ({theory:.2f})"
+            for name, of_set in forecasts.predictions.items()
+            for theory in [forecasts.theory[name][kind].accuracy.value]
+            if not of_set[kind].accuracy.low <= theory <= of_set[kind].accuracy.high
+        ]
+        if others:
+            where = ", ".join(others)
+            yield f"Theory, with fixed hidden states, says otherwise of {kind} on {where}."
+
+
+def _slow(rehearsed: Mapping[str, Rehearsed]) -> Iterator[str]:
+    """Yield the kinds whose loss does not fall, with a learning rate that would do."""
+    for kind, of_kind in rehearsed.items():
+        if of_kind.last_loss > 0.98 * of_kind.first_loss:
+            larger = of_kind.last_loss < 1.05 * of_kind.first_loss
+            rate = of_kind.learning_rate * (10 if larger else 0.1)
+            yield (
+                f"The loss of {kind} does not fall ({of_kind.first_loss:.3f} to "
+                f"{of_kind.last_loss:.3f}): the learning rate {of_kind.learning_rate:g} is too "
+                f"{'small' if larger else 'large'}; try {rate:g}."
+            )
