@@ -149,7 +149,7 @@ def test_a_kind_is_one_file_from_training_to_the_report(package, folders, tmp_pa
             out=str(tmp_path / "forecast"),
             **data,
         )
-        outcome = forecast(config).outcomes["test"]["mean"]
+        outcome = forecast(config).forecasts.theory["test"]["mean"]
         assert 0 <= outcome.at_loss.accuracy.value <= 1
         page = str(tmp_path / "why.html")
         explain(ExplainConfig(model=str(run_folder), data=test, id="pair-13", out=page, **data))

@@ -32,28 +32,35 @@ def run(folders: Callable[..., Path], tmp_path: Path) -> Run:
     def make(**settings: object) -> tuple[ForecastResult, dict[str, dict]]:
         common = {"model": str(folders("llama")), "train": str(data), "eval": {"same": str(data)}}
         paths = {"out": str(out), "cache": str(tmp_path / "cache"), "device": "cpu"}
-        found = forecast(ForecastConfig(**common, **paths, **settings))
+        theory = {"budget": 0}
+        found = forecast(ForecastConfig(**common, **paths, **{**theory, **settings}))
         return found, json.loads((out / "forecast.json").read_text())["same"]
 
     return make
 
 
-def test_limits_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def said(folder: Path) -> str:
+    return (folder / "out" / "forecast.txt").read_text()
+
+
+def test_limits_are_told(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(features, "MOST_POSITIONS", None)
-        words, whole = run()
-    assert "Gradients are kept whole for explicit and implicit." in words.table
+        _, whole = run()
+    assert "gradients are kept whole for explicit and implicit." in said(tmp_path)
     assert whole["implicit"]["sketch"] == {"kept": 10240, "entries": 10240, "error": 0.0}
     monkeypatch.setattr(features, "LARGEST_PROJECTION", 509)
     monkeypatch.setattr(features, "MOST_POSITIONS", 4)
-    words, limited = run()
+    _, limited = run()
     error = (2 / 509 - 2 / 10240) ** 0.5
     assert limited["implicit"]["sketch"] == pytest.approx(
         {"kept": 509, "entries": 10240, "error": error}
     )
     assert limited["explicit"] == whole["explicit"]
-    assert "kept whole for explicit; projected to 509 of 10,240 numbers for implicit" in words.table
-    assert f"products err by {error:.2g} of the product of the norms" in words.table
+    assert "kept whole for explicit; projected to 509 of 10,240 numbers for implicit" in said(
+        tmp_path
+    )
+    assert f"products err by {error:.2g} of the product of the norms" in said(tmp_path)
     assert limited["implicit"]["margin"] != whole["implicit"]["margin"]
 
 
@@ -68,7 +75,7 @@ def test_score_files_are_those_of_a_run(run: Run, tmp_path: Path) -> None:
     records = load_records(str(tmp_path / "pairs.jsonl"))
     for kind, numbers in figures.items():
         rows = read_scores(tmp_path / "out" / "scores" / kind / "same.jsonl")
-        assert rows == list(words.outcomes["same"][kind].rows)
+        assert rows == list(words.forecasts.theory["same"][kind].rows)
         assert [row.responses for row in rows] == [responses_id(record) for record in records]
         summary = summarise(rows).to_json()
         assert summary["accuracy"]["value"] == numbers["accuracy"]["value"]

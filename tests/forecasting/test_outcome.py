@@ -1,4 +1,4 @@
-"""Forecast accuracies and recommendations on rewards that are chosen by hand."""
+"""Forecast accuracies on rewards that are chosen by hand."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,6 @@ from rewardgap.forecasting.outcome import (
     predict,
     token_overlap,
 )
-from rewardgap.forecasting.recommendation import recommend
 
 Array = np.ndarray
 
@@ -100,7 +99,6 @@ def test_a_loss_that_is_not_reached_is_told() -> None:
     evaluation = make_evaluation([1, 0])
     found = predict(one_row_path(1.0), evaluation, make_set([make_record(0)]), loss=0.1)
     assert found.loss == 0.3
-    assert "no lower than a training loss of 0.3" in recommend({"set": {"explicit": found}}, 0.1)
 
 
 def test_the_log_partition_lowers_longer_responses_more() -> None:

@@ -90,7 +90,7 @@ def test_it_is_forecast_and_explained(folders: Callable[..., Path], tmp_path: Pa
         out=str(tmp_path / "forecast"),
         **common,
     )
-    outcome = forecast(config).outcomes["test"][KIND]
+    outcome = forecast(config).forecasts.theory["test"][KIND]
     assert len(read_scores(tmp_path / "forecast" / "scores" / KIND / "test.jsonl")) == 6
     assert outcome.at_loss.accuracy.value > 0.9
     page = explain(

@@ -34,7 +34,7 @@ from rewardgap.training.train import (
     with_references,
 )
 
-DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError)
+DAMAGE = (UserError, OSError, ValueError, TypeError, KeyError, IndexError)
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from typing import Any
 from rewardgap.dynamics.projection import RandomProjection
 from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.text import align_columns, format_interval, join_names
+from rewardgap.evaluation.text import align_columns, counted, format_interval, join_names
 from rewardgap.forecasting.prediction import Prediction
 from rewardgap.forecasting.rehearsal import Rehearsed
 from rewardgap.forecasting.theory import Outcomes
@@ -105,12 +105,13 @@ def _captions(forecasts: Forecasts) -> Iterator[str]:
         yield "Accuracy by theory alone (no rehearsal: --budget 0); 95 % intervals leave out the"
         yield "error of theory itself, which may be large: nothing is advised."
         return
-    yield "Accuracy where training ends, from rehearsals; 95 % intervals for records, seeds,"
-    yield "pairs, and the error of the forecast itself."
+    yield "Accuracy where training ends, from rehearsals; 95 % intervals are over records,"
+    yield "seeds and pairs, and hold the error of the forecast itself."
     for kind, rehearsed in forecasts.rehearsed.items():
         plan, first = rehearsed.plan, rehearsed.rehearsals[0]
+        seeds = "" if plan.seeds == 1 else f" by {counted(plan.seeds, 'seed')}"
         yield (
-            f"{kind}: {first.steps[-1]} steps of {plan.batch_size} pairs, {plan.seeds} times, "
+            f"{kind}: {first.steps[-1]} steps of {counted(plan.batch_size, 'pair')}{seeds}, "
             f"{100 * rehearsed.share:.2g} % of its training; "
             f"loss {rehearsed.first_loss:.2f} to {rehearsed.last_loss:.2f}"
         )

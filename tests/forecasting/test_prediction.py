@@ -1,0 +1,79 @@
+"""Predicted accuracies and their errors, against numbers by hand and against draws."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from rewardgap.forecasting import prediction
+from rewardgap.forecasting.prediction import predict_from
+from rewardgap.forecasting.rehearsal import Rehearsal
+
+
+def rehearsal(margins: np.ndarray, losses: tuple[float, ...] = ()) -> Rehearsal:
+    """Points along training of (points, records) margins."""
+    steps = np.arange(len(margins))
+    of_steps = np.array([np.nan, *(losses or np.linspace(0.7, 0.4, len(margins) - 1))])
+    rewards = [[((float(m),), (0.0,)) for m in point] for point in margins]
+    return Rehearsal(steps, of_steps, {"set": rewards})
+
+
+def test_rewards_of_seeds_are_averaged_before_they_are_compared() -> None:
+    first = rehearsal(np.array([[0, 0, 0, 0], [3, -1, 1, -1]]))
+    second = rehearsal(np.array([[0, 0, 0, 0], [-1, 3, 1, -1]]))
+    found = predict_from([first, second], "set", np.arange(4), 4, None)
+    assert [point.accuracy for point in found.curve] == [0.5, 0.75]
+    assert found.accuracy.value == 0.75
+    assert found.z == pytest.approx(norm.ppf(3.5 / 5))
+
+
+def test_errors_of_records_seeds_and_the_forecast_add_up() -> None:
+    seeds = [rehearsal(np.array([[0] * 4, right])) for right in ([1, 1, 1, -1], [1, 1, -1, -1])]
+    found = predict_from(seeds, "set", np.arange(4), 8, None)
+    of_seeds = np.var([0.75, 0.5], ddof=1) * 1.5
+    accuracies = np.array([1, 1, 0.5, 0])  # the mean margin of the third record is a tie
+    of_records = ((accuracies - accuracies.mean()) ** 2).sum() / 16 * (1 - 4 / 8)
+    z = norm.ppf(3 / 5)
+    expected = (of_records + of_seeds) / norm.pdf(z) ** 2 + prediction.ERROR**2
+    assert found.deviation == pytest.approx(expected**0.5)
+    low, high = (norm.cdf(z + side * norm.ppf(0.975) * expected**0.5) for side in (-1, 1))
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx((low, high))
+
+
+def test_records_of_one_prompt_are_one_draw() -> None:
+    margins = np.array([[0] * 8, [1, 1, -1, -1, 1, 1, 1, 1]])
+    alone, together = (
+        predict_from([rehearsal(margins)], "set", clusters, 80, None).deviation
+        for clusters in (np.arange(8), np.repeat(np.arange(4), 2))
+    )
+    assert together > alone
+
+
+def test_the_interval_holds_the_point_and_is_never_empty() -> None:
+    for sign in (-1, 1):
+        found = predict_from([rehearsal(np.full((2, 5), sign))], "set", np.arange(5), 5, None)
+        assert found.accuracy.low <= found.accuracy.value <= found.accuracy.high
+        assert found.accuracy.high - found.accuracy.low > 0
+
+
+@pytest.mark.parametrize(("loss", "stop"), [(None, 3), (0.6, 1), (0.5, 2), (0.1, 3)])
+def test_training_stops_at_a_loss_or_at_its_end(loss: float | None, stop: int) -> None:
+    margins = np.array([[0.0], [1], [-1], [1]])
+    found = predict_from([rehearsal(margins, (0.6, 0.5, 0.4))], "set", np.arange(1), 1, loss)
+    assert found.stop == stop
+    assert found.accuracy.value == (margins[stop, 0] > 0)
+
+
+def test_intervals_hold_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw 400 sets of 300 records, follow 40, and err by a normal of ERROR on the probit scale."""
+    monkeypatch.setattr(prediction, "ERROR", 0.3)
+    random, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        truth = random.uniform(0.2, 0.9)
+        right = random.random(300) < truth
+        wrong = float(norm.cdf(norm.ppf(truth) + 0.3 * random.normal()))
+        margins = np.where(random.random(40) < wrong, 1.0, -1.0)
+        found = predict_from(
+            [rehearsal(np.stack([margins, margins]))], "set", np.arange(40), 300, None
+        )
+        held += found.accuracy.low <= right.mean() <= found.accuracy.high
+    assert 0.91 <= held / 400 <= 0.98

@@ -1,0 +1,156 @@
+"""Rehearsals are runs of the training's steps; they are paid for, kept, and done once."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy import TIMINGS, configure, read_rows
+
+from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.errors import UserError
+from rewardgap.evaluation.accuracy import record_accuracies
+from rewardgap.evaluation.scores import read_scores
+from rewardgap.forecasting import rehearsal
+from rewardgap.forecasting.forecast import ForecastResult, forecast
+from rewardgap.forecasting.rehearsal import Plan, Rehearsed, follow
+from rewardgap.io.run_folder import Run
+from rewardgap.training.train import train
+
+Forecast = Callable[..., ForecastResult]
+
+
+@pytest.fixture
+def make(folders: Callable[..., Path], tmp_path: Path) -> Forecast:
+    """Forecasts a training of 3 epochs on 12 pairs, 4 a step: 9 steps."""
+    common = configure(tmp_path, folders("llama"))
+
+    def make(**changes: Any) -> ForecastResult:
+        settings: dict[str, Any] = {
+            "out": str(tmp_path / "forecast"),
+            "budget": 1.0,
+            "batch_size": 4,
+            "epochs": 3,
+        }
+        keys = ("model", "train", "eval", "learning_rate", "cache", "device")
+        shared = {key: getattr(common, key) for key in keys}
+        return forecast(ForecastConfig(**{**shared, **settings, **changes}))
+
+    return make
+
+
+def steady(row: dict[str, float]) -> dict[str, float]:
+    """What a row of the log says of the step itself."""
+    left_out = {*TIMINGS, "epoch", "eval_accuracy/test"}
+    return {key: value for key, value in row.items() if key not in left_out}
+
+
+def rehearsed(result: ForecastResult, kind: str = "explicit") -> Rehearsed:
+    return result.forecasts.rehearsed[kind]
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_a_rehearsal_is_the_run_of_its_configuration(
+    kind: str, make: Forecast, folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    """All 9 steps, on fewer pairs; the last rewards are those of the trained model."""
+    of_kind = rehearsed(make(kinds=[kind]), kind)
+    seen = of_kind.rehearsals[0]
+    assert seen.steps[0] == 0
+    assert seen.steps[-1] == 9
+    batch = of_kind.plan.batch_size
+    common = configure(tmp_path, folders("llama"), kind=kind, checkpoint_steps=0)
+    out = tmp_path / "plain"
+    train(replace(common, out=str(out), batch_size=batch, epochs=9, max_steps=9))
+    places = (out, tmp_path / "forecast" / "rehearsals" / f"{kind}-0")
+    plain, ours = ([steady(row) for row in read_rows(Run(path).log)] for path in places)
+    assert plain == ours
+    rows = read_scores(Run(out).scores("test"))
+    for (chosen, rejected), row in zip(seen.rewards["test"][-1], rows, strict=True):
+        scored = [*row.scores_chosen, *row.scores_rejected]
+        assert [*chosen, *rejected] == pytest.approx(scored, abs=1e-5)
+
+
+def test_a_finished_rehearsal_is_read_and_a_killed_one_done_again(
+    make: Forecast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make()
+    kept = tmp_path / "forecast" / "rehearsals" / "implicit-0" / "rehearsal.json"
+    text = kept.read_text()
+    kept.unlink()
+    assert rehearsed(make(), "implicit").last_loss == rehearsed(first, "implicit").last_loss
+    assert kept.read_text() == text
+    monkeypatch.setattr(rehearsal, "fit", None)
+    again = make()
+    assert again.table == first.table
+    kept.write_text(text[: len(text) // 2])
+    with pytest.raises(UserError, match=r"implicit-0 holds no rehearsal: .*remove it"):
+        make()
+
+
+def test_a_folder_of_another_training_is_refused(make: Forecast) -> None:
+    make()
+    with pytest.raises(UserError, match="a run with another learning_rate"):
+        make(learning_rate=1e-2)
+
+
+def test_what_a_rehearsal_costs(make: Forecast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: 9 steps of 1 pair and 6 records of evaluation, against 9 steps of 4 pairs."""
+    monkeypatch.setattr(rehearsal, "LADDER", (Plan(1, 1, 6, 3),))
+    of_kind = rehearsed(make(kinds=["explicit"]))
+    costs = []
+    original = rehearsal.Costs.share
+
+    def share(self: rehearsal.Costs, plan: Plan) -> float:
+        trees = [*self.data.training]
+        mean = np.mean([tree.size for tree in trees])
+        evaluated = sum(tree.size for tree in self.data.evaluation["test"])
+        costs.append((3 * 9 * mean + 4 * evaluated) / (3 * 36 * mean))
+        return original(self, plan)
+
+    monkeypatch.setattr(rehearsal.Costs, "share", share)
+    make(kinds=["explicit"])
+    assert of_kind.share == pytest.approx(costs[0])
+
+
+def test_a_budget_that_is_too_small_names_one_that_is_enough(make: Forecast) -> None:
+    with pytest.raises(UserError, match=r"--budget 0.01 is too small") as caught:
+        make(budget=0.01, kinds=["explicit"])
+    enough = float(str(caught.value).partition("takes ")[2].split()[0]) * 1.01
+    assert rehearsed(make(budget=enough, kinds=["explicit"])).plan.batch_size == 1
+
+
+def test_theory_alone_rehearses_nothing(make: Forecast, tmp_path: Path) -> None:
+    assert make(budget=0).forecasts.predictions == {}
+    assert not (tmp_path / "forecast" / "rehearsals").exists()
+    figures = json.loads((tmp_path / "forecast" / "forecast.json").read_text())["test"]["explicit"]
+    assert figures["rehearsal"] is None
+    assert figures["accuracy"] == figures["theory"]
+
+
+def test_the_accuracy_is_that_of_the_rewards_that_were_seen(make: Forecast, tmp_path: Path) -> None:
+    result = make()
+    for kind, found in result.forecasts.predictions["test"].items():
+        seeds = rehearsed(result, kind).rehearsals
+        if len(seeds) == 1:
+            accuracy = record_accuracies(seeds[0].rewards["test"][-1]).mean()
+            assert found.accuracy.value == accuracy
+        figures = json.loads((tmp_path / "forecast" / "forecast.json").read_text())["test"][kind]
+        assert figures["accuracy"]["value"] == found.accuracy.value
+        assert figures["rehearsal"]["curve"][-1]["accuracy"] == found.accuracy.value
+
+
+def test_records_that_are_followed_are_drawn_once() -> None:
+    assert list(follow(6, 10)) == list(range(6))
+    drawn = follow(100, 10)
+    assert len(set(drawn)) == 10
+    assert list(drawn) == sorted(drawn)
+    assert set(drawn) <= set(follow(100, 20))
+
+
+def test_without_evaluation_sets_there_is_nothing_to_forecast(make: Forecast) -> None:
+    with pytest.raises(UserError, match="name at least one evaluation set"):
+        make(eval={})
