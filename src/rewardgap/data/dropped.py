@@ -78,7 +78,8 @@ def read_training(path: Path) -> set[str]:
     """Return the ids or places of the training records that `write_dropped` has listed."""
     if not path.exists():
         return set()
-    with reported((OSError, ValueError, KeyError, TypeError), f"{path} is damaged: "):
+    errors = (OSError, ValueError, KeyError, TypeError, RecursionError)
+    with reported(errors, f"{path} is damaged: "):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return {row["record"] for row in rows if row["data"] == TRAINING}
 

@@ -26,6 +26,7 @@ from rewardgap.data.records import Row, Rows
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_key, cached_for_file
+from rewardgap.io.hub import hub_fault
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -211,13 +212,19 @@ def read_hub(name: str, split: str, **arguments: str) -> Rows:
 
 
 def load_hub(name: str, split: str, **arguments: str) -> Any:
-    """Return a split as `datasets.load_dataset` loads it."""
+    """Return a split as `datasets.load_dataset` loads it, from its cache if there is no network."""
     import datasets
 
-    failed = "no such path here, and cannot be loaded from the Hugging Face hub"
-    # The hub's client raises its own, httpx's and the system's errors.
-    with reported(Exception, f"{name}:{split}: {failed}: "):
-        return datasets.load_dataset(name, split=split, **arguments)
+    failed, fault = "cannot be loaded from the Hugging Face hub", hub_fault()
+    if fault:
+        failed = f"the Hugging Face hub cannot be reached ({fault})"
+    configured, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, fault is not None
+    try:
+        # The hub's client raises its own, httpx's and the system's errors.
+        with reported(Exception, f"{name}:{split}: no such path here, and {failed}: "):
+            return datasets.load_dataset(name, split=split, **arguments)
+    finally:
+        datasets.config.HF_HUB_OFFLINE = configured
 
 
 def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
