@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 
-from rewardgap.errors import reported
+from rewardgap.errors import UserError, reported
 
 FAILURES = (OSError, SafetensorError)  # safetensors reports a full disk by its own error
 MAX = sys.float_info.max
@@ -33,10 +33,13 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it becomes `path`, in one step, at the end of the block.
 
     Missing folders are created. After an error nothing is left behind, and an older `path` stays.
+    A device or a pipe is refused: the file would take its place.
     """
     unfinished = _unfinished(path)
     try:
         with reported(FAILURES, f"cannot write {path}: "):
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise UserError(f"cannot write {path}: it is a device or a pipe; name a file")
             _remove_abandoned(path.parent.glob(f".{escape(path.name)}.*.unfinished"))
             path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
