@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,11 @@ def listed(path: Path, name: str) -> dict[str, str]:
     return {row["record"]: row["reason"] for row in read_rows(path) if row["data"] == name}
 
 
+def without_places(path: Path) -> str:
+    """A score file but for the numbers of rows in their data, which bad rows shift."""
+    return re.sub(r', "data_row": \d+', "", path.read_text())
+
+
 def assert_listed(entries: dict[str, str], data: str) -> None:
     assert list(entries) == [f"{data}, line 2", f"{data}, line 3", "system"]
     for reason, words in zip(entries.values(), REASONS.values(), strict=True):
@@ -88,7 +94,8 @@ def test_a_run_without_bad_records_is_as_if_they_were_not_there(kind, model, tmp
         )
         runs[name] = Run(train(config))
     clean, mixed = runs.values()
-    assert mixed.scores("test").read_bytes() == clean.scores("test").read_bytes()
+    assert without_places(mixed.scores("test")) == without_places(clean.scores("test"))
+    assert [row["data_row"] for row in read_rows(mixed.scores("test"))] == [0, 4, 5, 6, 7, 8]
     assert not clean.dropped.exists()
     assert_listed(listed(mixed.dropped, "the training data"), config.train)
     assert_listed(listed(mixed.dropped, "test"), config.eval["test"])
@@ -140,7 +147,7 @@ def test_score_and_ches_list_what_they_drop(model, tmp_path):
         score(ScoreConfig(**common, **kind, data=data, out=str(tmp_path / f"{name}.scores")))
         ches(ChesConfig(**common, data=data, out=str(tmp_path / f"{name}.ches")))
     for suffix in ("scores", "ches"):
-        written = [(tmp_path / f"{name}.{suffix}").read_text() for name in ("clean", "mixed")]
+        written = [without_places(tmp_path / f"{name}.{suffix}") for name in ("clean", "mixed")]
         assert written[0] == written[1]
         assert not (tmp_path / f"clean.{suffix}.dropped.jsonl").exists()
         assert_listed(listed(tmp_path / f"mixed.{suffix}.dropped.jsonl", mixed), mixed)

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def _sample(records: list[Record], size: int, seed: int, spec: Spec) -> list[Rec
     if not 0 < size <= len(records):
         raise UserError(f"{spec.text}: `sample` must be between 1 and the {len(records)} records")
     chosen = np.random.default_rng(seed).choice(len(records), size, replace=False)
-    return [records[index] for index in np.sort(chosen)]
+    return [replace(records[index], row=row) for row, index in enumerate(np.sort(chosen))]
 
 
 def named_source(spec: Spec) -> Source | None:
