@@ -103,6 +103,7 @@ def run(config: RunConfig) -> Plan:
                 open_run(str(cell.run.folder), settings, resume=True)
                 if cell.run.is_finished(runner.config(cell).eval):
                     check_inputs(cell.run, runner.config(cell), runner.data)
+                    cell.run.check_results(cell.run.log.name)
         runner.run_all(estimates)
     return Plan(grid.folder.folder, format_estimates(lines))
 

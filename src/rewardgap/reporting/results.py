@@ -270,6 +270,8 @@ def measure(experiment: ExperimentRecord) -> Results:
     """
     rows: dict[str, dict[Cell, Rows]] = {}
     left_out: dict[str, int] = {}
+    for cell in experiment.cells:
+        cell.run.check_results()
     for entry in experiment.sets:
         paths = {cell: cell.run.scores(entry.name) for cell in experiment.cells}
         files = {cell: (path, read_scores(path)) for cell, path in paths.items() if path.exists()}
