@@ -17,6 +17,7 @@ from rewardgap.checks.data import DATA_CHECKS, check_data, register_data_check, 
 from rewardgap.checks.findings import Check, CheckFinding
 from rewardgap.cli import main
 from rewardgap.configs.checks import CheckDataConfig
+from rewardgap.data.load import load
 from rewardgap.errors import UserError
 
 TRIMS = TEMPLATE.replace("m['content']", "m['content'] | trim")
@@ -301,3 +302,43 @@ def test_a_look_before_training_does_not_read_without_end(tmp_path, caplog, monk
     path = write_rows(tmp_path / "train.jsonl", pairs() + pairs()[:4])
     warn_of_data([path], {})
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("identical", ["refuse", "drop"])
+def test_the_rows_are_those_that_training_uses(identical, tmp_path):
+    """A repeated pair outside the sample is not told, one in it is; what stops training is."""
+    rows = [row | {"id": str(i)} for i, row in enumerate(pairs(60))]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    used = [record.id for record in load(f"{path}?limit=50&sample=20&seed=3")]
+    first, second = (next(i for i, r in enumerate(rows) if r["id"] == name) for name in used[:2])
+    unused = [i for i in range(50) if rows[i]["id"] not in used]
+
+    def named_for(*copies: tuple[int, int]) -> set[str]:
+        changed = [dict(row) for row in rows]
+        for source, copy in copies:
+            changed[copy] = changed[source] | {"id": changed[copy]["id"]}
+        write_rows(tmp_path / "rows.jsonl", changed)
+        spec = f"{path}?limit=50&sample=20&seed=3"
+        assert [record.id for record in load(spec)] == used
+        config = CheckDataConfig(train=[spec], identical_pairs=identical, quick=True)
+        report = check_data(config)
+        assert "train (20)" in report.subject
+        return {finding.check for finding in report.findings}
+
+    assert "duplicates" not in named_for((unused[0], unused[1]), (first, unused[2]), (first, 55))
+    assert "duplicates" in named_for((first, second))
+
+
+@pytest.mark.parametrize("sample", ["", "?sample=20"])
+def test_identical_pairs_are_left_out_as_in_training(sample, tmp_path):
+    rows = pairs(30)
+    rows[4] = rows[4] | {"rejected": rows[4]["chosen"]}
+    spec = write_rows(tmp_path / "rows.jsonl", rows) + sample
+    checks = {
+        treatment: check_data(CheckDataConfig(train=[spec], quick=True, identical_pairs=treatment))
+        for treatment in ("refuse", "drop")
+    }
+    named_checks = {t: {f.check for f in report.findings} for t, report in checks.items()}
+    assert "identical responses" in named_checks["refuse"]
+    assert "identical responses" not in named_checks["drop"]
+    assert f"train ({20 if sample else 29})" in checks["drop"].subject

@@ -68,7 +68,7 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     """Train, save, score and measure, as far as that is not done."""
     config, run, accelerator = settings.config, settings.run, settings.accelerator
     if accelerator.is_main_process:
-        warn_of_data(config.train, config.eval)
+        warn_of_data(config.train, config.eval, config.identical_pairs)
     data = open_data(settings, shared)
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
