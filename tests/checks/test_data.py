@@ -1,5 +1,6 @@
 """`check data`: every fault of broken data is named."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -185,11 +186,21 @@ def test_evaluation_data_that_were_nearly_trained_on(check):
     assert near_answers.startswith("5 of 25 records (20 %) of test have a prompt and chosen")
 
 
-def test_a_file_that_cannot_be_read_to_its_end(check, tmp_path):
+def test_a_broken_line_is_one_refused_row(check, tmp_path):
     rows = "".join(json.dumps(row) + "\n" for row in pairs(20))
-    (tmp_path / "pairs.jsonl").write_text(rows + "{\n" + rows)
-    report = check_data(CheckDataConfig(train=[str(tmp_path / "pairs.jsonl")]))
-    assert "line 21: broken JSON" in named(report, "refused rows").what
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(rows + "{\n" + rows)
+    refused = named(check_data(CheckDataConfig(train=[str(path)])), "refused rows")
+    assert refused.what.startswith("1 of 41 rows (2.4 %) of train cannot be read: broken JSON")
+    assert refused.examples == (f"{path}, line 21",)
+
+
+def test_a_file_that_cannot_be_read_to_its_end(check, tmp_path):
+    rows = "".join(json.dumps(row | {"id": str(i)}) + "\n" for i, row in enumerate(pairs(2000)))
+    path = tmp_path / "pairs.jsonl.gz"
+    path.write_bytes(gzip.compress(rows.encode())[:-2000])
+    report = check_data(CheckDataConfig(train=[str(path)], quick=True))
+    assert "the rows after it were not read" in named(report, "refused rows").what
 
 
 def test_a_file_of_which_nothing_can_be_read_is_a_mistake(tmp_path):
