@@ -86,7 +86,8 @@ def _mutate_part(holder: Any, key: Any, random: Random) -> None:
         end = start + random.choice((0, 0, 1, 20))
         holder[key] = part[:start] + random.choice(TEXTS) + part[end:]
     elif action < 0.6 and isinstance(part, int | float):
-        holder[key] = random.choice((-part, part + 1, part + 0.5, [part], part * 10**6))
+        broken = part / 3 if isinstance(part, float) else float(f"{part:d}.5")  # of any size
+        holder[key] = random.choice((-part, part + 1, broken, [part], part * 10**6))
     elif action < 0.65 and isinstance(holder, dict):
         holder[key] = deepcopy(random.choice(list(holder.values())))
     else:

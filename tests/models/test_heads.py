@@ -82,6 +82,17 @@ def test_prefixes_end_in_the_reward_and_nothing_but_pad_tokens_is_refused(tmp_pa
         model.check_readable(model.encode([make_record("hi", ["<|end|>"], ["no"])]))
 
 
+def test_a_mean_of_states_reads_the_pad_token_that_ends_a_response(tmp_path):
+    save_classifier(tmp_path, tiny_config("llama"), "<|end|>")
+    model = load(str(tmp_path), kind="explicit-mean", device="cpu").model
+    (tree,) = model.encode([RECORDS[1]])
+    with torch.no_grad():
+        rewards = model(pack([tree])).rewards
+        prefixes = model.prefix_rewards(tree, None)
+    assert [len(values) for values in prefixes] == [len(tree.nodes[leaf]) for leaf in tree.leaves]
+    assert [float(values[-1]) for values in prefixes] == pytest.approx(rewards.tolist(), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "name", ["v_head.summary", "v_head", "reward_head", "value_head", "classifier", "score"]
 )
