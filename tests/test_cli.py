@@ -256,7 +256,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(room, every, desk, ca
     error = capsys.readouterr().err
     assert error.startswith("rewardgap: ") and error.count("\n") == 1
     assert "File too large" in error  # what the system says of this disk
-    allowed = {"config.yaml", "inputs.json", "log.jsonl", "checkpoints"}
+    allowed = {"config.yaml", "inputs.json", "log.jsonl", "checksums.json", "checkpoints"}
     assert {path.name for path in desk.glob("out/*")} <= allowed
     assert not list(desk.glob("out/**/*unfinished*"))
     assert main([*words, "--resume"]) == 0

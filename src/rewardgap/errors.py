@@ -22,8 +22,12 @@ class BadRecordError(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type's name where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of an error's message, or its type's name where it has none.
+
+    Where that line only announces what follows, by a colon, the next one is added.
+    """
+    first, *further = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {further[0].strip()}" if further and first.endswith(":") else first
 
 
 @contextmanager

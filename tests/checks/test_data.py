@@ -1,5 +1,6 @@
 """`check data`: every fault of broken data is named."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from rewardgap.checks.data import DATA_CHECKS, check_data, register_data_check, 
 from rewardgap.checks.findings import Check, CheckFinding
 from rewardgap.cli import main
 from rewardgap.configs.checks import CheckDataConfig
+from rewardgap.data.load import load
 from rewardgap.errors import UserError
 
 TRIMS = TEMPLATE.replace("m['content']", "m['content'] | trim")
@@ -184,11 +186,21 @@ def test_evaluation_data_that_were_nearly_trained_on(check):
     assert near_answers.startswith("5 of 25 records (20 %) of test have a prompt and chosen")
 
 
-def test_a_file_that_cannot_be_read_to_its_end(check, tmp_path):
+def test_a_broken_line_is_one_refused_row(check, tmp_path):
     rows = "".join(json.dumps(row) + "\n" for row in pairs(20))
-    (tmp_path / "pairs.jsonl").write_text(rows + "{\n" + rows)
-    report = check_data(CheckDataConfig(train=[str(tmp_path / "pairs.jsonl")]))
-    assert "line 21: broken JSON" in named(report, "refused rows").what
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(rows + "{\n" + rows)
+    refused = named(check_data(CheckDataConfig(train=[str(path)])), "refused rows")
+    assert refused.what.startswith("1 of 41 rows (2.4 %) of train cannot be read: broken JSON")
+    assert refused.examples == (f"{path}, line 21",)
+
+
+def test_a_file_that_cannot_be_read_to_its_end(check, tmp_path):
+    rows = "".join(json.dumps(row | {"id": str(i)}) + "\n" for i, row in enumerate(pairs(2000)))
+    path = tmp_path / "pairs.jsonl.gz"
+    path.write_bytes(gzip.compress(rows.encode())[:-2000])
+    report = check_data(CheckDataConfig(train=[str(path)], quick=True))
+    assert "the rows after it were not read" in named(report, "refused rows").what
 
 
 def test_a_file_of_which_nothing_can_be_read_is_a_mistake(tmp_path):
@@ -301,3 +313,43 @@ def test_a_look_before_training_does_not_read_without_end(tmp_path, caplog, monk
     path = write_rows(tmp_path / "train.jsonl", pairs() + pairs()[:4])
     warn_of_data([path], {})
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("identical", ["refuse", "drop"])
+def test_the_rows_are_those_that_training_uses(identical, tmp_path):
+    """A repeated pair outside the sample is not told, one in it is; what stops training is."""
+    rows = [row | {"id": str(i)} for i, row in enumerate(pairs(60))]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    used = [record.id for record in load(f"{path}?limit=50&sample=20&seed=3")]
+    first, second = (next(i for i, r in enumerate(rows) if r["id"] == name) for name in used[:2])
+    unused = [i for i in range(50) if rows[i]["id"] not in used]
+
+    def named_for(*copies: tuple[int, int]) -> set[str]:
+        changed = [dict(row) for row in rows]
+        for source, copy in copies:
+            changed[copy] = changed[source] | {"id": changed[copy]["id"]}
+        write_rows(tmp_path / "rows.jsonl", changed)
+        spec = f"{path}?limit=50&sample=20&seed=3"
+        assert [record.id for record in load(spec)] == used
+        config = CheckDataConfig(train=[spec], identical_pairs=identical, quick=True)
+        report = check_data(config)
+        assert "train (20)" in report.subject
+        return {finding.check for finding in report.findings}
+
+    assert "duplicates" not in named_for((unused[0], unused[1]), (first, unused[2]), (first, 55))
+    assert "duplicates" in named_for((first, second))
+
+
+@pytest.mark.parametrize("sample", ["", "?sample=20"])
+def test_identical_pairs_are_left_out_as_in_training(sample, tmp_path):
+    rows = pairs(30)
+    rows[4] = rows[4] | {"rejected": rows[4]["chosen"]}
+    spec = write_rows(tmp_path / "rows.jsonl", rows) + sample
+    checks = {
+        treatment: check_data(CheckDataConfig(train=[spec], quick=True, identical_pairs=treatment))
+        for treatment in ("refuse", "drop")
+    }
+    named_checks = {t: {f.check for f in report.findings} for t, report in checks.items()}
+    assert "identical responses" in named_checks["refuse"]
+    assert "identical responses" not in named_checks["drop"]
+    assert f"train ({20 if sample else 29})" in checks["drop"].subject

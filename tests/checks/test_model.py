@@ -48,6 +48,13 @@ def test_an_adapter_with_its_head(tmp_path):
     assert report.status == 0 and "merge it" in named(report, "adapter").remedy
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 9999])
+def test_an_adapter_with_a_damaged_configuration(tmp_path, text):
+    folder = adapter(tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text(text)
+    assert "cannot be read" in named(report_on(folder), "loading").what
+
+
 def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 

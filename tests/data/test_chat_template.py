@@ -229,7 +229,14 @@ def test_errors_of_a_template_name_the_record():
     template = ChatTemplate(tiny_tokenizer(template=NO_SYSTEM + TEMPLATE))
     with pytest.raises(BadRecordError, match=r"^record Really\?: the chat template fails: no sys"):
         template.encode([ASK, RECORDS[4]])
-    for broken in ("{{ absent.field }}", "{{ 1 + '' }}", "{% if %}", "{{ ''.__class__.mro() }}"):
+    half = "{{ '\\ud800' }}"
+    for broken in (
+        "{{ absent.field }}",
+        "{{ 1 + '' }}",
+        "{% if %}",
+        "{{ ''.__class__.mro() }}",
+        half,
+    ):
         with pytest.raises(UserError, match=r"^the chat template fails: "):
             ChatTemplate(tiny_tokenizer(template=broken + TEMPLATE))
 

@@ -82,6 +82,32 @@ def test_records_of_one_prompt_are_resampled_together() -> None:
     assert astuple(together) != astuple(alone)
 
 
+def numbered(rewards: dict[int, float], prefix: str = "") -> list[ScoreRow]:
+    return [ScoreRow(f"{prefix}{n}", (r,), (0.0,), data_row=n) for n, r in rewards.items()]
+
+
+def test_records_that_one_file_lacks_are_left_out_by_their_row() -> None:
+    """Rows 0, 3 and 4 are in all four files: of the first model a third lost, of the other none."""
+    first = (
+        numbered({0: RIGHT, 1: RIGHT, 3: RIGHT, 4: WRONG}),
+        numbered({4: WRONG, 3: WRONG, 2: RIGHT, 0: RIGHT}, prefix="reworded-"),
+    )
+    second = (
+        numbered({0: RIGHT, 1: WRONG, 2: RIGHT, 3: RIGHT, 4: RIGHT}),
+        numbered({0: RIGHT, 2: WRONG, 3: RIGHT, 4: RIGHT}),
+    )
+    found = drop([first])
+    assert (found.loss.n, found.left_out) == (3, 2)
+    assert found.loss.difference.value == pytest.approx(1 / 3)
+    both = drop([first, second])
+    assert (both.loss.n, both.left_out) == (3, 2)
+    assert both.loss.difference.value == pytest.approx(1 / 6)
+    with pytest.raises(UserError, match="they have 1 and 1 rows"):
+        drop([(numbered({0: RIGHT}), numbered({1: RIGHT}))])
+    with pytest.raises(UserError, match="no record in common in all runs"):
+        drop([(numbered({n: RIGHT}), numbered({n: RIGHT})) for n in (0, 1)])
+
+
 @pytest.mark.parametrize(
     ("shifted", "words"),
     [

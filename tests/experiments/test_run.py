@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny import TEMPLATE
 from toy import pair_rows, read_rows, write_rows
 from toy_experiment import cells, hamiltonian, settings
 
@@ -27,6 +29,8 @@ from rewardgap.experiments import run as runner
 from rewardgap.experiments.run import run
 from rewardgap.io.run_folder import Run
 from rewardgap.models.reference import Reference
+from rewardgap.reporting.results import read_results
+from rewardgap.reporting.topics import robustness
 from rewardgap.scoring import generation
 from rewardgap.training.train import train
 
@@ -167,6 +171,64 @@ def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_
         assert not Path(told.out).exists()
     write_rows(tmp_path / "twin.jsonl", reworded)
     run(told)
+
+
+BAD = {
+    "empty": {"rejected": " "},
+    "unwritable": {"chosen": "Forbidden words."},
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("where", ["test", "twin", "both"])
+def test_a_record_that_one_of_two_sets_drops_is_left_out_of_their_comparison(
+    bad, where, config, tmp_path, folders, caplog
+):
+    raising = (
+        "{% for m in messages if 'Forbidden' in m['content'] %}"
+        "{{ raise_exception('forbidden') }}{% endfor %}"
+    )
+    model = folders("llama", "<|pad|>", raising + TEMPLATE)
+    rows = pair_rows(6, start=12)
+    sets = {"test": rows, "twin": [row | {"id": f"twin-{row['id']}"} for row in rows]}
+    for place, name in enumerate(sets):
+        if where in (name, "both"):
+            sets[name][2 + place] = sets[name][2 + place] | BAD[bad]
+        write_rows(tmp_path / f"{name}.jsonl", sets[name])
+    evaluation: dict[str, Any] = {
+        name: {"category": "token-level", "local": f"$data_dir/{name}.jsonl"} for name in sets
+    }
+    evaluation["twin"]["shift_of"] = "test"
+    told = config(changes={"eval": evaluation, "models": [str(model)]}, seeds=[0])
+    with pytest.raises(UserError, match="bad_records: drop"):
+        run(told)
+    shutil.rmtree(told.out, ignore_errors=True)
+    folder = run(replace(told, settings={"bad_records": "drop"})).folder
+    lost = 2 if where == "both" else 1
+    if bad == "empty":
+        words = f"{lost} of 6 records are in only one of test and twin"
+        assert caplog.text.count(words) == 1
+    (results,) = read_results([str(folder)])
+    measured = robustness.measure(results)
+    assert not measured.not_shifts
+    for kind, cost in measured.drops["twin"].items():
+        assert (cost.loss.n, cost.left_out) == (6 - lost, lost), kind
+        before, after = (
+            {
+                row["data_row"]: row["scores_chosen"] > row["scores_rejected"]
+                for row in read_rows(folder / model.name / kind / f"seed-0/scores/{name}.jsonl")
+            }
+            for name in sets
+        )
+        assert len(before) + len(after) == 12 - lost
+        both = before.keys() & after.keys()
+        gained = sum(after[row] for row in both) - sum(before[row] for row in both)
+        assert cost.loss.difference.value == pytest.approx(-gained / len(both))
+    told_once = [f.text for f in robustness.sentences(results) if f.tone == "caution"]
+    assert told_once == [
+        f"Reworded as twin: {lost} records are in only one of the two sets; "
+        "the comparison leaves them out."
+    ]
 
 
 def test_any_key_can_be_given_on_the_command_line(config, tmp_path, capsys):

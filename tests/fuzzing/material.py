@@ -10,8 +10,9 @@ from typing import Any
 import grids
 import yaml
 from tiny import tiny_model
-from toy import configure, pair_rows, several_rows, write_rows
+from toy import configure, pair_rows, result, several_rows, write_rows
 
+import rewardgap
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.io.run_folder import Run
@@ -78,10 +79,20 @@ class Material:
         return run
 
     @cached_property
-    def resumed_weights(self) -> bytes:
-        """The weights that every resumed copy of `interrupted` must have."""
-        whole = Run(train(self.config("explicit", out=str(self.folder / "whole"))))
-        return (whole.reward_model / "model.safetensors").read_bytes()
+    def whole(self) -> Run:
+        """The same run, finished; its folder is to be copied."""
+        return Run(train(self.config("explicit", out=str(self.folder / "whole"))))
+
+    @cached_property
+    def results(self) -> Any:
+        """What every resumed copy of `interrupted` or `whole` must have in the end."""
+        return result(self.whole)
+
+    @cached_property
+    def rewards(self) -> list[float]:
+        """The rewards that every copy of `run` must give, see `targets.run_folders`."""
+        scorer = rewardgap.load(str(self.run.folder), cache=str(self.folder / "cache"))
+        return scorer.score("What is two plus two?", ["Four.", "Five.\n"])
 
     @cached_property
     def grid(self) -> Path:

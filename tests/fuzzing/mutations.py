@@ -114,6 +114,17 @@ def mutate_bytes(content: bytes, random: Random) -> bytes:
     return bytes(damaged)
 
 
+def change_digit(path: Path, random: Random) -> None:
+    """Replace one digit of a text, or one byte of weights, so that it stays well formed."""
+    content = bytearray(path.read_bytes())
+    if path.suffix == ".safetensors":
+        content[-random.randint(1, 1000)] ^= 1 << random.randrange(8)
+    elif digits := [place for place, byte in enumerate(content) if chr(byte).isdecimal()]:
+        place = random.choice(digits)
+        content[place] = random.choice([byte for byte in b"123456789" if byte != content[place]])
+    path.write_bytes(content)
+
+
 def mutate_file(path: Path, random: Random) -> None:
     """Damage a file: its values where its format is known, else its bytes; or empty it."""
     action, format_ = random.random(), FORMATS.get(path.suffix)

@@ -16,11 +16,19 @@ import pyarrow
 import pyarrow.parquet
 import torch
 import yaml
-from toy import write_rows
+from toy import result, write_rows
 
 import rewardgap
 from fuzzing.material import Material
-from fuzzing.mutations import NUMBERS, TEXTS, mutate_bytes, mutate_file, mutate_value, odd_value
+from fuzzing.mutations import (
+    NUMBERS,
+    TEXTS,
+    change_digit,
+    mutate_bytes,
+    mutate_file,
+    mutate_value,
+    odd_value,
+)
 from rewardgap import cli
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.kind import KindConfig
@@ -274,26 +282,36 @@ def answers(material: Material, folder: Path, random: Random) -> Call:
     return lambda: [json.dumps(answer.id + answer.response) for answer in read_answers(path)]
 
 
-def _score(folder: Path, kind: str | None, material: Material) -> None:
+def _score(folder: Path, kind: str | None, material: Material) -> list[float]:
     reference = str(material.model) if kind == "implicit" else None
     cache = str(material.folder / "cache")
     scorer = rewardgap.load(str(folder), kind=kind, reference=reference, cache=cache)
     rewards = scorer.score("What is two plus two?", ["Four.", "Five.\n"])
     assert len(rewards) == 2 and all(isinstance(reward, float) for reward in rewards)
+    return rewards
 
 
 @target
 def run_folders(material: Material, folder: Path, random: Random) -> Call:
-    """Finished runs whose configuration or card is damaged, as scoring reads them."""
+    """Finished runs with a damaged file, as scoring reads them: the same rewards, or one line."""
+    expected = material.rewards
     run = Run(Path(shutil.copytree(material.run.folder, folder / "run")))
-    card = run.reward_model / random.choice(("rewardgap.json", "rewardgap.json", "config.json"))
-    mutate_file(random.choice((run.config, card)), random)
+    files = [run.config, *sorted(path for path in run.reward_model.iterdir() if path != run.card)]
+    _damage(random.choice(files), random)
 
     def read() -> None:
         run.read_config()
-        _score(run.folder, None, material)
+        assert _score(run.folder, None, material) == expected
 
     return read
+
+
+def _damage(path: Path, random: Random) -> None:
+    """Damage a file, every second time in one digit alone."""
+    if random.random() < 0.5:
+        mutate_file(path, random)
+    else:
+        change_digit(path, random)
 
 
 @target
@@ -332,17 +350,16 @@ def templates(material: Material, folder: Path, random: Random) -> Call:
 
 @target
 def resumed(material: Material, folder: Path, random: Random) -> Call:
-    """Runs that were killed, with a damaged file: the same weights in the end, or one line."""
-    expected = material.resumed_weights
-    run = Run(Path(shutil.copytree(material.interrupted.folder, folder / "run")))
+    """Runs, killed or finished, with a damaged file: the same results in the end, or one line."""
+    expected = material.results
+    begun = random.choice((material.interrupted, material.whole))
+    run = Run(Path(shutil.copytree(begun.folder, folder / "run")))
     files = [path for path in sorted(run.folder.rglob("*")) if path.is_file()]
-    mutate_file(random.choice(files), random)
+    _damage(random.choice(files), random)
 
     def read() -> None:
         train(material.config("explicit", out=str(run.folder), resume=True))
-        assert (run.reward_model / "model.safetensors").read_bytes() == expected
-        steps = [json.loads(line)["step"] for line in run.log.read_text().splitlines()]
-        assert steps == list(range(1, len(steps) + 1))
+        assert result(run) == expected
 
     return read
 

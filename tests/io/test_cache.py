@@ -79,7 +79,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_noted(settled, file, tmp_pa
     assert cached_for_file(file, tmp_path / "note", Finder()) == "longer"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stamp": 0}', "{"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stamp": 0}', "{", "[" * 9999])
 def test_a_broken_note_is_written_again(settled, file, tmp_path, content):
     find, note = Finder(), tmp_path / "note"
     cached_for_file(file, note, find)

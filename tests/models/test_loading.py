@@ -77,6 +77,8 @@ def test_settings_of_how_to_compute_change_no_reward(settings, folder):
         {"hidden_act": "no such function"},
         {"num_hidden_layers": "two"},
         {"hidden_size": 0},
+        {"num_hidden_layers": 1},
+        {"num_hidden_layers": 0},
         {"num_attention_heads": 0},
         {"eos_token_id": {"a": 1}},
     ],
@@ -87,7 +89,12 @@ def test_a_damaged_configuration(fields, kind, folder):
     assert refused(folder, kind=kind)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_the_line_on_a_damaged_configuration_says_what_is_wrong(folder):
+    change(folder / "config.json", num_key_value_heads=[2, 2])
+    assert "'num_key_value_heads'" in refused(folder) and "list" in refused(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", "[" * 9999])
 def test_a_configuration_that_is_no_object(text, folder):
     (folder / "config.json").write_text(text)
     assert refused(folder)
@@ -117,6 +124,8 @@ def test_a_damaged_tokenizer(name, fields, folder):
         {"beta": [1.0]},
         {"beta": "much"},
         {"beta": -1.0},
+        {"beta": 10**400},
+        {"reference": {"model": 5}},
         {"max_length": [512]},
         {"max_length": 0},
         {"max_length": True},
@@ -191,7 +200,7 @@ def test_an_index_that_names_a_pickle(folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}']
+    "text", ["{", "[]", "{}", "[" * 9999, '{"weight_map": []}', '{"weight_map": {"a": 3}}']
 )
 def test_a_damaged_index(text, folder):
     (folder / "model.safetensors").rename(folder / "other.safetensors")

@@ -14,6 +14,7 @@ from rewardgap.evaluation.scores import write_scores
 from rewardgap.io.grid_folder import ExperimentRecord
 from rewardgap.reporting.results import Results, measure
 from rewardgap.reporting.runs import CURVE_POINTS, read_curves, read_grids
+from rewardgap.reporting.topics import accuracy
 
 SMALL = Grid(
     models=("m",),
@@ -159,6 +160,27 @@ def test_scores_in_another_order_are_aligned(tmp_path):
     path.write_text("\n".join(reversed(path.read_text().splitlines())))
     rows = measure(read_one(folder)).rows["rewardmath"]
     assert len({tuple(row.id for row in some) for some in rows.values()}) == 1
+
+
+def test_records_that_a_run_has_dropped_count_for_no_run(tmp_path):
+    """A template of one model may refuse what that of another writes."""
+    folder = write_grid(tmp_path / "grid", SMALL)
+    run = folder / "m/implicit/seed-0"
+    path = run / "scores/rewardmath.jsonl"
+    first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(rest))
+    assert "1 records are in only one" in refuse(tmp_path, "grid")
+    entry = {"data": "rewardmath", "record": json.loads(first)["id"], "reason": "no system role"}
+    (run / "dropped.jsonl").write_text(json.dumps(entry | {"data": "another"}) + "\n")
+    assert "1 records are in only one" in refuse(tmp_path, "grid")
+    (run / "dropped.jsonl").write_text(json.dumps(entry) + "\n")
+    results = measure(read_one(folder))
+    assert {len(rows) for rows in results.rows["rewardmath"].values()} == {len(rest)}
+    assert {name: count for name, count in results.left_out.items() if count} == {"rewardmath": 1}
+    assert [f.text for f in accuracy.sentences(results)] == [
+        "1 records of rewardmath are left out of every run, as some have dropped them: "
+        "all are measured on the same records."
+    ]
 
 
 def refuse(tmp_path: Path, *names: str) -> str:

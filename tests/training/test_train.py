@@ -54,7 +54,8 @@ def interval_keys(values: dict[str, float]) -> bool:
 def test_a_run_learns_a_separable_set_and_leaves_what_was_promised(kind, model, tmp_path):
     run = train_toy(tmp_path, model, kind=kind, epochs=6)
     assert {path.name for path in run.folder.iterdir()} == {
-        *("config.yaml", "inputs.json", "reward_model", "log.jsonl", "scores", "metrics.json")
+        *("config.yaml", "inputs.json", "reward_model", "log.jsonl", "scores", "metrics.json"),
+        "checksums.json",
     }
     log = read_rows(run.log)
     logged = LOGGED | ({"log_prob_chosen", "log_prob_rejected"} if "implicit" in kind else set())

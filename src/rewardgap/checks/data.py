@@ -26,6 +26,7 @@ from rewardgap.checks.pairs import (
 from rewardgap.checks.texts import find_languages, find_near, find_word_rule
 from rewardgap.checks.truncation import find_truncated
 from rewardgap.configs.checks import CheckDataConfig
+from rewardgap.configs.compute import Identical
 from rewardgap.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -70,9 +71,11 @@ def check_data(config: CheckDataConfig) -> CheckReport:
     Raises:
         UserError: The data or the model cannot be opened.
     """
+    identical = config.identical_pairs
+    train = CheckedSet("train", tuple(config.train), identical=identical)
     data = CheckedData(
-        CheckedSet("train", tuple(config.train)) if config.train else None,
-        {name: CheckedSet(name, (spec,)) for name, spec in config.eval.items()},
+        train if config.train else None,
+        {name: CheckedSet(name, (spec,), None, identical) for name, spec in config.eval.items()},
         config.model,
         config.max_length,
         config.template,
@@ -87,7 +90,9 @@ def _findings(data: CheckedData, quick: bool) -> Iterator[CheckFinding]:
             yield from check.find(data)
 
 
-def warn_of_data(train: str | Sequence[str], evaluation: Mapping[str, str]) -> None:
+def warn_of_data(
+    train: str | Sequence[str], evaluation: Mapping[str, str], identical: Identical = "refuse"
+) -> None:
     """Log in a few lines what the quick checks find in a run's data; nothing is changed.
 
     Of every set at most `QUICK_ROWS` rows are read, one by one. What the run itself refuses or
@@ -95,8 +100,11 @@ def warn_of_data(train: str | Sequence[str], evaluation: Mapping[str, str]) -> N
     """
     specs = (train,) if isinstance(train, str) else tuple(train)
     data = CheckedData(
-        CheckedSet("train", specs, QUICK_ROWS),
-        {name: CheckedSet(name, (spec,), QUICK_ROWS) for name, spec in evaluation.items()},
+        CheckedSet("train", specs, QUICK_ROWS, identical),
+        {
+            name: CheckedSet(name, (spec,), QUICK_ROWS, identical)
+            for name, spec in evaluation.items()
+        },
     )
     try:
         report = CheckReport.of("", _findings(data, quick=True))

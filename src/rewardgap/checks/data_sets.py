@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.checks.findings import first_few
+from rewardgap.configs.compute import Identical
 from rewardgap.data.bag_of_words import response_text
 from rewardgap.data.columns import is_number
-from rewardgap.data.load import read_rows
+from rewardgap.data.load import read_rows, rows_not_sampled
 from rewardgap.data.parsing import parse_record
 from rewardgap.data.records import Record, Response, Row
 from rewardgap.errors import UserError
@@ -88,11 +89,16 @@ class Digest:
 
 @dataclass(frozen=True)
 class CheckedSet:
-    """A data set under its name; of long sets a quick look reads the first `limit` rows."""
+    """A data set under its name; of long sets a quick look reads the first `limit` rows.
+
+    Rows are those that training uses: of a `sample` no others, and, if `identical` pairs are
+    dropped, none of these. Rows at which training stops stay.
+    """
 
     name: str
     specs: tuple[str, ...]
     limit: int | None = None
+    identical: Identical = "refuse"
 
     def rows(self) -> Iterator[tuple[str, Row | Refused]]:
         """Yield rows with their locations; a row that cannot be read ends its file.
@@ -102,7 +108,9 @@ class CheckedSet:
         """
         for spec in self.specs:
             count = 0
-            rows = islice(read_rows(spec), self.limit)
+            left_out = rows_not_sampled(spec)
+            numbered = (row for n, row in enumerate(read_rows(spec)) if n not in left_out)
+            rows = islice(numbered, self.limit)
             while True:
                 try:
                     location, row = next(rows)
@@ -126,6 +134,8 @@ class CheckedSet:
                 continue
             try:
                 record = parse_record(row, location)
+                if self.identical == "drop" and set(record.chosen) & set(record.rejected):
+                    continue
                 unlabelled = Refused(location, "there is no rejected response")
                 yield location, row, record if record.rejected else unlabelled
             except UserError as error:

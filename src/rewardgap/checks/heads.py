@@ -1,6 +1,5 @@
 """Where the reward comes from: heads that are missing, have two outputs, or say nothing."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,9 @@ from safetensors import SafetensorError, safe_open
 
 from rewardgap.checks.checkpoints import Checkpoint, load_plain, ranked_right, reordered
 from rewardgap.checks.findings import CheckFinding, Severity
+from rewardgap.errors import UserError
 from rewardgap.evaluation.text import join_names, share
+from rewardgap.io.files import read_json
 from rewardgap.models.heads import NAMES, StoredHead
 from rewardgap.models.hub import ADAPTER
 
@@ -96,11 +97,13 @@ def find_constant(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
 def find_adapter(folder: Path) -> Iterator[CheckFinding]:
     """Yield what is wrong with a folder that holds a PEFT adapter instead of a model."""
     try:
-        adapter = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        adapter = read_json(folder / ADAPTER)
+        if not isinstance(adapter, dict):
+            raise UserError(f"{ADAPTER} is no adapter's configuration")
         weights = folder / "adapter_model.safetensors"
         with safe_open(weights, "pt") as file:
             names = list(file.keys())
-    except (OSError, ValueError, SafetensorError) as error:
+    except (UserError, OSError, SafetensorError) as error:
         yield CheckFinding("error", "loading", f"the adapter in {folder} cannot be read: {error}")
         return
     base = adapter.get("base_model_name_or_path")

@@ -1,6 +1,5 @@
 """What a model's tokenizer makes of the data: what is cut, and which texts hold special tokens."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,6 +9,7 @@ from rewardgap.checks.findings import CheckFinding, first_few
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, encode_usable
 from rewardgap.data.records import Message, Record
+from rewardgap.io.files import read_json
 from rewardgap.models.hub import locate_model
 
 BATCH = 256
@@ -31,7 +31,7 @@ def find_truncated(data: CheckedData) -> Iterator[CheckFinding]:
         return
     folder = locate_model(data.model, weights=False)
     template = ChatTemplate.load(folder, data.template)
-    limit = data.max_length or _longest(json.loads((folder / "config.json").read_text()))
+    limit = data.max_length or _longest(read_json(folder / "config.json"))
     for checked in data.sets:
         tokenised = _tokenise(checked, template, limit)
         yield from _findings(checked, tokenised, limit)

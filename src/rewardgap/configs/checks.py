@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rewardgap.configs.compute import at_least
+from rewardgap.configs.compute import Identical, at_least
 from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
@@ -21,6 +21,8 @@ class CheckDataConfig(HomePaths):
     """chat template instead of the model's: a file, or a name as in train"""
     max_length: int | None = None
     """tokens to which sequences will be truncated; by default as many as the model can read"""
+    identical_pairs: Identical = "refuse"
+    """as in train: drop leaves out records that have a response both chosen and rejected"""
     quick: bool = False
     """leave out the slow checks: near duplicates, languages, bag of words"""
     json: bool = False

@@ -1,6 +1,6 @@
 """Settings of where and how to compute and of pairs that cannot be compared; checks of numbers."""
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,5 +63,5 @@ def positive(config: object, *names: str) -> None:
     """Refuse values that are not positive and finite; None is allowed."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} must be positive and finite; it is {value}")
+        if value is not None and not 0 < value <= sys.float_info.max:
+            raise UserError(f"{name} must be positive and finite; it is {value!r:.40}")

@@ -102,9 +102,11 @@ class ChatTemplate:
         messages = [message.as_mapping() for message in conversation]
         options = {**(arguments or {}), "add_generation_prompt": open_response}
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+            text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+            text.encode()  # a template may write half of a surrogate pair
         except Exception as error:  # of any kind, as templates are programs
             raise UserError(f"the chat template fails: {first_line(error)}") from error
+        return text
 
     def warn_unused(self, records: Sequence[Record]) -> None:
         """Name the arguments of records that the chat template does not read."""
@@ -238,9 +240,18 @@ class ChatTemplate:
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a model directory; raise a UserError if it is missing or damaged."""
     from transformers import AutoTokenizer
+    from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
 
     if not any(folder.glob("tokenizer*")):
         raise UserError(f"{folder} has no tokenizer (tokenizer.json); save it with the model")
+    is_sentencepiece = (folder / "tokenizer.model").exists() and not (
+        folder / "tokenizer.json"
+    ).exists()
+    if is_sentencepiece and not (is_sentencepiece_available() and is_protobuf_available()):
+        raise UserError(
+            f"{folder} has its tokenizer as tokenizer.model, which needs sentencepiece and "
+            "protobuf: pip install 'rewardgap[sentencepiece]'"
+        )
     with reported(Exception, f"cannot load a tokenizer from {folder}: "):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from rewardgap.data.load import named_source, read_rows
 from rewardgap.data.messages import plain_text
-from rewardgap.data.readers import read_jsonl
+from rewardgap.data.readers import read_jsonl, whole_rows
 from rewardgap.data.records import Message
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError, reported
@@ -25,7 +25,8 @@ def read_documents(paths: str | Sequence[str]) -> list[Document]:
     documents: list[Document] = []
     for path in paths:
         if path.endswith(".jsonl"):
-            documents.extend(_document(row, location) for location, row in read_jsonl(path))
+            rows = whole_rows(read_jsonl(path))
+            documents.extend(_document(row, location) for location, row in rows)
         elif named_source(parse_spec(path)):
             documents.extend(_document(row, location) for location, row in read_rows(path))
         else:

@@ -74,13 +74,14 @@ def usable_records(records: Sequence[Record], trees: Sequence[Tree]) -> list[Rec
     return [record for record in records if record.id in kept]
 
 
-def read_training(path: Path) -> set[str]:
-    """Return the ids or places of the training records that `write_dropped` has listed."""
+def read_dropped(path: Path, data: str = TRAINING) -> set[str]:
+    """Return the ids or places of the records of a data set that `write_dropped` has listed."""
     if not path.exists():
         return set()
-    with reported((OSError, ValueError, KeyError, TypeError), f"{path} is damaged: "):
+    errors = (OSError, ValueError, KeyError, TypeError, RecursionError)
+    with reported(errors, f"{path} is damaged: "):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {row["record"] for row in rows if row["data"] == TRAINING}
+        return {row["record"] for row in rows if row["data"] == data}
 
 
 def warn_of_moved(count: int, records: int, first: str) -> None:

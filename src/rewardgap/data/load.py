@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,31 @@ def stream(
             raise UserError(f"{parsed.text}: holds no records{reason}")
         records = chain(first, records)
         if "sample" in options:
-            yield from _sample(list(records), options["sample"], options.get("seed", 0), parsed)
+            usable = list(records)
+            for row, index in enumerate(_draw(len(usable), options, parsed)):
+                yield replace(usable[index], row=row)
         else:
             yield from records
 
 
-def _sample(records: list[Record], size: int, seed: int, spec: Spec) -> list[Record]:
-    if not 0 < size <= len(records):
-        raise UserError(f"{spec.text}: `sample` must be between 1 and the {len(records)} records")
-    chosen = np.random.default_rng(seed).choice(len(records), size, replace=False)
-    return [records[index] for index in np.sort(chosen)]
+def _draw(count: int, options: Mapping[str, Any], spec: Spec) -> list[int]:
+    """Return the indices of a sample of so many records, in order."""
+    size = options["sample"]
+    if not 0 < size <= count:
+        raise UserError(f"{spec.text}: `sample` must be between 1 and the {count} records")
+    chosen = np.random.default_rng(options.get("seed", 0)).choice(count, size, replace=False)
+    return sorted(map(int, chosen))
+
+
+def rows_not_sampled(spec: str) -> set[int]:
+    """Return the numbers of the usable rows of one specification that its `sample` leaves out."""
+    parsed = parse_spec(spec)
+    rows, options = _read(parsed)
+    if "sample" not in options:
+        return set()
+    usable = [record.row for record in collect(labelled(rows), "drop", TakenIds(), [])]
+    sampled = {usable[index] for index in _draw(len(usable), options, parsed)}
+    return {row for row in usable if row is not None and row not in sampled}
 
 
 def named_source(spec: Spec) -> Source | None:

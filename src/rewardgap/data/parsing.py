@@ -35,7 +35,7 @@ HASH_BYTES = 16
 LATEST_HASHES = 2**16
 
 
-def parse_record(row: Row, location: str) -> Record:
+def parse_record(row: Row, location: str, number: int | None = None) -> Record:
     """Return the record of a row in any of the accepted layouts.
 
     `prompt` is a string or a list of messages `{role, content}`; `chosen` and `rejected` are a
@@ -44,7 +44,7 @@ def parse_record(row: Row, location: str) -> Record:
     prefix of the conversations in `chosen` and `rejected`; so it is beside whole conversations
     with a string `prompt` that is one of their turns. `system` becomes the first message. A row of
     `response` or `responses` alone gives a record without rejected ones. A null field counts as
-    missing.
+    missing. The record keeps the `number` of its row.
 
     Raises:
         UserError: A key is missing, or has the wrong type, or an empty value; begins with the row's
@@ -53,7 +53,7 @@ def parse_record(row: Row, location: str) -> Record:
     with reported((UserError, RecursionError), f"{location}: "):
         if isinstance(row, RefusedRow):
             raise UserError(row.reason)
-        return _parse(row)
+        return _parse(row, number)
 
 
 def unlabelled_column(row: Row) -> str | None:
@@ -63,7 +63,7 @@ def unlabelled_column(row: Row) -> str | None:
     return next((key for key in ("response", "responses") if row.get(key) is not None), None)
 
 
-def _parse(row: Row) -> Record:
+def _parse(row: Row, number: int | None) -> Record:
     responses = unlabelled_column(row)
     first = responses or "chosen"
     chosen = _read_responses(row, first)
@@ -85,6 +85,7 @@ def _parse(row: Row) -> Record:
         rejected=rejected,
         metadata={key: row[key] for key in row if key not in (*COLUMNS, responses)},
         template_arguments=arguments,
+        row=number,
     )
 
 
@@ -147,9 +148,9 @@ def collect(
         UserError: A row cannot be read, or has the id of another row, and `bad` is no list.
     """
     dropped, first_dropped = 0, ""
-    for location, row in rows:
+    for number, (location, row) in enumerate(rows):
         try:
-            record = parse_record(row, location)
+            record = parse_record(row, location, number)
             differs = set(record.chosen).isdisjoint(record.rejected)
             record = _with_unique_id(record, location, taken) if differs else record
         except UserError as error:

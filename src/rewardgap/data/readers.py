@@ -22,10 +22,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from rewardgap.data.records import Row, Rows
+from rewardgap.data.records import RefusedRow, Row, Rows
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_key, cached_for_file
+from rewardgap.io.hub import hub_fault
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -87,12 +88,20 @@ COMPRESSIONS: Mapping[str, Callable[[str], Any]] = {
 
 
 def read_jsonl(path: str) -> Rows:
-    """Read one JSON object per line; blank lines are skipped."""
+    """Read one JSON object per line; blank lines are skipped, and a broken one is a refused row."""
     with opened(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 location = f"{path}, line {number}"
-                yield location, _read_object(line, location)
+                yield location, _row_or_refused(line, location)
+
+
+def whole_rows(rows: Rows) -> Rows:
+    """Yield rows; raise what a refused one is refused for."""
+    for location, row in rows:
+        if isinstance(row, RefusedRow):
+            raise UserError(f"{location}: {row.reason}")
+        yield location, row
 
 
 def read_json(path: str) -> Rows:
@@ -211,13 +220,19 @@ def read_hub(name: str, split: str, **arguments: str) -> Rows:
 
 
 def load_hub(name: str, split: str, **arguments: str) -> Any:
-    """Return a split as `datasets.load_dataset` loads it."""
+    """Return a split as `datasets.load_dataset` loads it, from its cache if there is no network."""
     import datasets
 
-    failed = "no such path here, and cannot be loaded from the Hugging Face hub"
-    # The hub's client raises its own, httpx's and the system's errors.
-    with reported(Exception, f"{name}:{split}: {failed}: "):
-        return datasets.load_dataset(name, split=split, **arguments)
+    failed, fault = "cannot be loaded from the Hugging Face hub", hub_fault()
+    if fault:
+        failed = f"the Hugging Face hub cannot be reached ({fault})"
+    configured, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, fault is not None
+    try:
+        # The hub's client raises its own, httpx's and the system's errors.
+        with reported(Exception, f"{name}:{split}: no such path here, and {failed}: "):
+            return datasets.load_dataset(name, split=split, **arguments)
+    finally:
+        datasets.config.HF_HUB_OFFLINE = configured
 
 
 def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
@@ -249,7 +264,7 @@ def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows
             return read_hub(name, split, **arguments)
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file or folder")
-    return read_folder(path, split) if Path(path).is_dir() else read_path(path, None)
+    return read_folder(path, split) if Path(path).is_dir() else whole_rows(read_path(path, None))
 
 
 def read_given(path: str | None, example: str) -> Rows:
@@ -259,7 +274,7 @@ def read_given(path: str | None, example: str) -> Rows:
     spec = parse_spec(path)
     if spec.options:
         raise UserError(f"{example}?path={path}: a second `?`: join options by `&`")
-    return read_path_or_hub(spec.name, spec.part)
+    return whole_rows(read_path_or_hub(spec.name, spec.part))
 
 
 def hash_path(path: str, cache: Path | None = None) -> str:
@@ -300,6 +315,13 @@ FORMATS: Mapping[str, Callable[[str], Rows]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
 }
+
+
+def _row_or_refused(line: bytes, location: str) -> Row:
+    try:
+        return _read_object(line, location)
+    except UserError as error:
+        return RefusedRow(str(error).removeprefix(f"{location}: "))
 
 
 def _read_object(line: bytes, location: str) -> Row:

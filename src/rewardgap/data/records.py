@@ -62,6 +62,8 @@ class Record:
         metadata: All other fields of the row, unchanged.
         template_arguments: What a chat template gets beside messages: `tools`, and the row's
             `chat_template_kwargs`.
+        row: Index of its row in the data, or of itself in a sample; others may have been dropped.
+            None if nobody says.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Record:
     rejected: tuple[Response, ...]
     metadata: Mapping[str, Any]
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    row: int | None = field(default=None, compare=False)
 
     @property
     def responses(self) -> tuple[Response, ...]:

@@ -5,7 +5,7 @@ One JSON object per line::
     {"id": "a", "scores_chosen": 0.5, "scores_rejected": -1.0,
      "tokens_chosen": 12, "tokens_rejected": 9, "truncated": false,
      "baselines": {"bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
-     "responses": "1c8bfe8f801d7974", "subset": "Math"}
+     "responses": "1c8bfe8f801d7974", "subset": "Math", "data_row": 0}
 
 A record of several responses has lists in place of the numbers. Rewards are raw, never squashed.
 """
@@ -45,6 +45,8 @@ class ScoreRow:
         prompt: A hash of the prompt, equal for records of one prompt; empty where it is not known.
         responses: A hash of the responses likewise.
         subset: The part of a benchmark that the record belongs to; empty where there is none.
+        data_row: Index of the record's row in its data, of which others may have been dropped; None
+            where a file does not say.
 
     Raises:
         UserError: A reward is not finite, a side has no reward, or lists have unequal lengths.
@@ -60,6 +62,7 @@ class ScoreRow:
     prompt: str = ""
     responses: str = ""
     subset: str = ""
+    data_row: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no metric can be computed from."""
@@ -117,6 +120,7 @@ def score_row(
         prompt=prompt_id(record.prompt),
         responses=responses_id(record),
         subset=_subset(record.metadata.get("subset")),
+        data_row=record.row,
     )
 
 
@@ -165,7 +169,8 @@ def _to_json(row: ScoreRow) -> dict[str, Any]:
             for name, (chosen, rejected) in row.baselines.items()
         }
     digests = {"prompt": row.prompt, "responses": row.responses, "subset": row.subset}
-    return fields | {key: digest for key, digest in digests.items() if digest}
+    fields |= {key: digest for key, digest in digests.items() if digest}
+    return fields if row.data_row is None else fields | {"data_row": row.data_row}
 
 
 def read_scores(path: str | Path) -> list[ScoreRow]:
@@ -223,7 +228,9 @@ def _parse_row(fields: object) -> ScoreRow:
         for rule, sides in _object(fields.get("baselines", {}), "'baselines'").items()
     }
     digests = _digest(fields, "prompt"), _digest(fields, "responses"), _subset(fields.get("subset"))
-    return ScoreRow(str(name), *scores, *tokens, truncated, baselines, *digests)
+    number = fields.get("data_row")
+    number = None if number is None else _count(number, "data_row", "the number of a row")
+    return ScoreRow(str(name), *scores, *tokens, truncated, baselines, *digests, number)
 
 
 def _object(value: object, label: str) -> dict[str, Any]:
@@ -265,6 +272,10 @@ def _reward(value: object, key: str) -> float:
 
 
 def _length(value: object, key: str) -> int:
+    return _count(value, key, "a count of tokens or a list of them")
+
+
+def _count(value: object, key: str, expected: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UserError(f"{key!r} must be a count of tokens or a list of them, not {value!r}")
+        raise UserError(f"{key!r} must be {expected}, not {value!r}")
     return value

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
@@ -18,6 +19,7 @@ from rewardgap.evaluation.measures import MEASURES, Summary, by_subset, summaris
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
 from rewardgap.evaluation.text import align_columns, format_interval
+from rewardgap.io.run_folder import Run
 
 Comparisons = Mapping[Pair, Comparison]
 
@@ -34,6 +36,9 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: A file cannot be read, see `read_scores`, or is no grid of styles.
     """
+    for path in map(Path, config.scores):
+        if path.parent.name == "scores":
+            Run(path.parent.parent).check_results(f"scores/{path.name}")
     files = {path: read_scores(path) for path in config.scores}
     summaries = {name: summarise(rows) for name, rows in files.items()}
     styles = {

@@ -1,8 +1,8 @@
 """The data of an experiment: from the sets that it names to specifications that `load` reads."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from rewardgap.data.load import named_source
@@ -11,6 +11,8 @@ from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
 from rewardgap.experiments.experiment import EvaluationSource, Experiment, TrainingSource
+
+logger = logging.getLogger(__name__)
 
 LOCAL_FILE = re.compile(r"\$data_dir/([^?&]+)")
 
@@ -54,7 +56,10 @@ def find_check(spec: str) -> Callable[[str, str], bool]:
 
 
 def check_shifts(
-    experiment: Experiment, held_out: Mapping[str, str], read: Callable[[str], Sequence[Record]]
+    experiment: Experiment,
+    held_out: Mapping[str, str],
+    read: Callable[[str], Sequence[Record]],
+    drops: bool = False,
 ) -> None:
     """Refuse shifted sets whose rows do not reword those of the set that `shift_of` names.
 
@@ -62,6 +67,7 @@ def check_shifts(
         experiment: The experiment.
         held_out: A specification for each evaluation set.
         read: Returns the records of a specification.
+        drops: Whether it leaves out records that cannot be used; they need no counterpart.
 
     Raises:
         UserError: The rows of a set have other prompts than their counterparts, or another number
@@ -70,16 +76,26 @@ def check_shifts(
     shifts = {name: source.shift_of for name, source in experiment.eval.items() if source.shift_of}
     for name, original in shifts.items():
         shifted, originals = (
-            [(record.prompt, len(record.chosen), len(record.rejected)) for record in read(spec)]
+            {
+                record.row: (record.prompt, len(record.chosen), len(record.rejected))
+                for record in read(spec)
+            }
             for spec in (held_out[name], held_out[original])
         )
-        if shifted != originals:
-            pairs = enumerate(zip_longest(shifted, originals), start=1)
-            row = next(number for number, (entry, counterpart) in pairs if entry != counterpart)
+        shared, single = shifted.keys() & originals.keys(), shifted.keys() ^ originals.keys()
+        differing = {row for row in shared if shifted[row] != originals[row]}
+        if differing or not shared or (single and not drops):
+            row = min(row for row in differing or single if row is not None)
             raise UserError(
-                f"{name}: its rows do not reword those of {original}: row {row} has another prompt "
-                f"or number of responses in {held_out[name]} than in {held_out[original]}; give "
-                f"both with --eval.{original} and --eval.{name}, or --eval.{name}.shift_of null"
+                f"{name}: its rows do not reword those of {original}: row {row + 1} has another "
+                f"prompt or number of responses in {held_out[name]} than in {held_out[original]}; "
+                f"give both with --eval.{original} and --eval.{name}, or "
+                f"--eval.{name}.shift_of null"
+            )
+        if single:
+            logger.warning(
+                "%d of %d records are in only one of %s and %s: their comparison leaves them out",
+                *(len(single), len(single) + len(shared), original, name),
             )
 
 

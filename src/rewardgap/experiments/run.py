@@ -89,7 +89,8 @@ def run(config: RunConfig) -> Plan:
     folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
     runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
     configs = [runner.config(cell) for cell in grid.cells]
-    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]))
+    drops = "drop" in (configs[0].bad_records, configs[0].identical_pairs)
+    check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]), drops)
     if experiment.generate and len({config.template for config in configs}) > 1:
         raise UserError("generate: name one template for all runs, which share initial answers")
     estimates = runner.estimate()
@@ -102,6 +103,7 @@ def run(config: RunConfig) -> Plan:
                 open_run(str(cell.run.folder), settings, resume=True)
                 if cell.run.is_finished(runner.config(cell).eval):
                     check_inputs(cell.run, runner.config(cell), runner.data)
+                    cell.run.check_results(cell.run.log.name)
         runner.run_all(estimates)
     return Plan(grid.folder.folder, format_estimates(lines))
 

@@ -165,12 +165,12 @@ def _measure(
     model = _open_initial(folder, saved, run.get("seed", 0), config.device)
     assert isinstance(model, TrainedRewardModel)  # as all kinds with an equation are
     (tree,) = model.encode([record], config.max_length or saved.max_length)
-    training = _read_training(config, run, model, saved.max_length or config.max_length)
+    training = _read_dropped(config, run, model, saved.max_length or config.max_length)
     explained = ExplainedRecord.read(model, tree)
     return measure_influence(explained, training, config.token_budget, config.top)
 
 
-def _read_training(
+def _read_dropped(
     config: ExplainConfig, run: Mapping[str, Any], model: RewardModel, max_length: int | None
 ) -> TrainingPairs:
     """Return the training pairs, or a seeded sample of `max_pairs` of them."""

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from rewardgap.errors import UserError
-from rewardgap.io.files import whole_file, write_text
+from rewardgap.io.files import read_json, whole_file, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ def cached_for_file(path: Path, entry: Path, compute: Callable[[Path], str]) -> 
         OSError: There is no such file.
     """
     stamp = _stamp(path)
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        cached = json.loads(entry.read_text(encoding="utf-8"))
+    with suppress(UserError, TypeError, KeyError):
+        cached = read_json(entry)
         if cached["stamp"] == stamp:
             return str(cached["value"])
     value = compute(path)

@@ -1,28 +1,35 @@
-"""Files and folders that are either complete or absent, and files read whole.
+"""Files and folders that are either complete or absent, files read whole, and their checksums.
 
 Where they cannot be written (permission, full disk) or read (missing, damaged), a `UserError` is
 raised. An unfinished file is named by the process that writes it, as `.NAME.HOST-PID.unfinished`,
 so that what a killed process left is told from what another one is writing.
+
+`checksums.json` in a folder has a checksum for every finished file in it, by its path. Without it,
+as in folders that an older version wrote, nothing is compared.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
 from typing import Any
 
+import xxhash
 import yaml
 from safetensors import SafetensorError
 
-from rewardgap.errors import reported
+from rewardgap.errors import UserError, reported
 
 FAILURES = (OSError, SafetensorError)  # safetensors reports a full disk by its own error
+CHECKSUMS = "checksums.json"
 MAX = sys.float_info.max
 ABANDONED = 24 * 3600
 """Seconds after which a file that another computer was writing is taken to be left behind."""
@@ -33,10 +40,13 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it becomes `path`, in one step, at the end of the block.
 
     Missing folders are created. After an error nothing is left behind, and an older `path` stays.
+    A device or a pipe is refused: the file would take its place.
     """
     unfinished = _unfinished(path)
     try:
         with reported(FAILURES, f"cannot write {path}: "):
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise UserError(f"cannot write {path}: it is a device or a pipe; name a file")
             _remove_abandoned(path.parent.glob(f".{escape(path.name)}.*.unfinished"))
             path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
@@ -137,3 +147,56 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checksum(path: Path) -> str:
+    """Return the checksum of a file, as fast as the disk: it is to find damage and not malice."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+def write_checksums(folder: Path, files: Mapping[Path, Path]) -> None:
+    """Write `checksums.json`, which has no other files than these.
+
+    Args:
+        folder: Where it is.
+        files: By the path in the folder that a file has in the end, the path that it has now.
+    """
+    values = {str(path.relative_to(folder)): checksum(now) for path, now in sorted(files.items())}
+    write_text(folder / CHECKSUMS, json.dumps({"xxh3_128": values}, indent=2) + "\n")
+
+
+def find_damaged(folder: Path, *patterns: str) -> list[Path]:
+    """Return the finished files of a folder that differ from their checksums, or are gone.
+
+    Args:
+        folder: The folder.
+        patterns: Of the paths in it that are looked at; by default all that have a checksum.
+
+    Raises:
+        UserError: `checksums.json` or a file cannot be read.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return []
+    with reported((KeyError, TypeError, AttributeError), f"{path} is damaged: "):
+        known = {str(name): str(value) for name, value in read_json(path)["xxh3_128"].items()}
+    names = [name for name in known if not patterns or _is_any(name, patterns)]
+    with reported((OSError, ValueError), f"{folder}: cannot be read: "):
+        return [folder / name for name in names if not _is_intact(folder / name, known[name])]
+
+
+def refuse_damaged(folder: Path, *patterns: str, remedy: str, gone: bool = True) -> None:
+    """Raise a `UserError` that names the first damaged file, `gone` or not, and what to do."""
+    for path in find_damaged(folder, *patterns):
+        if gone or path.exists():
+            purpose = f"if this is on purpose, remove {folder / CHECKSUMS}"
+            raise UserError(f"{path} is not what was written, by its checksum: {remedy}; {purpose}")
+
+
+def _is_any(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _is_intact(path: Path, value: str) -> bool:
+    return path.is_file() and checksum(path) == value

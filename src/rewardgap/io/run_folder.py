@@ -11,13 +11,24 @@ import yaml
 
 from rewardgap.errors import UserError
 from rewardgap.io.cache import cache_folder
-from rewardgap.io.files import read_json, read_yaml, write_text
+from rewardgap.io.files import (
+    CHECKSUMS,
+    find_damaged,
+    read_json,
+    read_yaml,
+    refuse_damaged,
+    write_checksums,
+    write_text,
+)
 from rewardgap.io.lock import LOCK
 
 logger = logging.getLogger(__name__)
 
 RUN_KEYS = {"model": str, "kind": str, "seed": int, "train": str | list, "eval": dict}
 """What the configuration of a run has, and that of no other folder, with its types."""
+
+MEASURED = ("metrics.json", "scores/*", "reward_model/README.md")
+"""Files with a checksum that can be computed again from the model."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,11 @@ class Run:
         return self.folder / "scores" / f"{name}.jsonl"
 
     @property
+    def card(self) -> Path:
+        """The model card, which shows the metrics."""
+        return self.reward_model / "README.md"
+
+    @property
     def has_results(self) -> bool:
         """Whether there is anything that a resumed run would go on from."""
         return any(
@@ -75,7 +91,7 @@ class Run:
     def is_finished(self, sets: Iterable[str]) -> bool:
         """Return whether these evaluation sets are scored and measured.
 
-        Metrics that are damaged, or whose score files are gone, do not count.
+        Metrics, score files and cards that are damaged or gone do not count.
         """
         if not self.metrics.exists():
             return False
@@ -86,12 +102,40 @@ class Run:
         names = set(sets)
         whole = isinstance(values, dict) and values.keys() == names
         if whole and all(map(_is_summary, values.values())):
-            missing = [str(path) for path in map(self.scores, names) if not path.exists()]
+            missing = [path for path in map(self.scores, names) if not path.exists()]
+            missing = missing or find_damaged(self.folder, *MEASURED)
         else:
-            missing = [str(self.metrics)]
+            missing = [self.metrics]
         if missing:
             logger.warning("%s is damaged or gone: the run is measured again", missing[0])
         return not missing
+
+    def write_checksums(self, metrics: Path | None = None) -> None:
+        """Write the checksums of the log and, with the metrics as they will be, of all results."""
+        results = [self.card, *sorted(self.scores("").parent.glob("*.jsonl"))] if metrics else []
+        files = {path: path for path in [self.log, *results] if path.exists()}
+        write_checksums(self.folder, files | ({self.metrics: metrics} if metrics else {}))
+
+    def check_trained(self) -> None:
+        """Refuse a finished training whose log or model was damaged since.
+
+        Raises:
+            UserError: Names the file.
+        """
+        if self.reward_model.is_dir():
+            remedy = f"restore it, or remove {self.reward_model} to train again"
+            refuse_damaged(self.folder, self.log.name, remedy=remedy)
+            refuse_damaged(self.reward_model, remedy=remedy)
+
+    def check_results(self, *patterns: str) -> None:
+        """Refuse results that were damaged since they were written; those that are gone are none.
+
+        Raises:
+            UserError: Names the file.
+        """
+        if self.metrics.exists():  # else they are being written
+            remedy = "the command that wrote it makes it again"
+            refuse_damaged(self.folder, *patterns, remedy=remedy, gone=False)
 
     def read_config(self) -> dict[str, Any]:
         """Read the resolved configuration.
@@ -144,7 +188,7 @@ def open_run(
     cached = cache_folder(cache).resolve()
     paths = {path for path in run.folder.glob("*") if not path.name.endswith(".unfinished")}
     paths = {path for path in paths if not cached.is_relative_to(path.resolve())}
-    paths -= {run.inputs, run.dropped, run.folder / LOCK}
+    paths -= {run.inputs, run.dropped, run.folder / CHECKSUMS, run.folder / LOCK}
     if run.config in paths and len(paths) > 1:
         old = run.read_config()
         new = json.loads(json.dumps(settings))

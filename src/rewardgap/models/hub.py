@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
+from rewardgap.io.hub import hub_fault
 from rewardgap.io.run_folder import Run
 
 ADAPTER = "adapter_config.json"
@@ -21,24 +22,17 @@ def locate_model(name: str, weights: bool = True) -> Path:
         UserError: There is no such directory, config.json, safetensors weights, or hub id.
     """
     folder = Path(name).expanduser()
-    files = [folder] if folder.suffix == ".gguf" else sorted(folder.glob("*.gguf"))
+    with reported(OSError, f"{name:.60}: "):  # a name may be too long for a path
+        files = [folder] if folder.suffix == ".gguf" else sorted(folder.glob("*.gguf"))
+        folder = Run(folder).reward_model if Run(folder).reward_model.is_dir() else folder
     if len(files) == 1 and files[0].is_file() and not any(folder.glob("*.safetensors")):
         from rewardgap.models.conversion import dequantise
 
         return dequantise(files[0])
-    folder = Run(folder).reward_model if Run(folder).reward_model.is_dir() else folder
     if not folder.is_dir():
         if name.count("/") > 1 or name.startswith((".", "/", "~")):
             raise UserError(f"{name} does not exist; give a model directory or a hub id")
-        from huggingface_hub import snapshot_download
-
-        patterns = PATTERNS if weights else PATTERNS[1:]
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=patterns))
-        except Exception as error:
-            raise UserError(
-                f"{name} is neither a directory nor a model that the hub gives: {first_line(error)}"
-            ) from error
+        folder = _from_hub(name, PATTERNS if weights else PATTERNS[1:])
     if (folder / ADAPTER).exists():
         from rewardgap.models.conversion import merge_adapter
 
@@ -51,6 +45,24 @@ def locate_model(name: str, weights: bool = True) -> Path:
             "save_pretrained(…, safe_serialization=True)"
         )
     return folder
+
+
+def _from_hub(name: str, patterns: list[str]) -> Path:
+    """Return the folder of a hub id in the hub's cache, downloaded where the hub can be reached."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    fault = hub_fault()
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=patterns, local_files_only=fault is not None)
+        )
+    except Exception as error:
+        cause = first_line(error)
+        if fault and isinstance(error, LocalEntryNotFoundError):
+            cause = f"the hub cannot be reached ({fault}), and its cache here does not hold it"
+        message = f"{name} is neither a directory nor a model that the hub gives: {cause}"
+        raise UserError(message) from error
 
 
 def fingerprint(folder: Path) -> str:

@@ -1,6 +1,8 @@
 """Reading a model's folder: its configuration and weights, never its code, never a pickle."""
 
-import json
+import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from rewardgap.errors import UserError, first_line, reported
+from rewardgap.io.files import read_json
 
 INDEX = "model.safetensors.index.json"
 
@@ -80,8 +83,21 @@ def load_model(
             output_loading_info=True,
             trust_remote_code=False,
         )
+    _refuse_unread_layers(model, loading["unexpected_keys"], folder)
     switch_off_noise(model)
     return model, set(loading["missing_keys"])
+
+
+def _refuse_unread_layers(model: nn.Module, unread: Iterable[str], folder: Path) -> None:
+    """Refuse weights of layers that the configuration counts too few for: rewards without them."""
+    stacks = {n: len(m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList)}
+    for name in sorted(unread):
+        for number in re.finditer(r"\.(\d+)\.", name):
+            if int(number[1]) >= stacks.get(name[: number.start()], math.inf):
+                raise UserError(
+                    f"{folder} has weights {name}, but by its config.json there is no such layer: "
+                    "correct num_hidden_layers"
+                )
 
 
 def refuse_missing(missing: set[str], model: PreTrainedModel, folder: Path) -> None:
@@ -98,10 +114,9 @@ def _refuse_pickles(folder: Path, config: PreTrainedConfig) -> None:
     path = folder / INDEX
     names = [str(getattr(config, "transformers_weights", None) or INDEX)]
     if path.exists():
-        with reported(
-            (OSError, ValueError, KeyError, TypeError, AttributeError), f"cannot read {path}: "
-        ):
-            names += json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        index = read_json(path)
+        with reported((KeyError, TypeError, AttributeError), f"cannot read {path}: "):
+            names += index["weight_map"].values()
     for name in names:
         if not str(name).endswith((".safetensors", ".safetensors.index.json")):
             raise UserError(f"{folder} names the weights {name}: only .safetensors files are read")

@@ -11,7 +11,7 @@ import torch
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError, reported
-from rewardgap.io.files import whole_folder, write_text
+from rewardgap.io.files import refuse_damaged, whole_folder, write_checksums, write_text
 from rewardgap.io.run_folder import Run
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
@@ -104,9 +104,16 @@ class SavedRewardModel:
                 "chat_template": model.template.tokenizer.chat_template,
             }
             write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
+            files = filter(Path.is_file, unfinished.rglob("*"))
+            write_checksums(unfinished, {path: path for path in files})
 
     def load(self, folder: Path, template_name: str | None = None) -> RewardModel:
-        """Load the model in `folder`, with float32 weights, its chat template or another one."""
+        """Load the model in `folder`, with float32 weights, its chat template or another one.
+
+        Raises:
+            UserError: It cannot be read, or a file differs from its checksum.
+        """
+        refuse_damaged(folder, remedy="restore it, or train again")
         kind = find_kind(self.kind)
         as_written = self.is_foreign and kind.reads_as_written
         template = ChatTemplate.load(folder, template_name, as_written)

@@ -88,6 +88,8 @@ def _collection(
             for run in by_cell
         ],
     }
+    if all(row.data_row is not None for row in rows):
+        collection["places"] = [row.data_row for row in rows]
     if any(len(row.scores_chosen) + len(row.scores_rejected) > 2 for row in rows):
         collection["sizes"] = [[len(row.scores_chosen), len(row.scores_rejected)] for row in rows]
     if all(row.tokens_chosen for row in rows):

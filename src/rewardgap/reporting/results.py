@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rewardgap.data.dropped import read_dropped
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
@@ -66,6 +67,8 @@ class Results:
         rows: By evaluation set and cell the score rows; all cells of a set in the same order.
         curves: Those of the runs that have begun.
         generations: By run and set the shares of correct generations, where a run generated.
+        left_out: By evaluation set the number of records that some runs have dropped: no run's
+            count.
         measures: What topics computed from these, see `topic.once`.
     """
 
@@ -74,6 +77,7 @@ class Results:
     curves: Sequence[Curve] = ()
     generations: Mapping[Cell, Mapping[str, CorrectShare]] = field(default_factory=dict)
     forecasts: Sequence[ForecastAccuracy] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
     measures: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -265,13 +269,18 @@ def measure(experiment: ExperimentRecord) -> Results:
         UserError: A score file is damaged, or rates other records than another of the same set.
     """
     rows: dict[str, dict[Cell, Rows]] = {}
+    left_out: dict[str, int] = {}
+    for cell in experiment.cells:
+        cell.run.check_results()
     for entry in experiment.sets:
         paths = {cell: cell.run.scores(entry.name) for cell in experiment.cells}
         files = {cell: (path, read_scores(path)) for cell, path in paths.items() if path.exists()}
-        rows[entry.name] = _align(entry.name, files)
+        dropped = _dropped_by_some(entry.name, files)
+        rows[entry.name] = _align(entry.name, files, dropped)
+        left_out[entry.name] = len(dropped)
     curves = read_curves(experiment)
     shares = {cell: read_shares(cell.shares) for cell in experiment.cells if cell.shares.exists()}
-    return Results(experiment, rows, curves, shares, read_forecasts(experiment))
+    return Results(experiment, rows, curves, shares, read_forecasts(experiment), left_out)
 
 
 def share_interval(share: float, n: int) -> Interval:
@@ -282,11 +291,25 @@ def share_interval(share: float, n: int) -> Interval:
     return Interval(share, float(bounds.low), float(bounds.high))
 
 
-def _align(name: str, files: Mapping[Cell, tuple[Path, Rows]]) -> dict[Cell, Rows]:
-    """All cells' rows in the order of the first cell's."""
+def _dropped_by_some(name: str, files: Mapping[Cell, tuple[Path, Rows]]) -> set[str]:
+    """Return the ids that some files lack, if their runs list all of these as dropped."""
+    ids = {cell: {row.id for row in rows} for cell, (_, rows) in files.items()}
+    known: set[str] = set().union(*ids.values())
+    lacking = {cell: known - ids[cell] for cell in ids if known - ids[cell]}
+    listed = all(lacking[cell] <= read_dropped(cell.run.dropped, name) for cell in lacking)
+    some = set().union(*lacking.values())
+    return some if listed and some < known else set()
+
+
+def _align(
+    name: str, files: Mapping[Cell, tuple[Path, Rows]], dropped: Collection[str]
+) -> dict[Cell, Rows]:
+    """All cells' rows in the order of the first cell's, but for those that some have dropped."""
     aligned: dict[Cell, Rows] = {}
     path_of_first, first = next(iter(files.values()), (None, []))
+    first = [row for row in first if row.id not in dropped]
     for cell, (path, rows) in files.items():
+        rows = [row for row in rows if row.id not in dropped]
         if unshared := count_unshared(first, rows):
             raise UserError(
                 f"{path_of_first} and {path} are both scores of {name} but rate different data: "

@@ -15,7 +15,7 @@ from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.dropped import (
     encode_usable,
     new_list,
-    read_training,
+    read_dropped,
     usable_records,
     warn_of_moved,
     write_dropped,
@@ -258,7 +258,7 @@ def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
     try:
         if not training:
             return None
-        left_out = read_training(run.dropped)
+        left_out = read_dropped(run.dropped)
         records = stream(training, "drop", dropped)
         return BagOfWords.fit(record for record in records if record.id not in left_out)
     except UserError as error:

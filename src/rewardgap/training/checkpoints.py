@@ -5,7 +5,6 @@ within a step: weights, Adam's moments and the step number are the whole state. 
 step is kept with them, and a checksum of every file in `state.json`.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -13,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import xxhash
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rewardgap.errors import UserError
-from rewardgap.io.files import read_json, whole_folder, write_text
+from rewardgap.io.files import checksum, read_json, whole_folder, write_text
 from rewardgap.training.step_log import DAMAGE, StepLog
 
 logger = logging.getLogger(__name__)
@@ -102,9 +100,7 @@ def _state(path: Path, step: int, log: StepLog) -> dict[str, object]:
     """Return what `state.json` says of the other files of a checkpoint, with their checksums."""
     checksums = {LOG: log.checksum}
     for name in (WEIGHTS, MOMENTS):
-        with (path / name).open("rb") as file:
-            # As fast as the disk, unlike SHA-256: it is to find damage and not malice.
-            checksums[name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+        checksums[name] = checksum(path / name)
     return {"step": step, "xxh3_128": checksums}
 
 

@@ -36,7 +36,7 @@ def write_model_card(run: Run, config: TrainConfig, summaries: Summaries) -> Non
         is_classifier = architectures[0].endswith("ForSequenceClassification")
         task = "SequenceClassification" if is_classifier else "CausalLM"
         automatic_class = f"AutoModelFor{task}"
-    write_text(run.reward_model / "README.md", model_card(config, summaries, automatic_class))
+    write_text(run.card, model_card(config, summaries, automatic_class))
 
 
 def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str | None) -> str:

@@ -25,7 +25,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
 from rewardgap.io.cache import cache_folder
-from rewardgap.io.files import remove_unfinished, write_text
+from rewardgap.io.files import remove_unfinished, whole_file
 from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device, choose_dtype
@@ -68,7 +68,7 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     """Train, save, score and measure, as far as that is not done."""
     config, run, accelerator = settings.config, settings.run, settings.accelerator
     if accelerator.is_main_process:
-        warn_of_data(config.train, config.eval)
+        warn_of_data(config.train, config.eval, config.identical_pairs)
     data = open_data(settings, shared)
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
@@ -80,6 +80,7 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
         )
         fit(model, training, steps, held_out, settings)
         if accelerator.is_main_process:
+            run.write_checksums()  # before the model, with which training ends
             save(model, settings)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -106,6 +107,7 @@ def open_training(config: TrainConfig, accelerator: Accelerator, shared: Prepare
         run = open_run(config.out, config.settings(), resumes, config.cache)
         if accelerator.is_main_process:
             check_inputs(run, config, shared)
+            run.check_trained()
             for folder in (run.folder, cache_folder(config.cache)):
                 remove_unfinished(folder)
     return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
@@ -186,6 +188,7 @@ def save(model: RewardModel, settings: Settings) -> None:
 def evaluate(settings: Settings, data: RunData) -> None:
     """Score every evaluation set by the saved model; write score files, card and metrics."""
     config, run = settings.config, settings.run
+    run.metrics.unlink(missing_ok=True)  # first: with it, results are compared with checksums
     as_saved = replace(config, template=None)
     scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), as_saved)
     for name in config.eval:
@@ -194,4 +197,6 @@ def evaluate(settings: Settings, data: RunData) -> None:
         write_scores(run.scores(name), scorer.score_records(records, baseline, trees))
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, summaries)
-    write_text(run.metrics, json.dumps(summaries, indent=2) + "\n")
+    with whole_file(run.metrics) as unfinished:
+        unfinished.write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
+        run.write_checksums(unfinished)

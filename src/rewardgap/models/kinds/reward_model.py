@@ -97,7 +97,7 @@ class RewardModel(nn.Module, ABC):
         self.template = template
         self.options = options
         self.encoder = self.encoding(template, options)
-        self.beta = self.default_beta if options.beta is None else options.beta
+        self.beta = float(self.default_beta if options.beta is None else options.beta)
 
     @classmethod
     @abstractmethod

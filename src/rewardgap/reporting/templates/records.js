@@ -259,16 +259,23 @@
   }
 
   function counterpartLinks(collection, row) {
+    const counterpart = (each) => {
+      if (each.places && collection.places) {
+        return each.places.indexOf(collection.places[row.index]);
+      }
+      return each.ids.length === collection.ids.length ? row.index : -1;
+    };
     const related = data.collections.filter((each) =>
       each !== collection && each.experiment === collection.experiment
-      && each.ids.length === collection.ids.length
+      && counterpart(each) >= 0
       && (each.shift_of === collection.set || collection.shift_of === each.set));
     if (!related.length) return [];
     const buttons = related.map((each) => {
       const button = make("button", { type: "button" }, each.set);
       button.addEventListener("click", () => {
+        const index = counterpart(each);
         chooseCollection(each);
-        open(state.rows[row.index]);
+        open(state.rows[index]);
       });
       return button;
     });

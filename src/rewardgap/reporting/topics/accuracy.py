@@ -10,7 +10,15 @@ from rewardgap.evaluation.measures import MEASURES, Summary, summarise
 from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import BASELINE, Results, Rows
-from rewardgap.reporting.topic import Figure, TextTable, Topic, baseline_name, interval, once
+from rewardgap.reporting.topic import (
+    Figure,
+    Finding,
+    TextTable,
+    Topic,
+    baseline_name,
+    interval,
+    once,
+)
 
 
 @dataclass(frozen=True)
@@ -139,4 +147,12 @@ def _cell(results: Results, name: str, kind: str) -> str:
     return f"{spread.mean:.3f}{deviation}" + ("" if paper is None else f" [{paper:.3f}]")
 
 
-TOPIC = Topic("accuracy", measure, tables=tables, figures=figures)
+def sentences(results: Results) -> Iterator[Finding]:
+    """Return how many records count for no run, as some runs have dropped them."""
+    for name, count in results.left_out.items():
+        if count:
+            text = f"{count} records of {name} are left out of every run, as some have dropped them"
+            yield Finding("caution", f"{text}: all are measured on the same records.")
+
+
+TOPIC = Topic("accuracy", measure, sentences=sentences, tables=tables, figures=figures)

@@ -76,6 +76,10 @@ def sentences(results: Results) -> Iterator[Finding]:
         elif drops:
             text = f"Reworded as {name}, no kind loses accuracy that could be told from 0."
             yield Finding("alike", text)
+        left_out = max((cost.left_out for cost in drops.values()), default=0)
+        if left_out:
+            text = f"Reworded as {name}: {left_out} records are in only one of the two sets"
+            yield Finding("caution", f"{text}; the comparison leaves them out.")
     for name, reason in measured.not_shifts.items():
         yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
 
