@@ -18,7 +18,7 @@ MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOU
 # The rooms, bottom up: a room imports from those before it in this list alone.
 ROOMS = (
     *("errors", "configs", "io", "data", "evaluation", "models", "scoring", "checks"),
-    *("dynamics", "training", "forecasting", "explaining", "testing", "reporting"),
+    *("dynamics", "training", "testing", "reporting", "forecasting", "explaining"),
     *("experiments", "demonstration", "cli"),
 )
 PRONOUNS = (

@@ -87,6 +87,7 @@ def test_it_is_forecast_and_explained(folders: Callable[..., Path], tmp_path: Pa
         train=train,
         eval={"test": test},
         kinds=[KIND, "explicit"],
+        loss=0.3,
         out=str(tmp_path / "forecast"),
         **common,
     )

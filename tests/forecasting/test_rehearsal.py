@@ -16,7 +16,7 @@ from rewardgap.evaluation.accuracy import record_accuracies
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.forecasting import rehearsal
 from rewardgap.forecasting.forecast import ForecastResult, forecast
-from rewardgap.forecasting.rehearsal import Plan, Rehearsed, follow
+from rewardgap.forecasting.rehearsal import RehearsalPlan, Rehearsed, follow
 from rewardgap.io.run_folder import Run
 from rewardgap.training.train import train
 
@@ -99,12 +99,12 @@ def test_a_folder_of_another_training_is_refused(make: Forecast) -> None:
 
 def test_what_a_rehearsal_costs(make: Forecast, monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand: 9 steps of 1 pair and 6 records of evaluation, against 9 steps of 4 pairs."""
-    monkeypatch.setattr(rehearsal, "LADDER", (Plan(1, 1, 6, 3),))
+    monkeypatch.setattr(rehearsal, "LADDER", (RehearsalPlan(1, 1, 6, 3),))
     of_kind = rehearsed(make(kinds=["explicit"]))
     costs = []
     original = rehearsal.Costs.share
 
-    def share(self: rehearsal.Costs, plan: Plan) -> float:
+    def share(self: rehearsal.Costs, plan: RehearsalPlan) -> float:
         trees = [*self.data.training]
         mean = np.mean([tree.size for tree in trees])
         evaluated = sum(tree.size for tree in self.data.evaluation["test"])

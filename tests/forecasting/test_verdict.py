@@ -1,6 +1,7 @@
 """Tables and sentences on forecasts that are made by hand."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,15 @@ from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.forecasting.outcome import ForecastOutcome
+from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import CurvePoint, Prediction
-from rewardgap.forecasting.rehearsal import Plan, Rehearsal, Rehearsed
-from rewardgap.forecasting.verdict import Forecasts, format_forecast, recommend
+from rewardgap.forecasting.rehearsal import Rehearsal, RehearsalPlan, Rehearsed
+from rewardgap.forecasting.verdict import (
+    Forecasts,
+    format_forecast,
+    recommend,
+    write_list,
+)
 
 Accuracies = Mapping[str, Mapping[str, float]]
 
@@ -50,7 +57,7 @@ def prediction(accuracy: float, deviation: float = 0.2) -> Prediction:
 
 def rehearsed(first: float = 0.7, last: float = 0.4) -> Rehearsed:
     rehearsal = Rehearsal(np.array([0, 50, 100]), np.array([np.nan, first, last]), {})
-    return Rehearsed(Plan(2, 1, 50, 2), [rehearsal], {}, 0.05, 1e-6)
+    return Rehearsed(RehearsalPlan(2, 1, 50, 2), [rehearsal], {}, 0.05, 1e-6)
 
 
 def forecasts(
@@ -73,6 +80,11 @@ def forecasts(
     )
 
 
+def say(of: Forecasts) -> str:
+    """The sentences, a line each."""
+    return "\n".join(recommend(of))
+
+
 REWORDED = {
     "familiar": {"explicit": 0.95, "implicit": 0.94},
     "reworded": {"explicit": 0.9, "implicit": 0.1},
@@ -80,10 +92,10 @@ REWORDED = {
 
 
 def test_the_kind_is_named_and_where_the_other_fails() -> None:
-    words = recommend(forecasts(REWORDED))
+    words = say(forecasts(REWORDED))
     assert words.splitlines() == [
-        "- Train explicit: it is expected to be more accurate than implicit on reworded.",
-        "- implicit is expected to prefer the wrong response on reworded.",
+        "Train explicit: it is expected to be more accurate than implicit on reworded.",
+        "implicit is expected to prefer the wrong response on reworded.",
     ]
 
 
@@ -91,13 +103,13 @@ def test_what_is_not_nearly_certain_is_not_said() -> None:
     """A difference of 1.95 deviations is: 97.5 % of a normal lie below 1.96."""
     for distance, said in ((1.95, False), (1.97, True)):
         other = float(norm.cdf(norm.ppf(0.9) - distance * 0.2 * 2**0.5))
-        words = recommend(forecasts({"set": {"explicit": 0.9, "implicit": other}}))
+        words = say(forecasts({"set": {"explicit": 0.9, "implicit": other}}))
         assert ("Train explicit" in words) == said
         assert ("does not separate explicit and implicit" in words) != said
 
 
 def test_nothing_is_advised_where_each_kind_has_its_set() -> None:
-    words = recommend(
+    words = say(
         forecasts(
             {"one": {"explicit": 0.9, "implicit": 0.1}, "two": {"explicit": 0.1, "implicit": 0.9}}
         )
@@ -109,14 +121,12 @@ def test_nothing_is_advised_where_each_kind_has_its_set() -> None:
 
 def test_theory_alone_advises_nothing() -> None:
     alone = Forecasts(forecasts(REWORDED).theory, {}, {})
-    assert recommend(alone) == ""
+    assert recommend(alone) == []
     assert "nothing is advised" in format_forecast(alone)
 
 
 def test_theory_that_disagrees_is_named() -> None:
-    words = recommend(
-        forecasts(REWORDED, {**REWORDED, "reworded": {"explicit": 0.0, "implicit": 0.1}})
-    )
+    words = say(forecasts(REWORDED, {**REWORDED, "reworded": {"explicit": 0.0, "implicit": 0.1}}))
     assert (
         "Theory, with fixed hidden states, says otherwise of explicit on reworded (0.00)." in words
     )
@@ -129,7 +139,7 @@ def test_theory_that_disagrees_is_named() -> None:
 def test_a_rule_of_length_is_named_where_it_is_near_the_best_kind(
     longer: float, said: bool
 ) -> None:
-    words = recommend(forecasts({"set": {"explicit": 0.9, "implicit": 0.6}}, longer=longer))
+    words = say(forecasts({"set": {"explicit": 0.9, "implicit": 0.6}}, longer=longer))
     assert (f"the longer response is right in {longer:.2f} of the pairs" in words) == said
     assert "rule" not in words
 
@@ -140,7 +150,7 @@ def test_a_rule_of_length_is_named_where_it_is_near_the_best_kind(
 def test_a_loss_that_does_not_fall_is_said_with_a_rate_that_would_do(
     last: float, words: str | None
 ) -> None:
-    said = recommend(forecasts(REWORDED, losses=(0.7, last)))
+    said = say(forecasts(REWORDED, losses=(0.7, last)))
     assert ("does not fall" in said) == (words is not None)
     assert words is None or f"the learning rate 1e-06 is {words}." in said
 
@@ -154,3 +164,21 @@ def test_the_table_has_80_columns_and_a_line_for_every_kind() -> None:
     assert lines[-3].split()[:2] == ["explicit", "0.900"]
     assert lines[-3].split()[-6:] == ["0.900", "0.00", "0.18", "0.36", "0.72", "0.90"]
     assert lines[-1].split() == ["(longer", "wins)", "0.500"]
+
+
+def test_sentences_fit_into_a_terminal() -> None:
+    names = {f"a set with a long name, number {i}": REWORDED["reworded"] for i in range(5)}
+    lines = write_list(recommend(forecasts(names))).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line[:2] for line in lines if not line.startswith("  ")] == ["- ", "- "]
+
+
+def test_the_page_says_and_shows_the_same(tmp_path: Path) -> None:
+    write_page(tmp_path / "page.html", forecasts(REWORDED | {"<b>": REWORDED["familiar"]}))
+    text = (tmp_path / "page.html").read_text()
+    for sentence in recommend(forecasts(REWORDED)):
+        assert sentence in text or sentence.replace("reworded.", "reworded") in text
+    assert text.count("<svg") == 3
+    assert "<td>0.900 [" in text
+    assert "<b>" not in text
+    assert "<script" not in text

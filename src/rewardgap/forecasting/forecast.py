@@ -4,6 +4,7 @@ rehearsal    every step of the training for real, with a few pairs in each
 prediction   the accuracy of the trained model, and how sure that is
 theory       gradient descent in the last layer, in closed form, from one forward pass
 verdict      both as a table, and in sentences that are nearly always right
+page         the same with pictures
 """
 
 import json
@@ -22,10 +23,17 @@ from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import prompt_clusters
 from rewardgap.evaluation.scores import write_scores
+from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
 from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
 from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory, open_models
-from rewardgap.forecasting.verdict import Forecasts, describe, format_forecast, recommend
+from rewardgap.forecasting.verdict import (
+    Forecasts,
+    describe,
+    format_forecast,
+    recommend,
+    write_list,
+)
 from rewardgap.io.files import write_text
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
@@ -44,7 +52,7 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     """Forecast every kind on every evaluation set.
 
     Write into `out`: `config.yaml`, the run folders of the rehearsals, `forecast.json` ({set:
-    {kind: figures}}), `forecast.txt`, and for every kind and set a score file
+    {kind: figures}}), `forecast.txt`, `forecast.html`, and for every kind and set a score file
     `scores/KIND/SET.jsonl` of theory's rewards. Records and trees are `shared` with other work on
     the same data. Rehearsals that are done are not done again.
 
@@ -66,7 +74,8 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     }
     theory = forecast_by_theory(config, models, data, _losses(config, rehearsed))
     forecasts = Forecasts(theory.outcomes, _predictions(config, rehearsed, theory), rehearsed)
-    result = ForecastResult(forecasts, format_forecast(forecasts), recommend(forecasts))
+    words = write_list(recommend(forecasts))
+    result = ForecastResult(forecasts, format_forecast(forecasts), words)
     _write(out, config.kinds, result, theory)
     return result
 
@@ -103,6 +112,7 @@ def _write(out: Path, kinds: Sequence[str], result: ForecastResult, theory: Theo
         write_scores(out / "scores" / kind / f"{name}.jsonl", outcome.rows)
     write_text(out / "forecast.json", json.dumps(report, indent=1) + "\n")
     sections = (result.table, result.recommendation, describe(theory.projections))
+    write_page(out / "forecast.html", result.forecasts)
     write_text(out / "forecast.txt", "\n\n".join(sections) + "\n")
 
 

@@ -45,7 +45,7 @@ BACKWARD = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class RehearsalPlan:
     """How a kind is rehearsed.
 
     Attributes:
@@ -62,15 +62,15 @@ class Plan:
 
 
 LADDER = (
-    Plan(1, 1, 25, 4),
-    Plan(1, 1, 50, 4),
-    Plan(1, 2, 50, 4),
-    Plan(2, 2, 50, 8),
-    Plan(2, 2, 100, 8),
-    Plan(4, 2, 100, 8),
-    Plan(4, 2, 200, 12),
-    Plan(8, 2, 200, 12),
-    Plan(16, 2, 400, 12),
+    RehearsalPlan(1, 1, 25, 4),
+    RehearsalPlan(1, 1, 50, 4),
+    RehearsalPlan(1, 2, 50, 4),
+    RehearsalPlan(2, 2, 50, 8),
+    RehearsalPlan(2, 2, 100, 8),
+    RehearsalPlan(4, 2, 100, 8),
+    RehearsalPlan(4, 2, 200, 12),
+    RehearsalPlan(8, 2, 200, 12),
+    RehearsalPlan(16, 2, 400, 12),
 )
 """From the cheapest plan to the dearest; the last one that fits into the budget is taken."""
 
@@ -102,7 +102,7 @@ class Rehearsed:
         learning_rate: The training's.
     """
 
-    plan: Plan
+    plan: RehearsalPlan
     rehearsals: Sequence[Rehearsal]
     followed: Mapping[str, NDArray[np.intp]]
     share: float
@@ -165,7 +165,7 @@ class Costs:
         """The number of training pairs."""
         return int(self.data.training.pairs.sum())
 
-    def share(self, plan: Plan) -> float:
+    def share(self, plan: RehearsalPlan) -> float:
         """Return what a plan costs, as a share of the training."""
         followed = sum(
             sum(trees[i].size for i in follow(len(trees), plan.rows))
@@ -176,7 +176,7 @@ class Costs:
         once = (BACKWARD + self.needs_reference) * learnt + passes * followed
         return plan.seeds * once / self.training
 
-    def choose(self, kind: str) -> Plan:
+    def choose(self, kind: str) -> RehearsalPlan:
         """Return the dearest plan within the budget.
 
         Raises:
@@ -202,7 +202,7 @@ class Costs:
 
 
 def _training(
-    config: ForecastConfig, kind: str, plan: Plan, seed: int, costs: Costs
+    config: ForecastConfig, kind: str, plan: RehearsalPlan, seed: int, costs: Costs
 ) -> TrainConfig:
     """Return the configuration of a rehearsal."""
     known = {key.name for key in fields(TrainConfig)}

@@ -4,9 +4,10 @@ A sentence rests on rehearsals alone. Theory, which takes hidden states as fixed
 often about trained models to advise (docs/forecast.md); where it disagrees, that is said.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
+from textwrap import fill
 from typing import Any
 
 from rewardgap.dynamics.projection import RandomProjection
@@ -21,6 +22,7 @@ SURE = 0.975
 """A sentence is said where it is true with this probability."""
 ALONG = 5
 """How many accuracies along training the table shows."""
+COLUMNS = 80
 LENGTH = ("longer", "shorter")
 
 
@@ -62,7 +64,7 @@ class Forecasts:
     def is_better(self, name: str, kind: str, other: str) -> bool:
         """Return whether a kind is nearly certain to be more accurate than another on a set."""
         predictions = self.predictions.get(name)
-        if not predictions or kind == other:
+        if not predictions:
             return False
         return predictions[kind].probability_better(predictions[other]) >= SURE
 
@@ -94,12 +96,12 @@ def format_forecast(forecasts: Forecasts) -> str:
             else:
                 cells = ("", format_interval(theory), _along([a for _, a in outcome.curve]))
             lines.append((f"  {kind}", *cells))
-        rule, accuracy = _best_rule(forecasts, name)
+        rule, accuracy = best_rule(forecasts, name)
         lines.append((f"  ({rule} wins)", f"{accuracy:.3f}", "", ""))
-    return "\n".join([*_captions(forecasts), "", align_columns(lines)])
+    return "\n".join([*captions(forecasts), "", align_columns(lines)])
 
 
-def _captions(forecasts: Forecasts) -> Iterator[str]:
+def captions(forecasts: Forecasts) -> Iterator[str]:
     """Yield what the numbers are and what they cost."""
     if not forecasts.predictions:
         yield "Accuracy by theory alone (no rehearsal: --budget 0); 95 % intervals leave out the"
@@ -124,7 +126,7 @@ def _along(accuracies: list[float]) -> str:
     return " ".join(f"{accuracies[place]:.2f}" for place in places)
 
 
-def _best_rule(forecasts: Forecasts, name: str) -> tuple[str, float]:
+def best_rule(forecasts: Forecasts, name: str) -> tuple[str, float]:
     """Return the better rule of length on a set, and its accuracy."""
     rules = next(iter(forecasts.theory[name].values())).at_loss.baselines
     best = max(LENGTH, key=lambda rule: rules[rule].value if rule in rules else 0.0)
@@ -145,50 +147,50 @@ def describe(projections: Mapping[str, RandomProjection]) -> str:
     return f"Theory's gradients are {'; '.join(parts)}."
 
 
-def recommend(forecasts: Forecasts) -> str:
+def recommend(forecasts: Forecasts) -> list[str]:
     """Return which kind to train, where each is expected to fail, and where length may do as well.
 
     Without rehearsals nothing is recommended.
     """
-    sentences = [
+    return [
         *_slow(forecasts.rehearsed),
         *(_advice(forecasts) if forecasts.predictions else ()),
         *_failures(forecasts),
         *_rules(forecasts),
         *_disagreements(forecasts),
     ]
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def write_list(sentences: Sequence[str]) -> str:
+    """Return sentences as a list of lines that fit into a terminal."""
+    return "\n".join(
+        fill(sentence, COLUMNS, initial_indent="- ", subsequent_indent="  ")
+        for sentence in sentences
+    )
 
 
 def _advice(forecasts: Forecasts) -> Iterator[str]:
     kinds = forecasts.kinds
-    wins = {
-        (a, b): [name for name in forecasts.predictions if forecasts.is_better(name, a, b)]
-        for a, b in permutations(kinds, 2)
-    }
-    best = [
-        kind
-        for kind in kinds
-        if len(kinds) > 1
-        and all(wins[kind, other] and not wins[other, kind] for other in kinds if other != kind)
-    ]
-    if best:
-        yield f"Train {best[0]}: it is expected to be more accurate {_victories(best[0], wins)}."
-        return
-    told = [kind for kind in kinds if any(wins[kind, other] for other in kinds if other != kind)]
-    for kind in told:
-        yield f"{kind} is expected to be more accurate {_victories(kind, wins)}."
-    if not told and len(kinds) > 1:
+    wins: dict[str, dict[str, list[str]]] = {kind: {} for kind in kinds}
+    for winner, loser in permutations(kinds, 2):
+        names = [name for name in forecasts.predictions if forecasts.is_better(name, winner, loser)]
+        if names:
+            wins[winner][loser] = names
+    beaten = {loser for losers in wins.values() for loser in losers}
+    best = [kind for kind in kinds if kind not in beaten and len(wins[kind]) == len(kinds) - 1]
+    told = [kind for kind in kinds if wins[kind]]
+    if best and len(kinds) > 1:
+        yield f"Train {best[0]}: it is expected to be more accurate {_victories(wins[best[0]])}."
+    elif told:
+        for kind in told:
+            yield f"{kind} is expected to be more accurate {_victories(wins[kind])}."
+    elif len(kinds) > 1:
         yield f"The forecast does not separate {join_names(kinds)} on any set."
 
 
-def _victories(kind: str, wins: Mapping[tuple[str, str], list[str]]) -> str:
+def _victories(losers: Mapping[str, list[str]]) -> str:
     """Return which kinds a kind beats, and on which sets."""
-    return " and ".join(
-        f"than {loser} on {join_names(names)}"
-        for (winner, loser), names in wins.items()
-        if winner == kind and names
-    )
+    return " and ".join(f"than {loser} on {join_names(names)}" for loser, names in losers.items())
 
 
 def _failures(forecasts: Forecasts) -> Iterator[str]:
@@ -202,7 +204,7 @@ def _rules(forecasts: Forecasts) -> Iterator[str]:
     """Yield the sets that length explains about as well as the best kind does."""
     for name in forecasts.predictions:
         best = max(forecasts.kinds, key=lambda kind: forecasts.accuracy(name, kind).value)
-        accuracy, (rule, of_rule) = forecasts.accuracy(name, best), _best_rule(forecasts, name)
+        accuracy, (rule, of_rule) = forecasts.accuracy(name, best), best_rule(forecasts, name)
         if of_rule >= max(accuracy.low, CHANCE) and of_rule >= accuracy.value - 0.1:
             yield (
                 f"On {name} the {rule} response is right in {of_rule:.2f} of the pairs, and "

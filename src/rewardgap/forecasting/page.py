@@ -1,0 +1,104 @@
+"""The page of a forecast: its sentences, and pictures of accuracy along training."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.evaluation.text import format_interval
+from rewardgap.forecasting.verdict import Forecasts, best_rule, captions, recommend
+from rewardgap.io.files import write_text
+from rewardgap.reporting.drawing import GREY, STYLE, kind_style
+
+WIDTH, HEIGHT = 420, 230
+
+
+def write_page(path: Path, forecasts: Forecasts) -> None:
+    """Write the page as HTML that runs no script and loads nothing; all text is escaped.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("rewardgap.forecasting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        captions=list(captions(forecasts)),
+        sentences=recommend(forecasts),
+        kinds=forecasts.kinds,
+        sets=[_of_set(forecasts, name) for name in forecasts.theory],
+    )
+    write_text(path, text)
+
+
+def _of_set(forecasts: Forecasts, name: str) -> dict[str, Any]:
+    """Return what the page shows of an evaluation set."""
+    rule, of_rule = best_rule(forecasts, name)
+    return {
+        "name": name,
+        "picture": _svg(_chart(forecasts, name)),
+        "rule": f"{rule} wins",
+        "of_rule": f"{of_rule:.3f}",
+        "kinds": {
+            kind: {
+                "forecast": format_interval(forecasts.accuracy(name, kind)),
+                "theory": f"{outcome.accuracy.value:.3f}",
+            }
+            for kind, outcome in forecasts.theory[name].items()
+        },
+    }
+
+
+def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, float, float]]:
+    """Yield kind, position along training and accuracy: of rehearsals or, without any, theory."""
+    for kind, outcome in forecasts.theory[name].items():
+        if forecasts.predictions:
+            for point in forecasts.predictions[name][kind].curve:
+                yield kind, point.step, point.accuracy
+        else:
+            yield from ((kind, loss, accuracy) for loss, accuracy in outcome.curve)
+
+
+def _stops(forecasts: Forecasts, name: str) -> Iterator[tuple[str, float, float, float, float]]:
+    """Yield kind, position and interval of every kind's stopping point."""
+    for kind, outcome in forecasts.theory[name].items():
+        accuracy = forecasts.accuracy(name, kind)
+        at = forecasts.predictions[name][kind].stop if forecasts.predictions else outcome.loss
+        yield kind, at, accuracy.value, accuracy.low, accuracy.high
+
+
+def _chart(forecasts: Forecasts, name: str) -> alt.LayerChart:
+    """Draw accuracy along training by kind; the stopping point has its interval."""
+    falls = not forecasts.predictions
+    title = "training loss of a pair" if falls else "optimiser steps"
+    line = pd.DataFrame(_points(forecasts, name), columns=["kind", "x", "y"])
+    stop = pd.DataFrame(_stops(forecasts, name), columns=["kind", "x", "y", "low", "high"])
+    kinds = forecasts.kinds
+    scale = alt.Scale(domain=kinds, range=[kind_style(kind).colour for kind in kinds])
+    colour = alt.Color("kind:N", scale=scale, legend=alt.Legend(title=None))
+    x = alt.X("x:Q", title=title, scale=alt.Scale(reverse=falls, nice=False))
+    y = alt.Y("y:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
+    chance = alt.Chart(pd.DataFrame({"y": [CHANCE]})).mark_rule(strokeDash=[2, 3], color=GREY)
+    marks = alt.Chart(stop).encode(x, color=colour)
+    layers = [
+        chance.encode(alt.Y("y:Q", title="accuracy")),
+        alt.Chart(line).mark_line(strokeWidth=2).encode(x, y, color=colour),
+        marks.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q", title="accuracy"), y2="high:Q"),
+        marks.mark_point(filled=True, size=80, opacity=1).encode(y),
+    ]
+    return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT)
+
+
+def _svg(chart: alt.LayerChart) -> str:
+    from vl_convert import vegalite_to_svg
+
+    spec = chart.to_dict(validate=False) | {"config": {**STYLE, "background": "white"}}
+    return str(vegalite_to_svg(spec))
