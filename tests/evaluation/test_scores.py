@@ -104,6 +104,7 @@ GOOD = {"id": "x", "scores_chosen": 1.0, "scores_rejected": 0.0}
         ({"scores_rejected": 10**400}, ["too large"]),
         ({"tokens_chosen": 3}, ["'tokens_rejected'", "missing"]),
         ({"tokens_chosen": 3, "tokens_rejected": 2.5}, ["'tokens_rejected'", "2.5"]),
+        ({"tokens_chosen": 10**400, "tokens_rejected": 2}, ["'tokens_chosen'", "not 1000"]),
         ({"tokens_chosen": -3, "tokens_rejected": 2}, ["'tokens_chosen'", "-3"]),
         ({"tokens_chosen": [1, 2], "tokens_rejected": 2}, ["'x'", "1 scores_chosen", "2 tokens"]),
         ({"tokens_chosen": [], "tokens_rejected": 2}, ["'x'", "one of its sides"]),

@@ -23,6 +23,9 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_file
 
+MOST = 2**53
+"""The largest count that a float64 holds as it is."""
+
 Rewards = tuple[float, ...]
 RecordRewards = tuple[Rewards, Rewards]
 """The rewards of one record: (of its chosen responses, of its rejected responses)."""
@@ -276,6 +279,6 @@ def _length(value: object, key: str) -> int:
 
 
 def _count(value: object, key: str, expected: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UserError(f"{key!r} must be {expected}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+        raise UserError(f"{key!r} must be {expected}, not {value!r:.40}")
     return value
