@@ -4,9 +4,10 @@
 
 Every case forecasts all kinds from a model, trains them, and compares; what is done is not done
 again, and the results of a case go into `benchmarks/forecast_suite.json` as soon as it is done, so
-that the table fills up case by case. Prints the table, and what all cases together say: the mean
-and the largest error, how many intervals hold the measured accuracy, how many sentences were true,
-and how often the better kind was named where training itself tells the kinds apart.
+that the table fills up case by case. Prints the table, puts it into docs/forecast.md, and says what
+all cases together tell: the mean and the largest error, how many intervals hold the measured
+accuracy, how many sentences were true, and how often the better kind was named rightly where
+training itself tells the kinds apart.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from rewardgap.io.files import write_text
 from rewardgap.io.grid_folder import GridFolder
 
 RESULTS = Path(__file__).with_suffix(".json")
+DOCS = Path(__file__).parents[1] / "docs" / "forecast.md"
+MARKS = "<!-- suite -->\n", "<!-- /suite -->"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 COVERAGE = 0.9
 """Of the intervals that are counted."""
@@ -80,6 +83,7 @@ def main() -> None:
         run(config)
         results[name] = compare(out)
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    write_docs(results)
     print(table(results))
     print(json.dumps(summary(results), indent=1))
 
@@ -152,6 +156,31 @@ def table(results: Mapping[str, Any]) -> str:
             )
         )
     return align_columns(lines, right=range(3, 7))
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Return both tables as they stand in the documentation."""
+    lines = ["| case | set | forecast, then trained, by kind |", "|---|---|---|"]
+    for case, sets in results.items():
+        for name, of_set in sets.items():
+            cells = "; ".join(
+                f"{kind} {figures['forecast']:.2f}, {np.mean(figures['measured']):.2f}"
+                for kind, figures in of_set["kinds"].items()
+            )
+            lines.append(f"| {case} | {name} | {cells} |")
+    by_model = summary(results)
+    lines += ["", f"| | {' | '.join(by_model)} |", "|---|" + "---|" * len(by_model)]
+    for figure in by_model["all"]:
+        values = " | ".join(str(of_model[figure]) for of_model in by_model.values())
+        lines.append(f"| {figure} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_docs(results: Mapping[str, Any]) -> None:
+    """Put the tables into the documentation."""
+    before, _, rest = DOCS.read_text().partition(MARKS[0])
+    _, mark, after = rest.partition(MARKS[1])
+    write_text(DOCS, before + MARKS[0] + markdown(results) + mark + after)
 
 
 def residual(figures: Mapping[str, Any]) -> float:

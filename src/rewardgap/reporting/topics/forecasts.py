@@ -1,4 +1,4 @@
-"""Accuracy forecast from the initial language model alone, beside what was measured."""
+"""Accuracy that was forecast before training, beside what was measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ def tables(results: Results) -> Iterator[TextTable]:
     printed = texts and f"; the paper prints for rewordings {join_names(texts)}, in footnote 3"
     yield TextTable(
         "Forecast and measured",
-        "Accuracy forecast from the initial language model alone, and accuracy after training; "
-        "95 % intervals. The share of u* is that of the pairs with a positive product with the "
+        "Accuracy that was forecast before training, by rehearsing it with a few pairs in each "
+        "step, and accuracy after training; 95 % intervals. The share of u* is that of the pairs with a positive product with the "
         f"max-margin separator of the training pairs, where these can be separated{printed or ''}.",
         ["set", "initial model", "kind", "at training loss", "forecast", "measured", "share of u*"],
         [
@@ -72,9 +72,8 @@ def figures(results: Results) -> Iterator[Figure]:
     frame = pd.DataFrame(points, columns=columns)
     yield Figure(
         "Forecast and measured",
-        "Accuracy forecast from the initial language model alone, and what was measured after "
-        "training. On the dotted line both agree. A forecast holds at the training loss that the "
-        "table names: runs that stopped above it have learnt less.",
+        "Accuracy that was forecast before training, and what was measured after it. On the dotted "
+        "line both agree.",
         {
             str(model): agreement(group, "forecast accuracy", "measured accuracy")
             for model, group in frame.groupby("model", sort=False)

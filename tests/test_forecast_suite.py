@@ -1,0 +1,43 @@
+"""What the documentation says of the forecast's record is what the suite measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+suite = pytest.importorskip("benchmarks.forecast_suite", reason="benchmarks are in the checkout")
+RESULTS = json.loads(suite.RESULTS.read_text())
+
+
+def test_the_documentation_has_the_tables_of_the_results() -> None:
+    _, _, rest = suite.DOCS.read_text().partition(suite.MARKS[0])
+    assert rest.partition(suite.MARKS[1])[0] == suite.markdown(RESULTS)
+
+
+def test_of_the_sentences_that_were_said_95_percent_are_true_on_each_model() -> None:
+    for model, figures in suite.summary(RESULTS).items():
+        true, spoken = map(int, figures["sentences that are true"].split(" of "))
+        assert true >= 0.95 * spoken, model
+
+
+def test_the_intervals_hold_as_often_as_they_say() -> None:
+    assert 0.85 <= suite.summary(RESULTS)["all"]["intervals of 90 % that hold"] <= 0.97
+
+
+def test_sentences_and_errors_are_counted_by_hand(tmp_path: Path) -> None:
+    kinds = {
+        kind: {
+            **{"forecast": forecast, "theory": 0.5, "z": 0.0, "deviation": 1.0, "records": 100},
+            **{"measured": measured, "better_than": better, "fails": fails},
+        }
+        for kind, forecast, measured, better, fails in (
+            ("explicit", 0.9, [0.8, 1.0], ["implicit"], False),
+            ("implicit", 0.2, [0.6], [], True),
+        )
+    }
+    case = {"set": {"separated": [["explicit", "implicit"]], "kinds": kinds}}
+    told = suite.summary({"chat-4m persona": case})["all"]
+    assert told["sentences that are true"] == "1 of 2"
+    assert told["better kind named rightly"] == "0 of 1"
+    assert told["mean error, forecast"] == 0.2
+    assert told["largest error, forecast"] == 0.4
