@@ -21,6 +21,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.load import load as load_records
 from rewardgap.errors import UserError
 from rewardgap.explaining.explain import explain, sample
+from rewardgap.explaining.first_step import measure_first_step
 from rewardgap.explaining.influence import ExplainedRecord, measure_contributions
 from rewardgap.explaining.tokens import token_texts
 from rewardgap.forecasting.forecast import forecast
@@ -137,8 +138,12 @@ def test_contributions_are_those_of_the_run_before_training(kind, runs, folders,
     seen = ExplainedRecord.read(model, model.encode([record])[0])
     expected = measure_contributions(seen, trees, 1000)
     assert found["pairs"] == [f"pair-{i}" for i in range(12)]
-    for response, row in zip(found["responses"], expected.tolist(), strict=True):
+    step = measure_first_step(model, [seen.tree], trees, run.read_config()["batch_size"])
+    for response, row, effects in zip(
+        found["responses"], expected.tolist(), step.effects.tolist(), strict=True
+    ):
         assert response["contributions"] == pytest.approx(row, rel=1e-4)
+        assert response["effects"] == pytest.approx(effects, rel=1e-3)
         assert response["predicted"] == pytest.approx(np.mean(row), rel=1e-4)
         assert len(response["raising"]) <= 2 >= len(response["lowering"])
     assert found["margins"] == pytest.approx((expected[0] - expected[1]).tolist(), rel=1e-3)

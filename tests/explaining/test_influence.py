@@ -12,6 +12,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.dynamics import last_layer
 from rewardgap.explaining import influence
+from rewardgap.explaining.first_step import measure_first_step
 from rewardgap.explaining.influence import (
     ExplainedRecord,
     TrainingPairs,
@@ -87,20 +88,27 @@ def test_token_contributions_sum_to_those_of_the_pairs(kind, folders):
     seen = explained(model)
     data = training(model)
     whole = measure_contributions(seen, data.trees, 1000)
-    found = measure_influence(seen, data, 1000, top=4)
+    found = measure_influence(seen, data, 1000, top=4, batch_size=2)
     assert len(found.pairs) == 4
     assert found.pairs[1] == "hi (chosen, rejected 1)"
-    for response, row in zip(found.responses, whole.tolist(), strict=True):
+    step = measure_first_step(model, [seen.tree], data.trees, 2)
+    for response, row, effects in zip(
+        found.responses, whole.tolist(), step.effects.tolist(), strict=True
+    ):
         assert response.contributions == pytest.approx(row)
+        assert response.effects == pytest.approx(effects)
         described = response.raising + response.lowering
         assert len(described) == 4
         assert sum(pair.share for pair in described) == pytest.approx(1)
-        assert [pair.contribution for pair in response.raising] == pytest.approx(
-            sorted((value for value in row if value > 0), reverse=True), rel=1e-4
+        assert [pair.effect for pair in response.raising] == pytest.approx(
+            sorted((value for value in effects if value > 0), reverse=True)
         )
-        assert [pair.contribution for pair in response.lowering] == pytest.approx(
-            sorted(value for value in row if value < 0), rel=1e-4
+        assert [pair.effect for pair in response.lowering] == pytest.approx(
+            sorted(value for value in effects if value < 0)
         )
+        by_name = dict(zip(found.pairs, row, strict=True))
+        for pair in described:
+            assert pair.contribution == pytest.approx(by_name[pair.id], rel=1e-4)
         for part in (part for pair in described for part in pair.parts):
             assert len(part.tokens) == len(part.contributions)
             assert len(response.tokens) == len(part.received)
@@ -109,7 +117,7 @@ def test_token_contributions_sum_to_those_of_the_pairs(kind, folders):
 
 def test_implicit_heat_maps_are_the_summands_of_equation_5(folders):
     model = initial("implicit", folders("llama"))
-    found = measure_influence(explained(model), training(model), 1000, top=4)
+    found = measure_influence(explained(model), training(model), 1000, top=4, batch_size=2)
     for pair in found.responses[0].raising + found.responses[0].lowering:
         for part, sign in zip(pair.parts, (1, -1), strict=True):
             factors = sign * 0.5 * model.beta**2  # g = ½, where the model is its own reference
@@ -122,7 +130,7 @@ def test_implicit_heat_maps_are_the_summands_of_equation_5(folders):
 
 def test_an_explicit_model_is_moved_at_the_last_token_alone(folders):
     model = initial("explicit", folders("llama"))
-    found = measure_influence(explained(model), training(model), 1000, top=1)
+    found = measure_influence(explained(model), training(model), 1000, top=1, batch_size=2)
     (part, *_) = found.responses[0].raising[0].parts
     assert [k for k, value in enumerate(part.contributions) if value] == [len(part.tokens) - 1]
     assert part.tokens[-1] == "<|end|>"
@@ -131,7 +139,7 @@ def test_an_explicit_model_is_moved_at_the_last_token_alone(folders):
 def test_a_long_response_gets_a_map_of_its_strongest_tokens(folders):
     model = initial("implicit", folders("llama"))
     long = make_record("hello", ["yes, the quick brown fox jumps over " * 4], ["no"])
-    found = measure_influence(explained(model, long), training(model), 1000, top=1)
+    found = measure_influence(explained(model, long), training(model), 1000, top=1, batch_size=2)
     heat = found.responses[0].raising[0].parts[0].heat
     assert len(heat.rows) == influence.HEAT_TOKENS < len(found.responses[0].tokens)
     assert list(heat.rows) == sorted(set(heat.rows))

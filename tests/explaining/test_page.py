@@ -24,7 +24,7 @@ from rewardgap.explaining.explanation import (
     ResponseReward,
 )
 from rewardgap.explaining.page import beside, colour, drop_shares, render, write_page
-from rewardgap.explaining.sentences import describe, number, quote
+from rewardgap.explaining.sentences import describe, doubt, number, quote
 
 SCRIPT = "<script>document.title = 'taken over'</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -46,9 +46,13 @@ def influence() -> Influence:
         Part("chosen", own, (0.0, 3.0), (2.0, 0.0, 1.0), heat),
         Part("rejected", own, (-1.0, 0.0), (-1.0, 0.0, 0.0), HeatMap((0,), (0,), ((0.5,),))),
     )
-    pair = PairInfluence("t1", "asked?", 2.0, 0.4, parts)
-    chosen = ResponseInfluence(CHOSEN.tokens, 0.0, (2.0, -1.0, -2.0), (pair,), ())
-    rejected = ResponseInfluence(REJECTED.tokens, 0.0, (1.0, 1.0, 1.0), (), (pair,))
+    pair = PairInfluence("t1", "asked?", 2.0, 0.5, 0.4, parts)
+    chosen = ResponseInfluence(
+        CHOSEN.tokens, 0.0, (2.0, -1.0, -2.0), -4.0, (0.5, 0.0, -1.0), (pair,), ()
+    )
+    rejected = ResponseInfluence(
+        REJECTED.tokens, 0.0, (1.0, 1.0, 1.0), 3.0, (0.25, 0.0, 0.5), (), (pair,)
+    )
     return Influence("eq. 5", "ρ", ("t1", "t2", "t3"), 9, (chosen, rejected))
 
 
@@ -119,8 +123,8 @@ def test_the_page_shows_every_number_and_name():
 
 def test_the_first_step_is_compared_with_all_of_training():
     text = Reading(render(EXPLANATION)).text
-    assert "−0.333 per unit of learning rate. Whole training: from 0 to −0.500, the same" in text
-    assert "+1.00 per unit of learning rate. Whole training: from 0 to +0.750, the same" in text
+    assert "−4.00 per unit of learning rate. Whole training: from 0 to −0.500, the same" in text
+    assert "+3.00 per unit of learning rate. Whole training: from 0 to +0.750, the same" in text
     turned = replace(EXPLANATION.influence.responses[0], initial_reward=-1.0)
     both = replace(influence(), responses=(turned, replace(turned, initial_reward=0.75)))
     text = Reading(render(replace(EXPLANATION, influence=both))).text
@@ -132,9 +136,10 @@ def test_the_summary_follows_the_numbers():
     assert describe(EXPLANATION) == (
         "The model prefers the rejected response: its reward is +0.750, that of the chosen one "
         f"−0.500 (margin −1.25). The largest step is at {quote(SCRIPT)} in the chosen response "
-        "(−1.00). At the first step of training 1 of 3 training pairs raised the margin and 2 "
-        "lowered it; together they pushed it down. The pair with the strongest pull on one "
-        f"response is t1, mostly by {quote(SCRIPT)} in its chosen response “x{SCRIPT}”. "
+        "(−1.00). The first step of training pushes the margin down; more weight on 1 of 3 "
+        "training pairs would raise it there, on 1 lower it. The pair with the largest effect on "
+        f"one response is t1; it pulls mostly by {quote(SCRIPT)} in its chosen response "
+        f"“x{SCRIPT}”. "
         "The counterpart keeps the margin, −1.25 in both."
     )
 
@@ -149,6 +154,17 @@ def test_the_summary_says_where_training_went_the_other_way():
     several = replace(turned, responses=(*responses, responses[1]))
     record = replace(RECORD, responses=(CHOSEN, REJECTED, REJECTED))
     assert said in describe(Explanation("m", "implicit", record, several))
+
+
+def test_pulls_against_training_are_not_to_be_believed():
+    said = "Do not believe the pulls"
+    assert not doubt(EXPLANATION)  # all pairs pull the margin down, as training did
+    assert said not in Reading(render(EXPLANATION)).text
+    chosen, rejected = influence().responses
+    pulled = replace(influence(), responses=(replace(chosen, contributions=(9.0,) * 3), rejected))
+    turned = replace(EXPLANATION, influence=pulled)
+    assert said in doubt(turned) and said in Reading(render(turned)).text
+    assert not doubt(STATES["no influence"])
 
 
 def test_the_summary_of_other_rewards():
@@ -196,6 +212,7 @@ def test_the_json_file_has_the_numbers(tmp_path):
     assert found["record"]["margin"] == -1.25
     assert found["record"]["responses"][0]["steps"] == [0.25, 0.25, -1.0]
     assert found["influence"]["margins"] == [1.0, -2.0, -3.0]
+    assert found["influence"]["margin_effects"] == [0.25, 0.0, -1.5]
     assert found["influence"]["responses"][0]["predicted"] == pytest.approx(-1 / 3)
     assert found["drop"] == 0
 

@@ -18,6 +18,7 @@ import torch
 
 from rewardgap.configs.forecasting import ExplainConfig
 from rewardgap.configs.kind import KindConfig
+from rewardgap.configs.training import OptimiserConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import (
     TRAINING,
@@ -167,7 +168,10 @@ def _measure(
     (tree,) = model.encode([record], config.max_length or saved.max_length)
     training = _read_dropped(config, run, model, saved.max_length or config.max_length)
     explained = ExplainedRecord.read(model, tree)
-    return measure_influence(explained, training, config.token_budget, config.top)
+    if run.get("frozen_backbone"):
+        model.language_model.freeze()
+    batch_size = run.get("batch_size", OptimiserConfig.batch_size)
+    return measure_influence(explained, training, config.token_budget, config.top, batch_size)
 
 
 def _read_dropped(

@@ -1,5 +1,6 @@
 """An explanation as plain numbers and text: the page and the JSON file show the same."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -87,11 +88,15 @@ class Part:
 
 @dataclass(frozen=True)
 class PairInfluence:
-    """A training pair with a large contribution, and where in its responses that comes from."""
+    """A training pair with a large effect, and which of its tokens pull in the last layer.
+
+    The share is that of its effect in the sizes of all pairs' effects.
+    """
 
     id: str
     prompt: str
     contribution: float
+    effect: float
     share: float
     parts: tuple[Part, ...]
 
@@ -103,14 +108,19 @@ class ResponseInfluence:
     Attributes:
         tokens: The text of the response's tokens, as the heat maps number them.
         initial_reward: Its reward before training.
-        contributions: What a step on each training pair alone adds, per unit of learning rate.
-        raising: The pairs with the largest positive contributions, the largest first.
+        contributions: What a step on each training pair alone adds in the last layer, per unit of
+            learning rate.
+        change: What the first step of Adam on all pairs adds, in all weights, likewise.
+        effects: What more weight on each pair adds to that change.
+        raising: The pairs with the largest positive effects, the largest first.
         lowering: Those with the largest negative ones.
     """
 
     tokens: tuple[str, ...]
     initial_reward: float
     contributions: tuple[float, ...]
+    change: float
+    effects: tuple[float, ...]
     raising: tuple[PairInfluence, ...]
     lowering: tuple[PairInfluence, ...]
 
@@ -136,9 +146,18 @@ class Influence:
     @property
     def margins(self) -> tuple[float, ...]:
         """Return every training pair's contribution to the margin; none unless it is of a pair."""
-        if len(self.responses) != 2:
+        return self._difference([response.contributions for response in self.responses])
+
+    @property
+    def margin_effects(self) -> tuple[float, ...]:
+        """Return every training pair's effect on the margin; none unless it is of a pair."""
+        return self._difference([response.effects for response in self.responses])
+
+    @staticmethod
+    def _difference(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+        if len(values) != 2:
             return ()
-        chosen, rejected = (response.contributions for response in self.responses)
+        chosen, rejected = values
         return tuple(c - r for c, r in zip(chosen, rejected, strict=True))
 
 
@@ -173,6 +192,7 @@ class Explanation:
                     numbers |= {"steps": response.steps, "reward": response.reward}
         if self.influence is not None:
             report["influence"]["margins"] = self.influence.margins
+            report["influence"]["margin_effects"] = self.influence.margin_effects
             responses = report["influence"]["responses"]
             for numbers, pulled in zip(responses, self.influence.responses, strict=True):
                 numbers["predicted"] = pulled.predicted

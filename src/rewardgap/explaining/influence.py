@@ -1,12 +1,13 @@
-"""Which training pairs, and which of their tokens, the first step of training moves a reward by.
+"""Which training pairs raise and lower a reward most, and which of their tokens pull at it.
 
-Everything is computed from the initial language model with fixed hidden states. Training pairs are
-read in packs of a token budget and their gradients in blocks of rows: memory depends neither on
-the number of pairs nor on their tokens times the vocabulary.
+Pairs are ordered by their effects on the first step of Adam in all weights; which of their tokens
+pull is computed with fixed hidden states, in the last layer. All of it is from the initial language
+model. Training pairs are read in packs of a token budget and their gradients in blocks of rows:
+memory depends neither on the number of pairs nor on their tokens times the vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from rewardgap.explaining.explanation import (
     Part,
     ResponseInfluence,
 )
+from rewardgap.explaining.first_step import measure_first_step
 from rewardgap.explaining.tokens import leaf_texts, response_labels
 from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
@@ -72,12 +74,16 @@ class ExplainedRecord:
 
 @torch.no_grad()
 def measure_influence(
-    explained: ExplainedRecord, training: TrainingPairs, token_budget: int | None, top: int
+    explained: ExplainedRecord,
+    training: TrainingPairs,
+    token_budget: int | None,
+    top: int,
+    batch_size: int,
 ) -> Influence:
-    """Return the contributions of all training pairs, at least one, to the rewards of one record.
+    """Return contributions and effects of all training pairs, at least one, for one record.
 
-    The `top` pairs that raise, and those that lower each reward most are described by tokens.
-    Nothing depends on the token budget.
+    The `top` pairs that raise, and those that lower each reward most are described by tokens. The
+    batch size is that of training. Nothing depends on the token budget.
     """
     model = explained.model
     pairs = [
@@ -85,19 +91,30 @@ def measure_influence(
         for record, tree in zip(training.records, training.trees, strict=True)
         for pair in range(tree.pair_count)
     ]
+    step = measure_first_step(model, [explained.tree], training.trees, batch_size)
+    contributed = measure_contributions(explained, training.trees, token_budget).tolist()
     responses = []
-    for response, row in enumerate(measure_contributions(explained, training.trees, token_budget)):
+    for response, row in enumerate(step.effects):
         order = row.argsort(descending=True).tolist()
         shares = (row.abs() / (float(row.abs().sum()) or 1.0)).tolist()
         raising = [pair for pair in order[:top] if row[pair] > 0]
         lowering = [pair for pair in order[::-1][:top] if row[pair] < 0]
         described = (
-            tuple(_describe(explained, response, shares[pair], *pairs[pair]) for pair in side)
+            tuple(
+                replace(
+                    _describe(explained, response, *pairs[pair]),
+                    effect=float(row[pair]),
+                    share=shares[pair],
+                )
+                for pair in side
+            )
             for side in (raising, lowering)
         )
         texts = leaf_texts(model.template, explained.tree, explained.tree.leaves[response])
         reward = float(explained.rewards[response])
-        responses.append(ResponseInfluence(texts, reward, tuple(row.tolist()), *described))
+        effects = float(step.changes[response]), tuple(row.tolist())
+        contributions = tuple(contributed[response])
+        responses.append(ResponseInfluence(texts, reward, contributions, *effects, *described))
     return Influence(
         equation=model.equation or "",
         product=f"{model.coefficient} · ⟨h̄, h⟩" if model.coefficient else "⟨h̄, h⟩",
@@ -143,7 +160,7 @@ def _name(tree: Tree, pair: int) -> str:
 
 
 def _describe(
-    explained: ExplainedRecord, response: int, share: float, record: Record, tree: Tree, pair: int
+    explained: ExplainedRecord, response: int, record: Record, tree: Tree, pair: int
 ) -> PairInfluence:
     """Describe the contribution of a record's pair to one response, token by token."""
     model = explained.model
@@ -159,7 +176,7 @@ def _describe(
         parts.append(_part(pull.label, factor, texts, receiving, pulling))
     contribution = sum(part.contribution for part in parts)
     prompt = record.prompt[-1].content
-    return PairInfluence(_name(tree, pair), prompt, contribution, share, tuple(parts))
+    return PairInfluence(_name(tree, pair), prompt, contribution, 0.0, 0.0, tuple(parts))
 
 
 class _Side:

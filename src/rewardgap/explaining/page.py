@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rewardgap.explaining.explanation import Explanation
-from rewardgap.explaining.sentences import describe, number, quote
+from rewardgap.explaining.sentences import describe, doubt, number, quote
 from rewardgap.io.files import write_text
 
 FAINTEST = 0.04  # shares of the largest value below this get no colour
@@ -42,6 +42,7 @@ def render(explanation: Explanation) -> str:
     return environment.get_template("page.html").render(
         explanation=explanation,
         summary=describe(explanation),
+        doubt=doubt(explanation),
         shares=drop_shares(explanation),
         margin_pairs=margin_pairs(explanation),
     )
@@ -82,9 +83,9 @@ def margin_pairs(explanation: Explanation) -> list[int]:
     They are indices, as many as are described for a response; none unless the record is a pair.
     """
     influence = explanation.influence
-    if influence is None or not influence.margins:
+    if influence is None or not influence.margin_effects:
         return []
-    margins = influence.margins
+    margins = influence.margin_effects
     order = sorted(range(len(margins)), key=lambda pair: -margins[pair])
     shown = max(max(len(y.raising), len(y.lowering)) for y in influence.responses)
     raising = [pair for pair in order[:shown] if margins[pair] > 0]

@@ -67,46 +67,73 @@ def _decisive_token(record: RecordReward) -> str:
     )
 
 
+def doubt(explanation: Explanation) -> str:
+    """Return what of the explanation should not be believed, and why; empty where nothing is known.
+
+    Where all pairs together pull in the last layer against what training did, the order of the
+    pairs by their pulls is no better than chance or worse (`docs/explain.md`); that by their
+    effects, which comes from all weights, is not less right there.
+    """
+    influence = explanation.influence
+    if influence is None or not _against(explanation.record, influence, _pulled(influence)):
+        return ""
+    return (
+        "Do not believe the pulls of pairs and tokens here: in the last layer all pairs together "
+        "pull the other way than training went, so that it was by other weights that it went. "
+        "The order of the pairs by their effects holds."
+    )
+
+
 def _pull(record: RecordReward, influence: Influence) -> str:
-    """Return how training pairs pull at the margin of a pair, or else at the first response."""
-    values = influence.margins or influence.responses[0].contributions
-    target = "margin" if influence.margins else "reward of the first response"
+    """Return what training pairs do to the margin of a pair, or else to the first response."""
+    values = influence.margin_effects or influence.responses[0].effects
+    target = "margin" if influence.margin_effects else "reward of the first response"
     up, down, pairs = sum(v > 0 for v in values), sum(v < 0 for v in values), len(values)
-    if pairs in (up, down):
-        turn = "raised" if up else "lowered"
-        counted = f"every one of the {pairs} training pairs {turn} the {target}"
-    else:
-        together = "up" if sum(values) > 0 else "down"
-        counted = (
-            f"{up} of {pairs} training pairs raised the {target} and {down} lowered it; "
-            f"together they pushed it {together}"
-        )
-    turned = " Training as a whole went the other way." if _turned(record, influence) else ""
-    return f"At the first step of training {counted}.{turned}{_strongest(influence)}"
+    together = "up" if _changed(influence) > 0 else "down"
+    turned = (
+        " Training as a whole went the other way."
+        if _against(record, influence, _changed(influence))
+        else ""
+    )
+    return (
+        f"The first step of training pushes the {target} {together}; more weight on {up} of "
+        f"{pairs} training pairs would raise it there, on {down} lower it."
+        f"{turned}{_strongest(influence)}"
+    )
 
 
-def _turned(record: RecordReward, influence: Influence) -> bool:
-    """Return whether all of training moved the margin (or first reward) against its first step."""
+def _changed(influence: Influence) -> float:
+    """Return what the first step does to the margin, or else to the first reward."""
+    first, *rest = (response.change for response in influence.responses)
+    return first - rest[0] if influence.margin_effects else first
+
+
+def _pulled(influence: Influence) -> float:
+    """Return what all pairs together pull, in the last layer, at the same."""
+    return fmean(influence.margins or influence.responses[0].contributions)
+
+
+def _against(record: RecordReward, influence: Influence, predicted: float) -> bool:
+    """Return whether all of training moved the margin (or first reward) the other way."""
     moved = [
         after.reward - before.initial_reward
         for after, before in zip(record.responses, influence.responses, strict=True)
     ]
-    if influence.margins:
-        return (moved[0] - moved[1]) * sum(influence.margins) < 0
-    return moved[0] * influence.responses[0].predicted < 0
+    actual = moved[0] - moved[1] if influence.margins else moved[0]
+    return actual * predicted < 0
 
 
 def _strongest(influence: Influence) -> str:
     described = [pair for y in influence.responses for pair in (*y.raising[:1], *y.lowering[:1])]
     if not described:
         return ""
-    pair = max(described, key=lambda pair: abs(pair.contribution))
+    pair = max(described, key=lambda pair: abs(pair.effect))
     part = max(pair.parts, key=lambda part: max(map(abs, part.contributions)))
     token = max(range(len(part.tokens)), key=lambda k: abs(part.contributions[k]))
     text = " ".join("".join(part.tokens).split())
     beginning = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
     return (
-        f" The pair with the strongest pull on one response is {pair.id}, mostly by "
+        f" The pair with the largest effect on one response is {pair.id}; it pulls mostly by "
         f"{quote(part.tokens[token])} in its {part.label} response “{beginning}”."
     )
 
