@@ -72,15 +72,14 @@ def doubt(explanation: Explanation) -> str:
 
     Where all pairs together pull in the last layer against what training did, the order of the
     pairs by their pulls is no better than chance or worse (`docs/explain.md`); that by their
-    effects, which comes from all weights, is not less right there.
+    effects, which comes from all weights, does not suffer there.
     """
     influence = explanation.influence
     if influence is None or not _against(explanation.record, influence, _pulled(influence)):
         return ""
     return (
         "Do not believe the pulls of pairs and tokens here: in the last layer all pairs together "
-        "pull the other way than training went, so that it was by other weights that it went. "
-        "The order of the pairs by their effects holds."
+        "pull the other way than training went, so that it was by other weights that it went."
     )
 
 
