@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 
 from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.kind import KindConfig
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, write_dropped
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import PreparedData, RunData
@@ -26,7 +28,7 @@ from rewardgap.evaluation.scores import write_scores
 from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
 from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
-from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory, open_models
+from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory
 from rewardgap.forecasting.verdict import (
     Forecasts,
     describe,
@@ -35,8 +37,8 @@ from rewardgap.forecasting.verdict import (
     write_list,
 )
 from rewardgap.io.files import write_text
+from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import TrainedRewardModel
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,14 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     shared.check(config)
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
-    models = open_models(config)
-    data = _open_data(models, config, shared)
+    data = _open_data(config, shared)
     write_dropped(out / "dropped.jsonl", _dropped(data.values()))
     rehearsed = {
-        kind: rehearse(config, kind, data[models[kind].encoding], shared)
+        kind: rehearse(config, kind, data[find_kind(kind).encoding], shared)
         for kind in config.kinds
         if config.budget != 0
     }
-    theory = forecast_by_theory(config, models, data, _losses(config, rehearsed))
+    theory = forecast_by_theory(config, data, _losses(config, rehearsed))
     forecasts = Forecasts(theory.outcomes, _predictions(config, rehearsed, theory), rehearsed)
     words = write_list(recommend(forecasts))
     result = ForecastResult(forecasts, format_forecast(forecasts), words)
@@ -126,13 +127,14 @@ def _check_kinds(kinds: Sequence[str]) -> None:
             )
 
 
-def _open_data(
-    models: Mapping[str, TrainedRewardModel], config: ForecastConfig, shared: PreparedData
-) -> dict[type[ChatEncoding], RunData]:
-    """Return the data as every encoding of the models writes them."""
-    encoders = {model.encoding: model.encoder for model in models.values()}
+def _open_data(config: ForecastConfig, shared: PreparedData) -> dict[type[ChatEncoding], RunData]:
+    """Return the data as every encoding of the kinds writes them."""
+    template = ChatTemplate.load(locate_model(config.model), config.template)
+    encodings = dict.fromkeys(find_kind(kind).encoding for kind in config.kinds)
+    options = KindConfig.of(config)
     return {
-        encoding: RunData.open(config, encoder, shared) for encoding, encoder in encoders.items()
+        encoding: RunData.open(config, encoding(template, options), shared)
+        for encoding in encodings
     }
 
 

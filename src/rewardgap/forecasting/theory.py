@@ -48,12 +48,11 @@ class Theory:
 
 def forecast_by_theory(
     config: ForecastConfig,
-    models: Mapping[str, TrainedRewardModel],
     data: Mapping[type[ChatEncoding], RunData],
     losses: Mapping[str, float],
 ) -> Theory:
     """Forecast every kind on every set, at the loss of a pair at which its training stops."""
-    kernels = _read_kernels(models, data, config)
+    kernels = _read_kernels(_open_models(config), data, config)
     trainings = {
         kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, losses[kind])
         for kind, of_kind in kernels.items()
@@ -69,7 +68,7 @@ def forecast_by_theory(
     return Theory(outcomes, {kind: of_kind.projection for kind, of_kind in kernels.items()})
 
 
-def open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
+def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
     """Return every kind's reward model before training, all on one language model."""
     folder = locate_model(config.model)
     template = ChatTemplate.load(folder, config.template)
