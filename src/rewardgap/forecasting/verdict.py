@@ -23,6 +23,8 @@ SURE = 0.975
 ALONG = 5
 """How many accuracies along training the table shows."""
 COLUMNS = 80
+NEAR = 0.1
+"""A rule is near a kind that is more accurate by no more than this."""
 LENGTH = ("longer", "shorter")
 
 
@@ -202,14 +204,18 @@ def _failures(forecasts: Forecasts) -> Iterator[str]:
 
 def _rules(forecasts: Forecasts) -> Iterator[str]:
     """Yield the sets that length explains about as well as the best kind does."""
+    near: dict[tuple[str, str], list[str]] = {}
     for name in forecasts.predictions:
         best = max(forecasts.kinds, key=lambda kind: forecasts.accuracy(name, kind).value)
         accuracy, (rule, of_rule) = forecasts.accuracy(name, best), best_rule(forecasts, name)
-        if of_rule >= max(accuracy.low, CHANCE) and of_rule >= accuracy.value - 0.1:
-            yield (
-                f"On {name} the {rule} response is right in {of_rule:.2f} of the pairs, and "
-                f"{best} in {accuracy.value:.2f}: length may be all that it has learnt."
-            )
+        if of_rule >= max(accuracy.low, CHANCE) and of_rule >= accuracy.value - NEAR:
+            where = f"{name} ({of_rule:.2f} of the pairs)"
+            near.setdefault((rule, best), []).append(where)
+    for (rule, best), places in near.items():
+        yield (
+            f"The {rule} response is right about as often as {best} on {join_names(places)}: "
+            "length may be all that is learnt."
+        )
 
 
 def _disagreements(forecasts: Forecasts) -> Iterator[str]:
