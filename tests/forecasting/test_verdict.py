@@ -140,9 +140,15 @@ def test_a_rule_of_length_is_named_where_it_is_near_the_best_kind(
     longer: float, said: bool
 ) -> None:
     words = say(forecasts({"set": {"explicit": 0.9, "implicit": 0.6}}, longer=longer))
-    sentence = f"longer response is right about as often as explicit on set ({longer:.2f} of"
+    sentence = f"as often as explicit, or more often, on set ({longer:.2f} of the pairs)"
     assert (sentence in words) == said
     assert "rule" not in words
+
+
+@pytest.mark.parametrize(("longer", "said"), [(0.55, False), (0.62, True)])
+def test_a_rule_of_length_that_is_chance_is_not_named(longer: float, said: bool) -> None:
+    words = say(forecasts({"set": {"explicit": 0.55, "implicit": 0.5}}, longer=longer))
+    assert ("length may be all" in words) == said
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def _of_set(forecasts: Forecasts, name: str) -> dict[str, Any]:
         "name": name,
         "pictures": [_svg(_chart(forecasts, name, along)) for along in _axes(forecasts)],
         "rule": f"{rule} wins",
-        "of_rule": f"{of_rule:.3f}",
+        "of_rule": f"{of_rule.value:.3f}",
         "kinds": {
             kind: {
                 "forecast": format_interval(forecasts.accuracy(name, kind)),

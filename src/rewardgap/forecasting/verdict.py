@@ -99,7 +99,7 @@ def format_forecast(forecasts: Forecasts) -> str:
                 cells = ("", format_interval(theory), _along([a for _, a in outcome.curve]))
             lines.append((f"  {kind}", *cells))
         rule, accuracy = best_rule(forecasts, name)
-        lines.append((f"  ({rule} wins)", f"{accuracy:.3f}", "", ""))
+        lines.append((f"  ({rule} wins)", f"{accuracy.value:.3f}", "", ""))
     return "\n".join([*captions(forecasts), "", align_columns(lines)])
 
 
@@ -128,11 +128,11 @@ def _along(accuracies: list[float]) -> str:
     return " ".join(f"{accuracies[place]:.2f}" for place in places)
 
 
-def best_rule(forecasts: Forecasts, name: str) -> tuple[str, float]:
+def best_rule(forecasts: Forecasts, name: str) -> tuple[str, Interval]:
     """Return the better rule of length on a set, and its accuracy."""
     rules = next(iter(forecasts.theory[name].values())).at_loss.baselines
-    best = max(LENGTH, key=lambda rule: rules[rule].value if rule in rules else 0.0)
-    return best, rules[best].value if best in rules else CHANCE
+    best = max(LENGTH, key=lambda rule: rules[rule].value)
+    return best, rules[best]
 
 
 def describe(projections: Mapping[str, RandomProjection]) -> str:
@@ -214,13 +214,13 @@ def _rules(forecasts: Forecasts) -> Iterator[str]:
     for name in forecasts.predictions:
         best = max(forecasts.kinds, key=lambda kind: forecasts.accuracy(name, kind).value)
         accuracy, (rule, of_rule) = forecasts.accuracy(name, best), best_rule(forecasts, name)
-        if of_rule >= max(accuracy.low, CHANCE) and of_rule >= accuracy.value - NEAR:
-            where = f"{name} ({of_rule:.2f} of the pairs)"
+        if of_rule.low > CHANCE and of_rule.value >= max(accuracy.low, accuracy.value - NEAR):
+            where = f"{name} ({of_rule.value:.2f} of the pairs)"
             near.setdefault((rule, best), []).append(where)
     for (rule, best), places in near.items():
         yield (
-            f"The {rule} response is right about as often as {best} on {join_names(places)}: "
-            "length may be all that is learnt."
+            f"The {rule} response is right about as often as {best}, or more often, on "
+            f"{join_names(places)}: length may be all that is learnt."
         )
 
 
