@@ -64,7 +64,7 @@ def _axes(forecasts: Forecasts) -> list[str]:
     return [STEPS, LOSS] if forecasts.predictions else [LOSS]
 
 
-def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, int, float | None, float]]:
+def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, int, float, float]]:
     """Yield kind, step, loss and accuracy along training: of rehearsals or, without any, theory."""
     for kind, outcome in forecasts.theory[name].items():
         if forecasts.predictions:
@@ -76,11 +76,11 @@ def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, int, float |
 
 def _stops(
     forecasts: Forecasts, name: str
-) -> Iterator[tuple[str, int, float | None, float, float, float]]:
+) -> Iterator[tuple[str, int, float, float, float, float]]:
     """Yield kind, step, loss and interval of every kind's stopping point."""
     for kind, outcome in forecasts.theory[name].items():
         accuracy = forecasts.accuracy(name, kind)
-        at: tuple[int, float | None] = (0, outcome.loss)
+        at = (0, outcome.loss)
         if forecasts.predictions:
             prediction = forecasts.predictions[name][kind]
             at = next((p.step, p.loss) for p in prediction.curve if p.step == prediction.stop)
@@ -97,7 +97,7 @@ def _chart(forecasts: Forecasts, name: str, along: str) -> alt.LayerChart:
     x = alt.X(f"{along}:Q", scale=alt.Scale(reverse=along is LOSS, nice=False, zero=along is STEPS))
     y = alt.Y("y:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     chance = alt.Chart(pd.DataFrame({"y": [CHANCE]})).mark_rule(strokeDash=[2, 3], color=GREY)
-    lines = alt.Chart(points.dropna(subset=[along])).encode(x, y, color=colour, order=f"{STEPS}:Q")
+    lines = alt.Chart(points).encode(x, y, color=colour, order=f"{STEPS}:Q")
     marks = alt.Chart(stops).encode(x, color=colour)
     layers = [
         chance.encode(alt.Y("y:Q", title="accuracy")),

@@ -36,11 +36,13 @@ class Forecasts:
         theory: By evaluation set and kind.
         predictions: What rehearsals predict, by evaluation set and kind; empty without rehearsals.
         rehearsed: The rehearsals by kind.
+        rules: By evaluation set, the accuracy of rules of length on all of its records.
     """
 
     theory: Outcomes
     predictions: Mapping[str, Mapping[str, Prediction]]
     rehearsed: Mapping[str, Rehearsed]
+    rules: Mapping[str, Mapping[str, Interval]]
 
     @property
     def kinds(self) -> list[str]:
@@ -130,7 +132,7 @@ def _along(accuracies: list[float]) -> str:
 
 def best_rule(forecasts: Forecasts, name: str) -> tuple[str, Interval]:
     """Return the better rule of length on a set, and its accuracy."""
-    rules = next(iter(forecasts.theory[name].values())).at_loss.baselines
+    rules = forecasts.rules[name]
     best = max(LENGTH, key=lambda rule: rules[rule].value)
     return best, rules[best]
 
