@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from glob import glob
 from io import BufferedReader, TextIOWrapper
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -28,6 +28,8 @@ from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_key, cached_for_file
 from rewardgap.io.hub import hub_fault
 
+MOST_FILES = 10_000
+"""In a folder of data; a folder of more is somebody's home and not a data set."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -193,6 +195,8 @@ def read_directory(path: str, part: str | None) -> Rows:
         return read_saved(path, part)
     import datasets
 
+    if next(islice(Path(path).rglob("*"), MOST_FILES, None), None):
+        raise UserError(f"{path}: holds more than {MOST_FILES} files: name the data in it")
     # The builder of a format raises its own errors, Arrow's and the system's.
     with reported(Exception, f"{path}: not a saved data set, nor a downloaded hub repository: "):
         splits = datasets.load_dataset(path)
