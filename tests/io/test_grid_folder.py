@@ -158,5 +158,5 @@ def test_a_cell_in_a_folder_that_cannot_be_is_refused(record):
     values = yaml.safe_load(path.read_text())
     values["cells"][0]["folder"] = "9" * 300
     path.write_text(yaml.safe_dump(values))
-    with pytest.raises(UserError, match="the folder '999.* of a cell cannot be"):
+    with pytest.raises(UserError, match=r"the folder '999.* of a cell cannot be"):
         read_experiment_record(path.parent)
