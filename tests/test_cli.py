@@ -284,6 +284,43 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "rewardgap: interrupted\n"
 
 
+@pytest.mark.parametrize(
+    ("left", "remedy"),
+    [
+        (["checkpoints/step-00000200"], "the same command with --resume continues after step 200"),
+        (["log.jsonl"], "the same command with --resume continues from its first step"),
+    ],
+)
+def test_an_interrupt_says_how_training_goes_on(left, remedy, desk, monkeypatch, capsys):
+    def interrupt(config: TrainConfig) -> None:
+        for name in left:
+            (desk / config.out / name).mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("rewardgap.training.train"), "train", interrupt)
+    capsys.readouterr()
+    assert main(flags("train")) == 130
+    assert capsys.readouterr().err == f"rewardgap: interrupted: {remedy}\n"
+
+
+def test_training_talks_on_standard_error_unless_it_is_to_be_quiet(desk):
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        process = [sys.executable, "-m", "rewardgap.cli", *flags("train", eval__test="test.jsonl")]
+        return subprocess.run([*process, *words], capture_output=True, text=True)
+
+    loud = run("--log-every", "0")
+    assert loud.returncode == 0 and "wrote out" in loud.stdout
+    *_, last = loud.stderr.splitlines()
+    assert "training explicit on model: 6 pairs of 6 records" in loud.stderr
+    assert "training explicit: 2 of 2 steps, loss " in loud.stderr
+    assert last == "next: rewardgap report out --out out-report"
+    shutil.rmtree(desk / "out")
+    quiet = run("--quiet")
+    assert quiet.returncode == 0
+    assert all(line.startswith("rewardgap: ") for line in quiet.stderr.splitlines())  # warnings
+    assert quiet.stdout == loud.stdout
+
+
 @pytest.fixture
 def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """What `train` is called with, in place of training."""

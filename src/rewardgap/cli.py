@@ -7,16 +7,21 @@ function and what is printed at the end. Nothing heavy is imported before the co
 import dataclasses
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.flags import Keys, explain_mismatch, refuse_nulls, with_flags
 from rewardgap.errors import UserError, first_line
+from rewardgap.io.messages import Messages
 from rewardgap.models.kinds import KINDS
+
+logger = logging.getLogger("rewardgap.cli")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Command:
         positional: Key that words without a flag fill.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
         status: Returns the exit status from the result, by default 0.
+        advice: Returns what is said behind the report of where to go on.
+        resumed: Returns how to go on after an interrupt.
     """
 
     function: str
@@ -39,6 +46,8 @@ class Command:
     positional: str | None = None
     settings: str | None = None
     status: Callable[[Any], int] = lambda result: 0
+    advice: Callable[[Any], str] = lambda config: ""
+    resumed: Callable[[Any], str] = lambda config: ""
 
 
 def _say_where(config: Any, written: Any) -> str:
@@ -110,9 +119,49 @@ def _status(report: Any) -> int:
     return int(report.status)
 
 
+def _advise_on_run(config: Any) -> str:
+    out = shlex.quote(config.out)
+    rewards = f"rewardgap score {out} --data DATA --out scores.jsonl"
+    page = f"rewardgap report {out} --out {shlex.quote(config.out + '-report')}"
+    return f"next: {page if config.eval else rewards}"
+
+
+def _advise_on_grid(config: Any) -> str:
+    if config.dry_run:
+        return ""
+    out = shlex.quote(config.out)
+    return f"next: rewardgap report {out} --out {shlex.quote(config.out + '-report')}"
+
+
+def _advise_on_model(config: Any) -> str:
+    model = shlex.quote(config.out)
+    return f"next: rewardgap train --model {model} --kind KIND --train DATA --out RUN"
+
+
+def _resume_run(config: Any) -> str:
+    """Return how a run goes on that was interrupted."""
+    steps = sorted(Path(config.out).glob("checkpoints/step-*[0-9]"))
+    if not Path(config.out).exists():
+        return ""
+    done = f"after step {int(steps[-1].name[5:])}" if steps else "from its first step"
+    return f": the same command with --resume continues {done}"
+
+
+def _resume_grid(config: Any) -> str:
+    return ": the same command continues with what is not done"
+
+
 COMMANDS = {
-    "demo": Command(".demonstration:demo", ".configs.training:DemoConfig", _say_where),
-    "train": Command(".training.train:train", ".configs.training:TrainConfig", _say_metrics),
+    "demo": Command(
+        ".demonstration:demo", ".configs.training:DemoConfig", _say_where, resumed=_resume_grid
+    ),
+    "train": Command(
+        ".training.train:train",
+        ".configs.training:TrainConfig",
+        _say_metrics,
+        advice=_advise_on_run,
+        resumed=_resume_run,
+    ),
     "score": Command(".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_scores, "model"),
     "metrics": Command(
         ".evaluation.table:metrics", ".configs.scoring:MetricsConfig", _say_report, "scores"
@@ -152,9 +201,14 @@ COMMANDS = {
         _say_plan,
         positional="experiment",
         settings=".configs.training:TrainConfig",
+        advice=_advise_on_grid,
+        resumed=_resume_grid,
     ),
     "pretrain": Command(
-        ".training.pretrain:pretrain", ".configs.training:PretrainConfig", _say_where
+        ".training.pretrain:pretrain",
+        ".configs.training:PretrainConfig",
+        _say_where,
+        advice=_advise_on_model,
     ),
 }
 
@@ -173,11 +227,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"rewardgap {import_module('rewardgap').__version__}")
         return 0
-    _show_warnings()
     if " ".join(words[:2]) in COMMANDS:
         words[:2] = [" ".join(words[:2])]
     try:
-        return _run(words[0], words[1:])
+        with Messages.of(words).shown():
+            return _run(words[0], words[1:])
     except UserError as error:
         return _fail(str(error))
     except OSError as error:
@@ -185,20 +239,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}: {error.strerror or first_line(error)}")
     except KeyboardInterrupt:
         return _fail("interrupted") + 128
-
-
-def _show_warnings() -> None:
-    """Print warnings; one that several passes over the data repeat, only once."""
-    shown: set[str] = set()
-
-    def is_new(record: logging.LogRecord) -> bool:
-        before = len(shown)
-        shown.add(record.getMessage())
-        return len(shown) > before
-
-    handler = logging.StreamHandler()
-    handler.addFilter(is_new)
-    logging.basicConfig(format="rewardgap: %(message)s", level=logging.WARNING, handlers=[handler])
 
 
 def _fail(message: str) -> int:
@@ -220,8 +260,13 @@ def _run(name: str, words: list[str]) -> int:
         raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     config = _configure(name, command, words)
-    result = _find(command.function)(config)
-    print(command.report(config, result), end="")
+    try:
+        result = _find(command.function)(config)
+        print(command.report(config, result), end="", flush=True)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted{command.resumed(config)}") + 128
+    if advice := command.advice(config):
+        logger.info("%s", advice)
     return command.status(result)
 
 

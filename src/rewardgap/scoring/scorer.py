@@ -82,15 +82,16 @@ class Scorer:
     compute_dtype: torch.dtype = torch.float32
 
     def score(
-        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
+        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: str | Sequence[str]
     ) -> list[float]:
         """Return raw rewards of responses to one prompt, which is computed once for all of them.
 
         Args:
             prompt: A user's words, or a conversation that ends before the response, as messages
                 or as mappings {role, content}.
-            responses: What the assistant might say.
+            responses: What the assistant might say; a text is a single response.
         """
+        responses = [responses] if isinstance(responses, str) else responses
         if not responses:
             return []
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt

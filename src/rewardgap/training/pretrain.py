@@ -194,7 +194,7 @@ def fit(
         adam.step()
         schedule.step()
         adam.zero_grad(set_to_none=True)
-        bar.set_postfix(loss=f"{log[-1]['loss']:.3f}")
+        bar.say(loss=log[-1]["loss"])
     model.model.eval()
     logger.info("%d tokens in %.0f s", config.epochs * sum(sizes), time.perf_counter() - began)
     return log
