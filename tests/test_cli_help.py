@@ -23,9 +23,11 @@ def test_help_lists_every_key_with_a_word_of_explanation(command, capsys):
 
 
 def test_the_overview_names_commands_and_kinds(capsys):
-    for words in ([], ["--help"], ["-h"]):
+    for words in (["--help"], ["-h"], ["help"]):
         assert main(words) == 0
         text = capsys.readouterr().out
         assert all(name in text for name in (*COMMANDS, *KINDS))
+    assert main([]) == 2
+    assert capsys.readouterr() == ("", text)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("rewardgap ")

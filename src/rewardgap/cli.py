@@ -16,7 +16,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rewardgap.configs.flags import Keys, explain_mismatch, refuse_nulls, with_flags
+from rewardgap.configs.flags import (
+    Keys,
+    as_flags,
+    explain_mismatch,
+    refuse_nulls,
+    similar,
+    with_flags,
+)
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.messages import Messages
 from rewardgap.models.kinds import KINDS
@@ -36,6 +43,7 @@ class Command:
         positional: Key that words without a flag fill.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
         status: Returns the exit status from the result, by default 0.
+        check: "module:name" of what refuses a configuration before PyTorch is imported.
         advice: Returns what is said behind the report of where to go on.
         resumed: Returns how to go on after an interrupt.
     """
@@ -46,6 +54,7 @@ class Command:
     positional: str | None = None
     settings: str | None = None
     status: Callable[[Any], int] = lambda result: 0
+    check: str = ".checks.names:refuse_wrong_names"
     advice: Callable[[Any], str] = lambda config: ""
     resumed: Callable[[Any], str] = lambda config: ""
 
@@ -201,6 +210,7 @@ COMMANDS = {
         _say_plan,
         positional="experiment",
         settings=".configs.training:TrainConfig",
+        check=".experiments.experiment:read_experiment",
         advice=_advise_on_grid,
         resumed=_resume_grid,
     ),
@@ -221,7 +231,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where a check warns, or finds an error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
+    if not words:
+        print(_overview(), end="", file=sys.stderr)
+        return 2
+    if words[0] == "help":  # rewardgap help train
+        words = [*words[1:], "--help"]
+    if words[0] in ("-h", "--help"):
         print(_overview(), end="")
         return 0
     if words[0] == "--version":
@@ -257,14 +272,21 @@ def _overview() -> str:
 
 def _run(name: str, words: list[str]) -> int:
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
+        likely = " or ".join(
+            similar(" ".join([name, *words[:1]]), COMMANDS) or similar(name, COMMANDS)
+        )
+        hint = f"did you mean {likely}?" if likely else f"the commands are {', '.join(COMMANDS)}"
+        raise UserError(f"unknown command {name!r}; {hint}")
     command = COMMANDS[name]
     config = _configure(name, command, words)
     try:
+        _find(command.check)(config)
         result = _find(command.function)(config)
         print(command.report(config, result), end="", flush=True)
     except KeyboardInterrupt:
         return _fail(f"interrupted{command.resumed(config)}") + 128
+    except UserError as error:
+        raise UserError(as_flags(str(error), vars(config))) from error
     if advice := command.advice(config):
         logger.info("%s", advice)
     return command.status(result)
@@ -299,7 +321,9 @@ def _configure(name: str, command: Command, words: list[str]) -> Any:
     try:
         parsed = parser.parse_args(with_flags(words, Keys(fields, settings, command.positional)))
     except ArgumentError as error:
-        raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
+        message = explain_mismatch(str(error), fields | settings, name)
+        hint = f"; see rewardgap {name} --help" if message.startswith("required: ") else ""
+        raise UserError(message + hint) from error
     except UserError:
         raise
     except Exception as error:  # the parser lets errors of YAML and of text encodings through

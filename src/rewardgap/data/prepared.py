@@ -237,7 +237,7 @@ def _check_trees(trees: StoredTrees, config: TrainingData) -> None:
         raise UserError(
             f"{cause} makes chosen and rejected identical in {summary.identical} of "
             f"{summary.records} records, first {summary.first_identical}: {remedy}, or leave such "
-            "records out with --identical_pairs drop"
+            "records out with `identical_pairs: drop`"
         )
     if summary.identical:
         logger.warning("%d training records left out: identical by %s", summary.identical, cause)

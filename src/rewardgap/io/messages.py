@@ -48,7 +48,8 @@ class Messages:
         """Print messages while the context lasts; one that is repeated, only once."""
         from rewardgap.io.progress import SECONDS_PER_LINE
 
-        logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_handler()])
+        form = "%(asctime)s %(name)s: %(message)s" if self.level == logging.DEBUG else "%(message)s"
+        logging.basicConfig(format=form, level=logging.WARNING, handlers=[_handler()])
         logger = logging.getLogger("rewardgap")
         before, token = logger.level, SECONDS_PER_LINE.set(self.seconds)
         logger.setLevel(self.level)

@@ -85,9 +85,9 @@ def find_faults(rows: Sequence[Row], learning_rate: float) -> list[str]:
     fell = first["loss"] - last["loss"] >= LEAST_FALL * first["loss"]
     if not fell and last["accuracy"] - first["accuracy"] < LEAST_RISE:
         return [
-            f"training shows no learning: the loss is {last['loss']:.4f} after {first['loss']:.4f} (a "
-            "guess between two responses has ln 2 = 0.6931) and accuracy did not rise: raise the "
-            f"learning rate ({learning_rate:g}) or the epochs"
+            f"training shows no learning: the loss is {last['loss']:.4f} after {first['loss']:.4f} "
+            "(a guess between two responses has ln 2 = 0.6931) and accuracy did not rise: raise "
+            f"the learning rate ({learning_rate:g}) or the epochs"
         ]
     return []
 

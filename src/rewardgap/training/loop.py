@@ -115,6 +115,7 @@ def fit(
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
+    logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
     if watch and not done:
         watch(0, _held_out_rewards(trainer, held_out))
