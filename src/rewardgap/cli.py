@@ -40,6 +40,7 @@ class Command:
             of this package may be relative.
         config: "module:name" of the class of its configuration.
         report: Returns what is printed at the end, from the configuration and the result.
+        example: How it is called.
         positional: Key that words without a flag fill.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
         status: Returns the exit status from the result, by default 0.
@@ -51,6 +52,7 @@ class Command:
     function: str
     config: str
     report: Callable[[Any, Any], str]
+    example: str = ""
     positional: str | None = None
     settings: str | None = None
     status: Callable[[Any], int] = lambda result: 0
@@ -162,23 +164,40 @@ def _resume_grid(config: Any) -> str:
 
 COMMANDS = {
     "demo": Command(
-        ".demonstration:demo", ".configs.training:DemoConfig", _say_where, resumed=_resume_grid
+        ".demonstration:demo",
+        ".configs.training:DemoConfig",
+        _say_where,
+        "rewardgap demo --out demo",
+        resumed=_resume_grid,
     ),
     "train": Command(
         ".training.train:train",
         ".configs.training:TrainConfig",
         _say_metrics,
+        "rewardgap train --model MODEL --kind explicit --train pairs.jsonl --eval.test test.jsonl "
+        "--out runs/explicit",
         advice=_advise_on_run,
         resumed=_resume_run,
     ),
-    "score": Command(".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_scores, "model"),
+    "score": Command(
+        ".scoring.scorer:score",
+        ".configs.scoring:ScoreConfig",
+        _say_scores,
+        "rewardgap score runs/explicit --data more.jsonl --out scores.jsonl",
+        positional="model",
+    ),
     "metrics": Command(
-        ".evaluation.table:metrics", ".configs.scoring:MetricsConfig", _say_report, "scores"
+        ".evaluation.table:metrics",
+        ".configs.scoring:MetricsConfig",
+        _say_report,
+        "rewardgap metrics runs/explicit runs/implicit",
+        positional="scores",
     ),
     "check data": Command(
         ".checks.data:check_data",
         ".configs.checks:CheckDataConfig",
         _say_findings,
+        "rewardgap check data pairs.jsonl --eval.test test.jsonl",
         positional="train",
         status=_status,
     ),
@@ -186,28 +205,49 @@ COMMANDS = {
         ".checks.model:check_model",
         ".configs.checks:CheckModelConfig",
         _say_findings,
+        "rewardgap check model runs/explicit --data test.jsonl",
         positional="model",
         status=_status,
     ),
     "explain": Command(
-        ".explaining.explain:explain", ".configs.forecasting:ExplainConfig", _say_where, "model"
+        ".explaining.explain:explain",
+        ".configs.forecasting:ExplainConfig",
+        _say_where,
+        "rewardgap explain runs/explicit --data test.jsonl --id ID --out why.html",
+        positional="model",
     ),
     "forecast": Command(
-        ".forecasting.forecast:forecast", ".configs.forecasting:ForecastConfig", _say_forecast
+        ".forecasting.forecast:forecast",
+        ".configs.forecasting:ForecastConfig",
+        _say_forecast,
+        "rewardgap forecast --model MODEL --train pairs.jsonl --eval.test test.jsonl "
+        "--out forecast",
     ),
     "theory": Command(
-        ".dynamics.theorems.theory:theory", ".configs.forecasting:TheoryConfig", _say_theory
+        ".dynamics.theorems.theory:theory",
+        ".configs.forecasting:TheoryConfig",
+        _say_theory,
+        "rewardgap theory --out theory",
     ),
     "report": Command(
-        ".reporting.report:report", ".configs.experiments:ReportConfig", _say_where, "folders"
+        ".reporting.report:report",
+        ".configs.experiments:ReportConfig",
+        _say_where,
+        "rewardgap report runs/explicit runs/implicit --out report",
+        positional="folders",
     ),
     "ches": Command(
-        ".explaining.displacement:ches", ".configs.forecasting:ChesConfig", _say_ches, "model"
+        ".explaining.displacement:ches",
+        ".configs.forecasting:ChesConfig",
+        _say_ches,
+        "rewardgap ches MODEL --data pairs.jsonl --out ches.jsonl",
+        positional="model",
     ),
     "run": Command(
         ".experiments.run:run",
         ".configs.experiments:RunConfig",
         _say_plan,
+        "rewardgap run experiments/math.yaml --profile small --models MODEL --out runs/math",
         positional="experiment",
         settings=".configs.training:TrainConfig",
         check=".experiments.experiment:read_experiment",
@@ -218,6 +258,7 @@ COMMANDS = {
         ".training.pretrain:pretrain",
         ".configs.training:PretrainConfig",
         _say_where,
+        "rewardgap pretrain --text agreement:dialogues --out models/small",
         advice=_advise_on_model,
     ),
 }
@@ -266,7 +307,7 @@ def _overview() -> str:
     for name, command in COMMANDS.items():
         lines.append(f"  {name:<13}{_find(command.config).__doc__.splitlines()[0]}")
     lines += ["", f"kinds of reward model: {', '.join(KINDS)}"]
-    lines += ["rewardgap COMMAND --help lists the keys of a command", ""]
+    lines += ["rewardgap help COMMAND explains the keys of a command, with an example", ""]
     return "\n".join(lines)
 
 
@@ -278,6 +319,12 @@ def _run(name: str, words: list[str]) -> int:
         hint = f"did you mean {likely}?" if likely else f"the commands are {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}; {hint}")
     command = COMMANDS[name]
+    if {"-h", "--help"} & set(words):
+        from rewardgap.configs.help import Help
+
+        text = Help(name, _find(command.config), command.positional, command.example)
+        print(text, end="")
+        return 0
     config = _configure(name, command, words)
     try:
         _find(command.check)(config)
@@ -306,17 +353,16 @@ def _config_file(words: Sequence[str]) -> str:
 
 def _configure(name: str, command: Command, words: list[str]) -> Any:
     """Return the configuration from flags and YAML; flags win."""
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+    from jsonargparse import ArgumentError, ArgumentParser
 
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config_class = _find(command.config)
     further = dataclasses.fields(_find(command.settings)) if command.settings else ()
     fields, settings = (
         {field.name: field for field in declared}
         for declared in (dataclasses.fields(config_class), further)
     )
-    parser = ArgumentParser(prog=f"rewardgap {name}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="a YAML file of the keys below")
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(config_class)
     try:
         parsed = parser.parse_args(with_flags(words, Keys(fields, settings, command.positional)))

@@ -20,7 +20,7 @@ import yaml
 
 from rewardgap.errors import UserError, reported
 
-UNCHANGED = ("-h", "--help", "--print_config")
+UNCHANGED = ("--print_config",)
 BOOLEANS = ("true", "false")
 DIGITS = 100
 """Longer numbers are no one's setting, and Python refuses to convert the longest."""
@@ -58,6 +58,7 @@ def with_flags(words: Sequence[str], keys: Keys) -> list[str]:
     rest = deque(words)
     while rest:
         word = rest.popleft()
+        word = word.replace("--print-config", "--print_config")
         if word in UNCHANGED:
             flagged.append([word])
         elif word.startswith("-"):
@@ -75,7 +76,7 @@ def _add(words: list[str], flagged: list[list[str]], keys: Keys) -> None:
         flagged.append(words)
         return
     field = keys.fields.get(flag.removeprefix("--"))
-    if field is None or all(get_origin(type_) is not list for type_ in _alternatives(field.type)):
+    if field is None or all(get_origin(type_) is not list for type_ in alternatives(field.type)):
         values = f"{_parted(earlier)[1]!r} and {value!r}"
         raise UserError(f"{flag} is given twice, as {values}: give it once")
     earlier[:] = [flag, json.dumps([*_values(_parted(earlier)[1]), *_values(value)])]
@@ -110,7 +111,7 @@ def _flag(word: str, rest: deque[str], keys: Keys) -> list[str]:
     flag = f"--{key}{dot}{name.replace('.', '/')}"
     if equals:
         return [f"{flag}={value}"]
-    types = _alternatives(field.type) if field else ()
+    types = alternatives(field.type) if field else ()
     if bool in types and (not rest or rest[0].lower() not in BOOLEANS):
         return [flag, "true"]
     if str not in types and any(get_origin(type_) is list for type_ in types):
@@ -135,7 +136,8 @@ def as_flags(message: str, keys: Iterable[str]) -> str:
     )
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the types that an annotation joins by `|`, or the only one."""
     return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
 
 
@@ -169,7 +171,7 @@ def _positional(word: str, keys: Keys, flagged: Sequence[Sequence[str]]) -> list
 def refuse_nulls(values: Mapping[str, Any], fields: Fields) -> None:
     """Refuse a null for a key that has none, which a parser of YAML lets through."""
     for key, field in fields.items():
-        if values.get(key) is None and type(None) not in _alternatives(field.type):
+        if values.get(key) is None and type(None) not in alternatives(field.type):
             raise UserError(f"{key} must be {_in_words(field.type)}; it is null")
 
 
