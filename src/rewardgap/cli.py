@@ -263,6 +263,9 @@ COMMANDS = {
     ),
 }
 
+LIGHT = ("metrics", "report", "check data")
+"""Commands that do without PyTorch."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -328,6 +331,8 @@ def _run(name: str, words: list[str]) -> int:
     config = _configure(name, command, words)
     try:
         _find(command.check)(config)
+        if sys.stderr.isatty() and name not in LIGHT:
+            logger.info("loading PyTorch (a few seconds)")
         result = _find(command.function)(config)
         print(command.report(config, result), end="", flush=True)
     except KeyboardInterrupt:

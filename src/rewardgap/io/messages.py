@@ -45,7 +45,7 @@ class Messages:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Print messages while the context lasts; one that is repeated, only once."""
+        """Print messages while the context lasts; a warning that is repeated, only once."""
         from rewardgap.io.progress import SECONDS_PER_LINE
 
         form = "%(asctime)s %(name)s: %(message)s" if self.level == logging.DEBUG else "%(message)s"
@@ -75,8 +75,9 @@ def _handler() -> logging.Handler:
 
     def is_new(record: logging.LogRecord) -> bool:
         before = len(shown)
-        shown.add(record.getMessage())
-        return len(shown) > before
+        if record.levelno >= logging.WARNING:
+            shown.add(record.getMessage())
+        return record.levelno < logging.WARNING or len(shown) > before
 
     handler.addFilter(is_new)
     return handler

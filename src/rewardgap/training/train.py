@@ -5,7 +5,6 @@ gets who loads it.
 """
 
 import json
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -43,8 +42,6 @@ from rewardgap.training.course import say_end, say_start
 from rewardgap.training.inputs import check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
-
-logger = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
@@ -212,9 +209,9 @@ def evaluate(settings: Settings, data: RunData) -> None:
     scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), as_saved)
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
-        logger.info("scoring %s: %d records", name, len(records))
         baseline = data.bag_of_words()  # reads all training data, the first time
-        write_scores(run.scores(name), scorer.score_records(records, baseline, trees))
+        rows = scorer.score_records(records, baseline, trees, f"scoring {name}")
+        write_scores(run.scores(name), rows)
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, summaries)
     with whole_file(run.metrics) as unfinished:
