@@ -99,8 +99,7 @@ def fit(
 
     A model without parameters is left as it is. `steps` says which training records each step
     learns from; accuracy on the held-out records is measured every `eval_steps` steps, and `watch`
-    is then given the number of steps and the rewards of every set, also before the first step and
-    after the last.
+    is then given the number of steps and the rewards of every set, also after the last step.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -117,8 +116,6 @@ def fit(
     trainer = Trainer(model, wrapped, optimizer, settings)
     logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
-    if watch and not done:
-        watch(0, _held_out_rewards(trainer, held_out))
     with _open_log(settings, lines) as log:
         label, shown = f"training {config.kind}", accelerator.is_main_process
         bar = progress(range(done, len(steps)), label, initial=done, shown=shown)
