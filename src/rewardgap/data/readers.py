@@ -241,20 +241,25 @@ def load_hub(name: str, split: str, **arguments: str) -> Any:
 
 def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
     """Read a path that exists, or else "organisation/name" of the hub, by default its "train"."""
+    refuse_absent(name, sources)
     if os.path.exists(name):
         return read_path(name, part)
-    if "*" in name:
-        files = matching_files(name)
-        if not files:
-            raise UserError(f"{name}: no file matches")
+    if files := matching_files(name):
         return chain.from_iterable(read_path(file, part) for file in files)
+    return read_hub(name, part or "train")
+
+
+def refuse_absent(name: str, sources: str = "") -> None:
+    """Refuse what is neither a path, nor a pattern that a file matches, nor a name on the hub."""
+    if os.path.exists(name) or matching_files(name):
+        return
+    if "*" in name:
+        raise UserError(f"{name}: no file matches")
     if _ending(name) in FORMATS:
         raise UserError(f"{name}: no such file")
-    if HUB_NAME.fullmatch(name):
-        return read_hub(name, part or "train")
-    raise UserError(
-        f"{name}: neither an existing path, nor organisation/name on the Hugging Face hub{sources}"
-    )
+    if not HUB_NAME.fullmatch(name):
+        message = "neither an existing path, nor organisation/name on the Hugging Face hub"
+        raise UserError(f"{name}: {message}{sources}")
 
 
 def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows:
