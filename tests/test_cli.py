@@ -73,9 +73,10 @@ def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "unknown command 'trian'; the commands are demo, train, score"),
+        (["trian"], "unknown command 'trian'; did you mean train?"),
+        (["fly"], "unknown command 'fly'; the commands are demo, train, score"),
         (["train"], "required: model, kind, train, out"),
-        (flags("train", colour="red"), "--colour red; the keys are max_length, "),
+        (flags("train", colour="red"), "unknown key --colour; the keys are max_length, "),
         (
             flags("ches", data="train.jsonl", cache="here"),
             "cache is no longer a key of rewardgap ches: leave it out, nothing is cached",
@@ -99,7 +100,20 @@ def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[st
         (flags("score", data="test.jsonl", beta=-1), "beta must be positive and finite; it is -1"),
         (flags("forecast", train="train.jsonl", eval__a="test.jsonl", beta="nan"), "beta must be"),
         (flags("train", learning_rate=".inf"), "learning_rate must be positive and finite"),
-        (flags("train", eval="test.jsonl"), "eval must be a mapping"),
+        (flags("train", eval="test.jsonl"), "given with a name: as --eval.NAME test.jsonl"),
+        ([*flags("train"), "--eval.test"], "--eval.test is given without a value"),
+        ([*flags("train"), "--max-steps", "--resume"], "--max-steps is given without a value"),
+        (
+            flags("train", learning_rat=1),
+            "unknown key --learning-rat; did you mean --learning-rate?",
+        ),
+        (flags("train", lr=1), "unknown key --lr; did you mean --learning-rate?"),
+        (flags("train", steps=1), "--max-steps or --warmup-steps or --eval-steps?"),
+        ([*flags("train"), "--resum"], "unknown key --resum; did you mean --resume?"),
+        (["chek", "data", "train.jsonl"], "unknown command 'chek'; did you mean check data?"),
+        (["check"], "did you mean check data or check model?"),
+        ([*flags("train"), "--quiet", "--verbose"], "--quiet and --verbose exclude each other"),
+        ([*flags("train"), "--log-every", "often"], "--log-every takes seconds"),
         ([*flags("train"), "--epochs", "2"], "--epochs is given twice, as '1' and '2'"),
         (flags("train", train="train.jsonl?limit=" + "9" * 30), "`limit` must be a whole number"),
         (flags("train", eval='{"../a": "test.jsonl"}'), "eval has the name '../a'"),
@@ -118,6 +132,8 @@ def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[st
         (["score", "model", "more", "--data", "test.jsonl"], "unexpected 'more'"),
         (["metrics"], "required: scores"),
         (["metrics", "none.jsonl"], "there is no score file none.jsonl"),
+        (["metrics", "."], "rewardgap: . holds no score files of a run"),
+        (["run", "none.yaml", "--out", "out"], "cannot read none.yaml: No such file"),
     ],
 )
 def test_a_mistake_in_the_words_is_one_line(words, message, refused):
@@ -149,7 +165,7 @@ def test_a_mistake_in_the_data_is_one_line(key, rows, message, desk, refused):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch: 3\n", "'epoch' is not accepted; the keys are max_length, "),
+        ("epoch: 3\n", "rewardgap: unknown key epoch; did you mean epochs?"),
         ("epochs: three\n", "epochs must be a whole number"),
         ("- epochs\n", "- epochs"),
         ("epochs: [\n", "config"),
@@ -212,6 +228,39 @@ def test_a_warning_is_shown_once_however_often_the_data_are_read(desk):
     )
     assert result.returncode == 0
     assert result.stderr.count("the first at data.jsonl, line 2") == 1
+
+
+def test_a_remedy_is_the_flag_to_type(desk, refused):
+    write_rows(desk / "same.jsonl", [GOOD | {"rejected": "yes"}])
+    words = flags("train", train="same.jsonl")
+    assert "remove the row or set --identical-pairs drop\n" in refused(words)
+    write_rows(desk / "empty.jsonl", [GOOD | {"rejected": ""}])
+    message = refused(flags("train", train="empty.jsonl"))
+    assert message.endswith("; --bad-records drop leaves such records out\n")
+
+
+WRONG = [
+    flags("train", train="none.jsonl"),
+    flags("train", eval__a="none.jsonl"),
+    flags("train", model="./none"),
+    flags("train", kind="best"),
+    flags("score", data="none.jsonl"),
+    flags("score", data="test.jsonl", reference="a/b/none"),
+    flags("forecast", train="train.jsonl", eval__a="test.jsonl", kinds="[best]"),
+    flags("explain", data="none.jsonl", id="a", out="why.html"),
+    ["run", "experiment.yaml", "--out", "out", "--profile", "none"],
+]
+
+
+def test_what_is_not_there_is_told_before_torch_is_imported(desk):
+    """Each of these is refused in a process that has imported neither torch nor transformers."""
+    (desk / "experiment.yaml").write_text("name: a\n")
+    script = "import sys; from rewardgap.cli import main; "
+    script += f"assert [main(words) for words in {WRONG}] == [2] * {len(WRONG)}; "
+    script += "assert not {'torch', 'transformers', 'pandas'} & sys.modules.keys()"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("\n") == len(WRONG)
 
 
 @pytest.mark.parametrize("command", ["train", "score"])
@@ -284,6 +333,43 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "rewardgap: interrupted\n"
 
 
+@pytest.mark.parametrize(
+    ("left", "remedy"),
+    [
+        (["checkpoints/step-00000200"], "the same command with --resume continues after step 200"),
+        (["log.jsonl"], "the same command with --resume continues from its first step"),
+    ],
+)
+def test_an_interrupt_says_how_training_goes_on(left, remedy, desk, monkeypatch, capsys):
+    def interrupt(config: TrainConfig) -> None:
+        for name in left:
+            (desk / config.out / name).mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("rewardgap.training.train"), "train", interrupt)
+    capsys.readouterr()
+    assert main(flags("train")) == 130
+    assert capsys.readouterr().err == f"rewardgap: interrupted: {remedy}\n"
+
+
+def test_training_talks_on_standard_error_unless_it_is_to_be_quiet(desk):
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        process = [sys.executable, "-m", "rewardgap.cli", *flags("train", eval__test="test.jsonl")]
+        return subprocess.run([*process, *words], capture_output=True, text=True)
+
+    loud = run("--log-every", "0")
+    assert loud.returncode == 0 and "wrote out" in loud.stdout
+    *_, last = loud.stderr.splitlines()
+    assert "training explicit on model: 6 pairs of 6 records" in loud.stderr
+    assert "training explicit: 2 of 2 steps, loss " in loud.stderr
+    assert last == "next: rewardgap report out --out out-report"
+    shutil.rmtree(desk / "out")
+    quiet = run("--quiet")
+    assert quiet.returncode == 0
+    assert all(line.startswith("rewardgap: ") for line in quiet.stderr.splitlines())  # warnings
+    assert quiet.stdout == loud.stdout
+
+
 @pytest.fixture
 def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """What `train` is called with, in place of training."""
@@ -294,6 +380,8 @@ def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]
         return desk
 
     monkeypatch.setattr(import_module("rewardgap.training.train"), "train", look)
+    for name in ("a.jsonl", "b.jsonl", "p.jsonl"):
+        write_rows(desk / name, [GOOD])
     return seen
 
 
@@ -370,6 +458,12 @@ def test_train_score_and_metrics_one_after_the_other(desk, capsys):
     assert {key: report["again.jsonl"][key] for key in kept} == kept
     assert main(["metrics", "again.jsonl", str(own)]) == 0
     assert "cannot be told from" in capsys.readouterr().out
+    assert main(["metrics", "again.jsonl", "out", "--json"]) == 0  # a run is its score files
+    again = json.loads(capsys.readouterr().out)
+    assert list(again) == ["again.jsonl", "out/scores/test.jsonl"]
+    assert again["again.jsonl"]["compared"] == {
+        "out/scores/test.jsonl": report["again.jsonl"]["compared"][str(own)]
+    }
 
 
 def test_a_process_of_its_own_fails_with_status_2_and_one_line(desk):

@@ -261,4 +261,4 @@ def test_a_command_is_its_configuration_and_its_line(package, monkeypatch, capsy
     assert cli.main(["greet", "--name", "Ada"]) == 0
     assert capsys.readouterr().out == "Good day, Ada.\n"
     assert cli.main(["greet", "--nam", "Ada"]) == 2
-    assert "the keys are name" in capsys.readouterr().err
+    assert "unknown key --nam; did you mean --name?" in capsys.readouterr().err

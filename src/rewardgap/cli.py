@@ -7,16 +7,28 @@ function and what is printed at the end. Nothing heavy is imported before the co
 import dataclasses
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from rewardgap.configs.flags import Keys, explain_mismatch, refuse_nulls, with_flags
+from rewardgap.configs.flags import (
+    Keys,
+    as_flags,
+    explain_mismatch,
+    refuse_nulls,
+    similar,
+    with_flags,
+)
 from rewardgap.errors import UserError, first_line
+from rewardgap.io.messages import Messages
 from rewardgap.models.kinds import KINDS
+
+logger = logging.getLogger("rewardgap.cli")
 
 
 @dataclass(frozen=True)
@@ -28,17 +40,25 @@ class Command:
             of this package may be relative.
         config: "module:name" of the class of its configuration.
         report: Returns what is printed at the end, from the configuration and the result.
+        example: How it is called.
         positional: Key that words without a flag fill.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
         status: Returns the exit status from the result, by default 0.
+        check: "module:name" of what refuses a configuration before PyTorch is imported.
+        advice: Returns what is said behind the report of where to go on.
+        resumed: Returns how to go on after an interrupt.
     """
 
     function: str
     config: str
     report: Callable[[Any, Any], str]
+    example: str = ""
     positional: str | None = None
     settings: str | None = None
     status: Callable[[Any], int] = lambda result: 0
+    check: str = ".checks.names:refuse_wrong_names"
+    advice: Callable[[Any], str] = lambda config: ""
+    resumed: Callable[[Any], str] = lambda config: ""
 
 
 def _say_where(config: Any, written: Any) -> str:
@@ -110,17 +130,74 @@ def _status(report: Any) -> int:
     return int(report.status)
 
 
+def _advise_on_run(config: Any) -> str:
+    out = shlex.quote(config.out)
+    rewards = f"rewardgap score {out} --data DATA --out scores.jsonl"
+    page = f"rewardgap report {out} --out {shlex.quote(config.out + '-report')}"
+    return f"next: {page if config.eval else rewards}"
+
+
+def _advise_on_grid(config: Any) -> str:
+    if config.dry_run:
+        return ""
+    out = shlex.quote(config.out)
+    return f"next: rewardgap report {out} --out {shlex.quote(config.out + '-report')}"
+
+
+def _advise_on_model(config: Any) -> str:
+    model = shlex.quote(config.out)
+    return f"next: rewardgap train --model {model} --kind KIND --train DATA --out RUN"
+
+
+def _resume_run(config: Any) -> str:
+    """Return how a run goes on that was interrupted."""
+    steps = sorted(Path(config.out).glob("checkpoints/step-*[0-9]"))
+    if not Path(config.out).exists():
+        return ""
+    done = f"after step {int(steps[-1].name[5:])}" if steps else "from its first step"
+    return f": the same command with --resume continues {done}"
+
+
+def _resume_grid(config: Any) -> str:
+    return ": the same command continues with what is not done"
+
+
 COMMANDS = {
-    "demo": Command(".demonstration:demo", ".configs.training:DemoConfig", _say_where),
-    "train": Command(".training.train:train", ".configs.training:TrainConfig", _say_metrics),
-    "score": Command(".scoring.scorer:score", ".configs.scoring:ScoreConfig", _say_scores, "model"),
+    "demo": Command(
+        ".demonstration:demo",
+        ".configs.training:DemoConfig",
+        _say_where,
+        "rewardgap demo --out demo",
+        resumed=_resume_grid,
+    ),
+    "train": Command(
+        ".training.train:train",
+        ".configs.training:TrainConfig",
+        _say_metrics,
+        "rewardgap train --model MODEL --kind explicit --train pairs.jsonl --eval.test test.jsonl "
+        "--out runs/explicit",
+        advice=_advise_on_run,
+        resumed=_resume_run,
+    ),
+    "score": Command(
+        ".scoring.scorer:score",
+        ".configs.scoring:ScoreConfig",
+        _say_scores,
+        "rewardgap score runs/explicit --data more.jsonl --out scores.jsonl",
+        positional="model",
+    ),
     "metrics": Command(
-        ".evaluation.table:metrics", ".configs.scoring:MetricsConfig", _say_report, "scores"
+        ".evaluation.table:metrics",
+        ".configs.scoring:MetricsConfig",
+        _say_report,
+        "rewardgap metrics runs/explicit runs/implicit",
+        positional="scores",
     ),
     "check data": Command(
         ".checks.data:check_data",
         ".configs.checks:CheckDataConfig",
         _say_findings,
+        "rewardgap check data pairs.jsonl --eval.test test.jsonl",
         positional="train",
         status=_status,
     ),
@@ -128,35 +205,66 @@ COMMANDS = {
         ".checks.model:check_model",
         ".configs.checks:CheckModelConfig",
         _say_findings,
+        "rewardgap check model runs/explicit --data test.jsonl",
         positional="model",
         status=_status,
     ),
     "explain": Command(
-        ".explaining.explain:explain", ".configs.forecasting:ExplainConfig", _say_where, "model"
+        ".explaining.explain:explain",
+        ".configs.forecasting:ExplainConfig",
+        _say_where,
+        "rewardgap explain runs/explicit --data test.jsonl --id ID --out why.html",
+        positional="model",
     ),
     "forecast": Command(
-        ".forecasting.forecast:forecast", ".configs.forecasting:ForecastConfig", _say_forecast
+        ".forecasting.forecast:forecast",
+        ".configs.forecasting:ForecastConfig",
+        _say_forecast,
+        "rewardgap forecast --model MODEL --train pairs.jsonl --eval.test test.jsonl "
+        "--out forecast",
     ),
     "theory": Command(
-        ".dynamics.theorems.theory:theory", ".configs.forecasting:TheoryConfig", _say_theory
+        ".dynamics.theorems.theory:theory",
+        ".configs.forecasting:TheoryConfig",
+        _say_theory,
+        "rewardgap theory --out theory",
     ),
     "report": Command(
-        ".reporting.report:report", ".configs.experiments:ReportConfig", _say_where, "folders"
+        ".reporting.report:report",
+        ".configs.experiments:ReportConfig",
+        _say_where,
+        "rewardgap report runs/explicit runs/implicit --out report",
+        positional="folders",
     ),
     "ches": Command(
-        ".explaining.displacement:ches", ".configs.forecasting:ChesConfig", _say_ches, "model"
+        ".explaining.displacement:ches",
+        ".configs.forecasting:ChesConfig",
+        _say_ches,
+        "rewardgap ches MODEL --data pairs.jsonl --out ches.jsonl",
+        positional="model",
     ),
     "run": Command(
         ".experiments.run:run",
         ".configs.experiments:RunConfig",
         _say_plan,
+        "rewardgap run experiments/math.yaml --profile small --models MODEL --out runs/math",
         positional="experiment",
         settings=".configs.training:TrainConfig",
+        check=".experiments.experiment:read_experiment",
+        advice=_advise_on_grid,
+        resumed=_resume_grid,
     ),
     "pretrain": Command(
-        ".training.pretrain:pretrain", ".configs.training:PretrainConfig", _say_where
+        ".training.pretrain:pretrain",
+        ".configs.training:PretrainConfig",
+        _say_where,
+        "rewardgap pretrain --text agreement:dialogues --out models/small",
+        advice=_advise_on_model,
     ),
 }
+
+LIGHT = ("metrics", "report", "check data")
+"""Commands that do without PyTorch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,17 +275,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where a check warns, or finds an error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
+    if not words:
+        print(_overview(), end="", file=sys.stderr)
+        return 2
+    if words[0] == "help":  # rewardgap help train
+        words = [*words[1:], "--help"]
+    if words[0] in ("-h", "--help"):
         print(_overview(), end="")
         return 0
     if words[0] == "--version":
         print(f"rewardgap {import_module('rewardgap').__version__}")
         return 0
-    _show_warnings()
     if " ".join(words[:2]) in COMMANDS:
         words[:2] = [" ".join(words[:2])]
     try:
-        return _run(words[0], words[1:])
+        with Messages.of(words).shown():
+            return _run(words[0], words[1:])
     except UserError as error:
         return _fail(str(error))
     except OSError as error:
@@ -185,20 +298,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}: {error.strerror or first_line(error)}")
     except KeyboardInterrupt:
         return _fail("interrupted") + 128
-
-
-def _show_warnings() -> None:
-    """Print warnings; one that several passes over the data repeat, only once."""
-    shown: set[str] = set()
-
-    def is_new(record: logging.LogRecord) -> bool:
-        before = len(shown)
-        shown.add(record.getMessage())
-        return len(shown) > before
-
-    handler = logging.StreamHandler()
-    handler.addFilter(is_new)
-    logging.basicConfig(format="rewardgap: %(message)s", level=logging.WARNING, handlers=[handler])
 
 
 def _fail(message: str) -> int:
@@ -211,17 +310,37 @@ def _overview() -> str:
     for name, command in COMMANDS.items():
         lines.append(f"  {name:<13}{_find(command.config).__doc__.splitlines()[0]}")
     lines += ["", f"kinds of reward model: {', '.join(KINDS)}"]
-    lines += ["rewardgap COMMAND --help lists the keys of a command", ""]
+    lines += ["rewardgap help COMMAND explains the keys of a command, with an example", ""]
     return "\n".join(lines)
 
 
 def _run(name: str, words: list[str]) -> int:
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
+        likely = " or ".join(
+            similar(" ".join([name, *words[:1]]), COMMANDS) or similar(name, COMMANDS)
+        )
+        hint = f"did you mean {likely}?" if likely else f"the commands are {', '.join(COMMANDS)}"
+        raise UserError(f"unknown command {name!r}; {hint}")
     command = COMMANDS[name]
+    if {"-h", "--help"} & set(words):
+        from rewardgap.configs.help import Help
+
+        text = Help(name, _find(command.config), command.positional, command.example)
+        print(text, end="")
+        return 0
     config = _configure(name, command, words)
-    result = _find(command.function)(config)
-    print(command.report(config, result), end="")
+    try:
+        _find(command.check)(config)
+        if sys.stderr.isatty() and name not in LIGHT:
+            logger.info("loading PyTorch (a few seconds)")
+        result = _find(command.function)(config)
+        print(command.report(config, result), end="", flush=True)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted{command.resumed(config)}") + 128
+    except UserError as error:
+        raise UserError(as_flags(str(error), vars(config))) from error
+    if advice := command.advice(config):
+        logger.info("%s", advice)
     return command.status(result)
 
 
@@ -239,22 +358,23 @@ def _config_file(words: Sequence[str]) -> str:
 
 def _configure(name: str, command: Command, words: list[str]) -> Any:
     """Return the configuration from flags and YAML; flags win."""
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+    from jsonargparse import ArgumentError, ArgumentParser
 
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config_class = _find(command.config)
     further = dataclasses.fields(_find(command.settings)) if command.settings else ()
     fields, settings = (
         {field.name: field for field in declared}
         for declared in (dataclasses.fields(config_class), further)
     )
-    parser = ArgumentParser(prog=f"rewardgap {name}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="a YAML file of the keys below")
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(config_class)
     try:
         parsed = parser.parse_args(with_flags(words, Keys(fields, settings, command.positional)))
     except ArgumentError as error:
-        raise UserError(explain_mismatch(str(error), fields | settings, name)) from error
+        message = explain_mismatch(str(error), fields | settings, name)
+        hint = f"; see rewardgap {name} --help" if message.startswith("required: ") else ""
+        raise UserError(message + hint) from error
     except UserError:
         raise
     except Exception as error:  # the parser lets errors of YAML and of text encodings through

@@ -56,7 +56,7 @@ your own:
 
   rewardgap train --model {out}/language_model --kind explicit-mean --out runs/explicit-mean \\
     --train agreement:original-train --eval.paraphrased agreement:paraphrased-test \\
-    --epochs 20 --learning_rate 5e-5 --batch_size 16
+    --epochs 20 --learning-rate 5e-5 --batch-size 16
   rewardgap train --model MODEL --kind explicit --out runs/mine \\
     --train PAIRS.jsonl --eval.test TEST.jsonl
 """

@@ -201,3 +201,10 @@ def test_ids_that_repeat_within_a_file_are_refused(tmp_path):
     second = write_rows(tmp_path / "second.jsonl", with_ids(5, 5))
     other = write_rows(tmp_path / "other.jsonl", with_ids(5))
     assert f"{second}, line 2: `id` '5' occurs twice" in refused([other, second])
+
+
+def test_a_folder_of_everything_is_no_data_set(tmp_path, monkeypatch):
+    for number in range(4):
+        (tmp_path / f"{number}.txt").write_text("a")
+    monkeypatch.setattr("rewardgap.data.readers.MOST_FILES", 3)
+    assert refused(str(tmp_path)) == f"{tmp_path}: holds more than 3 files: name the data in it"

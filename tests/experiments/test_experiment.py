@@ -181,7 +181,10 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sedes": [1]}, "unknown key 'sedes'; the keys are name, claim, models.* train, eval"),
+        (
+            {"sedes": [1]},
+            r"unknown key 'sedes'; did you mean seeds\?; the keys are name.* train, eval",
+        ),
         ({"name": ...}, "name"),
         ({"seeds": ["one"]}, "seeds"),
         ({"kinds": ["explicit", "best"]}, f"unknown kind 'best'; the kinds are {', '.join(KINDS)}"),
@@ -192,7 +195,10 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
         ({"train": "data.jsonl"}, "train: must be keys and values, not 'data.jsonl'"),
         ({"train": {"data": "data.jsonl"}}, "train: .*name"),
         ({"eval": {"a": {"category": "far"}}}, "eval.a: .*in-distribution.*far"),
-        ({"eval": {"a": {"categroy": "domain"}}}, "eval.a: unknown key 'categroy'; the keys are c"),
+        (
+            {"eval": {"a": {"categroy": "domain"}}},
+            r"eval.a: unknown key 'categroy'; .*category\?; the keys are c",
+        ),
         ({"eval": {"a": {"data": "a.jsonl"}}}, "eval.a: .*category"),
         (
             {"eval": {"a": {"category": "domain", "twin_of": "a"}}},
@@ -203,7 +209,10 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
             "unknown evaluation set 'b'; the evaluation sets are a$",
         ),
         ({"generate": ["no"]}, "unknown evaluation set 'no'; the evaluation sets are yes, certai"),
-        ({"settings": {"epoch": 3}}, "settings: unknown key 'epoch'; the keys are .*epochs"),
+        (
+            {"settings": {"epoch": 3}},
+            r"settings: unknown key 'epoch'; did you mean epochs\?; the keys",
+        ),
         ({"settings": {"epochs": "many"}}, "settings: .*epochs.*many"),
         ({"settings": {"seed": 3}}, "settings: unknown key 'seed'"),
         ({"variations": [{"epoch": 3}]}, "variations: unknown key 'epoch'"),

@@ -11,8 +11,8 @@ from rewardgap.forecasting.rehearsal import Rehearsal
 
 def rehearsal(margins: np.ndarray, losses: tuple[float, ...] = ()) -> Rehearsal:
     """Points along training of (points, records) margins."""
-    steps = np.arange(len(margins))
-    of_steps = np.array([np.nan, *(losses or np.linspace(0.7, 0.4, len(margins) - 1))])
+    steps = np.arange(1, len(margins) + 1)
+    of_steps = np.array(losses or np.linspace(0.7, 0.4, len(margins)))
     rewards = [[((float(m),), (0.0,)) for m in point] for point in margins]
     return Rehearsal(steps, of_steps, {"set": rewards})
 
@@ -55,11 +55,11 @@ def test_the_interval_holds_the_point_and_is_never_empty() -> None:
         assert found.accuracy.high - found.accuracy.low > 0
 
 
-@pytest.mark.parametrize(("loss", "stop"), [(None, 3), (0.6, 1), (0.5, 2), (0.1, 3)])
+@pytest.mark.parametrize(("loss", "stop"), [(None, 2), (0.6, 0), (0.5, 1), (0.1, 2)])
 def test_training_stops_at_a_loss_or_at_its_end(loss: float | None, stop: int) -> None:
-    margins = np.array([[0.0], [1], [-1], [1]])
+    margins = np.array([[1.0], [-1], [1]])
     found = predict_from([rehearsal(margins, (0.6, 0.5, 0.4))], "set", np.arange(1), 1, loss)
-    assert found.stop == stop
+    assert found.stop == stop + 1
     assert found.accuracy.value == (margins[stop, 0] > 0)
 
 

@@ -59,7 +59,6 @@ def test_a_rehearsal_is_the_run_of_its_configuration(
     """All 9 steps, on fewer pairs; the last rewards are those of the trained model."""
     of_kind = rehearsed(make(kinds=[kind]), kind)
     seen = of_kind.rehearsals[0]
-    assert seen.steps[0] == 0
     assert seen.steps[-1] == 9
     batch = of_kind.plan.batch_size
     common = configure(tmp_path, folders("llama"), kind=kind, checkpoint_steps=0)
@@ -108,7 +107,7 @@ def test_what_a_rehearsal_costs(make: Forecast, monkeypatch: pytest.MonkeyPatch)
         trees = [*self.data.training]
         mean = np.mean([tree.size for tree in trees])
         evaluated = sum(tree.size for tree in self.data.evaluation["test"])
-        costs.append((3 * 9 * mean + 4 * evaluated) / (3 * 36 * mean))
+        costs.append((3 * 9 * mean + 3 * evaluated) / (3 * 36 * mean))
         return original(self, plan)
 
     monkeypatch.setattr(rehearsal.Costs, "share", share)
@@ -128,6 +127,7 @@ def test_theory_alone_rehearses_nothing(make: Forecast, tmp_path: Path) -> None:
     assert not (tmp_path / "forecast" / "rehearsals").exists()
     figures = json.loads((tmp_path / "forecast" / "forecast.json").read_text())["test"]["explicit"]
     assert figures["rehearsal"] is None
+    assert figures["n"] == 6
     assert figures["accuracy"] == figures["theory"]
 
 
@@ -154,3 +154,15 @@ def test_records_that_are_followed_are_drawn_once() -> None:
 def test_without_evaluation_sets_there_is_nothing_to_forecast(make: Forecast) -> None:
     with pytest.raises(UserError, match="name at least one evaluation set"):
         make(eval={})
+
+
+def test_theory_reads_the_records_that_rehearsals_follow(
+    make: Forecast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "LADDER", (RehearsalPlan(1, 1, 4, 3),))
+    make()
+    figures = json.loads((tmp_path / "forecast" / "forecast.json").read_text())["test"]
+    assert {kind: of_kind["n"] for kind, of_kind in figures.items()} == {
+        "explicit": 4,
+        "implicit": 4,
+    }

@@ -150,3 +150,13 @@ def test_answers_and_shares_are_read_as_they_were_written(tmp_path):
         UserError, match="no file of answers: the key 'response' is missing; remove it"
     ):
         read_answers(tmp_path / "answers.jsonl")
+
+
+def test_a_cell_in_a_folder_that_cannot_be_is_refused(record):
+    write_experiment(record)
+    path = GridFolder(record.folders[0]).folder / "experiment.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["cells"][0]["folder"] = "9" * 300
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match=r"the folder '999.* of a cell cannot be"):
+        read_experiment_record(path.parent)

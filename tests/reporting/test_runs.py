@@ -245,6 +245,11 @@ def test_scores_of_other_data_are_refused(tmp_path):
             '{"rewardmath": {"correct": 1.5, "initial": null, "n": 3}}',
             "generations.json is no file of generations: 1.5 is no share",
         ),
+        (
+            "m/explicit/seed-0/generations.json",
+            '{"rewardmath": {"correct": 0.5, "initial": null, "n": -3}}',
+            "generations.json is no file of generations: -3 is no number of prompts",
+        ),
         ("m/explicit/seed-0/scores/rewardmath.jsonl", "[" * 100_000, "line 1: not valid JSON"),
         ("forecasts/m/forecast.json", '{"a": {"explicit": 3}}', "forecast.json is no forecast"),
         (

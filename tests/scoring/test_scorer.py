@@ -100,6 +100,7 @@ def test_the_python_interface_gives_the_rows_of_the_command(kind, model, data, t
     assert as_text == scorer.score([Message("user", "hi")], ["yes", "no"])
     assert scorer.score("hi", ["yes"]) == pytest.approx(as_text[:1], abs=1e-6)
     assert scorer.score("hi", []) == []
+    assert scorer.score("hi", "yes") == scorer.score("hi", ["yes"])
 
 
 @pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])

@@ -48,7 +48,7 @@ def find_identical(data: CheckedData) -> Iterator[CheckFinding]:
                 "identical responses",
                 f"{checked.share(records)} have one response both chosen and rejected",
                 "their loss is ln 2 whatever the model does; a run refuses them",
-                "remove them, or set identical_pairs: drop",
+                "remove them, or --identical-pairs drop",
                 digest.examples(records.tolist()),
             )
 

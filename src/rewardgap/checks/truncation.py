@@ -77,7 +77,7 @@ def _findings(
             "refused by the template",
             f"{checked.share(refused)} cannot be written: {tokenised.refused[0].reason}",
             "a run refuses the data at the first of them",
-            "use another template (--template), or set bad_records: drop",
+            "use another template (--template), or --bad-records drop",
             first_few(refused),
         )
     if tokenised.identical:
@@ -88,7 +88,7 @@ def _findings(
             "written them"
             + (f" and they are cut to {limit:,} tokens" if tokenised.truncated else ""),
             "their loss is ln 2 whatever the model does; a run refuses them",
-            "raise max_length, or set identical_pairs: drop",
+            "raise max_length, or --identical-pairs drop",
             first_few(tokenised.identical),
         )
     if tokenised.truncated:

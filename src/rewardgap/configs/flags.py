@@ -9,8 +9,9 @@ words of a key; a further dot becomes a slash.
 import json
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass
+from difflib import get_close_matches
 from itertools import chain
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -19,7 +20,7 @@ import yaml
 
 from rewardgap.errors import UserError, reported
 
-UNCHANGED = ("-h", "--help", "--print_config")
+UNCHANGED = ("--print_config",)
 BOOLEANS = ("true", "false")
 DIGITS = 100
 """Longer numbers are no one's setting, and Python refuses to convert the longest."""
@@ -57,6 +58,7 @@ def with_flags(words: Sequence[str], keys: Keys) -> list[str]:
     rest = deque(words)
     while rest:
         word = rest.popleft()
+        word = word.replace("--print-config", "--print_config")
         if word in UNCHANGED:
             flagged.append([word])
         elif word.startswith("-"):
@@ -74,7 +76,7 @@ def _add(words: list[str], flagged: list[list[str]], keys: Keys) -> None:
         flagged.append(words)
         return
     field = keys.fields.get(flag.removeprefix("--"))
-    if field is None or all(get_origin(type_) is not list for type_ in _alternatives(field.type)):
+    if field is None or all(get_origin(type_) is not list for type_ in alternatives(field.type)):
         values = f"{_parted(earlier)[1]!r} and {value!r}"
         raise UserError(f"{flag} is given twice, as {values}: give it once")
     earlier[:] = [flag, json.dumps([*_values(_parted(earlier)[1]), *_values(value)])]
@@ -109,15 +111,33 @@ def _flag(word: str, rest: deque[str], keys: Keys) -> list[str]:
     flag = f"--{key}{dot}{name.replace('.', '/')}"
     if equals:
         return [f"{flag}={value}"]
-    types = _alternatives(field.type) if field else ()
+    types = alternatives(field.type) if field else ()
     if bool in types and (not rest or rest[0].lower() not in BOOLEANS):
         return [flag, "true"]
     if str not in types and any(get_origin(type_) is list for type_ in types):
         return [flag, _list(rest)]
-    return [flag, rest.popleft()] if rest else [flag]
+    if rest and not rest[0].startswith("--"):
+        return [flag, rest.popleft()]
+    if field or key == "config":
+        raise UserError(f"{word} is given without a value")
+    return [flag]  # of no key: the parser says so
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
+def shown_flag(key: str) -> str:
+    """Return a key as it is shown on the command line."""
+    return f"--{key.replace('_', '-')}"
+
+
+def as_flags(message: str, keys: Iterable[str]) -> str:
+    """Return a message in which a setting `key: value` of these keys is the flag to type."""
+    names = "|".join(keys)
+    return re.sub(
+        rf"`({names}): (\S+)`", lambda setting: f"{shown_flag(setting[1])} {setting[2]}", message
+    )
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the types that an annotation joins by `|`, or the only one."""
     return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
 
 
@@ -151,18 +171,26 @@ def _positional(word: str, keys: Keys, flagged: Sequence[Sequence[str]]) -> list
 def refuse_nulls(values: Mapping[str, Any], fields: Fields) -> None:
     """Refuse a null for a key that has none, which a parser of YAML lets through."""
     for key, field in fields.items():
-        if values.get(key) is None and type(None) not in _alternatives(field.type):
+        if values.get(key) is None and type(None) not in alternatives(field.type):
             raise UserError(f"{key} must be {_in_words(field.type)}; it is null")
 
 
 def explain_mismatch(message: str, fields: Fields, command: str = "train") -> str:
     """Return a parser's error in one line.
 
-    It says what a key must be, what replaces a key that the command had, or the valid keys.
+    It says what a key must be, what replaces a key that the command had, which key may be meant, or
+    the valid keys.
     """
     mismatch = re.search(r'Parser key "(\w+)".*(?:Got|Given) value: (.*)', message, re.DOTALL)
     if mismatch and mismatch[1] in fields:
-        return f"{mismatch[1]} must be {_in_words(fields[mismatch[1]].type)}; it is {mismatch[2]}"
+        key, type_ = mismatch[1], fields[mismatch[1]].type
+        if get_origin(type_) is dict:
+            named = f"as {shown_flag(key)}.NAME {mismatch[2]}, or a mapping in YAML"
+            return f"{key} must be given with a name: {named}"
+        return f"{key} must be {_in_words(type_)}; it is {mismatch[2]}"
+    missing = re.search(r"arguments are required: (.*)", message)
+    if missing:
+        return f"required: {missing[1]}"
     unknown = re.search(r"unrecognized arguments: --(\w+)|Option '(\w+)' is not accepted", message)
     if unknown is None:
         return message
@@ -170,7 +198,18 @@ def explain_mismatch(message: str, fields: Fields, command: str = "train") -> st
     remedy = REMOVED_KEYS.get(command, {}).get(key)
     if remedy is not None:
         return f"{key} is no longer a key of rewardgap {command}: {remedy}"
-    return f"{message}; the keys are {', '.join(fields)}"
+    form = shown_flag if unknown[1] else str
+    likely = [form(name) for name in similar(key, fields)]
+    hint = f"did you mean {' or '.join(likely)}?" if likely else f"the keys are {', '.join(fields)}"
+    return f"unknown key {form(key)}; {hint}"
+
+
+def similar(word: str, names: Iterable[str]) -> list[str]:
+    """Return the names that may be meant: misspelt, by their initials, or by one of their words."""
+    names = list(names)
+    initials = [name for name in names if "".join(part[0] for part in name.split("_")) == word]
+    parts = [name for name in names if word in name.split("_") or name.startswith(word)]
+    return (get_close_matches(word, names, 1, 0.75) or initials or parts)[:3]
 
 
 TYPES = {

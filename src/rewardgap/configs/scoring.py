@@ -31,7 +31,7 @@ class MetricsConfig(HomePaths):
     """Compute metrics of score files, and paired tests between files of the same records."""
 
     scores: list[str]
-    """score files"""
+    """score files, or folders of runs for all of theirs"""
     styles: bool = False
     """also compute easy, normal and hard accuracies of records in several styles (RM-Bench)"""
     json: bool = False

@@ -28,7 +28,14 @@ from rewardgap.configs.compute import Identical
 from rewardgap.data.dropped import Dropped
 from rewardgap.data.layouts.recognition import in_one_layout, labelled
 from rewardgap.data.parsing import TakenIds, collect
-from rewardgap.data.readers import HUB_NAME, hash_path, load_hub, matching_files, read_path_or_hub
+from rewardgap.data.readers import (
+    HUB_NAME,
+    hash_path,
+    load_hub,
+    matching_files,
+    read_path_or_hub,
+    refuse_absent,
+)
 from rewardgap.data.records import Record, Rows
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
@@ -166,20 +173,38 @@ def _parse(spec: str | Sequence[str]) -> list[Spec]:
     return [parse_spec(text) for text in specs]
 
 
-def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
-    """Return the rows of a specification before any sample is drawn, and all options."""
+def refuse_wrong(spec: str | Sequence[str]) -> None:
+    """Refuse what no data can be read from, before anything is read; the hub is not asked.
+
+    Raises:
+        UserError: A file is not there, or a part or an option is none of the source's.
+    """
+    for parsed in _parse(spec):
+        _check(parsed)
+
+
+def _check(spec: Spec) -> tuple[Source | None, Mapping[str, Any]]:
+    """Return the source that a specification names, and all options."""
     source = named_source(spec)
     types = option_types(source.rows) if source else READING
     options = read_options(spec, {**SELECTION, **types})
     if "seed" in options and "seed" not in types and "sample" not in options:
         raise UserError(f"{spec.text}: `seed` does nothing without `sample`: add `sample=N`")
     if source is None:
-        sources = f", nor a named source (valid are {', '.join(SOURCES)})"
-        rows = read_path_or_hub(spec.name, spec.part, sources)
-        rows = in_one_layout(rows, options.get("layout"))
-    elif spec.part in source.parts:
-        rows = source.rows(spec.part, **{key: options[key] for key in types if key in options})
-    else:
+        refuse_absent(spec.name, f", nor a named source (valid are {', '.join(SOURCES)})")
+    elif spec.part not in source.parts:
         parts = ", ".join(source.parts)
         raise UserError(f"{spec.text}: name a part as {spec.name}:PART: valid are {parts}")
+    return source, options
+
+
+def _read(spec: Spec) -> tuple[Rows, Mapping[str, Any]]:
+    """Return the rows of a specification before any sample is drawn, and all options."""
+    source, options = _check(spec)
+    if source is None:
+        rows = in_one_layout(read_path_or_hub(spec.name, spec.part), options.get("layout"))
+    else:
+        assert spec.part is not None, "it is one of the source's parts"
+        keys = option_types(source.rows).keys() & options.keys()
+        rows = source.rows(spec.part, **{key: options[key] for key in keys})
     return islice(rows, options.get("limit")), options

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 1000
 """Number of records that are tokenised together."""
+UNIT = "records"
 
 Data = tuple[str | tuple[str, ...], Identical, BadRecords]
 """What names the data, and what happens to identical pairs and to bad records."""
@@ -118,7 +119,7 @@ class PreparedData:
         for spec in config.eval.values():  # first, for they are small
             self.records(spec, config)
         if not any(self._folder(config).glob("*.rows")):
-            for _ in _stream(config, "reading", new_list(config.bad_records)):
+            for _ in progress(_stream(config, new_list(config.bad_records)), "reading", unit=UNIT):
                 pass
 
     def training_trees(self, encoder: ChatEncoding, config: TrainingData) -> StoredTrees:
@@ -134,14 +135,15 @@ class PreparedData:
         path = self._folder(config) / f"{encoder.key(config.max_length)}.rows"
         if not is_intact(path):
             dropped = new_list(config.bad_records)
-            records = iter(_stream(config, "tokenising", dropped))
+            records = iter(_stream(config, dropped))
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
             encode = partial(encode_usable, encoder.encode_for_training)
             encoded = (encode(chunk, config.max_length, dropped) for chunk in chunks)
-            write_trees(path, chain.from_iterable(encoded), () if dropped is None else dropped)
-        trees = StoredTrees(path)
-        _check_trees(trees, config)
-        return trees
+            trees = progress(chain.from_iterable(encoded), "tokenising", unit=UNIT)
+            write_trees(path, trees, () if dropped is None else dropped)
+        stored = StoredTrees(path)
+        _check_trees(stored, config)
+        return stored
 
     def bag_of_words(
         self, config: TrainingData, left_out: frozenset[str] = frozenset()
@@ -235,7 +237,7 @@ def _check_trees(trees: StoredTrees, config: TrainingData) -> None:
         raise UserError(
             f"{cause} makes chosen and rejected identical in {summary.identical} of "
             f"{summary.records} records, first {summary.first_identical}: {remedy}, or leave such "
-            "records out with --identical_pairs drop"
+            "records out with `identical_pairs: drop`"
         )
     if summary.identical:
         logger.warning("%d training records left out: identical by %s", summary.identical, cause)
@@ -257,6 +259,5 @@ def _fit_baseline(data: Data, left_out: frozenset[str]) -> BagOfWords:
     return BagOfWords.fit(record for record in records if record.id not in left_out)
 
 
-def _stream(config: TrainingData, label: str, dropped: Dropped | None) -> Iterable[Record]:
-    """Return the training records, counted on a terminal."""
-    return progress(stream(config.train, config.identical_pairs, dropped), label, unit=" records")
+def _stream(config: TrainingData, dropped: Dropped | None) -> Iterable[Record]:
+    return stream(config.train, config.identical_pairs, dropped)

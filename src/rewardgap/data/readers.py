@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from glob import glob
 from io import BufferedReader, TextIOWrapper
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -28,6 +28,8 @@ from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_key, cached_for_file
 from rewardgap.io.hub import hub_fault
 
+MOST_FILES = 10_000
+"""In a folder of data; a folder of more is somebody's home and not a data set."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -193,6 +195,8 @@ def read_directory(path: str, part: str | None) -> Rows:
         return read_saved(path, part)
     import datasets
 
+    if next(islice(Path(path).rglob("*"), MOST_FILES, None), None):
+        raise UserError(f"{path}: holds more than {MOST_FILES} files: name the data in it")
     # The builder of a format raises its own errors, Arrow's and the system's.
     with reported(Exception, f"{path}: not a saved data set, nor a downloaded hub repository: "):
         splits = datasets.load_dataset(path)
@@ -237,20 +241,25 @@ def load_hub(name: str, split: str, **arguments: str) -> Any:
 
 def read_path_or_hub(name: str, part: str | None, sources: str = "") -> Rows:
     """Read a path that exists, or else "organisation/name" of the hub, by default its "train"."""
+    refuse_absent(name, sources)
     if os.path.exists(name):
         return read_path(name, part)
-    if "*" in name:
-        files = matching_files(name)
-        if not files:
-            raise UserError(f"{name}: no file matches")
+    if files := matching_files(name):
         return chain.from_iterable(read_path(file, part) for file in files)
+    return read_hub(name, part or "train")
+
+
+def refuse_absent(name: str, sources: str = "") -> None:
+    """Refuse what is neither a path, nor a pattern that a file matches, nor a name on the hub."""
+    if os.path.exists(name) or matching_files(name):
+        return
+    if "*" in name:
+        raise UserError(f"{name}: no file matches")
     if _ending(name) in FORMATS:
         raise UserError(f"{name}: no such file")
-    if HUB_NAME.fullmatch(name):
-        return read_hub(name, part or "train")
-    raise UserError(
-        f"{name}: neither an existing path, nor organisation/name on the Hugging Face hub{sources}"
-    )
+    if not HUB_NAME.fullmatch(name):
+        message = "neither an existing path, nor organisation/name on the Hugging Face hub"
+        raise UserError(f"{name}: {message}{sources}")
 
 
 def read_copy(path: str | None, name: str, split: str, **arguments: str) -> Rows:

@@ -59,7 +59,7 @@ class RandomProjection:
                 f"of a gradient, with which products err by {projection.error:.0%} of the norms: "
                 f"raise --memory to {enough:.2g}"
             )
-        logger.info("a gradient is kept as %d of its %d numbers", projection.size, entries)
+        logger.debug("a gradient is kept as %d of its %d numbers", projection.size, entries)
         return projection
 
     @classmethod

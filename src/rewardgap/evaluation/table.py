@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
+from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
     Comparison,
@@ -36,10 +37,11 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: A file cannot be read, see `read_scores`, or is no grid of styles.
     """
-    for path in map(Path, config.scores):
+    names = [file for name in config.scores for file in _score_files(name)]
+    for path in map(Path, names):
         if path.parent.name == "scores":
             Run(path.parent.parent).check_results(f"scores/{path.name}")
-    files = {path: read_scores(path) for path in config.scores}
+    files = {name: read_scores(name) for name in names}
     summaries = {name: summarise(rows) for name, rows in files.items()}
     styles = {
         name: style_accuracies(rows, name=name) for name, rows in files.items() if config.styles
@@ -56,6 +58,16 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
         report[first].setdefault("compared", {})[second] = comparison.to_json()
         report[second].setdefault("compared", {})[first] = comparison.reversed().to_json()
     return report, format_table(summaries, comparisons, styles, subsets)
+
+
+def _score_files(name: str) -> list[str]:
+    """Return the score files of a run's folder; any other name is that of a file."""
+    if not Path(name).is_dir():
+        return [name]
+    files = sorted(Run(Path(name)).scores("").parent.glob("*.jsonl"))
+    if not files:
+        raise UserError(f"{name} holds no score files of a run: name score files, or such a folder")
+    return list(map(str, files))
 
 
 def format_table(

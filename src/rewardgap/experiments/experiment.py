@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rewardgap.configs.experiments import RunConfig
-from rewardgap.configs.flags import explain_mismatch
+from rewardgap.configs.flags import explain_mismatch, similar
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
@@ -276,7 +276,10 @@ def _check_names(experiment: Experiment, where: str) -> None:
 def _refuse_unknown(names: Any, known: Any, noun: str, where: str) -> None:
     for name in names:
         if name not in known:
-            raise UserError(f"{where}: unknown {noun} {name!r}; the {noun}s are {', '.join(known)}")
+            likely = " or ".join(similar(str(name), known))
+            hint = f"; did you mean {likely}?" if likely else ""
+            valid = f"the {noun}s are {', '.join(known)}"
+            raise UserError(f"{where}: unknown {noun} {name!r}{hint}; {valid}")
 
 
 def _short(value: object) -> str:

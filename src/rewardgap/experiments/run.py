@@ -9,8 +9,8 @@ run          the cells, one after another; one that fails stops no other
 
 import gc
 import logging
-import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.files import read_json
 from rewardgap.io.generations import CorrectShare, write_shares
 from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
-from rewardgap.io.progress import progress_of_work
+from rewardgap.io.progress import WorkProgress
 from rewardgap.io.run_folder import open_run
 from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
@@ -165,16 +165,16 @@ class Runner:
         left = [cell for cell in self.grid.cells if not self.is_done(cell)]
         total = sum(cost.cost for cost in estimates.values())
         done = total - sum(estimates[cell].cost for cell in left)
-        with progress_of_work(total, done) as bar:
+        with closing(WorkProgress(total, done)) as work:
             for model in self.grid.models:
                 if self.grid.experiment.forecast:
                     place = f"forecasts/{model}"
                     _attempt(place, partial(self.forecast, model), failures)
                 for cell in (cell for cell in left if cell.model == model):
                     place = self.grid.folder.place(cell)
-                    bar.set_description(place, refresh=sys.stderr.isatty())
+                    work.begin(place)
                     _attempt(place, partial(self.run_cell, cell), failures)
-                    bar.update(estimates[cell].cost)
+                    work.finish(place, estimates[cell].cost)
         for place, message in failures.items():
             logger.error("failed: %s: %s", place, message)
         if failures:

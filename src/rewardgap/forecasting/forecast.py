@@ -17,16 +17,19 @@ from typing import Any
 import yaml
 
 from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.kind import KindConfig
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, write_dropped
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import prompt_clusters
-from rewardgap.evaluation.scores import write_scores
+from rewardgap.evaluation.measures import summarise
+from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
 from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
-from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory, open_models
+from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory
 from rewardgap.forecasting.verdict import (
     Forecasts,
     describe,
@@ -35,8 +38,8 @@ from rewardgap.forecasting.verdict import (
     write_list,
 )
 from rewardgap.io.files import write_text
+from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import TrainedRewardModel
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
 
     Write into `out`: `config.yaml`, the run folders of the rehearsals, `forecast.json` ({set:
     {kind: figures}}), `forecast.txt`, `forecast.html`, and for every kind and set a score file
-    `scores/KIND/SET.jsonl` of theory's rewards. Records and trees are `shared` with other work on
+    `scores/KIND/SET.jsonl` of theory's rewards (beside rehearsals: of the records that these
+    follow). Records and trees are `shared` with other work on
     the same data. Rehearsals that are done are not done again.
 
     Raises:
@@ -64,16 +68,22 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     shared.check(config)
     out = Path(config.out)
     write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
-    models = open_models(config)
-    data = _open_data(models, config, shared)
+    data = _open_data(config, shared)
     write_dropped(out / "dropped.jsonl", _dropped(data.values()))
     rehearsed = {
-        kind: rehearse(config, kind, data[models[kind].encoding], shared)
+        kind: rehearse(config, kind, data[find_kind(kind).encoding], shared)
         for kind in config.kinds
         if config.budget != 0
     }
-    theory = forecast_by_theory(config, models, data, _losses(config, rehearsed))
-    forecasts = Forecasts(theory.outcomes, _predictions(config, rehearsed, theory), rehearsed)
+    rows = max((of_kind.plan.rows for of_kind in rehearsed.values()), default=None)
+    theory = forecast_by_theory(config, data, _losses(config, rehearsed), rows)
+    evaluation = _unscored(next(iter(data.values())))
+    forecasts = Forecasts(
+        theory.outcomes,
+        _predictions(config, rehearsed, evaluation) if rehearsed else {},
+        rehearsed,
+        {name: summarise(of_set).baselines for name, of_set in evaluation.items()},
+    )
     words = write_list(recommend(forecasts))
     result = ForecastResult(forecasts, format_forecast(forecasts), words)
     _write(out, config.kinds, result, theory)
@@ -86,21 +96,37 @@ def _losses(config: ForecastConfig, rehearsed: Mapping[str, Rehearsed]) -> dict[
     return {kind: config.loss or ends.get(kind, LOSS) for kind in config.kinds}
 
 
+def _unscored(data: RunData) -> dict[str, list[ScoreRow]]:
+    """Return the rows of every evaluation set, without rewards: prompts and lengths."""
+    rows = {}
+    for name in data.evaluation:
+        records, trees = data.evaluation_set(name, data.encoder, data.config.max_length)
+        rows[name] = [
+            score_row(record, tree, [0.0] * len(record.responses), None)
+            for record, tree in zip(records, trees, strict=True)
+        ]
+    return rows
+
+
 def _predictions(
-    config: ForecastConfig, rehearsed: Mapping[str, Rehearsed], theory: Theory
+    config: ForecastConfig,
+    rehearsed: Mapping[str, Rehearsed],
+    evaluation: Mapping[str, Sequence[ScoreRow]],
 ) -> dict[str, dict[str, Prediction]]:
     """Return what rehearsals predict, by evaluation set and kind."""
-    predictions: dict[str, dict[str, Prediction]] = {}
-    for (name, outcomes), (kind, of_kind) in product(theory.outcomes.items(), rehearsed.items()):
-        rows = [outcomes[kind].rows[place] for place in of_kind.followed[name]]
-        predictions.setdefault(name, {})[kind] = predict_from(
-            of_kind.rehearsals,
-            name,
-            prompt_clusters(rows),
-            len(outcomes[kind].rows),
-            config.loss,
-        )
-    return predictions
+    return {
+        name: {
+            kind: predict_from(
+                of_kind.rehearsals,
+                name,
+                prompt_clusters([rows[place] for place in of_kind.followed[name]]),
+                len(rows),
+                config.loss,
+            )
+            for kind, of_kind in rehearsed.items()
+        }
+        for name, rows in evaluation.items()
+    }
 
 
 def _write(out: Path, kinds: Sequence[str], result: ForecastResult, theory: Theory) -> None:
@@ -126,13 +152,14 @@ def _check_kinds(kinds: Sequence[str]) -> None:
             )
 
 
-def _open_data(
-    models: Mapping[str, TrainedRewardModel], config: ForecastConfig, shared: PreparedData
-) -> dict[type[ChatEncoding], RunData]:
-    """Return the data as every encoding of the models writes them."""
-    encoders = {model.encoding: model.encoder for model in models.values()}
+def _open_data(config: ForecastConfig, shared: PreparedData) -> dict[type[ChatEncoding], RunData]:
+    """Return the data as every encoding of the kinds writes them."""
+    template = ChatTemplate.load(locate_model(config.model), config.template)
+    encodings = dict.fromkeys(find_kind(kind).encoding for kind in config.kinds)
+    options = KindConfig.of(config)
     return {
-        encoding: RunData.open(config, encoder, shared) for encoding, encoder in encoders.items()
+        encoding: RunData.open(config, encoding(template, options), shared)
+        for encoding in encodings
     }
 
 

@@ -15,6 +15,8 @@ from rewardgap.io.files import write_text
 from rewardgap.reporting.drawing import GREY, STYLE, kind_style
 
 WIDTH, HEIGHT = 420, 230
+STEPS, LOSS = "optimiser steps", "training loss of a pair"
+"""What accuracy is shown against."""
 
 
 def write_page(path: Path, forecasts: Forecasts) -> None:
@@ -44,9 +46,9 @@ def _of_set(forecasts: Forecasts, name: str) -> dict[str, Any]:
     rule, of_rule = best_rule(forecasts, name)
     return {
         "name": name,
-        "picture": _svg(_chart(forecasts, name)),
+        "pictures": [_svg(_chart(forecasts, name, along)) for along in _axes(forecasts)],
         "rule": f"{rule} wins",
-        "of_rule": f"{of_rule:.3f}",
+        "of_rule": f"{of_rule.value:.3f}",
         "kinds": {
             kind: {
                 "forecast": format_interval(forecasts.accuracy(name, kind)),
@@ -57,40 +59,49 @@ def _of_set(forecasts: Forecasts, name: str) -> dict[str, Any]:
     }
 
 
-def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, float, float]]:
-    """Yield kind, position along training and accuracy: of rehearsals or, without any, theory."""
+def _axes(forecasts: Forecasts) -> list[str]:
+    """Return what accuracy can be shown against."""
+    return [STEPS, LOSS] if forecasts.predictions else [LOSS]
+
+
+def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, int, float, float]]:
+    """Yield kind, step, loss and accuracy along training: of rehearsals or, without any, theory."""
     for kind, outcome in forecasts.theory[name].items():
         if forecasts.predictions:
             for point in forecasts.predictions[name][kind].curve:
-                yield kind, point.step, point.accuracy
+                yield kind, point.step, point.loss, point.accuracy
         else:
-            yield from ((kind, loss, accuracy) for loss, accuracy in outcome.curve)
+            yield from ((kind, 0, loss, accuracy) for loss, accuracy in outcome.curve)
 
 
-def _stops(forecasts: Forecasts, name: str) -> Iterator[tuple[str, float, float, float, float]]:
-    """Yield kind, position and interval of every kind's stopping point."""
+def _stops(
+    forecasts: Forecasts, name: str
+) -> Iterator[tuple[str, int, float, float, float, float]]:
+    """Yield kind, step, loss and interval of every kind's stopping point."""
     for kind, outcome in forecasts.theory[name].items():
         accuracy = forecasts.accuracy(name, kind)
-        at = forecasts.predictions[name][kind].stop if forecasts.predictions else outcome.loss
-        yield kind, at, accuracy.value, accuracy.low, accuracy.high
+        at = (0, outcome.loss)
+        if forecasts.predictions:
+            prediction = forecasts.predictions[name][kind]
+            at = next((p.step, p.loss) for p in prediction.curve if p.step == prediction.stop)
+        yield kind, *at, accuracy.value, accuracy.low, accuracy.high
 
 
-def _chart(forecasts: Forecasts, name: str) -> alt.LayerChart:
+def _chart(forecasts: Forecasts, name: str, along: str) -> alt.LayerChart:
     """Draw accuracy along training by kind; the stopping point has its interval."""
-    falls = not forecasts.predictions
-    title = "training loss of a pair" if falls else "optimiser steps"
-    line = pd.DataFrame(_points(forecasts, name), columns=["kind", "x", "y"])
-    stop = pd.DataFrame(_stops(forecasts, name), columns=["kind", "x", "y", "low", "high"])
+    points = pd.DataFrame(_points(forecasts, name), columns=["kind", STEPS, LOSS, "y"])
+    stops = pd.DataFrame(_stops(forecasts, name), columns=["kind", STEPS, LOSS, "y", "low", "high"])
     kinds = forecasts.kinds
     scale = alt.Scale(domain=kinds, range=[kind_style(kind).colour for kind in kinds])
     colour = alt.Color("kind:N", scale=scale, legend=alt.Legend(title=None))
-    x = alt.X("x:Q", title=title, scale=alt.Scale(reverse=falls, nice=False))
+    x = alt.X(f"{along}:Q", scale=alt.Scale(reverse=along is LOSS, nice=False, zero=along is STEPS))
     y = alt.Y("y:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     chance = alt.Chart(pd.DataFrame({"y": [CHANCE]})).mark_rule(strokeDash=[2, 3], color=GREY)
-    marks = alt.Chart(stop).encode(x, color=colour)
+    lines = alt.Chart(points).encode(x, y, color=colour, order=f"{STEPS}:Q")
+    marks = alt.Chart(stops).encode(x, color=colour)
     layers = [
         chance.encode(alt.Y("y:Q", title="accuracy")),
-        alt.Chart(line).mark_line(strokeWidth=2).encode(x, y, color=colour),
+        lines.mark_line(strokeWidth=2),
         marks.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q", title="accuracy"), y2="high:Q"),
         marks.mark_point(filled=True, size=80, opacity=1).encode(y),
     ]

@@ -32,12 +32,12 @@ class CurvePoint:
 
     Attributes:
         step: Number of optimiser steps.
-        loss: Mean loss of the pairs that the rehearsals learn next before it; None at the start.
+        loss: Mean loss of the pairs that the rehearsals learn next before it.
         accuracy: Of the followed records.
     """
 
     step: int
-    loss: float | None
+    loss: float
     accuracy: float
 
 
@@ -111,7 +111,7 @@ def predict_from(
     return Prediction(
         accuracy=Interval(value, float(low), float(high)),
         curve=[
-            CurvePoint(int(step), None if np.isnan(value) else float(value), float(of_step.mean()))
+            CurvePoint(int(step), float(value), float(of_step.mean()))
             for step, value, of_step in zip(first.steps, losses, joined, strict=True)
         ],
         stop=int(first.steps[stop]),

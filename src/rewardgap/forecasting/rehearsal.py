@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ from rewardgap.training.train import (
 DAMAGE = (UserError, OSError, ValueError, TypeError, KeyError, IndexError)
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 BUDGET = 0.05
 """Share of the cost of training that rehearsals take where the user names none."""
@@ -52,7 +54,7 @@ class RehearsalPlan:
         batch_size: Pairs in each step.
         seeds: Number of rehearsals, each with another seed.
         rows: At most so many records of every evaluation set are followed.
-        points: At how many points along training, beside its beginning.
+        points: At how many points along training.
     """
 
     batch_size: int
@@ -62,13 +64,13 @@ class RehearsalPlan:
 
 
 LADDER = (
-    RehearsalPlan(1, 1, 25, 4),
+    RehearsalPlan(1, 1, 25, 3),
     RehearsalPlan(1, 1, 50, 4),
     RehearsalPlan(1, 2, 50, 4),
-    RehearsalPlan(2, 2, 50, 8),
-    RehearsalPlan(2, 2, 100, 8),
+    RehearsalPlan(2, 2, 50, 6),
+    RehearsalPlan(2, 2, 100, 6),
     RehearsalPlan(4, 2, 100, 8),
-    RehearsalPlan(4, 2, 200, 12),
+    RehearsalPlan(4, 2, 200, 8),
     RehearsalPlan(8, 2, 200, 12),
     RehearsalPlan(16, 2, 400, 12),
 )
@@ -80,8 +82,8 @@ class Rehearsal:
     """What was seen along one rehearsal.
 
     Attributes:
-        steps: (P,) number of optimiser steps done at each point, from 0.
-        losses: (P,) mean loss of a pair over the steps since the point before, or NaN at 0.
+        steps: (P,) number of optimiser steps done at each point, from 1.
+        losses: (P,) mean loss of a pair over the steps since the point before.
         rewards: By evaluation set, at each point, the rewards of the records that are followed.
     """
 
@@ -111,7 +113,7 @@ class Rehearsed:
     @property
     def first_loss(self) -> float:
         """The mean loss of a pair up to the first point."""
-        return float(np.mean([rehearsal.losses[1] for rehearsal in self.rehearsals]))
+        return float(np.mean([rehearsal.losses[0] for rehearsal in self.rehearsals]))
 
     @property
     def last_loss(self) -> float:
@@ -136,8 +138,18 @@ def rehearse(config: ForecastConfig, kind: str, data: RunData, shared: PreparedD
 
 
 def follow(records: int, rows: int) -> NDArray[np.intp]:
-    """Return the places of at most `rows` of the records, drawn at random, the same every time."""
+    """Return the places of at most `rows` of the records, drawn at random, the same every time.
+
+    Those of fewer rows are among those of more.
+    """
     return np.sort(np.random.default_rng(0).permutation(records)[:rows])
+
+
+def draw(records: Sequence[T], rows: int | None) -> list[T]:
+    """Return the records that are followed; all of them without a number."""
+    if rows is None:
+        return list(records)
+    return [records[place] for place in follow(len(records), rows)]
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ class Costs:
             for trees in self.data.evaluation.values()
         )
         learnt = self._pair_size * self.steps * plan.batch_size
-        passes = plan.points + 1 + self.needs_reference
+        passes = plan.points + self.needs_reference
         once = (BACKWARD + self.needs_reference) * learnt + passes * followed
         return plan.seeds * once / self.training
 
@@ -275,10 +287,10 @@ def _read(path: Path, log: Path) -> Rehearsal:
         points = read_json(path)
         losses = [float(json.loads(line)["loss"]) for line in log.read_text().splitlines()]
         steps = [int(point["step"]) for point in points]
-        between = [losses[first:last] for first, last in pairwise(steps)]
+        between = [losses[first:last] for first, last in pairwise([0, *steps])]
         return Rehearsal(
             steps=np.array(steps),
-            losses=np.array([math.nan, *map(np.mean, between)]),
+            losses=np.array([np.mean(part) for part in between]),
             rewards={
                 name: [
                     [

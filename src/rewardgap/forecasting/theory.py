@@ -14,6 +14,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.prepared import RunData
+from rewardgap.data.trees import Tree
 from rewardgap.dynamics.projection import GIB, RandomProjection
 from rewardgap.forecasting.features import FeatureReader
 from rewardgap.forecasting.kernels import KindKernels, read_kernels
@@ -24,6 +25,7 @@ from rewardgap.forecasting.outcome import (
     predict,
     token_overlap,
 )
+from rewardgap.forecasting.rehearsal import draw
 from rewardgap.io.cache import cache_folder
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint, locate_model
@@ -34,6 +36,8 @@ from rewardgap.models.language_model import LanguageModel
 Outcomes: TypeAlias = Mapping[str, Mapping[str, ForecastOutcome]]
 """By evaluation set and kind."""
 
+MOST_PAIRS = 256
+"""Training records that theory reads beside rehearsals."""
 LOSS = 0.3
 """Training loss of a pair at which theory stops where nothing else says where training does."""
 
@@ -48,17 +52,21 @@ class Theory:
 
 def forecast_by_theory(
     config: ForecastConfig,
-    models: Mapping[str, TrainedRewardModel],
     data: Mapping[type[ChatEncoding], RunData],
     losses: Mapping[str, float],
+    rows: int | None,
 ) -> Theory:
-    """Forecast every kind on every set, at the loss of a pair at which its training stops."""
-    kernels = _read_kernels(models, data, config)
+    """Forecast every kind on every set, at the loss of a pair at which its training stops.
+
+    With `rows`, on that many records of every set, those that rehearsals follow, and with at most
+    `MOST_PAIRS` training records, so that rehearsals and theory together stay cheap.
+    """
+    kernels = _read_kernels(_open_models(config), data, config, rows)
     trainings = {
         kind: ForecastTraining.on(of_kind.training, of_kind.rows_per_pair, losses[kind])
         for kind, of_kind in kernels.items()
     }
-    sets = _evaluation_sets(next(iter(data.values())))
+    sets = _evaluation_sets(next(iter(data.values())), rows)
     outcomes = {
         name: {
             kind: predict(trainings[kind], of_kind.evaluation[name], evaluated, losses[kind])
@@ -69,7 +77,7 @@ def forecast_by_theory(
     return Theory(outcomes, {kind: of_kind.projection for kind, of_kind in kernels.items()})
 
 
-def open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
+def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
     """Return every kind's reward model before training, all on one language model."""
     folder = locate_model(config.model)
     template = ChatTemplate.load(folder, config.template)
@@ -88,6 +96,7 @@ def _read_kernels(
     models: Mapping[str, TrainedRewardModel],
     data: Mapping[type[ChatEncoding], RunData],
     config: ForecastConfig,
+    rows: int | None,
 ) -> dict[str, KindKernels]:
     """Return all kernels by kind; kinds that write records alike share a pass over the data."""
     weights, memory = fingerprint(locate_model(config.model)), int(config.memory * GIB)
@@ -95,18 +104,25 @@ def _read_kernels(
     kernels: dict[str, KindKernels] = {}
     for encoding, encoded in data.items():
         group = {kind: model for kind, model in models.items() if model.encoding is encoding}
-        model, training = next(iter(group.values())), list(encoded.training)
+        model, training = next(iter(group.values())), _training(encoded, rows)
         reader = FeatureReader.of(group, training, memory, config.seed, config.token_budget)
         identity = f"{weights} {model.model.dtype} {model.options} {config.seed}"
-        kernels |= read_kernels(reader, training, encoded.evaluation, folder, identity)
+        evaluation = {name: draw(trees, rows) for name, trees in encoded.evaluation.items()}
+        kernels |= read_kernels(reader, training, evaluation, folder, identity)
     return {kind: kernels[kind] for kind in models}
 
 
-def _evaluation_sets(data: RunData) -> dict[str, ForecastSet]:
+def _training(data: RunData, rows: int | None) -> list[Tree]:
+    """Return the training records that theory reads."""
+    return draw(data.training, None if rows is None else MOST_PAIRS)
+
+
+def _evaluation_sets(data: RunData, rows: int | None) -> dict[str, ForecastSet]:
     """Return the evaluation sets as any of the kinds writes them: lengths are alike for all."""
-    training, baseline = list(data.training), data.bag_of_words()
+    training, baseline = _training(data, rows), data.bag_of_words()
     sets = {}
     for name in data.evaluation:
         records, trees = data.evaluation_set(name, data.encoder, data.config.max_length)
-        sets[name] = ForecastSet(records, trees, baseline, token_overlap(training, trees))
+        overlap = token_overlap(training, trees)
+        sets[name] = ForecastSet(draw(records, rows), draw(trees, rows), baseline, overlap)
     return sets

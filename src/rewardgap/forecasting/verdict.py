@@ -23,6 +23,8 @@ SURE = 0.975
 ALONG = 5
 """How many accuracies along training the table shows."""
 COLUMNS = 80
+NEAR = 0.1
+"""A rule is near a kind that is more accurate by no more than this."""
 LENGTH = ("longer", "shorter")
 
 
@@ -34,11 +36,13 @@ class Forecasts:
         theory: By evaluation set and kind.
         predictions: What rehearsals predict, by evaluation set and kind; empty without rehearsals.
         rehearsed: The rehearsals by kind.
+        rules: By evaluation set, the accuracy of rules of length on all of its records.
     """
 
     theory: Outcomes
     predictions: Mapping[str, Mapping[str, Prediction]]
     rehearsed: Mapping[str, Rehearsed]
+    rules: Mapping[str, Mapping[str, Interval]]
 
     @property
     def kinds(self) -> list[str]:
@@ -97,7 +101,7 @@ def format_forecast(forecasts: Forecasts) -> str:
                 cells = ("", format_interval(theory), _along([a for _, a in outcome.curve]))
             lines.append((f"  {kind}", *cells))
         rule, accuracy = best_rule(forecasts, name)
-        lines.append((f"  ({rule} wins)", f"{accuracy:.3f}", "", ""))
+        lines.append((f"  ({rule} wins)", f"{accuracy.value:.3f}", "", ""))
     return "\n".join([*captions(forecasts), "", align_columns(lines)])
 
 
@@ -126,11 +130,11 @@ def _along(accuracies: list[float]) -> str:
     return " ".join(f"{accuracies[place]:.2f}" for place in places)
 
 
-def best_rule(forecasts: Forecasts, name: str) -> tuple[str, float]:
+def best_rule(forecasts: Forecasts, name: str) -> tuple[str, Interval]:
     """Return the better rule of length on a set, and its accuracy."""
-    rules = next(iter(forecasts.theory[name].values())).at_loss.baselines
-    best = max(LENGTH, key=lambda rule: rules[rule].value if rule in rules else 0.0)
-    return best, rules[best].value if best in rules else CHANCE
+    rules = forecasts.rules[name]
+    best = max(LENGTH, key=lambda rule: rules[rule].value)
+    return best, rules[best]
 
 
 def describe(projections: Mapping[str, RandomProjection]) -> str:
@@ -164,7 +168,13 @@ def recommend(forecasts: Forecasts) -> list[str]:
 def write_list(sentences: Sequence[str]) -> str:
     """Return sentences as a list of lines that fit into a terminal."""
     return "\n".join(
-        fill(sentence, COLUMNS, initial_indent="- ", subsequent_indent="  ")
+        fill(
+            sentence,
+            COLUMNS,
+            initial_indent="- ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
         for sentence in sentences
     )
 
@@ -202,14 +212,18 @@ def _failures(forecasts: Forecasts) -> Iterator[str]:
 
 def _rules(forecasts: Forecasts) -> Iterator[str]:
     """Yield the sets that length explains about as well as the best kind does."""
+    near: dict[tuple[str, str], list[str]] = {}
     for name in forecasts.predictions:
         best = max(forecasts.kinds, key=lambda kind: forecasts.accuracy(name, kind).value)
         accuracy, (rule, of_rule) = forecasts.accuracy(name, best), best_rule(forecasts, name)
-        if of_rule >= max(accuracy.low, CHANCE) and of_rule >= accuracy.value - 0.1:
-            yield (
-                f"On {name} the {rule} response is right in {of_rule:.2f} of the pairs, and "
-                f"{best} in {accuracy.value:.2f}: length may be all that it has learnt."
-            )
+        if of_rule.low > CHANCE and of_rule.value >= max(accuracy.low, accuracy.value - NEAR):
+            where = f"{name} ({of_rule.value:.2f} of the pairs)"
+            near.setdefault((rule, best), []).append(where)
+    for (rule, best), places in near.items():
+        yield (
+            f"The {rule} response is right about as often as {best}, or more often, on "
+            f"{join_names(places)}: length may be all that is learnt."
+        )
 
 
 def _disagreements(forecasts: Forecasts) -> Iterator[str]:

@@ -62,10 +62,17 @@ def read_shares(path: Path) -> dict[str, CorrectShare]:
             name: CorrectShare(
                 _share(entry["correct"]),
                 None if entry.get("initial") is None else _share(entry["initial"]),
-                int(read_number(entry["n"])),
+                _count(entry["n"]),
             )
             for name, entry in values.items()
         }
+
+
+def _count(value: object) -> int:
+    count = int(read_number(value))
+    if count < 1:
+        raise ValueError(f"{count} is no number of prompts")
+    return count
 
 
 def _share(value: object) -> float:

@@ -27,6 +27,8 @@ FIXED = ("name", "train", "eval", "settings")
 """Keys of `experiment.yaml` that may not change from one call to the next."""
 
 SET_KEYS = ("data", "category", "shift_of")
+LONGEST_NAME = 255
+"""Characters of a file's name that a file system takes."""
 CELL_KEYS = ("model", "kind", "seed", "variation", "folder")
 
 
@@ -265,6 +267,7 @@ def _read_set(path: Path, name: Any, entry: Mapping[str, Any]) -> SetRecord:
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
     _typed(entry, dict, "a cell")
     model, kind, seed = str(entry["model"]), str(entry["kind"]), int(entry["seed"])
-    return Cell(
-        model, kind, seed, str(entry.get("variation") or ""), Run(folder / str(entry["folder"]))
-    )
+    place = Path(str(entry["folder"]))
+    if any(len(part) > LONGEST_NAME for part in place.parts):
+        raise ValueError(f"the folder {str(place)!r:.40} of a cell cannot be")
+    return Cell(model, kind, seed, str(entry.get("variation") or ""), Run(folder / place))

@@ -30,8 +30,7 @@ def locate_model(name: str, weights: bool = True) -> Path:
 
         return dequantise(files[0])
     if not folder.is_dir():
-        if name.count("/") > 1 or name.startswith((".", "/", "~")):
-            raise UserError(f"{name} does not exist; give a model directory or a hub id")
+        refuse_absent_model(name)
         folder = _from_hub(name, PATTERNS if weights else PATTERNS[1:])
     if (folder / ADAPTER).exists():
         from rewardgap.models.conversion import merge_adapter
@@ -45,6 +44,15 @@ def locate_model(name: str, weights: bool = True) -> Path:
             "save_pretrained(…, safe_serialization=True)"
         )
     return folder
+
+
+def refuse_absent_model(name: str) -> None:
+    """Refuse a path that does not exist and that cannot be a hub id."""
+    is_path = name.count("/") > 1 or name.startswith((".", "/", "~"))
+    with reported(OSError, f"{name:.60}: "):  # a name may be too long for a path
+        path = Path(name).expanduser()
+        if is_path and not (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
+            raise UserError(f"{name} does not exist; give a model directory or a hub id")
 
 
 def _from_hub(name: str, patterns: list[str]) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -52,6 +53,11 @@ def read_config(folder: Path) -> PreTrainedConfig:
                 "model that transformers knows without it"
             ) from error
         raise UserError(f"cannot read {folder / 'config.json'}: {first_line(error)}") from error
+    names = config.architectures
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(n, str) for n in names)
+    ):
+        raise UserError(f"{folder / 'config.json'}: architectures must be names, not {names!r:.40}")
     return config
 
 
@@ -74,6 +80,7 @@ def load_model(
     """
     config = read_config(folder) if config is None else config
     _refuse_pickles(folder, config)
+    _refuse_missing_layers(folder, config)
     with quiet(), reported(Exception, f"cannot load a model from {folder}: "):
         model, loading = auto_class.from_pretrained(
             folder,
@@ -86,6 +93,21 @@ def load_model(
     _refuse_unread_layers(model, loading["unexpected_keys"], folder)
     switch_off_noise(model)
     return model, set(loading["missing_keys"])
+
+
+def _refuse_missing_layers(folder: Path, config: PreTrainedConfig) -> None:
+    """Refuse more layers than there are weights, before any is built."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    stored = 0
+    with reported(Exception, f"cannot load a model from {folder}: "):
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                stored += len(list(file.keys()))
+    if isinstance(layers, int) and layers > stored > 0:
+        raise UserError(
+            f"{folder / 'config.json'} counts {layers} layers, and there are {stored} weights: "
+            "correct num_hidden_layers"
+        )
 
 
 def _refuse_unread_layers(model: nn.Module, unread: Iterable[str], folder: Path) -> None:

@@ -200,7 +200,9 @@ def map_trees(
     depend on the budget of `micro_batches`. The progress bar says `label`.
     """
     results: dict[int, Result] = {}
-    for group in progress(micro_batches(trees, token_budget, device), label):
+    groups = micro_batches(trees, token_budget, device)
+    sizes = [sum(trees[i].size for i in group) for group in groups]
+    for group in progress(groups, label, unit="tokens", sizes=sizes):
         members = [trees[i] for i in group]
         needed = None if references is None else [references[i] for i in group]
         results |= zip(group, compute(pack(members, needed).to(device), members), strict=True)

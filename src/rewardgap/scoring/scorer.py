@@ -42,6 +42,7 @@ def score_trees(
     trees: Sequence[Tree],
     references: Sequence[np.ndarray] | None,
     token_budget: int | None,
+    label: str = "scoring",
 ) -> list[list[float]]:
     """Return the rewards of every tree's responses, chosen ones first.
 
@@ -51,6 +52,7 @@ def score_trees(
         references: For each tree the reference log-probabilities, where the kind needs them.
         token_budget: Tokens computed at once, None for as many as suit the device; the rewards do
             not depend on it.
+        label: What the progress says is done.
     """
 
     def rewards(batch: Pack, trees: Sequence[Tree]) -> list[list[float]]:
@@ -59,7 +61,7 @@ def score_trees(
         branches = [[next(values) for _ in tree.leaves] for tree in trees]
         return [rewards[: len(tree.lengths)] for rewards, tree in zip(branches, trees, strict=True)]
 
-    return map_trees(trees, rewards, token_budget, model.device, "scoring", references)
+    return map_trees(trees, rewards, token_budget, model.device, label, references)
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,16 @@ class Scorer:
     compute_dtype: torch.dtype = torch.float32
 
     def score(
-        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
+        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: str | Sequence[str]
     ) -> list[float]:
         """Return raw rewards of responses to one prompt, which is computed once for all of them.
 
         Args:
             prompt: A user's words, or a conversation that ends before the response, as messages
                 or as mappings {role, content}.
-            responses: What the assistant might say.
+            responses: What the assistant might say; a text is a single response.
         """
+        responses = [responses] if isinstance(responses, str) else responses
         if not responses:
             return []
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt
@@ -106,19 +109,24 @@ class Scorer:
         records: Sequence[Record],
         baseline: BagOfWords | None = None,
         trees: Sequence[Tree] | None = None,
+        label: str = "scoring",
     ) -> list[ScoreRow]:
         """Return one score row per record, in order, with rewards of a baseline if there is one.
 
-        Records whose `trees` were made before, by the model's `encode`, are not encoded again.
+        Records whose `trees` were made before, by the model's `encode`, are not encoded again. The
+        progress says `label`.
         """
-        trees, rewards = self.rewards(records, trees)
+        trees, rewards = self.rewards(records, trees, label)
         return [
             score_row(record, tree, values, baseline)
             for record, tree, values in zip(records, trees, rewards, strict=True)
         ]
 
     def rewards(
-        self, records: Sequence[Record], trees: Sequence[Tree] | None = None
+        self,
+        records: Sequence[Record],
+        trees: Sequence[Tree] | None = None,
+        label: str = "scoring",
     ) -> tuple[Sequence[Tree], list[list[float]]]:
         """Return the trees of records and the rewards of their responses, chosen ones first."""
         if trees is None:
@@ -133,13 +141,13 @@ class Scorer:
         truncated = sum(tree.truncated for tree in trees)
         if truncated:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
-        return trees, self._score_trees(trees, references)
+        return trees, self._score_trees(trees, references, label)
 
     def _score_trees(
-        self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None
+        self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None, label: str = "scoring"
     ) -> list[list[float]]:
         with autocast(self.model.device, torch.float32, self.compute_dtype):
-            return score_trees(self.model, trees, references, self.token_budget)
+            return score_trees(self.model, trees, references, self.token_budget, label)
 
 
 def load(
@@ -237,9 +245,12 @@ def score(config: ScoreConfig) -> Path:
     unlabelled = is_unlabelled(records)
     baseline = None if unlabelled else _bag_of_words(config)
     options = KindConfig.of(config)
+    logger.info("loading %s", config.model)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
     trees = encode_usable(scorer.model.encode, records, scorer.max_length, dropped)
     usable = usable_records(records, trees)
+    place = f"{scorer.model.device}, {str(scorer.compute_dtype).removeprefix('torch.')}"
+    logger.info("scoring %s records of %s on %s", f"{len(usable):,}", config.data, place)
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
     if unlabelled:
         write_rewards(config.out, usable, *scorer.rewards(usable, trees))

@@ -5,6 +5,7 @@ processes.
 """
 
 import json
+import logging
 import resource
 import sys
 import time
@@ -36,6 +37,11 @@ from rewardgap.scoring.scorer import score_trees
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
 from rewardgap.training.step_log import StepLog
+
+logger = logging.getLogger(__name__)
+
+TOO_SURE = 8
+"""As many pairs are ranked rightly by chance once in 256 steps."""
 
 Watch: TypeAlias = Callable[[int, Mapping[str, Sequence[RecordRewards]]], None]
 """Is given the number of steps done and the rewards of every held-out set."""
@@ -93,8 +99,7 @@ def fit(
 
     A model without parameters is left as it is. `steps` says which training records each step
     learns from; accuracy on the held-out records is measured every `eval_steps` steps, and `watch`
-    is then given the number of steps and the rewards of every set, also before the first step and
-    after the last.
+    is then given the number of steps and the rewards of every set, also after the last step.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -109,26 +114,24 @@ def fit(
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
+    logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
-    if watch and not done:
-        watch(0, _held_out_rewards(trainer, held_out))
     with _open_log(settings, lines) as log:
         label, shown = f"training {config.kind}", accelerator.is_main_process
-        for step in progress(range(done, len(steps)), label, initial=done, shown=shown):
+        bar = progress(range(done, len(steps)), label, initial=done, shown=shown)
+        for step in bar:
             for group in adam.param_groups:
                 group["lr"] = rate(step)
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
-            row |= take_step(trainer, training.read(steps[step]))
+            step_data = training.read(steps[step])
+            row |= take_step(trainer, step_data)
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
             is_last = watch is not None and step + 1 == len(steps)
             if is_last or (config.eval_steps and (step + 1) % config.eval_steps == 0):
-                rewards = _held_out_rewards(trainer, held_out)
-                row |= {
-                    f"eval_accuracy/{name}": float(record_accuracies(sides).mean())
-                    for name, sides in rewards.items()
-                }
-                if watch:
-                    watch(step + 1, rewards)
+                row |= _measure(trainer, held_out, step + 1, watch)
+            bar.say(loss=row["loss"], accuracy=row["accuracy"])
+            if shown and not watch:
+                warn_of_first_step(row, sum(tree.pair_count for tree in step_data.trees))
             log(row)
             step_log.count(row)
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
@@ -224,6 +227,17 @@ def _figures_of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
     return values
 
 
+def warn_of_first_step(row: Mapping[str, float], pairs: int) -> None:
+    """Warn if the model ranks all pairs of the first step rightly before it has learnt any."""
+    if row["step"] == 1 and row["accuracy"] == 1 and pairs >= TOO_SURE:
+        logger.warning(
+            "all %d pairs of the first step are ranked rightly before anything is learnt: the "
+            "model has learnt from these pairs before, or something else than the answer tells "
+            "them apart (rewardgap check data)",
+            pairs,
+        )
+
+
 def _learning_rates(
     config: TrainConfig, adam: torch.optim.Adam, steps: int
 ) -> Callable[[int], float]:
@@ -231,6 +245,19 @@ def _learning_rates(
     name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
     (factor,) = get_scheduler(name, adam, config.warmup_steps, steps).lr_lambdas
     return lambda step: config.learning_rate * factor(step)
+
+
+def _measure(
+    trainer: Trainer, held_out: Mapping[str, TreeData], steps: int, watch: Watch | None
+) -> dict[str, float]:
+    """Return the accuracy on every held-out set after so many steps, for the log."""
+    rewards = _held_out_rewards(trainer, held_out)
+    if watch:
+        watch(steps, rewards)
+    return {
+        f"eval_accuracy/{name}": float(record_accuracies(sides).mean())
+        for name, sides in rewards.items()
+    }
 
 
 def _held_out_rewards(

@@ -25,7 +25,7 @@ from rewardgap.data.load import added_tokens
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.files import whole_folder, write_text
-from rewardgap.io.progress import progress
+from rewardgap.io.progress import duration, progress
 from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.language_model import LanguageModel
@@ -77,7 +77,7 @@ def pretrain(config: PretrainConfig) -> Path:
         "training_tokens": sum(tree.size for tree in training),
         "held_out_loss": held_out_loss(model, held_out, config.batch_tokens, dtype),
     }
-    logger.info("held-out loss: %.3f nats per token", report["held_out_loss"])
+    logger.info("pretrained: held-out loss %.3f nats per token", report["held_out_loss"])
     with whole_folder(out) as folder:
         model.save(folder, template)
         write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log))
@@ -194,9 +194,10 @@ def fit(
         adam.step()
         schedule.step()
         adam.zero_grad(set_to_none=True)
-        bar.set_postfix(loss=f"{log[-1]['loss']:.3f}")
+        bar.say(loss=log[-1]["loss"])
     model.model.eval()
-    logger.info("%d tokens in %.0f s", config.epochs * sum(sizes), time.perf_counter() - began)
+    tokens, seconds = config.epochs * sum(sizes), time.perf_counter() - began
+    logger.info("pretrained on %s tokens in %s", f"{tokens:,}", duration(seconds))
     return log
 
 

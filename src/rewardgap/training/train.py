@@ -5,6 +5,7 @@ gets who loads it.
 """
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -37,6 +38,7 @@ from rewardgap.models.reference import Reference
 from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer
 from rewardgap.training.batches import BatchSampler
+from rewardgap.training.course import say_end, say_start
 from rewardgap.training.inputs import check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
@@ -73,18 +75,32 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
     if not run.reward_model.is_dir():
-        model = build(config, data)
-        training, held_out = add_references(settings, model, data)
         steps = BatchSampler(
             data.training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
         )
+        if accelerator.is_main_process:
+            say_start(config, data, len(steps), _place(settings))
+        model = build(config, data)
+        training, held_out = add_references(settings, model, data)
+        began = time.perf_counter()
         fit(model, training, steps, held_out, settings)
         if accelerator.is_main_process:
+            say_end(config, run.log, time.perf_counter() - began)
             run.write_checksums()  # before the model, with which training ends
             save(model, settings)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
+
+
+def _place(settings: Settings) -> str:
+    """Return in words where a run computes, and in which precision."""
+    accelerator, dtype = settings.accelerator, str(settings.compute_dtype).removeprefix("torch.")
+    device = accelerator.device
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device
+    several = accelerator.num_processes
+    processes = f" and {several - 1} more" if several > 1 else ""
+    return f"{name}{processes}, products in {dtype}"
 
 
 def open_processes(config: TrainConfig) -> Accelerator:
@@ -194,7 +210,8 @@ def evaluate(settings: Settings, data: RunData) -> None:
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
         baseline = data.bag_of_words()  # reads all training data, the first time
-        write_scores(run.scores(name), scorer.score_records(records, baseline, trees))
+        rows = scorer.score_records(records, baseline, trees, f"scoring {name}")
+        write_scores(run.scores(name), rows)
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, summaries)
     with whole_file(run.metrics) as unfinished:

@@ -46,18 +46,10 @@ def find_kind(name: str) -> "type[RewardModel]":
     Raises:
         UserError: There is no such kind; the message lists the registered ones.
     """
-    if name not in KINDS:
-        # Only here, for reading the metadata of all installed packages takes time.
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
-            register_kind(name, entry.value)
-    if name not in KINDS and ":" in name and str(Path.cwd()) not in sys.path:
+    refuse_unknown_kind(name)
+    if name not in KINDS and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the command line does not search it, `python -m` does
-    kind = KINDS.get(name, name if ":" in name else None)
-    if kind is None:
-        raise UserError(
-            f"unknown kind {name!r}; the kinds are {', '.join(KINDS)}, and module:Class for a kind "
-            "of your own"
-        )
+    kind = KINDS.get(name, name)
     if not isinstance(kind, str):
         return kind
     from rewardgap.models.kinds.reward_model import RewardModel
@@ -70,3 +62,16 @@ def find_kind(name: str) -> "type[RewardModel]":
     if not (isinstance(imported, type) and issubclass(imported, RewardModel)):
         raise UserError(f"the kind {name!r} is no subclass of rewardgap's RewardModel")
     return imported
+
+
+def refuse_unknown_kind(name: str) -> None:
+    """Refuse a name that is no kind of the registry, of an installed package, or `module:Class`."""
+    if name not in KINDS:
+        # Only here, for reading the metadata of all installed packages takes time.
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            register_kind(name, entry.value)
+    if name not in KINDS and ":" not in name:
+        raise UserError(
+            f"unknown kind {name!r}; the kinds are {', '.join(KINDS)}, and module:Class for a kind "
+            "of your own"
+        )

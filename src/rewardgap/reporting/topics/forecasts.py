@@ -42,7 +42,8 @@ def tables(results: Results) -> Iterator[TextTable]:
     yield TextTable(
         "Forecast and measured",
         "Accuracy that was forecast before training, by rehearsing it with a few pairs in each "
-        "step, and accuracy after training; 95 % intervals. The share of u* is that of the pairs with a positive product with the "
+        "step, and accuracy after training; 95 % intervals. The share of u* is that of the pairs "
+        "with a positive product with the "
         f"max-margin separator of the training pairs, where these can be separated{printed or ''}.",
         ["set", "initial model", "kind", "at training loss", "forecast", "measured", "share of u*"],
         [

@@ -1,0 +1,41 @@
+"""Whether there is what a command names: told at once, before PyTorch is imported."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewardgap.data.load import refuse_wrong
+from rewardgap.models.hub import refuse_absent_model
+from rewardgap.models.kinds import refuse_unknown_kind
+
+CHECKS: Mapping[str, Callable[[str], None]] = {
+    "kind": refuse_unknown_kind,
+    "kinds": refuse_unknown_kind,
+    "model": refuse_absent_model,
+    "models": refuse_absent_model,
+    "reference": refuse_absent_model,
+    "train": refuse_wrong,
+    "data": refuse_wrong,
+    "counterpart_data": refuse_wrong,
+    "eval": refuse_wrong,
+}
+"""By key, what refuses a wrong value; values may be lists, or mappings from names."""
+
+
+def refuse_wrong_names(config: object) -> None:
+    """Refuse a configuration that names a file, a folder or a kind that is not there.
+
+    Whatever may be on the hub is not asked for.
+
+    Raises:
+        UserError: Says what is not there.
+    """
+    for key, refuse in CHECKS.items():
+        for name in _listed(getattr(config, key, None)):
+            refuse(name)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return the values of a mapping, the items of a list, or a value as the only one."""
+    if isinstance(value, Mapping):
+        return [*value.values()]
+    return value if isinstance(value, list) else [value] * (value is not None)

@@ -1,0 +1,110 @@
+"""What a run says of itself: where it starts, how far it came, and what went wrong on the way."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rewardgap.configs.training import TrainConfig
+from rewardgap.data.prepared import RunData
+from rewardgap.io.progress import duration
+
+logger = logging.getLogger(__name__)
+
+Row = Mapping[str, float]
+"""A row of a run's log."""
+
+SHARE = 10
+"""The means of the first and of the last tenth of the steps are compared."""
+LEAST_FALL, LEAST_RISE = 0.01, 0.05
+"""Less than this share of the loss, and less than this of accuracy, is nothing learnt."""
+FACTOR, PEAK = 100, 10
+"""Rewards that became so many times larger have exploded, and so has a loss."""
+
+
+def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> None:
+    """Say what will be trained on what, and where."""
+    training, summary = data.training, data.training.summary
+    tokens = int(training.sizes.sum(dtype=np.int64))
+    logger.info(
+        "training %s on %s: %s pairs of %s records, %s tokens; %s steps of %d pairs in %d epochs",
+        *(config.kind, config.model, f"{int(training.pairs.sum(dtype=np.int64)):,}"),
+        *(f"{len(training):,}", f"{tokens:,}", f"{steps:,}", config.batch_size, config.epochs),
+    )
+    left_out = summary.identical + len(summary.dropped)
+    sets = ", ".join(f"{name} ({len(trees):,})" for name, trees in data.evaluation.items())
+    logger.info(
+        "on %s; learning rate %g; truncated %s, left out %s; %s",
+        *(where, config.learning_rate, f"{summary.truncated:,}", f"{left_out:,}"),
+        f"records to evaluate on: {sets}" if sets else "nothing to evaluate on (--eval.NAME DATA)",
+    )
+
+
+def say_end(config: TrainConfig, log: Path, seconds: float) -> None:
+    """Say from where to where loss and accuracy went, and warn if the training came to nothing."""
+    if not log.exists():  # nothing is trained in a content-blind baseline
+        return
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        return
+    first, last = _first_and_last(rows)
+    logger.info(
+        "trained %s: loss %.3f → %.3f, accuracy %.3f → %.3f (training pairs, first and last "
+        "%d of %d steps) in %s",
+        *(config.kind, first["loss"], last["loss"], first["accuracy"], last["accuracy"]),
+        *(_tenth(rows), len(rows), duration(seconds)),
+    )
+    for warning in find_faults(rows, config.learning_rate):
+        logger.warning("%s", warning)
+
+
+def find_faults(rows: Sequence[Row], learning_rate: float) -> list[str]:
+    """Return in sentences why a training, as its log tells it, may have come to nothing."""
+    if len(rows) < 2:  # a single step says nothing of what it has changed
+        return []
+    first, last = _first_and_last(rows)
+    if last["margin"] == 0 and last["accuracy"] == 0.5:
+        return [
+            f"all responses get the same reward, {last['reward_chosen']:.3g}: lower the learning "
+            f"rate ({learning_rate:g})"
+        ]
+    size, before = _size(last), _size(rows[0])
+    if size > FACTOR * max(1.0, before):
+        return [
+            f"the rewards have exploded: {size:,.0f} in the last steps, {before:.3g} in the first: "
+            f"lower the learning rate ({learning_rate:g})"
+        ]
+    peak = max(rows, key=lambda row: row["loss"])
+    if peak["loss"] > PEAK * rows[0]["loss"]:
+        return [
+            f"the loss has exploded: {peak['loss']:.3g} at step {peak['step']}, "
+            f"{rows[0]['loss']:.3g} at the first: lower the learning rate ({learning_rate:g})"
+        ]
+    fell = first["loss"] - last["loss"] >= LEAST_FALL * first["loss"]
+    if not fell and last["accuracy"] - first["accuracy"] < LEAST_RISE:
+        return [
+            f"training shows no learning: the loss is {last['loss']:.4f} after {first['loss']:.4f} "
+            "(a guess between two responses has ln 2 = 0.6931) and accuracy did not rise: raise "
+            f"the learning rate ({learning_rate:g}) or the epochs"
+        ]
+    return []
+
+
+def _tenth(rows: Sequence[Row]) -> int:
+    return max(1, len(rows) // SHARE)
+
+
+def _first_and_last(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """Return the means of the figures over the first and over the last tenth of the steps."""
+    names = ("loss", "accuracy", "margin", "reward_chosen", "reward_rejected")
+    count = _tenth(rows)
+    return [
+        {name: float(np.mean([row[name] for row in part])) for name in names}
+        for part in (rows[:count], rows[-count:])
+    ]
+
+
+def _size(row: Row) -> float:
+    return max(abs(row["reward_chosen"]), abs(row["reward_rejected"]))
