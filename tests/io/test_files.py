@@ -52,8 +52,15 @@ def test_a_changed_and_a_missing_file_are_found(tmp_path):
         refuse_damaged(tmp_path, remedy="mend it")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"xxh3_128": 3}', '{"xxh3_128": ["ab"]}', "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"xxh3_128": 3}', '{"xxh3_128": ["ab"]}', "\0"),
+        '{"xxh3_128": {"\\n": "ab"}}',
+    ],
+)
 def test_damaged_checksums_are_refused(text, tmp_path):
     (tmp_path / CHECKSUMS).write_text(text)
-    with pytest.raises(UserError, match=CHECKSUMS):
+    with pytest.raises(UserError, match=CHECKSUMS) as caught:
         find_damaged(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -181,6 +181,8 @@ def find_damaged(folder: Path, *patterns: str) -> list[Path]:
         return []
     with reported((KeyError, TypeError, AttributeError), f"{path} is damaged: "):
         known = {str(name): str(value) for name, value in read_json(path)["xxh3_128"].items()}
+        if odd := [name for name in known if not name.isprintable()]:
+            raise TypeError(f"{odd[0]!r:.40} is no name of a file")
     names = [name for name in known if not patterns or _is_any(name, patterns)]
     with reported((OSError, ValueError), f"{folder}: cannot be read: "):
         return [folder / name for name in names if not _is_intact(folder / name, known[name])]
