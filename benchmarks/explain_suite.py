@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from benchmarks.tangent_kernel import tangent_kernel_attributions
+from benchmarks.documentation import write_tables
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
@@ -48,7 +48,6 @@ from rewardgap.training.train import train
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCS = Path(__file__).parents[1] / "docs" / "explain.md"
-MARKS = "<!-- suite -->\n", "<!-- /suite -->"
 SETTINGS: dict[str, Any] = {"epochs": 5, "learning_rate": 5e-5, "batch_size": 16, "beta": 0.01}
 SETS = ("original-test", "paraphrased-test")
 RECORDS = 20
@@ -132,7 +131,7 @@ def main() -> None:
         suite = Retraining(arguments.model, arguments.data, kind, Path(arguments.out))
         results[kind] = measure(suite)
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
-    write_docs(results)
+    write_tables(DOCS, markdown(results))
     print(markdown(results))
 
 
@@ -176,6 +175,8 @@ def attribute(suite: Retraining) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def _attribute(suite: Retraining) -> dict[str, np.ndarray]:
+    from benchmarks.tangent_kernel import tangent_kernel_attributions  # needs dattri
+
     folder = suite.run(range(len(suite.pairs))) / "reward_model"
     config = CachedComputeConfig(device="cpu", cache=str(suite.out / "cache"))
     trained = open_scorer(str(folder), None, None, KindConfig(), config).model.eval()
@@ -323,13 +324,6 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(ratios)} |")
     return "\n".join(lines) + "\n"
-
-
-def write_docs(results: Mapping[str, Any]) -> None:
-    """Put the tables into the documentation."""
-    before, _, rest = DOCS.read_text().partition(MARKS[0])
-    _, mark, after = rest.partition(MARKS[1])
-    write_text(DOCS, before + MARKS[0] + markdown(results) + mark + after)
 
 
 if __name__ == "__main__":

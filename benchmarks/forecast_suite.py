@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from benchmarks.documentation import write_tables
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
 from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains
@@ -32,7 +33,6 @@ from rewardgap.io.grid_folder import GridFolder
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCS = Path(__file__).parents[1] / "docs" / "forecast.md"
-MARKS = "<!-- suite -->\n", "<!-- /suite -->"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 COVERAGE = 0.9
 """Of the intervals that are counted."""
@@ -83,7 +83,7 @@ def main() -> None:
         run(config)
         results[name] = compare(out)
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
-    write_docs(results)
+    write_tables(DOCS, markdown(results))
     print(table(results))
     print(json.dumps(summary(results), indent=1))
 
@@ -174,13 +174,6 @@ def markdown(results: Mapping[str, Any]) -> str:
         values = " | ".join(str(of_model[figure]) for of_model in by_model.values())
         lines.append(f"| {figure} | {values} |")
     return "\n".join(lines) + "\n"
-
-
-def write_docs(results: Mapping[str, Any]) -> None:
-    """Put the tables into the documentation."""
-    before, _, rest = DOCS.read_text().partition(MARKS[0])
-    _, mark, after = rest.partition(MARKS[1])
-    write_text(DOCS, before + MARKS[0] + markdown(results) + mark + after)
 
 
 def residual(figures: Mapping[str, Any]) -> float:

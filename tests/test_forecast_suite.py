@@ -3,15 +3,14 @@
 import json
 from pathlib import Path
 
-import pytest
+from benchmarks import documentation
+from benchmarks import forecast_suite as suite
 
-suite = pytest.importorskip("benchmarks.forecast_suite", reason="benchmarks are in the checkout")
 RESULTS = json.loads(suite.RESULTS.read_text())
 
 
 def test_the_documentation_has_the_tables_of_the_results() -> None:
-    _, _, rest = suite.DOCS.read_text().partition(suite.MARKS[0])
-    assert rest.partition(suite.MARKS[1])[0] == suite.markdown(RESULTS)
+    assert documentation.read_tables(suite.DOCS) == suite.markdown(RESULTS)
 
 
 def test_of_the_sentences_that_were_said_95_percent_are_true_on_each_model() -> None:

@@ -47,6 +47,7 @@ class Command:
         check: "module:name" of what refuses a configuration before PyTorch is imported.
         advice: Returns what is said behind the report of where to go on.
         resumed: Returns how to go on after an interrupt.
+        imports_torch: Whether it needs PyTorch, whose import takes a few seconds.
     """
 
     function: str
@@ -59,6 +60,7 @@ class Command:
     check: str = ".checks.names:refuse_wrong_names"
     advice: Callable[[Any], str] = lambda config: ""
     resumed: Callable[[Any], str] = lambda config: ""
+    imports_torch: bool = True
 
 
 def _say_where(config: Any, written: Any) -> str:
@@ -131,17 +133,18 @@ def _status(report: Any) -> int:
 
 
 def _advise_on_run(config: Any) -> str:
-    out = shlex.quote(config.out)
-    rewards = f"rewardgap score {out} --data DATA --out scores.jsonl"
-    page = f"rewardgap report {out} --out {shlex.quote(config.out + '-report')}"
-    return f"next: {page if config.eval else rewards}"
+    if config.eval:
+        return _advise_report(config)
+    return f"next: rewardgap score {shlex.quote(config.out)} --data DATA --out scores.jsonl"
 
 
 def _advise_on_grid(config: Any) -> str:
-    if config.dry_run:
-        return ""
-    out = shlex.quote(config.out)
-    return f"next: rewardgap report {out} --out {shlex.quote(config.out + '-report')}"
+    return "" if config.dry_run else _advise_report(config)
+
+
+def _advise_report(config: Any) -> str:
+    out, page = shlex.quote(config.out), shlex.quote(f"{config.out}-report")
+    return f"next: rewardgap report {out} --out {page}"
 
 
 def _advise_on_model(config: Any) -> str:
@@ -192,6 +195,7 @@ COMMANDS = {
         _say_report,
         "rewardgap metrics runs/explicit runs/implicit",
         positional="scores",
+        imports_torch=False,
     ),
     "check data": Command(
         ".checks.data:check_data",
@@ -200,6 +204,7 @@ COMMANDS = {
         "rewardgap check data pairs.jsonl --eval.test test.jsonl",
         positional="train",
         status=_status,
+        imports_torch=False,
     ),
     "check model": Command(
         ".checks.model:check_model",
@@ -235,6 +240,7 @@ COMMANDS = {
         _say_where,
         "rewardgap report runs/explicit runs/implicit --out report",
         positional="folders",
+        imports_torch=False,
     ),
     "ches": Command(
         ".explaining.displacement:ches",
@@ -262,9 +268,6 @@ COMMANDS = {
         advice=_advise_on_model,
     ),
 }
-
-LIGHT = ("metrics", "report", "check data")
-"""Commands that do without PyTorch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -331,7 +334,7 @@ def _run(name: str, words: list[str]) -> int:
     config = _configure(name, command, words)
     try:
         _find(command.check)(config)
-        if sys.stderr.isatty() and name not in LIGHT:
+        if sys.stderr.isatty() and command.imports_torch:
             logger.info("loading PyTorch (a few seconds)")
         result = _find(command.function)(config)
         print(command.report(config, result), end="", flush=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import yaml
 
 TEXTS = (
@@ -163,3 +165,16 @@ FORMATS: dict[str, Callable[[str, Random], str]] = {
     ".jsonl": _mutate_lines,
     ".yaml": _mutate_yaml,
 }
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]], random: Random) -> None:
+    """Write rows as a table, of which the values or the bytes are damaged."""
+    plain = [row for row in rows if "id" in row] or [{"prompt": "p", "chosen": "a"}]
+    whole = random.random() < 0.5
+    try:
+        table = pyarrow.Table.from_pylist(plain if whole else mutate_value(plain, random))
+        pyarrow.parquet.write_table(table, path)
+    except Exception:  # values that no table can hold
+        path.write_bytes(b"PAR1PAR1")
+    if whole:
+        path.write_bytes(mutate_bytes(path.read_bytes(), random))

@@ -12,8 +12,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import torch
 import yaml
 from toy import result, write_rows
@@ -24,10 +22,10 @@ from fuzzing.mutations import (
     NUMBERS,
     TEXTS,
     change_digit,
-    mutate_bytes,
     mutate_file,
     mutate_value,
     odd_value,
+    write_parquet,
 )
 from rewardgap import cli
 from rewardgap.configs.experiments import RunConfig
@@ -74,7 +72,7 @@ def data(material: Material, folder: Path, random: Random) -> Call:
         path.write_text(json.dumps(rows))
         mutate_file(path, random)
     else:
-        _write_parquet(path, rows, random)
+        write_parquet(path, rows, random)
     identical = random.choice(("refuse", "drop"))
     kind = random.choice(("explicit", "generative", "implicit"))
 
@@ -88,18 +86,6 @@ def data(material: Material, folder: Path, random: Random) -> Call:
         assert len({record.id for record in records}) == len(records)
 
     return read
-
-
-def _write_parquet(path: Path, rows: list[dict[str, Any]], random: Random) -> None:
-    plain = [row for row in rows if "id" in row] or [{"prompt": "p", "chosen": "a"}]
-    whole = random.random() < 0.5
-    try:
-        table = pyarrow.Table.from_pylist(plain if whole else mutate_value(plain, random))
-        pyarrow.parquet.write_table(table, path)
-    except Exception:  # values that no table can hold
-        path.write_bytes(b"PAR1PAR1")
-    if whole:
-        path.write_bytes(mutate_bytes(path.read_bytes(), random))
 
 
 SOURCES: dict[str, dict[str, Any]] = {

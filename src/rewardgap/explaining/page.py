@@ -6,11 +6,10 @@ from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from rewardgap.explaining.explanation import Explanation
 from rewardgap.explaining.sentences import describe, doubt, number, quote
 from rewardgap.io.files import write_text
+from rewardgap.io.pages import page_templates
 
 FAINTEST = 0.04  # shares of the largest value below this get no colour
 STRONGEST = 0.62  # opacity of the largest value: text on it stays readable in light and dark
@@ -30,13 +29,7 @@ def write_page(path: Path, explanation: Explanation) -> Path:
 
 def render(explanation: Explanation) -> str:
     """Return the page as HTML, which runs no scripts and loads nothing; all text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("rewardgap.explaining", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("rewardgap.explaining")
     filters = (number, quote, visible, beside, colour, largest)
     environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.html").render(

@@ -28,7 +28,7 @@ from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
-from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
+from rewardgap.forecasting.rehearsal import Rehearsed, draw, rehearse
 from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory
 from rewardgap.forecasting.verdict import (
     Forecasts,
@@ -57,8 +57,8 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     Write into `out`: `config.yaml`, the run folders of the rehearsals, `forecast.json` ({set:
     {kind: figures}}), `forecast.txt`, `forecast.html`, and for every kind and set a score file
     `scores/KIND/SET.jsonl` of theory's rewards (beside rehearsals: of the records that these
-    follow). Records and trees are `shared` with other work on
-    the same data. Rehearsals that are done are not done again.
+    follow). Records and trees are `shared` with other work on the same data. Rehearsals that are
+    done are not done again.
 
     Raises:
         UserError: If the data, the model or the configuration does not allow it.
@@ -119,7 +119,7 @@ def _predictions(
             kind: predict_from(
                 of_kind.rehearsals,
                 name,
-                prompt_clusters([rows[place] for place in of_kind.followed[name]]),
+                prompt_clusters(draw(rows, of_kind.plan.rows)),
                 len(rows),
                 config.loss,
             )

@@ -6,12 +6,12 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rewardgap.evaluation.accuracy import CHANCE
 from rewardgap.evaluation.text import format_interval
 from rewardgap.forecasting.verdict import Forecasts, best_rule, captions, recommend
 from rewardgap.io.files import write_text
+from rewardgap.io.pages import page_templates
 from rewardgap.reporting.drawing import GREY, STYLE, kind_style
 
 WIDTH, HEIGHT = 420, 230
@@ -25,18 +25,15 @@ def write_page(path: Path, forecasts: Forecasts) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("rewardgap.forecasting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("page.html").render(
-        captions=list(captions(forecasts)),
-        sentences=recommend(forecasts),
-        kinds=forecasts.kinds,
-        sets=[_of_set(forecasts, name) for name in forecasts.theory],
+    text = (
+        page_templates("rewardgap.forecasting")
+        .get_template("page.html")
+        .render(
+            captions=list(captions(forecasts)),
+            sentences=recommend(forecasts),
+            kinds=forecasts.kinds,
+            sets=[_of_set(forecasts, name) for name in forecasts.theory],
+        )
     )
     write_text(path, text)
 

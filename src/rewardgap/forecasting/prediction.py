@@ -3,7 +3,7 @@
 Rewards are averaged over the rehearsals' seeds, record by record, before they are compared. Errors
 are added on the probit scale, z = Φ⁻¹(accuracy), on which they are alike for all accuracies: of the
 records that are not followed, of seeds and samples of pairs, and of rehearsing with fewer pairs a
-step. The last one was measured on models that were trained (benchmarks/forecast_suite.json).
+step. Of the last one benchmarks/forecast_suite.json has what trained models say.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from rewardgap.evaluation.accuracy import record_accuracies
-from rewardgap.evaluation.bootstrap import Clusters, Interval
+from rewardgap.evaluation.bootstrap import TAIL, Clusters, FloatArray, Interval
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.forecasting.rehearsal import Rehearsal
 
-Array = NDArray[np.float64]
-
 ERROR = 0.5
 """Standard deviation of a forecast's own error on the probit scale."""
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return what forecast.json holds of it."""
-        return {**asdict(self), "curve": [asdict(point) for point in self.curve]}
+        return asdict(self)
 
     def probability_above(self, accuracy: float) -> float:
         """Return the probability that the trained model is more accurate than this."""
@@ -106,7 +102,7 @@ def predict_from(
     )
     stop = _stop(losses, loss)
     z, deviation = _probit(joined[stop], by_seed[:, stop].mean(1), clusters, records)
-    value, half = float(joined[stop].mean()), norm.ppf((1 + CONFIDENCE) / 2) * deviation
+    value, half = float(joined[stop].mean()), norm.isf(TAIL) * deviation
     low, high = min(value, norm.cdf(z - half)), max(value, norm.cdf(z + half))
     return Prediction(
         accuracy=Interval(value, float(low), float(high)),
@@ -122,7 +118,7 @@ def predict_from(
     )
 
 
-def _stop(losses: Array, loss: float | None) -> int:
+def _stop(losses: FloatArray, loss: float | None) -> int:
     """Return the first point whose loss is as low as this, or the last point."""
     reached = np.flatnonzero(losses <= (-np.inf if loss is None else loss))
     return int(reached[0]) if len(reached) else len(losses) - 1
@@ -140,7 +136,7 @@ def _mean_rewards(seeds: Sequence[Sequence[RecordRewards]]) -> list[RecordReward
 
 
 def _probit(
-    accuracies: Array, seeds: Array, clusters: Clusters, records: int
+    accuracies: FloatArray, seeds: FloatArray, clusters: Clusters, records: int
 ) -> tuple[float, float]:
     """Return z of the mean accuracy, half a record away from 0 and 1, and its deviation."""
     followed = len(accuracies)

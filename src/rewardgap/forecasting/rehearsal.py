@@ -10,9 +10,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +22,28 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError, reported
+from rewardgap.evaluation.bootstrap import FloatArray
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.io.files import read_json, write_text
+from rewardgap.io.lock import sole_process
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.packing import References
-from rewardgap.training.batches import BatchSampler
-from rewardgap.training.loop import TreeData, fit
+from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.train import (
     build,
     open_data,
     open_processes,
     open_training,
+    steps_of,
     with_references,
 )
 
 DAMAGE = (UserError, OSError, ValueError, TypeError, KeyError, IndexError)
 
-Array = NDArray[np.float64]
 T = TypeVar("T")
+
+Point: TypeAlias = tuple[int, Mapping[str, Sequence[RecordRewards]]]
+"""A number of steps, and the rewards of every set after them."""
 
 BUDGET = 0.05
 """Share of the cost of training that rehearsals take where the user names none."""
@@ -88,7 +93,7 @@ class Rehearsal:
     """
 
     steps: NDArray[np.int64]
-    losses: Array
+    losses: FloatArray
     rewards: Mapping[str, Sequence[Sequence[RecordRewards]]]
 
 
@@ -99,14 +104,12 @@ class Rehearsed:
     Attributes:
         plan: What was chosen for the budget.
         rehearsals: One for each seed.
-        followed: By evaluation set, the places of the records that are followed.
         share: The cost, as a share of that of training this kind.
         learning_rate: The training's.
     """
 
     plan: RehearsalPlan
     rehearsals: Sequence[Rehearsal]
-    followed: Mapping[str, NDArray[np.intp]]
     share: float
     learning_rate: float
 
@@ -129,27 +132,22 @@ def rehearse(config: ForecastConfig, kind: str, data: RunData, shared: PreparedD
     """
     costs = Costs(config, data, find_kind(kind).needs_reference)
     plan = costs.choose(kind)
-    followed = {name: follow(len(trees), plan.rows) for name, trees in data.evaluation.items()}
-    rehearsals = []
-    for seed in range(config.seed, config.seed + plan.seeds):
-        of_seed = _training(config, kind, plan, seed, costs)
-        rehearsals.append(_rehearse(of_seed, followed, shared))
-    return Rehearsed(plan, rehearsals, followed, costs.share(plan), config.learning_rate)
-
-
-def follow(records: int, rows: int) -> NDArray[np.intp]:
-    """Return the places of at most `rows` of the records, drawn at random, the same every time.
-
-    Those of fewer rows are among those of more.
-    """
-    return np.sort(np.random.default_rng(0).permutation(records)[:rows])
+    rehearsals = [
+        _rehearse(_training(config, kind, plan, seed, costs), plan.rows, shared)
+        for seed in range(config.seed, config.seed + plan.seeds)
+    ]
+    return Rehearsed(plan, rehearsals, costs.share(plan), config.learning_rate)
 
 
 def draw(records: Sequence[T], rows: int | None) -> list[T]:
-    """Return the records that are followed; all of them without a number."""
+    """Return at most `rows` of the records, drawn at random, the same every time and in order.
+
+    Those of fewer rows are among those of more. Without a number they are all records.
+    """
     if rows is None:
         return list(records)
-    return [records[place] for place in follow(len(records), rows)]
+    places = np.random.default_rng(0).permutation(len(records))[:rows]
+    return [records[place] for place in np.sort(places)]
 
 
 @dataclass(frozen=True)
@@ -160,11 +158,10 @@ class Costs:
     data: RunData
     needs_reference: bool
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """The number of optimiser steps of the training."""
-        config, pairs = self.config, self.data.training.pairs
-        return len(BatchSampler(pairs, config.batch_size, config.epochs, 0, config.max_steps))
+        return len(steps_of(self.config, self.data))
 
     @property
     def training(self) -> float:
@@ -172,7 +169,7 @@ class Costs:
         pairs = min(self.steps * self.config.batch_size, self.config.epochs * self.pairs)
         return BACKWARD * self._pair_size * pairs
 
-    @property
+    @cached_property
     def pairs(self) -> int:
         """The number of training pairs."""
         return int(self.data.training.pairs.sum())
@@ -180,8 +177,7 @@ class Costs:
     def share(self, plan: RehearsalPlan) -> float:
         """Return what a plan costs, as a share of the training."""
         followed = sum(
-            sum(trees[i].size for i in follow(len(trees), plan.rows))
-            for trees in self.data.evaluation.values()
+            tree.size for trees in self.data.evaluation.values() for tree in draw(trees, plan.rows)
         )
         learnt = self._pair_size * self.steps * plan.batch_size
         passes = plan.points + self.needs_reference
@@ -235,29 +231,31 @@ def _training(
     )
 
 
-def _rehearse(
-    config: TrainConfig, followed: Mapping[str, NDArray[np.intp]], shared: PreparedData
-) -> Rehearsal:
-    """Run one rehearsal, unless it was done before."""
+def _rehearse(config: TrainConfig, rows: int, shared: PreparedData) -> Rehearsal:
+    """Run one rehearsal, unless it was done before; follow so many records of every set."""
     accelerator = open_processes(config)
-    settings = open_training(config, accelerator, shared)
-    path = settings.run.folder / "rehearsal.json"
-    if not path.exists():
-        data = open_data(settings, shared)
-        pairs, trees = data.training.pairs, data.training
-        steps = BatchSampler(pairs, config.batch_size, config.epochs, config.seed, config.max_steps)
-        evaluation = {name: [data.evaluation[name][i] for i in followed[name]] for name in followed}
-        model = build(config, replace(data, evaluation=evaluation))
-        learnt = sorted({index for step in steps for index in step})
-        read, *sets = with_references(
-            settings, model, [[trees[i] for i in learnt], *evaluation.values()]
-        )
-        held_out = dict(zip(evaluation, sets, strict=True))
-        seen: list[tuple[int, Mapping[str, Sequence[RecordRewards]]]] = []
-        training = TreeData(trees, _spread(read.references, learnt, len(trees)))
-        fit(model, training, steps, held_out, settings, lambda *point: seen.append(point))
-        _write(path, seen)
-    return _read(path, settings.run.log)
+    with sole_process(Path(config.out)):
+        settings = open_training(config, accelerator, shared)
+        path = settings.run.folder / "rehearsal.json"
+        if not path.exists():
+            _write(path, _train(settings, open_data(settings, shared), rows))
+        return _read(path, settings.run.log)
+
+
+def _train(settings: Settings, data: RunData, rows: int) -> list[Point]:
+    """Take the steps of a rehearsal; return what was seen along them."""
+    evaluation = {name: draw(trees, rows) for name, trees in data.evaluation.items()}
+    model = build(settings.config, replace(data, evaluation=evaluation))
+    steps, trees = steps_of(settings.config, data), data.training
+    learnt = sorted({index for step in steps for index in step})
+    read, *sets = with_references(
+        settings, model, [[trees[i] for i in learnt], *evaluation.values()]
+    )
+    training = TreeData(trees, _spread(read.references, learnt, len(trees)))
+    held_out = dict(zip(evaluation, sets, strict=True))
+    seen: list[Point] = []
+    fit(model, training, steps, held_out, settings, lambda *point: seen.append(point))
+    return seen
 
 
 def _spread(
@@ -272,7 +270,7 @@ def _spread(
     return spread
 
 
-def _write(path: Path, seen: Sequence[tuple[int, Mapping[str, Sequence[RecordRewards]]]]) -> None:
+def _write(path: Path, seen: Sequence[Point]) -> None:
     points = [{"step": step, "rewards": rewards} for step, rewards in seen]
     write_text(path, json.dumps(points) + "\n")
 

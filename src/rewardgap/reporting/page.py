@@ -10,9 +10,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rewardgap.io.pages import page_templates
 from rewardgap.reporting.drawing import STYLE
 from rewardgap.reporting.paper.figures import DrawnFigures
 from rewardgap.reporting.paper.printed import source
@@ -111,16 +111,10 @@ def render(
     `tables` are those beside the paper, `records` comes from `records.pack`, and `runs` is the
     number of runs with scores.
     """
-    loader = PackageLoader("rewardgap.reporting")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("rewardgap.reporting", "templates")
+    assert environment.loader is not None
     environment.filters |= {"lines": lines_of, "spans": _spans}
-    style, *own_scripts = (loader.get_source(environment, name)[0] for name in ASSETS)
+    style, *own_scripts = (environment.loader.get_source(environment, name)[0] for name in ASSETS)
     scripts = [_vega(), *own_scripts]
     digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
     # How a content security policy names a script that may run.

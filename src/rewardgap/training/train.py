@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 from rewardgap.checks.data import warn_of_data
+from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -75,9 +76,7 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
     if not run.reward_model.is_dir():
-        steps = BatchSampler(
-            data.training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
-        )
+        steps = steps_of(config, data)
         if accelerator.is_main_process:
             say_start(config, data, len(steps), _place(settings))
         model = build(config, data)
@@ -91,6 +90,13 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
+
+
+def steps_of(config: TrainConfig | ForecastConfig, data: RunData) -> BatchSampler:
+    """Return which training records every optimiser step learns from."""
+    return BatchSampler(
+        data.training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
+    )
 
 
 def _place(settings: Settings) -> str:

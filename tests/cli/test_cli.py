@@ -7,67 +7,17 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import pair_rows, read_rows, write_rows
+from command_line import GOOD, flags
+from toy import read_rows, write_rows
 
 from rewardgap.cli import main
-from rewardgap.configs.flags import REMOVED_KEYS
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import KINDS
-
-GOOD = {"prompt": "hi", "chosen": "yes", "rejected": "no"}
-
-
-@pytest.fixture(autouse=True)
-def desk(folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a model, training data and test data; no hub to ask."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("REWARDGAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (tmp_path / "model").symlink_to(folders("llama"))
-    write_rows(tmp_path / "train.jsonl", pair_rows(6))
-    write_rows(tmp_path / "test.jsonl", pair_rows(4, start=6))
-    return tmp_path
-
-
-def flags(command: str, **values: object) -> list[str]:
-    """Words of the command line; two underscores stand for a dot, None leaves a default out."""
-    settings: dict[str, object] = {"model": "model", "out": "out", "device": "cpu"}
-    if command == "train":
-        settings |= {"kind": "explicit", "train": "train.jsonl", "epochs": 1, "batch_size": 4}
-    settings |= values
-    given = {k.replace("__", "."): str(v) for k, v in settings.items() if v is not None}
-    return [command, *(word for k, v in given.items() for word in (f"--{k}", v))]
-
-
-def content(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below a folder, with the bytes of the files."""
-    paths = (path for path in folder.rglob("*") if not path.is_symlink())
-    return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
-
-
-@pytest.fixture
-def refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
-    """Runs a command that must fail with one line and write nothing; returns the line."""
-
-    def run(words: list[str]) -> str:
-        before = content(desk)
-        capsys.readouterr()
-        assert main(words) == 2
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        assert printed.err.startswith("rewardgap: ") and printed.err.endswith("\n")
-        assert printed.err.count("\n") == 1
-        assert content(desk) == before
-        return printed.err
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -368,78 +318,6 @@ def test_training_talks_on_standard_error_unless_it_is_to_be_quiet(desk):
     assert quiet.returncode == 0
     assert all(line.startswith("rewardgap: ") for line in quiet.stderr.splitlines())  # warnings
     assert quiet.stdout == loud.stdout
-
-
-@pytest.fixture
-def configured(desk: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
-    """What `train` is called with, in place of training."""
-    seen: list[TrainConfig] = []
-
-    def look(config: TrainConfig) -> Path:
-        seen.append(config)
-        return desk
-
-    monkeypatch.setattr(import_module("rewardgap.training.train"), "train", look)
-    for name in ("a.jsonl", "b.jsonl", "p.jsonl"):
-        write_rows(desk / name, [GOOD])
-    return seen
-
-
-def test_flags_win_over_yaml_and_yaml_over_defaults(desk, configured):
-    (desk / "config.yaml").write_text(
-        "model: here\nkind: implicit\ntrain: [a.jsonl, b.jsonl]\nout: there\nepochs: 7\n"
-        "learning_rate: 1e-5\neval:\n  one: a.jsonl\n  two: b.jsonl\n"
-    )
-    for words in (["--epochs", "9"], ["--epochs=9"]):
-        assert main(["train", "--config", "config.yaml", *words]) == 0
-    expected = TrainConfig(
-        model="here",
-        kind="implicit",
-        train=["a.jsonl", "b.jsonl"],
-        out="there",
-        epochs=9,
-        learning_rate=1e-5,
-        eval={"one": "a.jsonl", "two": "b.jsonl"},
-    )
-    assert configured == [expected, expected]
-
-
-def test_evaluation_sets_by_name(configured):
-    assert main(flags("train", eval__a="a.jsonl", eval__paraphrased="p.jsonl")) == 0
-    assert configured[0].eval == {"a": "a.jsonl", "paraphrased": "p.jsonl"}
-
-
-@pytest.mark.parametrize(
-    ("words", "resume"),
-    [
-        ([], False),
-        (["--resume"], True),
-        (["--resume", "--seed", "1"], True),
-        (["--resume", "true"], True),
-        (["--resume=false"], False),
-        (["--resume", "--gradient_checkpointing"], True),
-    ],
-)
-def test_a_bare_flag_is_true(words, resume, configured):
-    assert main(flags("train") + words) == 0
-    assert configured[0].resume is resume
-    assert configured[0].gradient_checkpointing is ("--gradient_checkpointing" in words)
-
-
-def test_the_defaults_are_the_papers(configured):
-    assert main(flags("train", device=None, epochs=None, batch_size=None)) == 0
-    config = configured[0]
-    assert (config.learning_rate, config.batch_size, config.schedule) == (1e-6, 32, "constant")
-    assert config.epochs == 5 and config.max_length is None and config.warmup_steps == 0
-
-
-@pytest.mark.parametrize(
-    ("command", "key"), [(command, key) for command, keys in REMOVED_KEYS.items() for key in keys]
-)
-def test_a_key_of_an_earlier_version_is_refused_with_its_remedy(command, key, refused):
-    said = refused([command, f"--{key.replace('_', '-')}", "x"])
-    remedy = REMOVED_KEYS[command][key]
-    assert said == f"rewardgap: {key} is no longer a key of rewardgap {command}: {remedy}\n"
 
 
 def test_train_score_and_metrics_one_after_the_other(desk, capsys):
