@@ -18,7 +18,7 @@ LIGHT = sorted(
     for path in MODULES
     if room(path) in LIGHT_ROOMS and path.name != "__init__.py"
 )
-"""Modules that do without torch."""
+"""Modules that do without torch and transformers."""
 
 REGISTRIES = {".", "data/layouts", "data/sources", "models/kinds"}
 """Folders whose `__init__.py` says something."""
@@ -79,7 +79,7 @@ from importlib import import_module
 import rewardgap
 heavy = []
 def look(what):
-    if "torch" in sys.modules and not heavy:
+    if {{"torch", "transformers"}} & set(sys.modules) and not heavy:
         heavy.append(what)
 look("rewardgap")
 for name in {LIGHT}:

@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,22 +195,3 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("not a folder")
     with pytest.raises(UserError, match=r"cannot write .*scores\.jsonl"):
         write_scores(tmp_path / "run" / "scores.jsonl", [PAIR])
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "evaluation.scores",
-        "evaluation.measures",
-        "evaluation.robustness",
-        "evaluation.win_rates",
-        "data.bag_of_words",
-    ],
-)
-def test_no_torch(module: str) -> None:
-    """Importing the module in a fresh process leaves torch and transformers alone."""
-    code = (
-        f"import sys, rewardgap.{module} as _\n"
-        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
