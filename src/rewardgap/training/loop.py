@@ -100,7 +100,7 @@ def fit(
 
     A model without parameters is left as it is. `steps` says which training records each step
     learns from; accuracy on the held-out records is measured every `eval_steps` steps, and `watch`
-    is then given the number of steps and the rewards of every set, also after the last step.
+    is then given the number of steps and the rewards of every set.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -127,9 +127,11 @@ def fit(
             step_data = training.read(steps[step])
             row |= take_step(trainer, step_data)
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
-            is_last = watch is not None and step + 1 == len(steps)
-            if is_last or (config.eval_steps and (step + 1) % config.eval_steps == 0):
-                row |= _measure(trainer, held_out, step + 1, watch)
+            if config.eval_steps and (step + 1) % config.eval_steps == 0:
+                rewards = held_out_rewards(model, held_out, settings)
+                row |= _accuracies(rewards)
+                if watch:
+                    watch(step + 1, rewards)
             bar.say(loss=row["loss"], accuracy=row["accuracy"])
             if shown and not watch:
                 warn_of_first_step(row, sum(tree.pair_count for tree in step_data.trees))
@@ -248,33 +250,28 @@ def _learning_rates(
     return lambda step: config.learning_rate * factor(step)
 
 
-def _measure(
-    trainer: Trainer, held_out: Mapping[str, TreeData], steps: int, watch: Watch | None
-) -> dict[str, float]:
-    """Return the accuracy on every held-out set after so many steps, for the log."""
-    rewards = _held_out_rewards(trainer, held_out)
-    if watch:
-        watch(steps, rewards)
+def _accuracies(rewards: Mapping[str, Sequence[RecordRewards]]) -> dict[str, float]:
+    """Return the accuracy on every held-out set, as the log names it."""
     return {
         f"eval_accuracy/{name}": float(record_accuracies(sides).mean())
         for name, sides in rewards.items()
     }
 
 
-def _held_out_rewards(
-    trainer: Trainer, held_out: Mapping[str, TreeData]
+def held_out_rewards(
+    model: RewardModel, held_out: Mapping[str, TreeData], settings: Settings
 ) -> dict[str, list[RecordRewards]]:
     """Return the rewards of every held-out record as training has made them so far."""
-    trainer.model.eval()
-    sides, budget = {}, trainer.settings.config.token_budget
+    training, sides = model.training, {}
+    model.eval()
     for name, data in held_out.items():
-        with trainer.settings.autocast():
-            rewards = score_trees(trainer.model, data.trees, data.references, budget)
+        with settings.autocast():
+            rewards = score_trees(model, data.trees, data.references, settings.config.token_budget)
         sides[name] = [
             (tuple(values[: tree.chosen]), tuple(values[tree.chosen :]))
             for values, tree in zip(rewards, data.trees, strict=True)
         ]
-    trainer.model.train()
+    model.train(training)
     return sides
 
 
