@@ -150,6 +150,23 @@ class ChatTemplate:
         ]
         return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
 
+    def encode_written(
+        self, prompt: str | Tokens | None, texts: Sequence[str | Tokens], max_length: int | None
+    ) -> Tree:
+        """Return the tree of texts that were rendered before; see `ChatEncoding`."""
+        sequences = [self._token_ids(text) for text in texts]
+        if isinstance(prompt, str) and not all(
+            isinstance(text, str) and text.startswith(prompt) for text in texts
+        ):
+            raise UserError("a text does not begin with its prompt")
+        opened = sequences[0][:1] if prompt is None else self._token_ids(prompt)
+        record = Record("text", (), ((),) * len(texts), (), {})
+        tree = self._tree(record, opened, sequences)
+        return tree if max_length is None else truncate(tree, max_length)
+
+    def _token_ids(self, text: str | Tokens) -> Tokens:
+        return self.tokenize([text])[0] if isinstance(text, str) else text
+
     def _write(self, record: Record) -> tuple[str, list[str]]:
         """Return the text of a prompt that opens a response, and that of every whole sequence."""
         with bad_record(record):
