@@ -288,17 +288,6 @@ def furthest_shared(first: dict[str, torch.Tensor], second: dict[str, torch.Tens
     return max(float((first[name] - second[name]).abs().max()) for name in shared)
 
 
-def test_tensorboard_gets_the_log(model, tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    run = train_toy(tmp_path, model, eval={}, report_to=["tensorboard"])
-    events = EventAccumulator(str(run.folder / "rewardgap")).Reload().Scalars("loss")
-    assert [event.step for event in events] == list(range(1, 10))
-    losses = [row["loss"] for row in read_rows(run.log)]
-    assert [event.value for event in events] == pytest.approx(losses)
-
-
 def test_a_look_at_the_data_before_training_warns_and_changes_nothing(
     folders, tmp_path, monkeypatch, caplog
 ):
