@@ -28,7 +28,7 @@ training = import_module("rewardgap.training.train")  # the package's attribute 
 SMALL_BUDGETS = {"explicit": 110, "implicit": 110, "generative": 290}  # their largest tree fits
 LOGGED = {
     *("step", "epoch", "loss", "accuracy", "margin", "reward_chosen", "reward_rejected"),
-    *("learning_rate", "pairs_per_second", "tokens_per_second", "peak_memory"),
+    *("grad_norm", "learning_rate", "pairs_per_second", "tokens_per_second", "peak_memory"),
 }
 
 

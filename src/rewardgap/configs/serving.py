@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from rewardgap.configs.compute import CachedComputeConfig, at_least, positive
+from rewardgap.configs.compute import Device, Dtype, at_least, positive
 from rewardgap.configs.kind import RewardConfig
 from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig(RewardConfig, CachedComputeConfig):
+class ServeConfig(RewardConfig):
     """Serve the rewards of a run, or of a model trained elsewhere, over HTTP."""
 
     model: str
@@ -37,10 +37,25 @@ class ServeConfig(RewardConfig, CachedComputeConfig):
     """seconds that a request waits for others to be computed with"""
     timeout: float = 60.0
     """seconds after which a request is given up"""
+    max_length: int | None = None
+    """truncate prompt and response to at most this many tokens, from the start of the prompt first;
+    by default as in the run's training"""
+    template: str | None = None
+    """chat template instead of the model's: a file, or one of paper, chatml, llama-3, zephyr,
+    alpaca; by default that of the run's training"""
+    dtype: Dtype = "auto"
+    """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that support it
+    and float32 elsewhere"""
+    device: Device = "auto"
+    """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
+    token_budget: int | None = None
+    """tokens per forward pass; a smaller number needs less memory and changes no result; by default
+    2,048 on a CPU and 16,384 on a GPU"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "max_body", "max_responses", "max_tokens", "max_length", "queue")
+        at_least(self, 1, "max_body", "max_responses", "max_tokens", "max_length", "token_budget")
+        at_least(self, 1, "queue")
         positive(self, "timeout")
         if not 0 <= self.port <= 65535:
             raise UserError(f"port must be between 0 and 65535; it is {self.port}")

@@ -45,8 +45,8 @@ def _warn_of_private_path(folder: Path) -> None:
     initial = SavedRewardModel.read(folder / FILE).initial_model
     if initial is not None and Path(initial).is_absolute():
         logger.warning(
-            "%s names the initial model by a path of this machine, %s: an implicit model is scored "
-            "elsewhere with --reference",
+            "%s says that the initial model is %s, a path of this machine: others name theirs with "
+            "--reference to score an implicit model",
             *(FILE, initial),
         )
 

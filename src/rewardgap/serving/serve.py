@@ -8,7 +8,7 @@ from pathlib import Path
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.serving import ServeConfig
 from rewardgap.errors import UserError, reported
-from rewardgap.scoring.scorer import open_scorer
+from rewardgap.scoring.scorer import load
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,17 @@ def serve(config: ServeConfig) -> None:
         logger.warning("whoever reaches %s may ask for rewards: set $%s", config.host, TOKEN)
     with bind(config.host, config.port) as listener:
         logger.info("loading %s", config.model)
-        options = KindConfig.of(config)
-        scorer = open_scorer(config.model, config.kind, config.reference, options, config)
+        scorer = load(
+            config.model,
+            kind=config.kind,
+            reference=config.reference,
+            options=KindConfig.of(config),
+            max_length=config.max_length,
+            template=config.template,
+            dtype=config.dtype,
+            device=config.device,
+            token_budget=config.token_budget,
+        )
         if scorer.reference:
             scorer.reference.load()
         figures = ServerFigures()
