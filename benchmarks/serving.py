@@ -27,6 +27,7 @@ from threading import Thread, local
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 import rewardgap
@@ -158,8 +159,8 @@ def _ask(port: int, path: str, body: bytes | None) -> tuple[int, str]:
         raise
 
 
-def _load(server: Process, rows: list[Asked]) -> tuple[float, list[float], list[list[float]]]:
-    """Return the seconds that eight clients take, the seconds of each request, and rewards."""
+def _load(server: Process, rows: list[Asked]) -> tuple[np.ndarray, list[float], list[list[float]]]:
+    """Return seconds of eight clients and of the server's processor, those of requests, rewards."""
 
     def ask(row: Asked) -> tuple[float, list[float]]:
         body = json.dumps({"prompt": row[0], "responses": row[1]}).encode()
@@ -168,14 +169,15 @@ def _load(server: Process, rows: list[Asked]) -> tuple[float, list[float], list[
         assert status == 200, text
         return time.perf_counter() - began, json.loads(text)["rewards"]
 
-    began = time.perf_counter()
+    times = psutil.Process(server.process.pid).cpu_times
+    began, before = time.perf_counter(), sum(times()[:2])
     with ThreadPoolExecutor(CLIENTS) as clients:
         answers = list(clients.map(ask, rows))
-    took = time.perf_counter() - began
+    took = np.array([time.perf_counter() - began, sum(times()[:2]) - before])
     return took, [seconds for seconds, _ in answers], [rewards for _, rewards in answers]
 
 
-def _offline(scorer: Scorer, rows: list[Asked]) -> tuple[float, list[list[float]]]:
+def _offline(scorer: Scorer, rows: list[Asked]) -> tuple[np.ndarray, list[list[float]]]:
     records = [
         Record(
             str(i),
@@ -186,9 +188,9 @@ def _offline(scorer: Scorer, rows: list[Asked]) -> tuple[float, list[list[float]
         )
         for i, (prompt, responses) in enumerate(rows)
     ]
-    began = time.perf_counter()
+    began = np.array([time.perf_counter(), time.process_time()])
     rewards = scorer.rewards(records)[1]
-    return time.perf_counter() - began, rewards
+    return np.array([time.perf_counter(), time.process_time()]) - began, rewards
 
 
 def _measure(
@@ -198,7 +200,10 @@ def _measure(
     for server in (ours, naive):
         _load(server, rows[:CLIENTS])
     _offline(scorer, rows[:CLIENTS])
-    offline, simple, latencies, apart = [], [], [], 0.0
+    offline: list[np.ndarray] = []
+    simple: list[np.ndarray] = []
+    latencies: list[float] = []
+    apart = 0.0
     for _ in range(rounds):
         alone, expected = _offline(scorer, rows)
         took, seconds, rewards = _load(ours, rows)
@@ -209,16 +214,19 @@ def _measure(
         for values in (rewards, plain):
             apart = max(apart, float(np.abs(np.array(values) - np.array(expected)).max()))
     return {
-        "throughput over offline scoring": _spread(offline),
-        "throughput over one request in one forward": _spread(simple),
+        "throughput over offline scoring": _spread(offline, 0),
+        "throughput over one request in one forward": _spread(simple, 0),
+        "throughput of a processor over offline scoring": _spread(offline, 1),
+        "throughput of a processor over one request in one forward": _spread(simple, 1),
         "median latency": float(np.quantile(latencies, 0.5)),
         "p99 latency": float(np.quantile(latencies, 0.99)),
         "largest difference of rewards": apart,
     }
 
 
-def _spread(ratios: list[float]) -> dict[str, float]:
-    return {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+def _spread(ratios: list[np.ndarray], column: int) -> dict[str, float]:
+    values = [float(ratio[column]) for ratio in ratios]
+    return {"median": median(values), "lowest": min(values), "highest": max(values)}
 
 
 def _damage(server: Process, count: int) -> dict[str, Any]:

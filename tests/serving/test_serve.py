@@ -146,6 +146,7 @@ SCORE = {"prompt": "hi", "responses": ["a"]}
         ("/v1/score", {**SCORE, "prompt": "word " * 400}, "at most 300"),
         ("/v1/score", {**SCORE, "prompt": "\ud800"}, "surrogate"),
         ("/v1/score", {**SCORE, "tools": 3}, "`tools`"),
+        ("/v1/score", {**SCORE, "chat_template_kwargs": {"mood": 1}}, "not read `mood`"),
         ("/v1/score", {"messages": CONVERSATION}, "end with an assistant message"),
         ("/get_reward", {}, "`query`"),
         ("/get_reward", {"query": ["a"], "prompts": []}, "`prompts`"),
@@ -166,7 +167,7 @@ def test_what_is_too_large_or_not_there(server, classifier):
     assert "20000 bytes" in server.refusal("/v1/score", {**SCORE, "prompt": "a" * 30_000}, 413)
     assert str(classifier) in server.refusal("/v1/score", {**SCORE, "model": "gpt"}, 404)
     assert server.refusal("/nothing", None, 404) and server.refusal("/health", {}, 405)
-    assert server.ask("/health")[1] == {"status": "ok", "model": str(classifier)}
+    assert server.ask("/health")[1] == {"status": "ok"}
     assert server.ask("/v1/models")[1]["data"][0]["id"] == str(classifier)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -110,10 +110,13 @@ class ChatTemplate:
 
     def warn_unused(self, records: Sequence[Record]) -> None:
         """Name the arguments of records that the chat template does not read."""
-        names = {name for record in records for name in record.template_arguments}
-        for name in sorted(names):
-            if name not in str(self.tokenizer.chat_template):
-                logger.warning("`%s` has no effect: the chat template does not read it", name)
+        for name in self.unused(name for record in records for name in record.template_arguments):
+            logger.warning("`%s` has no effect: the chat template does not read it", name)
+
+    def unused(self, arguments: Iterable[str]) -> list[str]:
+        """Return the names of arguments that the chat template does not read."""
+        written = str(self.tokenizer.chat_template)
+        return [name for name in sorted(set(arguments)) if name not in written]
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the token ids of rendered texts.

@@ -119,8 +119,8 @@ def make_app(service: Service) -> FastAPI:
         app.add_api_route(path, _reward_route(service, shape), methods=["POST"])
 
     @app.get("/health")
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "model": service.config.model}
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

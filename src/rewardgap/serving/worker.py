@@ -1,5 +1,6 @@
 """The one thread that owns the model: it computes the requests that wait together."""
 
+import json
 import logging
 import math
 import sys
@@ -14,7 +15,7 @@ from queue import Empty, Queue
 from rewardgap.configs.serving import ServeConfig
 from rewardgap.errors import BadRecordError, UserError
 from rewardgap.models.packing import micro_batches
-from rewardgap.scoring.responses import Forest, PromptedResponse
+from rewardgap.scoring.responses import ChatPrompt, Forest, PromptedResponse
 from rewardgap.scoring.scorer import Scorer
 from rewardgap.serving.shapes import Rewarded
 
@@ -114,6 +115,10 @@ class Worker:
 
     def _encode(self, jobs: list[Job]) -> Forest:
         responses = [response for job in jobs for response in job.responses]
+        prompts = {item.prompt for item in responses if isinstance(item.prompt, ChatPrompt)}
+        names = (name for prompt in prompts for name in json.loads(prompt.arguments))
+        if unused := self._scorer.model.template.unused(names):
+            raise UserError(f"the chat template does not read `{unused[0]:.40}`: leave it out")
         forest = Forest.plant(self._scorer.model, responses, self._scorer.max_length)
         if (length := max(forest.lengths)) > self._longest:
             raise UserError(
