@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
@@ -25,6 +26,7 @@ from rewardgap.io.run_folder import Run
 Comparisons = Mapping[Pair, Comparison]
 
 
+@by_keywords(MetricsConfig)
 def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     """Summarise score files and compare those of the same records.
 

@@ -22,6 +22,7 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
 from rewardgap.errors import UserError, first_line, reported
@@ -69,6 +70,7 @@ class Plan:
     table: str
 
 
+@by_keywords(RunConfig)
 def run(config: RunConfig) -> Plan:
     """Run every cell of an experiment that is not done yet.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from rewardgap.configs.forecasting import ChesConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import encode_usable, new_list, usable_records, write_dropped
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.trees import Tree
 from rewardgap.io.files import write_text
@@ -60,6 +61,7 @@ def similarity(chosen: Tensor, rejected: Tensor) -> tuple[float, float]:
     return score, normalised
 
 
+@by_keywords(ChesConfig)
 def ches(config: ChesConfig) -> list[Ches]:
     """Score every pair of a data set and write the scores, one JSON object a line.
 

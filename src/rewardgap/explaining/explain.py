@@ -27,6 +27,7 @@ from rewardgap.data.dropped import (
     usable_records,
     write_dropped,
 )
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Record
 from rewardgap.data.templates import TEMPLATES
@@ -44,6 +45,7 @@ from rewardgap.models.saved import SavedRewardModel, find_saved
 from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 
 
+@by_keywords(ExplainConfig)
 def explain(config: ExplainConfig) -> Path:
     """Write the page that explains one record, and its numbers as JSON beside it.
 

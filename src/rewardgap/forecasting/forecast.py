@@ -21,6 +21,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, write_dropped
 from rewardgap.data.encoding import ChatEncoding
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import prompt_clusters
@@ -51,6 +52,7 @@ class ForecastResult:
     recommendation: str
 
 
+@by_keywords(ForecastConfig)
 def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> ForecastResult:
     """Forecast every kind on every evaluation set.
 

@@ -20,6 +20,7 @@ from rewardgap.data.dropped import (
     warn_of_moved,
     write_dropped,
 )
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
@@ -234,6 +235,7 @@ def open_reference(
     return Reference(folder, model.template, model.device, compute, compute_dtype)
 
 
+@by_keywords(ScoreConfig)
 def score(config: ScoreConfig) -> Path:
     """Write the score file that a configuration asks for, whole or not at all; return its path.
 

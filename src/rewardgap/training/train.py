@@ -21,6 +21,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import write_dropped
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
@@ -45,6 +46,7 @@ from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
 
 
+@by_keywords(TrainConfig)
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     """Train, save, score and measure a reward model; return the run's folder.
 

@@ -7,11 +7,13 @@ from typing import Any
 from matplotlib import rc_context
 
 from rewardgap.configs.forecasting import TheoryConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.dynamics.theorems.theorem1 import Corollary1, Theorem1, corollary1, theorem1
 from rewardgap.dynamics.theorems.theorem2 import Theorem2, theorem2
 from rewardgap.io.files import whole_file, write_text
 
 
+@by_keywords(TheoryConfig)
 def theory(config: TheoryConfig) -> dict[str, Any]:
     """Check theorem 1, corollary 1 and theorem 2; write `theory.json` and a picture of each.
 
