@@ -6,8 +6,7 @@ from rewardgap.commands.command import Command
 
 
 def _say(config: Any, forecast: Any) -> str:
-    parts = [part for part in (forecast.table, forecast.recommendation) if part]
-    return "\n\n".join(parts) + f"\nwrote {config.out}/forecast.json\n"
+    return f"{forecast}\nwrote {config.out}/forecast.json\n"
 
 
 FORECAST = Command(

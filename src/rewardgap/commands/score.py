@@ -9,9 +9,9 @@ def _say(config: Any, written: Any) -> str:
     """Return what a score file measures, or how many rewards it has if there are no labels."""
     from rewardgap.evaluation.unlabelled import count_rewards
 
-    counts = count_rewards(written)
+    counts = count_rewards(written.path)
     if counts is None:
-        return say_metrics(config, written)
+        return say_metrics(config, written.path)
     return f"rewards of {counts[0]} responses to {counts[1]} prompts\nwrote {written}\n"
 
 

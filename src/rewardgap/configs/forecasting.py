@@ -58,15 +58,22 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     """a run's folder, a forecast's folder, a saved reward model, or a hub id"""
     data: str
     """data with the record: a file, a saved data set, a hub id, or source:part"""
-    id: str
-    """id of the record"""
     out: str
     """the .html page to write; all numbers go beside it as .json"""
+    id: str | None = None
+    """id of the record, as score files have it"""
+    row: int | None = None
+    """row of the record in the data, from 0, as score files have it as data_row"""
+    worst: int | None = None
+    """instead of a record by name: 1 is the record of the lowest margin, 2 the next one, and so
+    on"""
     counterpart: str | None = None
     """id of a paraphrase of the record; the margin that it loses is split into tokens"""
+    counterpart_row: int | None = None
+    """row of the paraphrase, instead of its id"""
     counterpart_data: str | None = None
-    """data that hold the paraphrase, by default the same data; without `counterpart`, the record of
-    the same id there"""
+    """data that hold the paraphrase, by default the same data; without an id or a row, the record
+    of the same id there"""
     top: int = 3
     """how many of the training pairs that raise each reward to show, and of those that lower it"""
     max_pairs: int | None = None
@@ -79,11 +86,17 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     """initial language model, if it has moved or the model was trained elsewhere"""
     kind: str | None = None
     """kind of a model trained elsewhere, or one of a forecast's"""
+    overwrite: bool = False
+    """replace a page that is there"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "top", "token_budget", "max_pairs")
-        at_least(self, 0, "seed")
+        at_least(self, 1, "top", "token_budget", "max_pairs", "worst")
+        at_least(self, 0, "seed", "row", "counterpart_row")
+        if sum(value is not None for value in (self.id, self.row, self.worst)) != 1:
+            raise UserError("name one record: --row N, --id ID, or --worst N by its margin")
+        if self.counterpart is not None and self.counterpart_row is not None:
+            raise UserError("name the counterpart by its id or by its row")
         if not self.out.endswith((".html", ".htm")):
             raise UserError(f"out must end in .html; it is {self.out}")
 

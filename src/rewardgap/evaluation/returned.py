@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rewardgap.evaluation.accuracy import record_accuracies
+from rewardgap.evaluation.measures import summarise
+from rewardgap.evaluation.scores import read_scores
+from rewardgap.evaluation.text import counted
+from rewardgap.evaluation.unlabelled import count_rewards
 from rewardgap.io.notebook import NotebookResult
-
-SIDES = {"scores_chosen": "chosen", "scores_rejected": "rejected", "scores": "response"}
 
 
 class _Metrics(NamedTuple):
@@ -59,20 +60,32 @@ class ScoreResult(NotebookResult, os.PathLike[str]):
     def __fspath__(self) -> str:
         return str(self.path)
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def __repr__(self) -> str:
-        rows = list(self._records())
-        labelled = [(row["scores_chosen"], row["scores_rejected"]) for row in rows[:1] if "scores_chosen" in row]
-        rewards = [
-            tuple(tuple(values) if isinstance(values, list) else (values,) for values in sides)
-            for sides in labelled
-        ]
-        accuracy = f", accuracy {record_accuracies(rewards).mean():.3f}" if rewards else ""
-        return f"ScoreResult({str(self.path)!r}: {len(rows)} records{accuracy})"
+        counts = count_rewards(self.path)
+        if counts is None:
+            summary = summarise(read_scores(self.path))
+            text = f"{counted(summary.n, 'record')}, accuracy {summary.accuracy.value:.3f}"
+        else:
+            text = f"rewards of {counts[0]:,} responses to {counted(counts[1], 'prompt')}"
+        return f"ScoreResult({str(self.path)!r}: {text})"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each response: the record's id, its side, its reward and length."""
-        return [response for record in self._records() for response in _responses(record)]
+        """Return a row for each response: its record's id, its side, its reward and its length."""
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return [response for line in lines for response in _responses(json.loads(line))]
 
-    def _records(self) -> Iterator[dict[str, Any]]:
-        with self.path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+
+def _responses(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for key in ("scores_chosen", "scores_rejected", "scores"):
+        if key in record:
+            sides = record[key], record[key.replace("scores", "tokens")]
+            rewards, lengths = (side if isinstance(side, list) else [side] for side in sides)
+            name = key.partition("_")[2] or "response"
+            for index, (reward, length) in enumerate(zip(rewards, lengths, strict=True)):
+                yield {
+                    **{"id": record["id"], "response": name, "index": index},
+                    **{"reward": reward, "tokens": length, "truncated": record["truncated"]},
+                }

@@ -39,17 +39,38 @@ from rewardgap.forecasting.verdict import (
     write_list,
 )
 from rewardgap.io.files import write_text
+from rewardgap.io.notebook import NotebookResult
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 
 
-@dataclass(frozen=True)
-class ForecastResult:
+@dataclass(frozen=True, repr=False)
+class ForecastResult(NotebookResult):
     """What was forecast: as numbers, as a table, and in words which kind to train."""
 
     forecasts: Forecasts
     table: str
     recommendation: str
+
+    def __str__(self) -> str:
+        return "\n\n".join(part for part in (self.table, self.recommendation) if part)
+
+    def __repr__(self) -> str:
+        sets = ", ".join(self.forecasts.theory)
+        return f"ForecastResult(accuracy of {', '.join(self.forecasts.kinds)} on {sets})"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set and kind: the accuracy with its interval, and theory's."""
+        return [
+            {
+                **{"set": name, "kind": kind},
+                **{"accuracy": expected.value, "low": expected.low, "high": expected.high},
+                "theory": outcome.accuracy.value,
+            }
+            for name, of_set in self.forecasts.theory.items()
+            for kind, outcome in of_set.items()
+            for expected in [self.forecasts.accuracy(name, kind)]
+        ]
 
 
 @by_keywords(ForecastConfig)

@@ -26,6 +26,7 @@ from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.run_folder import Run
@@ -83,6 +84,11 @@ class Scorer:
     max_length: int | None
     token_budget: int | None
     compute_dtype: torch.dtype = torch.float32
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        place = f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
+        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {place})"
 
     def score(
         self, prompt: str | Sequence[Message | Mapping[str, str]], responses: str | Sequence[str]
@@ -236,8 +242,8 @@ def open_reference(
 
 
 @by_keywords(ScoreConfig)
-def score(config: ScoreConfig) -> Path:
-    """Write the score file that a configuration asks for, whole or not at all; return its path.
+def score(config: ScoreConfig) -> ScoreResult:
+    """Write the score file that a configuration asks for, whole or not at all.
 
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
@@ -258,7 +264,7 @@ def score(config: ScoreConfig) -> Path:
         write_rewards(config.out, usable, *scorer.rewards(usable, trees))
     else:
         write_scores(config.out, scorer.score_records(usable, baseline, trees))
-    return Path(config.out)
+    return ScoreResult(Path(config.out))
 
 
 def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:

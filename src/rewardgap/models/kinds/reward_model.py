@@ -87,6 +87,10 @@ class RewardModel(nn.Module, ABC):
     """Whether the trained model also writes responses, as a language model does."""
     reads_as_written: ClassVar[bool] = False
     """Whether a model trained elsewhere reads texts without an end that its template omits."""
+    sums_tokens: ClassVar[bool] = False
+    """Whether a reward is the sum of what its tokens add; else beginnings are rated by analogy."""
+    new_head: ClassVar[bool] = False
+    """Whether training begins with a random head, whose rewards say nothing."""
     default_beta: ClassVar[float] = 1.0
     """β where the user gives none."""
     language_model: LanguageModel | None = None
