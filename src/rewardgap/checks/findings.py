@@ -1,6 +1,5 @@
 """Findings of the checks: what is wrong, what it costs, how to mend it; as sentences or JSON."""
 
-import json
 import math
 import textwrap
 from collections import Counter
@@ -92,14 +91,9 @@ class CheckReport(NotebookResult):
         """The exit status of the worst finding."""
         return max((STATUS[finding.severity] for finding in self.findings), default=0)
 
-    def to_json(self) -> str:
-        """Return the report as indented JSON."""
-        fields = {
-            "subject": self.subject,
-            "status": self.status,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
-        return json.dumps(fields, indent=2, ensure_ascii=False)
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as `--json` prints it."""
+        return {"subject": self.subject, "status": self.status, "findings": self.rows()}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each finding."""

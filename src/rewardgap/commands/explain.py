@@ -11,6 +11,10 @@ def _say(config: Any, explained: Any) -> str:
     return f"{lines}\nwrote {config.out}\n"
 
 
+def _figures(explained: Any) -> Any:
+    return {"summary": str(explained), **explained.explanation.to_json()}
+
+
 EXPLAIN = Command(
     "explain",
     ".explaining.explain:explain",
@@ -18,4 +22,5 @@ EXPLAIN = Command(
     _say,
     "rewardgap explain runs/explicit --data test.jsonl --row 12 --out why.html",
     positional="model",
+    figures=_figures,
 )

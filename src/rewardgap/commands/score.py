@@ -15,6 +15,10 @@ def _say(config: Any, written: Any) -> str:
     return f"rewards of {counts[0]} responses to {counts[1]} prompts\nwrote {written}\n"
 
 
+def _figures(written: Any) -> Any:
+    return {"out": str(written), **written.figures()}
+
+
 SCORE = Command(
     "score",
     ".scoring.scorer:score",
@@ -22,4 +26,5 @@ SCORE = Command(
     _say,
     "rewardgap score runs/explicit --data more.jsonl --out scores.jsonl",
     positional="model",
+    figures=_figures,
 )

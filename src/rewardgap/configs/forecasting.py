@@ -1,16 +1,19 @@
 """Settings of the commands on learning dynamics: forecast, explain, theory and ches."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from rewardgap.configs.compute import CachedComputeConfig, ComputeConfig, at_least, positive
 from rewardgap.configs.kind import KindConfig
-from rewardgap.configs.paths import HomePaths
+from rewardgap.configs.printing import OverwriteConfig, PrintConfig
 from rewardgap.configs.training import OptimiserConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
+class ForecastConfig(
+    OptimiserConfig, KindConfig, CachedComputeConfig, OverwriteConfig, PrintConfig
+):
     """Forecast the accuracy of reward models that are not trained yet.
 
     The keys of the optimiser are those of the training that is forecast.
@@ -49,9 +52,14 @@ class ForecastConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
         if not self.kinds:
             raise UserError("kinds must name at least one kind of reward model")
 
+    def settings(self) -> dict[str, Any]:
+        """Return what config.yaml of the forecast holds."""
+        said = {key.name for form in (OverwriteConfig, PrintConfig) for key in fields(form)}
+        return {key: value for key, value in asdict(self).items() if key not in said}
+
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(KindConfig, CachedComputeConfig):
+class ExplainConfig(KindConfig, CachedComputeConfig, OverwriteConfig, PrintConfig):
     """Explain why responses got their rewards: by their tokens and by the training pairs."""
 
     model: str
@@ -86,8 +94,6 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
     """initial language model, if it has moved or the model was trained elsewhere"""
     kind: str | None = None
     """kind of a model trained elsewhere, or one of a forecast's"""
-    overwrite: bool = False
-    """replace a page that is there"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,7 +108,7 @@ class ExplainConfig(KindConfig, CachedComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TheoryConfig(HomePaths):
+class TheoryConfig(PrintConfig):
     """Check the paper's theorems on tasks that can be enumerated."""
 
     out: str
@@ -116,7 +122,7 @@ class TheoryConfig(HomePaths):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChesConfig(ComputeConfig):
+class ChesConfig(ComputeConfig, OverwriteConfig, PrintConfig):
     """Score how far every training pair displaces its chosen response (CHES scores)."""
 
     model: str

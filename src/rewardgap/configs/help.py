@@ -26,7 +26,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup_steps"),
         *("max_grad_norm", "weight_decay", "batch_tokens", "frozen_backbone", "seed", "seeds"),
     ),
-    "output": ("eval_steps", "checkpoint_steps", "report_to", "resume", "json", "dry_run"),
+    "output": (
+        "eval_steps",
+        "checkpoint_steps",
+        "report_to",
+        "resume",
+        "overwrite",
+        "json",
+        "dry_run",
+    ),
     "compute": (
         *("device", "dtype", "token_budget", "memory", "gradient_checkpointing", "compile"),
         *("cache",),

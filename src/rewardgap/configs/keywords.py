@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from rewardgap.configs.flags import alternatives, in_words, similar
 from rewardgap.configs.help import field_texts, is_required
+from rewardgap.configs.printing import PrintConfig
 from rewardgap.errors import UserError
 
 Config = TypeVar("Config")
@@ -75,9 +76,16 @@ def signature(form: type) -> Signature:
     positional = Parameter("config", Parameter.POSITIONAL_ONLY, default=None, annotation=form)
     keywords = [
         Parameter(key.name, Parameter.KEYWORD_ONLY, default=_default(key), annotation=key.type)
-        for key in fields(form)
+        for key in _shown(form)
     ]
     return Signature([positional, *keywords])
+
+
+def _shown(form: Any) -> list[Field[Any]]:
+    """Return the keys of a configuration's class that are of use in Python, required ones first."""
+    printing = {key.name for key in fields(PrintConfig)}
+    keys = [key for key in fields(form) if key.name not in printing]
+    return sorted(keys, key=lambda key: not is_required(key))
 
 
 def _default(key: Field[Any]) -> Any:
@@ -96,6 +104,6 @@ def describe(form: type) -> str:
             subsequent_indent=" " * 4,
             break_on_hyphens=False,
         )
-        for key in sorted(fields(form), key=lambda key: not is_required(key))
+        for key in _shown(form)
     ]
     return f"Keywords, or a {form.__name__} of them:\n" + indent("\n".join(lines), " " * 4)

@@ -82,18 +82,17 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if isinstance(value, Mapping) and not _is_of(value, "datasets", "DatasetDict"):
+    if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return value
 
 
 def _specified(value: Any, key: str, cache: Path) -> Any:
     """Return data with specifications in place of rows, which are written to the cache."""
+    if isinstance(value, dict) and not key.startswith("eval"):
+        raise UserError(f"{key} is a mapping of {', '.join(map(str, value))}: name one of these")
     if isinstance(value, dict):
         return {name: _specified(data, f"{key}.{name}", cache) for name, data in value.items()}
-    if _is_of(value, "datasets", "DatasetDict"):
-        splits = ", ".join(value)
-        raise UserError(f"{key} is a dictionary of data sets: name one of its splits, {splits}")
     if _is_of(value, "pandas", "DataFrame"):
         return write_rows(_rows_of_frame(value), key, cache)
     if _is_of(value, "datasets", "Dataset") or _is_of(value, "datasets", "IterableDataset"):

@@ -64,13 +64,21 @@ class ScoreResult(NotebookResult, os.PathLike[str]):
         return str(self.path)
 
     def __repr__(self) -> str:
+        figures = self.figures()
+        if "responses" in figures:
+            prompts = counted(figures["prompts"], "prompt")
+            text = f"rewards of {figures['responses']:,} responses to {prompts}"
+        else:
+            accuracy = figures["accuracy"]["value"]
+            text = f"{counted(figures['n'], 'record')}, accuracy {accuracy:.3f}"
+        return f"ScoreResult({str(self.path)!r}: {text})"
+
+    def figures(self) -> dict[str, Any]:
+        """Return the measures, or where there are no labels, how many responses are scored."""
         counts = count_rewards(self.path)
         if counts is None:
-            summary = summarise(read_scores(self.path))
-            text = f"{counted(summary.n, 'record')}, accuracy {summary.accuracy.value:.3f}"
-        else:
-            text = f"rewards of {counts[0]:,} responses to {counted(counts[1], 'prompt')}"
-        return f"ScoreResult({str(self.path)!r}: {text})"
+            return summarise(read_scores(self.path)).to_json()
+        return {"responses": counts[0], "prompts": counts[1]}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each response: its record's id, its side, its reward and its length."""

@@ -8,12 +8,15 @@ page         the same with pictures
 """
 
 import json
+import logging
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from rewardgap.configs.forecasting import ForecastConfig
@@ -38,10 +41,16 @@ from rewardgap.forecasting.verdict import (
     recommend,
     write_list,
 )
-from rewardgap.io.files import write_text
+from rewardgap.io.files import read_yaml, write_text
 from rewardgap.io.notebook import NotebookResult
+from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import KINDS, find_kind
+
+logger = logging.getLogger(__name__)
+
+PLACE = {"out", "cache", "device", "token_budget", "memory"}
+"""Keys that may differ in a forecast that is continued."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,8 +99,9 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     shared = shared or PreparedData()
     shared.check(config)
     out = Path(config.out)
-    write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    _open_folder(out, config)
     data = _open_data(config, shared)
+    _say_start(config, next(iter(data.values())))
     write_dropped(out / "dropped.jsonl", _dropped(data.values()))
     rehearsed = {
         kind: rehearse(config, kind, data[find_kind(kind).encoding], shared)
@@ -111,6 +121,41 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     result = ForecastResult(forecasts, format_forecast(forecasts), words)
     _write(out, config.kinds, result, theory)
     return result
+
+
+def _open_folder(out: Path, config: ForecastConfig) -> None:
+    """Write what is forecast; a forecast of something else is refused, or removed if it may be.
+
+    Raises:
+        UserError: The folder holds another forecast, or a run.
+    """
+    path, settings = out / "config.yaml", config.settings()
+    if path.exists():
+        earlier = read_yaml(path)
+        before = earlier if isinstance(earlier, dict) else {}
+        now = json.loads(json.dumps(settings))
+        keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+        if differing := [key for key in keys if key not in PLACE]:
+            if not (config.overwrite and "kinds" in before):
+                names = ", ".join(sorted(map(str, differing)))
+                remedy = "choose another out, or pass `overwrite: true`"
+                raise UserError(f"{out} holds a result with another {names}; {remedy}")
+            shutil.rmtree(out)
+    write_text(path, yaml.safe_dump(settings, sort_keys=False))
+
+
+def _say_start(config: ForecastConfig, data: RunData) -> None:
+    """Say what will be forecast of what, and how."""
+    sets = ", ".join(f"{name} ({len(trees):,})" for name, trees in data.evaluation.items())
+    pairs = int(data.training.pairs.sum(dtype=np.int64))
+    logger.info(
+        "forecasting %s on %s: %s training pairs; records of sets: %s; %s",
+        *(", ".join(config.kinds), config.model, f"{pairs:,}", sets),
+        "theory alone"
+        if config.budget == 0
+        else f"rehearsing every step of {config.epochs} epochs with a few pairs in each, on "
+        f"{choose_device(config.device)}",
+    )
 
 
 def _losses(config: ForecastConfig, rehearsed: Mapping[str, Rehearsed]) -> dict[str, float]:

@@ -29,6 +29,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
+from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -248,6 +249,7 @@ def score(config: ScoreConfig) -> ScoreResult:
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
     """
+    refuse_existing(Path(config.out), config.overwrite)
     dropped = new_list(config.bad_records)
     records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
     unlabelled = is_unlabelled(records)
