@@ -65,5 +65,5 @@ def test_help_lists_every_keyword_with_its_meaning():
 
 
 def test_a_configuration_is_given_alone():
-    with pytest.raises(UserError, match="rewardgap.metrics takes keywords, or a MetricsConfig"):
+    with pytest.raises(UserError, match="takes keywords, or a MetricsConfig"):
         rewardgap.metrics("runs/explicit")

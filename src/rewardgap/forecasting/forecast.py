@@ -124,24 +124,31 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
 
 
 def _open_folder(out: Path, config: ForecastConfig) -> None:
-    """Write what is forecast; a forecast of something else is refused, or removed if it may be.
+    """Write what is forecast, into a folder that holds no forecast of something else.
+
+    One that is there may get further kinds; with `overwrite` it is removed.
 
     Raises:
-        UserError: The folder holds another forecast, or a run.
+        UserError: The folder holds another forecast.
     """
     path, settings = out / "config.yaml", config.settings()
-    if path.exists():
-        earlier = read_yaml(path)
-        before = earlier if isinstance(earlier, dict) else {}
-        now = json.loads(json.dumps(settings))
-        keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
-        if differing := [key for key in keys if key not in PLACE]:
-            if not (config.overwrite and "kinds" in before):
-                names = ", ".join(sorted(map(str, differing)))
-                remedy = "choose another out, or pass `overwrite: true`"
-                raise UserError(f"{out} holds a result with another {names}; {remedy}")
-            shutil.rmtree(out)
+    differing = _differing(path, settings) if (out / "forecast.json").exists() else []
+    if differing and not config.overwrite:
+        remedy = "choose another out, or pass `overwrite: true`"
+        raise UserError(f"{out} holds a forecast with another {', '.join(differing)}; {remedy}")
+    if differing:
+        shutil.rmtree(out)
     write_text(path, yaml.safe_dump(settings, sort_keys=False))
+
+
+def _differing(path: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys by which a forecast's configuration differs from these settings."""
+    before, now = read_yaml(path), json.loads(json.dumps(settings))
+    if not isinstance(before, dict):
+        return [path.name]
+    same = PLACE | ({"kinds"} if set(before.get("kinds", ())) <= set(now["kinds"]) else set())
+    keys = sorted(map(str, {**now, **before}))
+    return [key for key in keys if before.get(key) != now.get(key) and key not in same]
 
 
 def _say_start(config: ForecastConfig, data: RunData) -> None:

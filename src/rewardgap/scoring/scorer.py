@@ -1,6 +1,7 @@
 """Scoring: a reward for every response, from runs and from models trained elsewhere."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,7 +160,7 @@ class Scorer:
 
 
 def load(
-    model: str,
+    model: str | os.PathLike[str],
     *,
     kind: str | None = None,
     reference: str | None = None,
@@ -198,7 +199,7 @@ def load(
         token_budget=token_budget,
         cache=cache,
     )
-    return open_scorer(model, kind, reference, options or KindConfig(), compute)
+    return open_scorer(os.fspath(model), kind, reference, options or KindConfig(), compute)
 
 
 def open_scorer(
