@@ -53,7 +53,7 @@ def test_an_earlier_result_is_told_before_anything_is_loaded(tmp_path, capsys):
     data = write_rows(tmp_path / "data.jsonl", pair_rows(2))
     words = ("score", tmp_path, "--kind", "length", "--data", data, "--out", data)
     assert main([*map(str, words)]) == 2
-    assert "exists already: choose another out, or pass --overwrite true" in capsys.readouterr().err
+    assert "exists already: choose another out, or pass --overwrite\n" in capsys.readouterr().err
 
 
 def test_theory_says_what_was_checked():

@@ -132,7 +132,9 @@ def as_flags(message: str, keys: Iterable[str]) -> str:
     """Return a message in which a setting `key: value` of these keys is the flag to type."""
     names = "|".join(keys)
     return re.sub(
-        rf"`({names}): (\S+)`", lambda setting: f"{shown_flag(setting[1])} {setting[2]}", message
+        rf"`({names}): (\S+)`",
+        lambda setting: f"{shown_flag(setting[1])} {setting[2]}".removesuffix(" true"),
+        message,
     )
 
 
