@@ -112,7 +112,7 @@ def format_estimates(lines: Sequence[tuple[str, str, Estimate]]) -> str:
     )
     memory = max((cost.memory for cost in left), default=0)
     times = [cost.seconds for cost in left if cost.seconds is not None]
-    seconds = sum(times) if left and len(times) == len(left) else None
+    seconds = sum(times) if len(times) == len(left) else None
     total = Estimate(0, trained, reference, scored, memory, seconds)
     rows = [TITLES]
     for place, state, cost in [*lines, (f"{len(left)} of {len(lines)} to do", "", total)]:

@@ -161,7 +161,8 @@ class Runner:
             elif cost.reference:
                 counted.add((cell.model, config.max_length))
             speed = speeds.get((cell.model, cell.kind))
-            estimates[cell] = replace(cost, seconds=speed and cost.trained / speed)
+            seconds = cost.trained / speed if speed else None
+            estimates[cell] = replace(cost, seconds=seconds if cost.trained else 0.0)
         return estimates
 
     def state(self, cell: Cell) -> str:
