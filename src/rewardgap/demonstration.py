@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rewardgap.configs.experiments import ReportConfig, RunConfig
 from rewardgap.configs.training import DemoConfig, PretrainConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import read_rows
 from rewardgap.evaluation.text import join_names
 from rewardgap.experiments.experiment import read_experiment
@@ -62,6 +63,7 @@ your own:
 """
 
 
+@by_keywords(DemoConfig)
 def demo(config: DemoConfig) -> Path:
     """Make a language model, train every kind with every seed, report, and print the result.
 

@@ -1,6 +1,7 @@
 """Scoring of runs, of saved models and of models that other tools trained."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from importlib import import_module
@@ -20,6 +21,7 @@ from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Message, prompt_id
 from rewardgap.errors import UserError
+from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.models.kinds import KINDS
 
 scoring = import_module("rewardgap.scoring.scorer")  # the package's attribute may be the function
@@ -40,7 +42,9 @@ def score(folder: Path, model: object, data: str, **changes: object) -> list[dic
     """The rows of the score file that `rewardgap score` writes."""
     out = folder / "scored.jsonl"
     settings = {"device": "cpu", "cache": str(folder / "cache"), **changes}
-    scoring.score(ScoreConfig(model=str(model), data=data, out=str(out), **settings))
+    scoring.score(
+        ScoreConfig(model=str(model), data=data, out=str(out), overwrite=True, **settings)
+    )
     return read_rows(out)
 
 
@@ -234,6 +238,31 @@ def test_truncation_is_marked_and_counted(model, tmp_path, caplog):
     assert cut[0] == whole[0]
     assert [row["tokens_chosen"] for row in cut] == [row["tokens_chosen"] for row in whole]
     assert cut[1]["scores_chosen"] != whole[1]["scores_chosen"]
+
+
+def test_a_score_file_that_is_there_is_not_replaced_unasked(model, data, tmp_path):
+    score(tmp_path, model, data, kind="length")
+    before = (tmp_path / "scored.jsonl").read_bytes()
+    config = ScoreConfig(
+        model=str(model), kind="constant", data=data, out=str(tmp_path / "scored.jsonl")
+    )
+    with pytest.raises(UserError, match=r"scored.jsonl exists already: .* `overwrite: true`"):
+        scoring.score(config)
+    assert (tmp_path / "scored.jsonl").read_bytes() == before
+
+
+def test_results_say_what_they_are(model, data, tmp_path):
+    score(tmp_path, model, data, kind="length")
+    result = ScoreResult(tmp_path / "scored.jsonl")
+    assert re.fullmatch(
+        r"ScoreResult\('.*scored.jsonl': 13 records, accuracy 0.\d+\)", repr(result)
+    )
+    frame = result.to_frame()
+    rewards = frame.loc[frame["id"] == "pair-0", ["response", "reward", "tokens"]]
+    assert list(rewards["response"]) == ["chosen", "rejected"]
+    assert list(rewards["reward"]) == list(rewards["tokens"])  # which is what the kind counts
+    scorer = scoring.load(model, kind="length", device="cpu")
+    assert repr(scorer) == "Scorer(Length, 0 parameters, cpu, float32)"
 
 
 def test_a_record_that_is_too_long_is_named(model, tmp_path):

@@ -27,6 +27,7 @@ from rewardgap.checks.texts import find_languages, find_near, find_word_rule
 from rewardgap.checks.truncation import find_truncated
 from rewardgap.configs.checks import CheckDataConfig
 from rewardgap.configs.compute import Identical
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def register_data_check(check: Check) -> None:
     register(check, DATA_CHECKS)
 
 
+@by_keywords(CheckDataConfig)
 def check_data(config: CheckDataConfig) -> CheckReport:
     """Check training and evaluation data.
 

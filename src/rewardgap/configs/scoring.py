@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import RewardConfig
-from rewardgap.configs.paths import HomePaths
+from rewardgap.configs.printing import OverwriteConfig, PrintConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(RewardConfig, CachedComputeConfig):
+class ScoreConfig(RewardConfig, CachedComputeConfig, OverwriteConfig, PrintConfig):
     """Write the rewards of a run, or of a model trained elsewhere, for a data set."""
 
     model: str
@@ -27,15 +27,13 @@ class ScoreConfig(RewardConfig, CachedComputeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricsConfig(HomePaths):
+class MetricsConfig(PrintConfig):
     """Compute metrics of score files, and paired tests between files of the same records."""
 
     scores: list[str]
     """score files, or folders of runs for all of theirs"""
     styles: bool = False
     """also compute easy, normal and hard accuracies of records in several styles (RM-Bench)"""
-    json: bool = False
-    """print JSON instead of a table"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

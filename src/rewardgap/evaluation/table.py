@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
@@ -17,6 +17,7 @@ from rewardgap.evaluation.comparisons import (
     is_significant,
 )
 from rewardgap.evaluation.measures import MEASURES, Summary, by_subset, summarise
+from rewardgap.evaluation.returned import MetricsResult
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
 from rewardgap.evaluation.text import align_columns, format_interval
@@ -25,11 +26,12 @@ from rewardgap.io.run_folder import Run
 Comparisons = Mapping[Pair, Comparison]
 
 
-def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
+@by_keywords(MetricsConfig)
+def metrics(config: MetricsConfig) -> MetricsResult:
     """Summarise score files and compare those of the same records.
 
     Returns:
-        (for `--json`, for the terminal): A dictionary from file to its summary, with a key
+        (figures, table), with `to_frame()`: A dictionary from file to its summary, with a key
         `compared` ({other file: see `Comparison.to_json`}) where another file has the same
         records, a key `styles` ({easy, normal, hard}) where asked for, a key `subsets` where the
         records are of several, see `by_subset`, and the text of `format_table`.
@@ -57,7 +59,7 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     for (first, second), comparison in comparisons.items():
         report[first].setdefault("compared", {})[second] = comparison.to_json()
         report[second].setdefault("compared", {})[first] = comparison.reversed().to_json()
-    return report, format_table(summaries, comparisons, styles, subsets)
+    return MetricsResult(report, format_table(summaries, comparisons, styles, subsets))
 
 
 def _score_files(name: str) -> list[str]:

@@ -83,6 +83,12 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise a `UserError` if there is a result at a path already, unless it may be replaced."""
+    if not overwrite and path.exists():
+        raise UserError(f"{path} exists already: choose another out, or pass `overwrite: true`")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file as `whole_file` does."""
     with whole_file(path) as unfinished:

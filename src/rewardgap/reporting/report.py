@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.configs.experiments import ReportConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.io.files import remove_unfinished, write_text
 from rewardgap.reporting.page import Section, render, section
 from rewardgap.reporting.paper.figures import draw_figures
@@ -21,6 +22,7 @@ from rewardgap.reporting.rewardbench import write_results
 from rewardgap.reporting.topic import all_topics
 
 
+@by_keywords(ReportConfig)
 def report(config: ReportConfig) -> Path:
     """Write tables, figures, the page, every number as JSON, and RewardBench's result files.
 

@@ -1,6 +1,7 @@
 """Scoring: a reward for every response, from runs and from models trained elsewhere."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +21,16 @@ from rewardgap.data.dropped import (
     warn_of_moved,
     write_dropped,
 )
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
+from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -82,6 +86,11 @@ class Scorer:
     max_length: int | None
     token_budget: int | None
     compute_dtype: torch.dtype = torch.float32
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        place = f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
+        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {place})"
 
     def score(
         self, prompt: str | Sequence[Message | Mapping[str, str]], responses: str | Sequence[str]
@@ -178,7 +187,7 @@ class Scorer:
 
 
 def load(
-    model: str,
+    model: str | os.PathLike[str],
     *,
     kind: str | None = None,
     reference: str | None = None,
@@ -217,7 +226,7 @@ def load(
         token_budget=token_budget,
         cache=cache,
     )
-    return open_scorer(model, kind, reference, options or KindConfig(), compute)
+    return open_scorer(os.fspath(model), kind, reference, options or KindConfig(), compute)
 
 
 def open_scorer(
@@ -261,12 +270,14 @@ def open_reference(
     return Reference(folder, model.template, model.device, compute, compute_dtype)
 
 
-def score(config: ScoreConfig) -> Path:
-    """Write the score file that a configuration asks for, whole or not at all; return its path.
+@by_keywords(ScoreConfig)
+def score(config: ScoreConfig) -> ScoreResult:
+    """Write the score file that a configuration asks for, whole or not at all.
 
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
     """
+    refuse_existing(Path(config.out), config.overwrite)
     dropped = new_list(config.bad_records)
     records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
     unlabelled = is_unlabelled(records)
@@ -283,7 +294,7 @@ def score(config: ScoreConfig) -> Path:
         write_rewards(config.out, usable, *scorer.rewards(usable, trees))
     else:
         write_scores(config.out, scorer.score_records(usable, baseline, trees))
-    return Path(config.out)
+    return ScoreResult(Path(config.out))
 
 
 def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str |
         f"# {name}",
         f"A reward model of kind *{config.kind}*, trained from `{base}` on `{data}` ({settings}). "
         "It says which of several responses to a prompt is better; only differences between "
-        "rewards for the same prompt have a meaning.",
+        "rewards for the same prompt have a meaning. "
+        f"Made with rewardgap {version('rewardgap')} and transformers {version('transformers')}.",
         USAGE,
         *([f"Plain transformers loads it as `{automatic_class}`."] if automatic_class else []),
         *(_evaluation(summaries) if summaries else []),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import write_dropped
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.evaluation.measures import summarise
@@ -38,12 +40,13 @@ from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.course import say_end, say_start
-from rewardgap.training.inputs import check_inputs
+from rewardgap.training.inputs import PACKAGES, check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
 from rewardgap.training.trackers import refuse_absent_trackers
 
 
+@by_keywords(TrainConfig)
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     """Train, save, score and measure a reward model; return the run's folder.
 
@@ -122,13 +125,26 @@ def open_training(config: TrainConfig, accelerator: Accelerator, shared: Prepare
     """Open the run's folder; its configuration and inputs are written before any work."""
     with accelerator.main_process_first():
         resumes = config.resume or not accelerator.is_main_process
-        run = open_run(config.out, config.settings(), resumes, config.cache)
+        run = open_run(
+            config.out, config.settings(), resumes, config.cache, _used(config, accelerator.device)
+        )
         if accelerator.is_main_process:
             check_inputs(run, config, shared)
             run.check_trained()
             for folder in (run.folder, cache_folder(config.cache)):
                 remove_unfinished(folder)
     return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
+
+
+def _used(config: TrainConfig, device: torch.device) -> dict[str, object]:
+    """Return what settings of no value stand for, and the versions of what computes."""
+    kind = find_kind(config.kind)
+    return {
+        **({"beta": config.beta or kind.default_beta} if kind.generates else {}),
+        "dtype": str(choose_dtype(config.dtype, device)).removeprefix("torch."),
+        "device": device,
+        **{package: version(package) for package in PACKAGES},
+    }
 
 
 def open_data(settings: Settings, shared: PreparedData) -> RunData:

@@ -80,6 +80,10 @@ class Theorem1:
             "correct_reference": _exp(c.log_correct_reference for c in self.checks[0]),
             "correct": [_exp(c.log_correct for c in row) for row in self.checks],
             "bound": [_exp(c.log_bound for c in row) for row in self.checks],
+            "checked": (
+                f"on {len(self.checks[0])} random tasks at {len(self.strengths)} strengths, a "
+                "verifier with this margin answers rightly no more often than the bound allows"
+            ),
             "holds": error < 1e-9 and excess < 1e-9,
         }
 
@@ -162,6 +166,11 @@ class Corollary1:
             "correct": _exp(c.log_correct for c in self.checks),
             "correct_reference": _exp(c.log_correct_reference for c in self.checks),
             "fails_from": {f"k={k}, alpha={a:g}": n for (k, a), n in thresholds.items()},
+            "checked": (
+                f"on {len(self.lengths)} tasks of {self.lengths[0]} to {self.lengths[-1]} bits, "
+                f"the verifier answers rightly less often than {len(thresholds)} polynomials from "
+                "the stated length on"
+            ),
             "holds": verified and below,
         }
 

@@ -17,6 +17,8 @@ from rewardgap.models.packing import Pack
 class Constant(RewardModel):
     """r(x, y) = 0: every pair is a tie and accuracy is ½. Only the tokenizer is used and saved."""
 
+    sums_tokens = True
+
     @classmethod
     def load(
         cls, folder: Path, template: ChatTemplate, options: KindConfig, dtype: torch.dtype

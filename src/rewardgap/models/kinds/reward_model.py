@@ -88,6 +88,10 @@ class RewardModel(nn.Module, ABC):
     """Whether the trained model also writes responses, as a language model does."""
     reads_as_written: ClassVar[bool] = False
     """Whether a model trained elsewhere reads texts without an end that its template omits."""
+    sums_tokens: ClassVar[bool] = False
+    """Whether a reward is the sum of what its tokens add; else beginnings are rated by analogy."""
+    new_head: ClassVar[bool] = False
+    """Whether training begins with a random head, whose rewards say nothing."""
     reads_end_alone: ClassVar[bool] = False
     """Whether the reward is read at the end of a sequence, wherever its response begins."""
     default_beta: ClassVar[float] = 1.0
