@@ -11,12 +11,20 @@ import torch
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError, reported
-from rewardgap.io.files import refuse_damaged, whole_folder, write_checksums, write_text
+from rewardgap.io.files import (
+    read_json,
+    refuse_damaged,
+    update_checksum,
+    whole_folder,
+    write_checksums,
+    write_text,
+)
 from rewardgap.io.run_folder import Run
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.loading import read_config
+from rewardgap.models.scale import RewardScale
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +45,8 @@ class SavedRewardModel:
     """Number of tokens that sequences were truncated to in training; None for all."""
     template: str | None = None
     """Name or file of the chat template that replaced the initial model's own in training."""
+    scale: RewardScale | None = None
+    """Mean and deviation of its rewards for training responses, or for those that a user gave."""
     is_foreign: bool = False
     """Whether another tool saved it, so that it is read as plain transformers reads it."""
 
@@ -89,6 +99,7 @@ class SavedRewardModel:
             initial_fingerprint=reference.value("fingerprint", str, optional=True),
             max_length=max_length,
             template=card.value("template", str, optional=True),
+            scale=_read_scale(path, card.value("scale", dict, optional=True)),
         )
 
     def write(self, model: RewardModel, folder: Path) -> None:
@@ -102,6 +113,7 @@ class SavedRewardModel:
                 "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
                 "template": self.template,
                 "chat_template": model.template.tokenizer.chat_template,
+                "scale": self.scale and asdict(self.scale),
             }
             write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
             files = filter(Path.is_file, unfinished.rglob("*"))
@@ -129,6 +141,15 @@ class SavedRewardModel:
         if self.is_foreign:
             model.read_as_transformers()
         return model
+
+    def scale_of(self, folder: Path) -> RewardScale:
+        """Return the scale that is saved with the model; raise a UserError if there is none."""
+        if self.scale is None:
+            raise UserError(
+                f"{folder} has no scale of its rewards to standardise by: "
+                "save one with rewardgap score --save-scale"
+            )
+        return self.scale
 
     def find_initial_model(self) -> Path:
         """Return the folder of the initial model; raise a UserError if it is gone or changed."""
@@ -168,6 +189,30 @@ class _Card:
                 f"{' or '.join(kind.__name__ for kind in types)}"
             )
         return value
+
+
+def _read_scale(path: Path, fields: Any) -> RewardScale | None:
+    """Return the scale in a `rewardgap.json`, if there is one."""
+    if fields is None:
+        return None
+    card = _Card(path, fields)
+    numbers = [float(card.value(name, float, int)) for name in ("mean", "deviation")]
+    with reported(UserError, f"{path} is damaged: "):
+        return RewardScale(*numbers, card.value("responses", int), card.value("data", str))
+
+
+def save_scale(model: str, scale: RewardScale) -> None:
+    """Write the scale of a model's rewards into its `rewardgap.json`, and nothing else.
+
+    Raises:
+        UserError: The model is not one that rewardgap has saved here.
+    """
+    path = saved_folder(model) / FILE
+    if not path.exists():
+        raise UserError(f"{model} holds no {FILE} to save a scale in: it is no model of rewardgap")
+    fields = read_json(path) | {"scale": asdict(scale)}
+    write_text(path, json.dumps(fields, indent=2, ensure_ascii=False))
+    update_checksum(path.parent, path)
 
 
 def find_saved(model: str) -> Path:
