@@ -13,6 +13,7 @@ from .configs.forecasting import ExplainConfig as ExplainConfig
 from .configs.forecasting import ForecastConfig as ForecastConfig
 from .configs.forecasting import TheoryConfig as TheoryConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
+from .configs.scoring import RankConfig as RankConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
 from .configs.training import DemoConfig as DemoConfig
 from .configs.training import PretrainConfig as PretrainConfig
@@ -27,6 +28,7 @@ from .explaining.displacement import ches as ches
 from .explaining.explain import explain as explain
 from .forecasting.forecast import forecast as forecast
 from .reporting.report import report as report
+from .scoring.ranking import rank as rank
 from .scoring.scorer import Scorer as Scorer
 from .scoring.scorer import load as load
 from .scoring.scorer import score as score

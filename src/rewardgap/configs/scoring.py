@@ -13,8 +13,8 @@ class RatingConfig(RewardConfig, CachedComputeConfig):
     """What gives rewards to which responses."""
 
     model: str
-    """a run's folder, a saved reward model, a hub id, or an ensemble of these: mean(A,B), worst(A,B)
-    or mean-std(A,B)"""
+    """a run's folder, a saved reward model, a hub id, or an ensemble: mean(A,B), worst(A,B) or
+    mean-std(A,B)"""
     data: str
     """data to score: a file, a saved data set, a hub id, or source:part"""
     out: str

@@ -8,12 +8,15 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import FloatArray
-from rewardgap.evaluation.scores import ScoreRow
+
+if TYPE_CHECKING:  # a name is checked before anything heavy is imported
+    from rewardgap.evaluation.scores import ScoreRow
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +76,14 @@ def parse_ensemble(name: str) -> EnsembleName | None:
     if rule not in RULES:
         raise UserError(f"{name}: {rule} is no ensemble; choose {', '.join(RULES)}")
     members = tuple(member.strip() for member in inside.split(","))
-    if len(members) < 2 or not all(members) or any(map(FORM.fullmatch, members)):
-        raise UserError(f"{name}: name two or more members, as {rule}(runs/a,runs/b)")
+    if len(members) < 2 or not all(members) or any(f"{known}(" in inside for known in RULES):
+        raise UserError(
+            f"{name}: name two or more members, none of them an ensemble, as {rule}(runs/a,runs/b)"
+        )
     return EnsembleName(rule, tuple(map(os.path.expanduser, members)))
 
 
-def combine_rows(ensemble: EnsembleName, files: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
+def combine_rows(ensemble: EnsembleName, files: Sequence[Sequence["ScoreRow"]]) -> list["ScoreRow"]:
     """Return score rows with the rewards of an ensemble of score files, in the first one's order.
 
     Raises:
@@ -106,6 +111,6 @@ def combine_rows(ensemble: EnsembleName, files: Sequence[Sequence[ScoreRow]]) ->
     ]
 
 
-def _same_responses(row: ScoreRow, other: ScoreRow) -> bool:
+def _same_responses(row: "ScoreRow", other: "ScoreRow") -> bool:
     sizes = [(len(rated.scores_chosen), len(rated.scores_rejected)) for rated in (row, other)]
     return sizes[0] == sizes[1] and row.responses == other.responses

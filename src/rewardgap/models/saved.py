@@ -196,9 +196,10 @@ def _read_scale(path: Path, fields: Any) -> RewardScale | None:
     if fields is None:
         return None
     card = _Card(path, fields)
-    numbers = [float(card.value(name, float, int)) for name in ("mean", "deviation")]
+    mean, deviation = (float(card.value(name, float, int)) for name in ("mean", "deviation"))
+    responses, data = card.value("responses", int), card.value("data", str)
     with reported(UserError, f"{path} is damaged: "):
-        return RewardScale(*numbers, card.value("responses", int), card.value("data", str))
+        return RewardScale(mean, deviation, responses, data)
 
 
 def save_scale(model: str, scale: RewardScale) -> None:

@@ -1,4 +1,4 @@
-"""Ensembles of reward models: every member rates all responses, then a rule combines the rewards."""
+"""Ensembles of reward models: every member rates all responses, a rule combines the rewards."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Ensemble(Rater):
 
     Attributes:
         name: The rule, and the members' names.
-        members: What opens each member. Opened anew for every call, only one is in memory at a time.
+        members: What opens each member, or returns it where it is kept in memory.
     """
 
     name: EnsembleName
@@ -23,7 +23,9 @@ class Ensemble(Rater):
 
     def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
         """Return the combined rewards of responses to one prompt."""
-        return self.name.combine([[member().score(prompt, responses)] for member in self.members])[0]
+        return self.name.combine([[member().score(prompt, responses)] for member in self.members])[
+            0
+        ]
 
     def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
         """Return the combined rewards of the records that every member can read."""

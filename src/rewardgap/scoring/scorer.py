@@ -1,7 +1,7 @@
 """Scoring: a reward for every response, from runs and from models trained elsewhere."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -217,8 +217,8 @@ def load(
 
     if ensemble is None:
         return open_one(model)
-    opened = map(open_one, ensemble.members)
-    return Ensemble(ensemble, [lambda member=member: member for member in opened])
+    opened = dict(zip(ensemble.members, map(open_one, ensemble.members), strict=True))
+    return Ensemble(ensemble, [partial(opened.__getitem__, member) for member in ensemble.members])
 
 
 def open_rater(config: RatingConfig) -> Rater:
@@ -227,9 +227,7 @@ def open_rater(config: RatingConfig) -> Rater:
     ensemble, options = parse_ensemble(config.model), KindConfig.of(config)
 
     def open_one(name: str) -> Scorer:
-        return open_scorer(
-            name, config.kind, config.reference, options, config, config.standardise
-        )
+        return open_scorer(name, config.kind, config.reference, options, config, config.standardise)
 
     if ensemble is None:
         return open_one(config.model)

@@ -97,7 +97,8 @@ def _refuse_two_readings(location: str, row: Row) -> None:
         case {"responses": list(), "scores": list()} if row.get("chosen") is None:
             parts = ("best-worst", "all-pairs")
             names = [f"scored:{part}?path={_file(location)}" for part in parts]
-            remedy = f"name the data as {' or '.join(names)}"
+            remedy = f"name the data as {' or '.join(names)}, or {_file(location)}?layout=plain "
+            remedy += "to score or rank responses without labels"
             raise UserError(f"{location}: scores can be compared in two ways: {remedy}")
         case {"chosen": list(chosen), "rejected": list(rejected)}:
             if _are_lists(chosen, rejected) and any(map(STEP.match, (*chosen, *rejected))):
