@@ -89,6 +89,8 @@ class SavedRewardModel:
             "verification_prompt": card.value("verification_prompt", str, optional=True),
             "label": card.value("label", str, optional=True),
             "likelihood_weight": card.value("likelihood_weight", float, int),
+            "margin_column": card.value("margin_column", str, optional=True),
+            "label_smoothing": card.value("label_smoothing", float, int, optional=True),
         }
         with reported(UserError, f"{path} is damaged: "):
             options = KindConfig(**settings)

@@ -59,7 +59,7 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     Raises:
         UserError: The data, the model or the configuration does not allow the run.
     """
-    find_kind(config.kind)
+    find_kind(config.kind).refuse_options(KindConfig.of(config))
     shared = shared or PreparedData()
     shared.check(config)
     accelerator = open_processes(config)

@@ -55,7 +55,7 @@ def labelled(rows: Rows) -> Rows:
 
 
 def _without_media(rows: Rows) -> Rows:
-    """Refuse rows with images, and name the column that no loss uses."""
+    """Refuse rows with images, and say which column is used only where it is named."""
     margins = False
     for location, row in rows:
         if key := next(filter(row.get, MEDIA), None):
@@ -64,7 +64,9 @@ def _without_media(rows: Rows) -> Rows:
             row = RefusedRow(f"{reason}: {remedy}")
         if row.get("margin") is not None and not margins:
             margins = True
-            logger.warning("%s: `margin` has no effect: no loss uses it", _file(location))
+            logger.warning(
+                "%s: `margin` has an effect only in train --margin-column margin", _file(location)
+            )
         yield location, row
 
 
