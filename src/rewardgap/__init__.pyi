@@ -22,6 +22,7 @@ from .data.records import Message as Message
 from .demonstration import demo as demo
 from .dynamics.theorems.theory import theory as theory
 from .errors import UserError as UserError
+from .evaluation.best_of_n import best_of_n as best_of_n
 from .evaluation.table import metrics as metrics
 from .experiments.run import run as run
 from .explaining.displacement import ches as ches

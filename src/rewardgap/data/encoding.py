@@ -56,9 +56,11 @@ class ChatEncoding:
         return [replace(tree, margin=margins[tree.record]) for tree in trees]
 
     def key(self, max_length: int | None) -> str:
-        """Return the cache key of trees: equal if the same records give the same trees."""
-        deciding_no_token = {"beta": None, "label": None, "label_smoothing": None}
-        options = replace(self.options, **deciding_no_token)
+        """Return the cache key of trees: equal if the same records give the same trees.
+
+        Options that decide no token and no margin do not count.
+        """
+        options = replace(self.options, beta=None, label=None, label_smoothing=None)
         return cache_key(self.name, options, max_length, self.template.fingerprint)
 
 

@@ -89,8 +89,8 @@ def run(config: RunConfig) -> Plan:
     folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
     runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
     configs = [runner.config(cell) for cell in grid.cells]
-    for settings in configs:
-        find_kind(settings.kind).refuse_options(KindConfig.of(settings))
+    for config_of_run in configs:
+        find_kind(config_of_run.kind).refuse_options(KindConfig.of(config_of_run))
     drops = "drop" in (configs[0].bad_records, configs[0].identical_pairs)
     check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]), drops)
     if experiment.generate and len({config.template for config in configs}) > 1:

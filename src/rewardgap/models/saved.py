@@ -2,10 +2,13 @@
 
 import json
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rewardgap.configs.kind import KindConfig
@@ -24,11 +27,49 @@ from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.loading import read_config
-from rewardgap.models.scale import RewardScale
 
 logger = logging.getLogger(__name__)
 
 FILE = "rewardgap.json"
+
+
+@dataclass(frozen=True)
+class RewardScale:
+    """Mean and standard deviation (divided by n) of a model's rewards for some responses.
+
+    Attributes:
+        mean: What is subtracted from a reward.
+        deviation: What the rest is divided by; positive.
+        responses: How many responses had these rewards.
+        data: Where they were.
+    """
+
+    mean: float
+    deviation: float
+    responses: int
+    data: str
+
+    def __post_init__(self) -> None:
+        """Refuse what no reward can be divided by."""
+        if not (math.isfinite(self.mean) and 0 < self.deviation < math.inf):
+            raise UserError(
+                f"rewards of mean {self.mean:.6g} and deviation {self.deviation:.6g} on "
+                f"{self.data} give no scale"
+            )
+
+    @classmethod
+    def of(cls, rewards: Sequence[Sequence[float]], data: str) -> "RewardScale":
+        """Return the scale of the rewards of records.
+
+        Raises:
+            UserError: All are equal, or one is not finite.
+        """
+        values = np.array([reward for record in rewards for reward in record])
+        return cls(float(values.mean()), float(values.std()), len(values), data)
+
+    def standardise(self, rewards: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Return rewards in deviations from the mean."""
+        return [[(reward - self.mean) / self.deviation for reward in record] for record in rewards]
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import Pack, map_trees
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import SavedRewardModel, find_saved, save_scale
-from rewardgap.models.scale import RewardScale
+from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
 from rewardgap.scoring.ensemble import Ensemble
 from rewardgap.scoring.rater import Prompt, Rated, Rater
 

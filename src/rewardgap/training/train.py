@@ -36,8 +36,7 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import SavedRewardModel
-from rewardgap.models.scale import RewardScale
+from rewardgap.models.saved import RewardScale, SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer, score_trees
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.course import say_end, say_start
