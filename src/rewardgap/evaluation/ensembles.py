@@ -43,16 +43,13 @@ class EnsembleName:
     members: tuple[str, ...]
 
     def combine(self, ratings: Sequence[Ratings]) -> list[list[float]]:
-        """Return for every record the rewards that all members together give its responses.
-
-        A warning says if members have rewards of different scales.
-        """
-        flat = np.array([[r for record in member for r in record] for member in ratings])
-        self._warn_of_scales(flat.std(axis=1))
-        combined = iter(RULES[self.rule](flat).tolist())
+        """Return for every record the rewards that all members together give its responses."""
+        combined = iter(RULES[self.rule](_flat(ratings)).tolist())
         return [[next(combined) for _ in record] for record in ratings[0]]
 
-    def _warn_of_scales(self, deviations: FloatArray) -> None:
+    def warn_of_scales(self, ratings: Sequence[Ratings]) -> None:
+        """Say if the rewards of one member vary so much that it outvotes another."""
+        deviations = _flat(ratings).std(axis=1)
         widest, narrowest = int(deviations.argmax()), int(deviations.argmin())
         if deviations[widest] > UNEQUAL * deviations[narrowest]:
             logger.warning(
@@ -61,6 +58,11 @@ class EnsembleName:
                 *(self.members[widest], deviations[widest]),
                 *(self.members[narrowest], deviations[narrowest], self.rule),
             )
+
+
+def _flat(ratings: Sequence[Ratings]) -> FloatArray:
+    """Return all rewards of every member, shape (members, responses)."""
+    return np.array([[r for record in member for r in record] for member in ratings])
 
 
 def parse_ensemble(name: str) -> EnsembleName | None:
@@ -101,6 +103,7 @@ def combine_rows(ensemble: EnsembleName, files: Sequence[Sequence["ScoreRow"]]) 
         [(*rows[key].scores_chosen, *rows[key].scores_rejected) for key in first]
         for rows in (first, *others)
     ]
+    ensemble.warn_of_scales(ratings)
     return [
         replace(
             row,

@@ -46,6 +46,7 @@ class Ensemble(Rater):
             ]
             for member in rated
         ]
+        self.name.warn_of_scales(ratings)
         return Rated(
             [record for record, _ in first],
             [tree for _, tree in first],

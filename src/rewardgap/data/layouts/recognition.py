@@ -48,7 +48,7 @@ def labelled(rows: Rows) -> Rows:
     for location, row in rows:
         if key := unlabelled_column(row):
             raise UserError(
-                f"{location}: `{key}` without labels: only `rewardgap score` reads that; "
+                f"{location}: `{key}` without labels: only `rewardgap score` and `rewardgap rank` read that; "
                 "to train or to measure, name them `chosen` and `rejected`"
             )
         yield location, row
