@@ -69,7 +69,7 @@ def test_a_loaded_ensemble_combines_the_rewards_of_its_members(runs):
 
 
 def test_rewards_of_other_scales_are_said(runs, tmp_path, caplog):
-    message = "is mostly the first; --standardise brings them to one scale"
+    message = "is mostly the first; `--standardise` of score and rank brings them"
     score(tmp_path, name_of("mean", runs), "--standardise")
     assert message not in caplog.text
     score(tmp_path, name_of("mean", runs))

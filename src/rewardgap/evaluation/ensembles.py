@@ -54,7 +54,7 @@ class EnsembleName:
         if deviations[widest] > UNEQUAL * deviations[narrowest]:
             logger.warning(
                 "the rewards of %s vary by %.3g and those of %s by %.3g: %s is mostly the first; "
-                "--standardise brings them to one scale",
+                "`--standardise` of score and rank brings them to one scale",
                 *(self.members[widest], deviations[widest]),
                 *(self.members[narrowest], deviations[narrowest], self.rule),
             )

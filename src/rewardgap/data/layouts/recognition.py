@@ -48,8 +48,8 @@ def labelled(rows: Rows) -> Rows:
     for location, row in rows:
         if key := unlabelled_column(row):
             raise UserError(
-                f"{location}: `{key}` without labels: only `rewardgap score` and `rewardgap rank` read that; "
-                "to train or to measure, name them `chosen` and `rejected`"
+                f"{location}: `{key}` without labels: only `rewardgap score` and `rewardgap rank` "
+                "read that; to train or to measure, name them `chosen` and `rejected`"
             )
         yield location, row
 
