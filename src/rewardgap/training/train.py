@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 
 from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.forecasting import ForecastConfig
@@ -43,6 +42,7 @@ from rewardgap.training.course import say_end, say_start
 from rewardgap.training.inputs import check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
+from rewardgap.training.trackers import refuse_absent_trackers
 
 SCALED = 1000
 """Number of training records whose rewards tell the scale that is saved with a model."""
@@ -115,10 +115,7 @@ def _place(settings: Settings) -> str:
 def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
-    trackers = {str(tracker) for tracker in get_available_trackers()}
-    for name in config.report_to:  # accelerate would leave it out
-        if name not in trackers:
-            raise UserError(f"report_to: {name} is not installed; pip install {name}")
+    refuse_absent_trackers(config)
     choose_device(config.device)  # refuses one that is not there; accelerate takes its own
     return Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
