@@ -5,14 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.data.load import refuse_wrong
+from rewardgap.evaluation.ensembles import parse_ensemble
 from rewardgap.io.files import refuse_existing
 from rewardgap.models.hub import refuse_absent_model
 from rewardgap.models.kinds import refuse_unknown_kind
 
+
+def _refuse_absent_members(name: str) -> None:
+    """Refuse a model that is not there, or an ensemble with such a member."""
+    ensemble = parse_ensemble(name)
+    for member in ensemble.members if ensemble else (name,):
+        refuse_absent_model(member)
+
+
 CHECKS: Mapping[str, Callable[[str], None]] = {
     "kind": refuse_unknown_kind,
     "kinds": refuse_unknown_kind,
-    "model": refuse_absent_model,
+    "model": _refuse_absent_members,
     "models": refuse_absent_model,
     "reference": refuse_absent_model,
     "train": refuse_wrong,

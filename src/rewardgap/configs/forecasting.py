@@ -49,6 +49,9 @@ class ForecastConfig(
             raise UserError(f"budget must be a share between 0 and 1; it is {self.budget}")
         if not self.eval:
             raise UserError("name at least one evaluation set, as --eval.NAME DATA")
+        for key in ("margin_column", "label_smoothing"):
+            if getattr(self, key):
+                raise UserError(f"{key} cannot be forecast: theory knows the plain loss alone")
         if not self.kinds:
             raise UserError("kinds must name at least one kind of reward model")
 

@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "model": (
         *("model", "models", "kind", "kinds", "reference", "beta", "likelihood_weight"),
-        *("verification_prompt", "label"),
+        *("verification_prompt", "label", "margin_column", "label_smoothing"),
     ),
     "optimiser": (
         *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup_steps"),

@@ -137,7 +137,7 @@ class PreparedData:
             dropped = new_list(config.bad_records)
             records = iter(_stream(config, dropped))
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
-            encode = partial(encode_usable, encoder.encode_for_training)
+            encode = partial(encode_usable, encoder.trees_for_training)
             encoded = (encode(chunk, config.max_length, dropped) for chunk in chunks)
             trees = progress(chain.from_iterable(encoded), "tokenising", unit=UNIT)
             write_trees(path, trees, () if dropped is None else dropped)

@@ -198,7 +198,7 @@ def best_of_n(scored: ScoredRuns) -> Interval | None:
     values = np.array(
         [
             [
-                _best_share(*row.scores)
+                best_share(*row.scores)
                 for row, is_counted in zip(rows, counted, strict=True)
                 if is_counted
             ]
@@ -232,7 +232,8 @@ def _count_best_of_n(rows: Sequence[ScoreRow]) -> NDArray[np.bool_]:
     )
 
 
-def _best_share(chosen: Rewards, rejected: Rewards) -> float:
+def best_share(chosen: Rewards, rejected: Rewards) -> float:
+    """Return 1 if the chosen response has the highest reward, 1/k of k equal ones, else 0."""
     if chosen[0] < max(rejected):
         return 0.0
     return 1 / (1 + rejected.count(chosen[0]))

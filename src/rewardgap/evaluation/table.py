@@ -1,6 +1,6 @@
 """The report of `rewardgap metrics`: score files in, JSON and a plain-text table out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -16,9 +16,11 @@ from rewardgap.evaluation.comparisons import (
     indistinguishable,
     is_significant,
 )
+from rewardgap.evaluation.ensembles import combine_rows, parse_ensemble
 from rewardgap.evaluation.measures import MEASURES, Summary, by_subset, summarise
 from rewardgap.evaluation.returned import MetricsResult
-from rewardgap.evaluation.scores import read_scores
+from rewardgap.evaluation.rewardbench import find_leaderboard
+from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
 from rewardgap.evaluation.text import align_columns, format_interval
 from rewardgap.io.run_folder import Run
@@ -34,21 +36,18 @@ def metrics(config: MetricsConfig) -> MetricsResult:
         (figures, table), with `to_frame()`: A dictionary from file to its summary, with a key
         `compared` ({other file: see `Comparison.to_json`}) where another file has the same
         records, a key `styles` ({easy, normal, hard}) where asked for, a key `subsets` where the
-        records are of several, see `by_subset`, and the text of `format_table`.
+        records are of several, see `find_leaderboard` and `by_subset`; and the text of
+        `format_table`.
 
     Raises:
         UserError: A file cannot be read, see `read_scores`, or is no grid of styles.
     """
-    names = [file for name in config.scores for file in _score_files(name)]
-    for path in map(Path, names):
-        if path.parent.name == "scores":
-            Run(path.parent.parent).check_results(f"scores/{path.name}")
-    files = {name: read_scores(name) for name in names}
+    files = {name: rows for given in config.scores for name, rows in _read(given).items()}
     summaries = {name: summarise(rows) for name, rows in files.items()}
     styles = {
         name: style_accuracies(rows, name=name) for name, rows in files.items() if config.styles
     }
-    subsets = {name: by_subset(rows) for name, rows in files.items()}
+    subsets = {name: _figures_of_parts(rows) for name, rows in files.items()}
     comparisons = compare_all(files)
     report = {name: summary.to_json() for name, summary in summaries.items()}
     for name, accuracies in styles.items():
@@ -60,6 +59,40 @@ def metrics(config: MetricsConfig) -> MetricsResult:
         report[first].setdefault("compared", {})[second] = comparison.to_json()
         report[second].setdefault("compared", {})[first] = comparison.reversed().to_json()
     return MetricsResult(report, format_table(summaries, comparisons, styles, subsets))
+
+
+def _figures_of_parts(rows: Sequence[ScoreRow]) -> dict[str, Interval]:
+    """Return what a leaderboard would show of the rows, or else the figures of their subsets."""
+    leaderboard = find_leaderboard(rows)
+    return leaderboard.lines if leaderboard else by_subset(rows)
+
+
+def _read(name: str) -> dict[str, list[ScoreRow]]:
+    """Return the rows of a score file, or of all of a run, or of an ensemble of either, by name.
+
+    Of an ensemble of runs, the files that all members have are combined.
+    """
+    ensemble = parse_ensemble(name)
+    if ensemble is None:
+        return {file: _read_file(file) for file in _score_files(name)}
+    members = [_score_files(member) for member in ensemble.members]
+    if all(files == [member] for files, member in zip(members, ensemble.members, strict=True)):
+        return {name: combine_rows(ensemble, [_read_file(file) for (file,) in members])}
+    by_set = [{Path(file).name: file for file in files} for files in members]
+    shared = [file for file in by_set[0] if all(file in files for files in by_set)]
+    if not shared:
+        raise UserError(f"{name}: the members have no score files of the same evaluation set")
+    return {
+        f"{name}/{file}": combine_rows(ensemble, [_read_file(files[file]) for files in by_set])
+        for file in shared
+    }
+
+
+def _read_file(name: str) -> list[ScoreRow]:
+    path = Path(name)
+    if path.parent.name == "scores":
+        Run(path.parent.parent).check_results(f"scores/{path.name}")
+    return read_scores(path)
 
 
 def _score_files(name: str) -> list[str]:

@@ -107,6 +107,8 @@ def run(config: RunConfig) -> Plan:
     folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
     runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
     configs = [runner.config(cell) for cell in grid.cells]
+    for config_of_run in configs:
+        find_kind(config_of_run.kind).refuse_options(KindConfig.of(config_of_run))
     drops = "drop" in (configs[0].bad_records, configs[0].identical_pairs)
     check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]), drops)
     if experiment.generate and len({config.template for config in configs}) > 1:
@@ -217,6 +219,9 @@ class Runner:
         kinds = list(dict.fromkeys(cell.kind for cell in cells if find_kind(cell.kind).equation))
         folder = GridFolder(self.grid.folder.forecast(model))
         if not kinds:
+            return
+        if self.config(cells[0]).margin_column or self.config(cells[0]).label_smoothing:
+            logger.warning("no forecast: theory knows no margins and no smoothed labels")
             return
         with folder.lock():
             path = folder.folder / "forecast.json"

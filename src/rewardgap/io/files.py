@@ -172,6 +172,14 @@ def write_checksums(folder: Path, files: Mapping[Path, Path]) -> None:
     write_text(folder / CHECKSUMS, json.dumps({"xxh3_128": values}, indent=2) + "\n")
 
 
+def update_checksum(folder: Path, path: Path) -> None:
+    """Write the checksum of a file that was changed on purpose, if the folder has checksums."""
+    if (folder / CHECKSUMS).exists():
+        known = read_json(folder / CHECKSUMS)
+        known["xxh3_128"][str(path.relative_to(folder))] = checksum(path)
+        write_text(folder / CHECKSUMS, json.dumps(known, indent=2) + "\n")
+
+
 def find_damaged(folder: Path, *patterns: str) -> list[Path]:
     """Return the finished files of a folder that differ from their checksums, or are gone.
 

@@ -18,7 +18,7 @@ Measurement = TypeVar("Measurement")
 
 TOPICS = (
     *("comparisons", "win_rates", "accuracy", "baselines", "robustness"),
-    *("styles", "settings", "generations", "forecasts", "training"),
+    *("styles", "best_of_n", "settings", "generations", "forecasts", "training"),
 )
 """The modules of `topics` in the order of the page; each ends with its `TOPIC`."""
 NOTHING = "–"
