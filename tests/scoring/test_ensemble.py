@@ -36,7 +36,7 @@ def score(folder: Path, *words: str) -> list[dict[str, object]]:
     data = write_rows(folder / "data.jsonl", several_rows(4) + pair_rows(2))
     out = folder / "scores.jsonl"
     arguments = ["score", *words, "--data", data, "--out", str(out), "--device", "cpu"]
-    assert main([*arguments, "--cache", str(folder / "cache")]) == 0
+    assert main([*arguments, "--cache", str(folder / "cache"), "--overwrite"]) == 0
     return read_rows(out)
 
 
@@ -82,7 +82,8 @@ def test_the_scale_is_that_of_the_training_responses(runs, tmp_path):
         saved = json.loads((run.reward_model / "rewardgap.json").read_text())["scale"]
         out, raw = tmp_path / "train.jsonl", rewardgap.load(str(run.folder), device="cpu")
         words = ["score", str(run.folder), "--data", config["train"], "--out", str(out)]
-        assert main([*words, "--device", "cpu", "--cache", str(tmp_path / "cache")]) == 0
+        words += ["--device", "cpu", "--overwrite"]
+        assert main([*words, "--cache", str(tmp_path / "cache")]) == 0
         values = rewards(read_rows(out))
         assert (saved["mean"], saved["deviation"]) == pytest.approx(
             (values.mean(), values.std()), rel=1e-4

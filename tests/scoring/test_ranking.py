@@ -32,7 +32,7 @@ def run(folders: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) 
 def ranked(folder: Path, run: Path, *words: str) -> list[dict[str, object]]:
     data, out = write_rows(folder / "data.jsonl", ROWS), folder / "ranked.jsonl"
     arguments = ["rank", str(run), "--data", data, "--out", str(out), "--device", "cpu"]
-    assert main([*arguments, "--cache", str(folder / "cache"), *words]) == 0
+    assert main([*arguments, "--cache", str(folder / "cache"), "--overwrite", *words]) == 0
     return read_rows(out)
 
 
