@@ -160,6 +160,11 @@ def test_a_rule_of_length_is_named_where_it_is_near_the_best_kind(
     assert "rule" not in words
 
 
+def test_length_is_not_what_a_kind_has_learnt_that_fails() -> None:
+    words = say(forecasts({"set": {"explicit": 0.02, "implicit": 0.01}}, longer=0.8))
+    assert "length may be all that is learnt" not in words
+
+
 @pytest.mark.parametrize(("longer", "said"), [(0.55, False), (0.62, True)])
 def test_a_rule_of_length_that_is_chance_is_not_named(longer: float, said: bool) -> None:
     words = say(forecasts({"set": {"explicit": 0.55, "implicit": 0.5}}, longer=longer))
