@@ -58,7 +58,7 @@ def prediction(accuracy: float, deviation: float = 0.2) -> Prediction:
 
 def rehearsed(first: float = 0.7, last: float = 0.4) -> Rehearsed:
     rehearsal = Rehearsal(np.array([50, 100]), np.array([first, last]), {})
-    return Rehearsed(RehearsalPlan(2, 1, 50, 2), [rehearsal], 0.05, 1e-6)
+    return Rehearsed(RehearsalPlan(2, 1, 50, 2), [rehearsal], 0.05, 1e-6, 32)
 
 
 def forecasts(
