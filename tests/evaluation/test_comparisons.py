@@ -316,14 +316,13 @@ def test_report_as_text(tmp_path: Path) -> None:
     good, bad, other = paths = write_files(tmp_path)
     text = metrics(MetricsConfig(scores=list(map(str, paths))))[1]
     lines = text.splitlines()
-    assert lines[0].split() == ["accuracy", "margin", "ties", "records"]
+    assert lines[0].split() == ["accuracy", "margin", "separation", "ties", "records"]
     column = lines[0].index("accuracy")
     assert lines[1].startswith(str(good))
     assert lines[1][column:].startswith("1.000 [0.735, 1.000]")
-    assert lines[2].split()[0] == "constant" and lines[2][column:].startswith("0.500 [")
-    assert lines[3][column:].startswith("0.000 [0.000, 0.265]")
-    names = [line.split()[0] for line in lines[5:9]]
-    assert names == [str(other), "longer", "shorter", "constant"]
+    assert lines[2][column:].startswith("0.000 [0.000, 0.265]")
+    names = [line.split()[0] for line in lines[3:6]]
+    assert names == [str(other), "longer", "shorter"]
     assert f"- {good} is more accurate than {bad}: difference 1.000 [" in text
     assert "ahead on 12 and behind on 0 of 12 records, p = 0.00049" in text
 

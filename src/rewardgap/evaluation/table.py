@@ -79,7 +79,7 @@ def format_table(
     """Return plain text: the figures of each file, then the comparisons in words.
 
     A file has a line with the measures that are columns, and below it a line for each of its other
-    measures, its accuracies by style, the content-blind baselines, and its subsets. Intervals are
+    measures, its accuracies by style, the baselines, and its subsets. Intervals are
     95 %; `ties` counts pairs with equal rewards.
     """
     columns = [measure for measure in MEASURES if measure.is_column]

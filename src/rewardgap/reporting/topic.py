@@ -122,6 +122,6 @@ def significance(first: str, second: str, comparison: Comparison) -> str:
 
 
 def baseline_name(baseline: str) -> str:
-    """Return the name of a content-blind baseline as one says it."""
+    """Return the name of a baseline as one says it."""
     names = {"longer": "longer wins", "shorter": "shorter wins"}
     return names.get(baseline, baseline.replace("_", " "))

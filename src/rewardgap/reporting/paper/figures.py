@@ -114,17 +114,17 @@ def _dots(
     return dots(frame, axis or metric, CHANCE if metric == "accuracy" else None, labels, legend)
 
 
-def _against_implicit(results: Results, kind: str, margin: bool = False) -> Panels:
-    """Figures 2 and 8: win rates and accuracy by category; figure 5: accuracy and margin."""
+def _against_implicit(results: Results, kind: str, separation: bool = False) -> Panels:
+    """Figures 2 and 8: win rates and accuracy by category; figure 5: accuracy and separation."""
     pair = (kind, OPPONENT)
     lines = _lines(results, "by_category")
     if not (lines and {*pair} <= {*results.kinds}):
         return
     by_category = partial(_dots, results, lines, "by_category", kinds=pair)
     title = f"Trained on {TRAINING[results.experiment.name]}"
-    if margin:
+    if separation:
         yield title, by_category()
-        yield "", by_category("margin", labels=False)
+        yield "", by_category("separation", labels=False)
     else:
         rates = [results.win_rates(names, pair) for names, *_ in lines.values()]
         frame = pd.DataFrame([vars(rate) if rate else {} for rate in rates])
@@ -168,7 +168,7 @@ BY_MODEL = (3, True)
 """Columns of a figure with a panel for each model, and that all have one axis."""
 BOTH = tuple(TRAINING)
 EXPLICIT = partial(_against_implicit, kind="explicit")
-MARGIN = partial(_against_implicit, kind="explicit", margin=True)
+SEPARATION = partial(_against_implicit, kind="explicit", separation=True)
 GENERATIVE = partial(_against_implicit, kind="generative")
 NEEDS = "scores of {} and implicit models"
 EXPLICIT_NEEDS, GENERATIVE_NEEDS = map(NEEDS.format, ("explicit", "generative"))
@@ -178,7 +178,7 @@ PAPERS = (
     Drawing("figure-2", "Explicit and implicit by category", BOTH, EXPLICIT, needs=EXPLICIT_NEEDS),
     Drawing("figure-3", CYCLES, ["hamiltonian"], _hamiltonian),
     Drawing("figure-4", "The controlled token-level shift", ["persona"], PERSONA, inches=COLUMN),
-    Drawing("figure-5", "Accuracy and margin by category", BOTH, MARGIN, needs=EXPLICIT_NEEDS),
+    Drawing("figure-5", "Accuracy and separation", BOTH, SEPARATION, needs=EXPLICIT_NEEDS),
     Drawing(
         "figure-6", "Other learning rates and β", ["hyperparameters"], _hyperparameters, 6, True
     ),
