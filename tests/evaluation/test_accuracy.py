@@ -100,7 +100,7 @@ def test_baselines_are_left_out_unless_every_row_has_them() -> None:
 
 
 def test_lengths_that_rows_hold_count_and_not_their_tokens() -> None:
-    """Of the plain responses 9 against 4 characters; as one kind writes them, 5 against 6 tokens."""
+    """Plain responses of 9 and 4 characters; as one kind writes them, of 5 and 6 tokens."""
     longer = {"longer": ((9.0,), (4.0,))}
     rows = [ScoreRow("a", (0.0,), (1.0,), (5,), (6,), False, longer)]
     baselines = summarise(rows).baselines
@@ -237,8 +237,8 @@ def test_the_gradient_of_the_separation_is_that_of_finite_differences(
     np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-5)
 
 
-# Coverage of a nominal 95 % by separations. Rewards are N(0.7, 1) for chosen and N(0, 1) for rejected,
-# or these rounded; records of a prompt share half of the variance of each.
+# Coverage of a nominal 95 % by separations. Rewards are N(0.7, 1) for chosen and N(0, 1) for
+# rejected, or these rounded; records of a prompt share half of the variance of each.
 
 
 def separation_of_rounded() -> float:

@@ -12,7 +12,8 @@ import pytest
 from grids import Grid, write_grid
 
 from rewardgap.models.kinds import KINDS
-from rewardgap.reporting.drawing import COLOURS, dots, kind_style, stacked_shares
+from rewardgap.models.kinds.palette import COLOURS
+from rewardgap.reporting.drawing import dots, kind_style, stacked_shares
 from rewardgap.reporting.paper import saving
 from rewardgap.reporting.paper.figures import PAPERS, draw_figures
 from rewardgap.reporting.results import Results, measure

@@ -123,6 +123,11 @@ class Results:
         return value.mean if value else None
 
     @cached_property
+    def in_paper(self) -> bool:
+        """Whether the paper prints any number of these sets and kinds."""
+        return bool(self.frame["paper"].notna().any())
+
+    @cached_property
     def measured(self) -> tuple[Cell, ...]:
         """The cells with at least one score file, in the order of the experiment."""
         cells = {cell for cells in self.rows.values() for cell in cells}

@@ -9,11 +9,13 @@ import altair as alt
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.models.kinds.palette import COLUMN, PAGE
 from rewardgap.reporting.drawing import PAPER, TIE, dots, panels, stacked_shares
 from rewardgap.reporting.paper.printed import OPPONENT, Level, printed
-from rewardgap.reporting.paper.saving import COLUMN, PAGE, save
+from rewardgap.reporting.paper.saving import save
 from rewardgap.reporting.paper.tables import TRAINING, file_name
-from rewardgap.reporting.results import INITIAL, Results
+from rewardgap.reporting.results import INITIAL, METRICS, Results
+from rewardgap.reporting.topics import accuracy
 from rewardgap.reporting.topics.settings import BASE, spread_marks
 
 Panels = Iterator[tuple[str, alt.LayerChart]]
@@ -96,22 +98,46 @@ def _dots(
     axis: str = "",
     further: Sequence[str] = (),
 ) -> alt.LayerChart:
-    """Draw a mark per line and kind, ± the deviation over seeds, and the paper's, if any."""
+    """Draw a mark per line and kind, and the paper's, if any.
+
+    With the intervals of the page where a line is a set; else ± the deviation over seeds.
+    """
     kinds = kinds or results.kinds
-    spreads = {
-        (line, kind): spread
-        for line, (names, variation, model) in lines.items()
-        for kind in kinds
-        if (spread := results.spread(metric, names, kind, variation, model))
-    }
-    frame = spread_marks(spreads)
+    frame, bars = _intervals(results, lines, metric, kinds), INTERVALS
+    if frame is None:
+        spreads = {
+            (line, kind): spread
+            for line, (names, variation, model) in lines.items()
+            for kind in kinds
+            if (spread := results.spread(metric, names, kind, variation, model))
+        }
+        frame, bars = spread_marks(spreads), DEVIATIONS
     numbers = [
         printed(results.experiment.name, level, line, metric, kind) if level else None
-        for line, kind in spreads
+        for line, kind in zip(frame["line"], frame["series"], strict=True)
     ]
     frame["paper"] = [number.mean if number else None for number in numbers]
     legend = [*kinds, *[PAPER] * any(numbers), *further]
-    return dots(frame, axis or metric, CHANCE if metric == "accuracy" else None, labels, legend)
+    reference = CHANCE if metric == "accuracy" else None
+    return dots(frame, axis or metric, reference, labels, legend, bars)
+
+
+def _intervals(
+    results: Results, lines: Lines, metric: str, kinds: Sequence[str]
+) -> pd.DataFrame | None:
+    """Return the marks of lines that are sets as the page has them; None for any others."""
+    if metric not in METRICS or any(name not in results.sets for name in lines):
+        return None
+    measured = accuracy.measure(results)
+    marks = []
+    for name, (_, variation, model) in lines.items():
+        subject = f"{model}, {variation}" if variation else model
+        for kind in kinds:
+            summaries = measured.by_model[name] if subject else measured.overall[name]
+            summary = summaries.get((subject, kind) if subject else kind)
+            if summary:
+                marks.append((name, kind, *vars(summary.figures[metric]).values()))
+    return pd.DataFrame(marks, columns=["line", "series", "value", "low", "high"])
 
 
 def _against_implicit(results: Results, kind: str, separation: bool = False) -> Panels:
@@ -163,6 +189,8 @@ def _by_model(results: Results) -> Panels:
         yield subject, _dots(results, lines, level, labels=place % BY_MODEL[0] == 0)
 
 
+INTERVALS, DEVIATIONS = "bars: 95 % intervals", "bars: s.d. of seeds"
+"""What the bars of a figure are; intervals are over records and runs."""
 BY_SET = "accuracy by model and evaluation set"
 BY_MODEL = (3, True)
 """Columns of a figure with a panel for each model, and that all have one axis."""
