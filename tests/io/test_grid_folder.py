@@ -19,6 +19,7 @@ from rewardgap.io.generations import (
 from rewardgap.io.grid_folder import (
     ExperimentRecord,
     GridFolder,
+    Prediction,
     SetRecord,
     read_experiment_record,
     write_experiment,
@@ -44,6 +45,7 @@ def record(tmp_path: Path) -> ExperimentRecord:
         forecast=True,
         train_data=["a.jsonl", "b.jsonl"],
         settings={"epochs": 3, "learning_rate": 1e-6},
+        predicts=(Prediction("explicit", "chance", "test"),),
     )
 
 

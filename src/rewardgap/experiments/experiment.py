@@ -166,7 +166,7 @@ def read_experiment(config: RunConfig) -> Experiment:
     unknown = [name for name, keys in overrides["eval"].items() if "category" not in keys]
     _refuse_unknown(unknown, values.get("eval") or {}, "evaluation set", where)
     if config.claim is not None:
-        values.pop("predicts", None)  # it is the form of another claim
+        values.pop("predicts", None)  # as where a file is based on another
     named = _name_training(_merge(values, overrides), values, config)
     experiment = _check_form(named, where)
     _check_names(experiment, where)
@@ -185,7 +185,10 @@ def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise UserError(f"{path}: base must name a file, not {base!r}")
-    return _merge(_read_yaml(path.parent / base, (*above, path.resolve())), values)
+    below = _read_yaml(path.parent / base, (*above, path.resolve()))
+    if "claim" in values:
+        below.pop("predicts", None)  # it is the form of another claim
+    return _merge(below, values)
 
 
 def _merge(values: Values, changes: Any) -> dict[str, Any]:

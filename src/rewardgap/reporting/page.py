@@ -45,8 +45,9 @@ class Section:
     """An experiment on the page, by an anchor that is unique there.
 
     The claim is what it is to show, `outcome` what tests say of it, `in_words` with which numbers,
-    `headlines` at most three sentences, `facts` what was run (a sentence), `missing` what is
-    planned and not there, `table` all kinds' accuracy and separation by set.
+    `headlines` at most three sentences, `runs` how many have scores, `facts` what was run (a
+    sentence), `missing` what is planned and not there, `table` all kinds' accuracy and separation
+    by set.
     """
 
     anchor: str
@@ -55,6 +56,7 @@ class Section:
     outcome: str
     in_words: str
     headlines: Sequence[Finding]
+    runs: int
     facts: str
     missing: Sequence[str]
     findings: Sequence[Finding]
@@ -81,6 +83,7 @@ def section(results: Results, tables: Sequence[Table], table: Table) -> Section:
         claim=experiment.claim,
         outcome=claim.measure(results).outcome if experiment.predicts else "",
         in_words=claim.in_words(results),
+        runs=len(results.measured),
         headlines=[finding for topic in all_topics() for finding in topic.headline(results)],
         facts=_facts(results),
         missing=results.missing,

@@ -334,14 +334,16 @@ def _align(
 def _with_lengths(row: ScoreRow, first: ScoreRow) -> ScoreRow:
     """Return a row with the lengths of another of its record: every kind is beside one baseline.
 
-    Kinds write responses in their own ways, so that their numbers of tokens may differ.
+    Kinds write responses in their own ways, so that their numbers of tokens may differ; and older
+    files hold no others.
     """
-    shared = {
-        name: getattr(first, name)
-        for name in ("tokens_chosen", "tokens_rejected")
-        if getattr(first, name) != getattr(row, name)
-    }
-    return replace(row, **shared) if shared else row
+    lengths = (first.tokens_chosen, first.tokens_rejected, first.baselines.get("longer"))
+    if lengths == (row.tokens_chosen, row.tokens_rejected, row.baselines.get("longer")):
+        return row
+    baselines = {name: row.baselines[name] for name in row.baselines if name != "longer"}
+    if lengths[2]:
+        baselines["longer"] = lengths[2]
+    return replace(row, tokens_chosen=lengths[0], tokens_rejected=lengths[1], baselines=baselines)
 
 
 def _accuracies(rows: Rows) -> dict[str, float]:

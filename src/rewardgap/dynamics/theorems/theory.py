@@ -12,7 +12,7 @@ from rewardgap.dynamics.theorems.theorem1 import Corollary1, Theorem1, corollary
 from rewardgap.dynamics.theorems.theorem2 import Theorem2, theorem2
 from rewardgap.io.files import whole_file, write_text
 
-FOR_A_PAPER: dict[str, Any] = {
+FOR_A_PAPER: Any = {
     **{"font.size": 8, "axes.titlesize": 8, "figure.titlesize": 8, "lines.linewidth": 1.2},
     **{"lines.markersize": 3, "axes.spines.top": False, "axes.spines.right": False},
     **{"legend.fontsize": 7, "legend.frameon": False, "pdf.fonttype": 42},

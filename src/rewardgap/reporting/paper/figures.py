@@ -133,8 +133,10 @@ def _intervals(
     for name, (_, variation, model) in lines.items():
         subject = f"{model}, {variation}" if variation else model
         for kind in kinds:
-            summaries = measured.by_model[name] if subject else measured.overall[name]
-            summary = summaries.get((subject, kind) if subject else kind)
+            if subject:
+                summary = measured.by_model[name].get((subject, kind))
+            else:
+                summary = measured.overall[name].get(kind)
             if summary:
                 marks.append((name, kind, *vars(summary.figures[metric]).values()))
     return pd.DataFrame(marks, columns=["line", "series", "value", "low", "high"])

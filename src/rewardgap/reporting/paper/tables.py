@@ -140,8 +140,8 @@ def own_table(results: Results) -> Table:
             rows.append(Row(group, place, (*entries, *baselines)))
     name = results.experiment.name
     title = f"{name}: accuracy and separation by evaluation set"
-    baselines = [(BASELINES, baseline_name(known)) for known in results.baselines]
-    columns = [*_columns(results.kinds), *baselines]
+    beside = [(BASELINES, baseline_name(known)) for known in results.baselines]
+    columns = [*_columns(results.kinds), *beside]
     stubs = ("Variation" if varied else "Shift", "Evaluation")
     return _table(f"{file_name(name)}-by-set", title, columns, rows, stubs)
 

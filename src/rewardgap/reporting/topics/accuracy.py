@@ -57,6 +57,8 @@ def tables(results: Results) -> Iterator[TextTable]:
     overall = measure(results).overall
     known = {name for kinds in overall.values() for each in kinds.values() for name in each.figures}
     shown = sorted((m for m in MEASURES if m.name in known), key=lambda m: not m.is_column)
+    if not shown:
+        return
     meanings = "; ".join(f"{measure.title}: {measure.meaning}" for measure in shown)
     rows = []
     for name, summaries in overall.items():
