@@ -16,7 +16,7 @@ from rewardgap.experiments import experiment as experiment_module
 from rewardgap.experiments.data import find_evaluation_data, find_training_data
 from rewardgap.experiments.experiment import Experiment, Variation, read_experiment
 from rewardgap.experiments.grid import Grid, name_models, plan
-from rewardgap.io.grid_folder import GridFolder, Prediction, write_experiment
+from rewardgap.io.grid_folder import ClaimedLead, GridFolder, write_experiment
 from rewardgap.models.kinds import KINDS
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -59,11 +59,11 @@ def read(tmp_path: Path) -> Read:
 def test_what_a_claim_predicts_is_of_two_kinds_on_a_set(read, tmp_path):
     """Of a category all sets are meant; another claim has no such form until it is given one."""
     predicts = [
-        {"ahead": "explicit", "behind": ["chance", "implicit"], "on": ["token-level", "yes"]}
+        {"ahead": "explicit", "behind": ["chance", "implicit"], "sets": ["token-level", "yes"]}
     ]
     predicted = read({"predicts": predicts}).predictions
     assert predicted == tuple(
-        Prediction("explicit", behind, name)
+        ClaimedLead("explicit", behind, name)
         for name in ("certainly", "yes")
         for behind in ("chance", "implicit")
     )
@@ -242,14 +242,14 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
         ({"base": 3}, "base must name a file, not 3"),
         ({"profiles": ["small"]}, "profiles must be keys and values"),
         ({"profiles": {"small": ["epochs"]}}, "profiles must be keys and values"),
-        ({"predicts": "explicit"}, "predicts must be a list of ahead, behind and on, not 'expl"),
-        ({"predicts": [{"ahead": "explicit", "on": "yes"}]}, "predicts: .*behind"),
+        ({"predicts": "explicit"}, "predicts must be a list of ahead, behind and sets, not 'expl"),
+        ({"predicts": [{"ahead": "explicit", "sets": "yes"}]}, "predicts: .*behind"),
         (
-            {"predicts": [{"ahead": "best", "behind": "chance", "on": "yes"}]},
+            {"predicts": [{"ahead": "best", "behind": "chance", "sets": "yes"}]},
             "predicts: unknown kind 'best'; the kinds are .*, chance$",
         ),
         (
-            {"predicts": [{"ahead": "explicit", "behind": "implicit", "on": "no"}]},
+            {"predicts": [{"ahead": "explicit", "behind": "implicit", "sets": "no"}]},
             "predicts: unknown evaluation set 'no'; the evaluation sets are yes, certainly, in-d",
         ),
         ({"train_rows": 0}, "train_rows and eval_rows must be at least 1"),

@@ -17,9 +17,9 @@ from rewardgap.io.generations import (
     write_shares,
 )
 from rewardgap.io.grid_folder import (
+    ClaimedLead,
     ExperimentRecord,
     GridFolder,
-    Prediction,
     SetRecord,
     read_experiment_record,
     write_experiment,
@@ -45,7 +45,7 @@ def record(tmp_path: Path) -> ExperimentRecord:
         forecast=True,
         train_data=["a.jsonl", "b.jsonl"],
         settings={"epochs": 3, "learning_rate": 1e-6},
-        predicts=(Prediction("explicit", "chance", "test"),),
+        predicts=(ClaimedLead("explicit", "chance", "test"),),
     )
 
 

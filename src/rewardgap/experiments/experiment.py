@@ -12,7 +12,7 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
 from rewardgap.io.files import read_yaml
-from rewardgap.io.grid_folder import CHANCE, Prediction, refuse_old_keys
+from rewardgap.io.grid_folder import CHANCE, ClaimedLead, refuse_old_keys
 from rewardgap.models.kinds import KINDS
 
 Category = Literal["in-distribution", "token-level", "domain"]
@@ -81,12 +81,12 @@ class PredictedOrder:
     Attributes:
         ahead: A kind or several; "chance" is an accuracy of one half.
         behind: Likewise.
-        on: Evaluation sets, or categories, of which all sets are meant.
+        sets: Evaluation sets, or categories, of which all sets are meant.
     """
 
     ahead: str | list[str]
     behind: str | list[str]
-    on: str | list[str]
+    sets: str | list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +128,12 @@ class Experiment:
     profile: str | None = None
 
     @property
-    def predictions(self) -> tuple[Prediction, ...]:
+    def predictions(self) -> tuple[ClaimedLead, ...]:
         """What is predicted, one by one: of two kinds on a set."""
         return tuple(
-            Prediction(ahead, behind, name)
+            ClaimedLead(ahead, behind, name)
             for order in self.predicts
-            for place in _names(order.on)
+            for place in _names(order.sets)
             for name, source in self.eval.items()
             if place in (name, source.category)
             for ahead, behind in product(_names(order.ahead), _names(order.behind))
@@ -258,7 +258,7 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
         settings=settings,
         predicts=tuple(
             PredictedOrder(**_fill(PredictedOrder, entry, f"{where}: predicts"))
-            for entry in _listed(values, "predicts", "ahead, behind and on", where)
+            for entry in _listed(values, "predicts", "ahead, behind and sets", where)
         ),
         variations=tuple(variations),
     )
@@ -321,7 +321,7 @@ def _check_names(experiment: Experiment, where: str) -> None:
         kinds = [*_names(order.ahead), *_names(order.behind)]
         _refuse_unknown(kinds, [*KINDS, CHANCE], "kind", f"{where}: predicts")
         places = [*experiment.eval, *get_args(Category)]
-        _refuse_unknown(_names(order.on), places, "evaluation set", f"{where}: predicts")
+        _refuse_unknown(_names(order.sets), places, "evaluation set", f"{where}: predicts")
     rows = (experiment.train_rows, experiment.eval_rows)
     if any(count is not None and count < 1 for count in rows):
         raise UserError(f"{where}: train_rows and eval_rows must be at least 1")

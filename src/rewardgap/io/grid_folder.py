@@ -29,7 +29,7 @@ FIXED = ("name", "train", "eval", "settings")
 SET_KEYS = ("data", "category", "shift_of")
 LONGEST_NAME = 255
 """Characters of a file's name that a file system takes."""
-PREDICTION_KEYS = ("ahead", "behind", "on")
+LEAD_KEYS = ("ahead", "behind", "set_name")
 CHANCE = "chance"
 """Stands for a kind in a prediction."""
 CELL_KEYS = ("model", "kind", "seed", "variation", "folder")
@@ -53,7 +53,7 @@ class SetRecord:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ClaimedLead:
     """What a claim predicts: that one kind is more accurate than another on an evaluation set.
 
     Either kind may be CHANCE: an accuracy of one half.
@@ -61,7 +61,7 @@ class Prediction:
 
     ahead: str
     behind: str
-    on: str
+    set_name: str
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class ExperimentRecord:
     forecast: bool = False
     train_data: str | list[str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    predicts: tuple[Prediction, ...] = ()
+    predicts: tuple[ClaimedLead, ...] = ()
 
 
 def write_experiment(record: ExperimentRecord) -> None:
@@ -219,8 +219,7 @@ def _to_yaml(record: ExperimentRecord, grid: GridFolder) -> dict[str, Any]:
         "name": record.name,
         "claim": record.claim,
         "predicts": [
-            {key: getattr(prediction, key) for key in PREDICTION_KEYS}
-            for prediction in record.predicts
+            {key: getattr(prediction, key) for key in LEAD_KEYS} for prediction in record.predicts
         ],
         "profile": record.profile,
         "train": {"name": record.train, "data": record.train_data},
@@ -262,7 +261,7 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
             forecast=bool(values.get("forecast")),
             train_data=_typed(train.get("data"), str | list | None, "train.data"),
             settings=_typed(values.get("settings") or {}, dict, "settings"),
-            predicts=tuple(map(_read_prediction, values.get("predicts") or ())),
+            predicts=tuple(map(_read_lead, values.get("predicts") or ())),
         )
 
 
@@ -286,9 +285,9 @@ def _read_set(path: Path, name: Any, entry: Mapping[str, Any]) -> SetRecord:
     return SetRecord(str(name), **keys)
 
 
-def _read_prediction(entry: Any) -> Prediction:
+def _read_lead(entry: Any) -> ClaimedLead:
     _typed(entry, dict, "a prediction")
-    return Prediction(*(str(entry[key]) for key in PREDICTION_KEYS))
+    return ClaimedLead(*(str(entry[key]) for key in LEAD_KEYS))
 
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:

@@ -196,7 +196,7 @@ def stacked_shares(
         "tooltip": _tooltip({"line": "of", "who": "wins"}, {"share": "%"}, ".1f"),
     }
     number = bars.transform_filter("datum.share >= 7").mark_text(fontSize=TYPE - 1, yOffset=-3)
-    ink = alt.condition("datum.who == 'tie'", alt.value("#1b1f24"), alt.value("white"))
+    ink = alt.Color("ink:N", scale=None, legend=None)
     middle = alt.X("middle:Q", title="share (%)")
     layers = [
         bars.mark_bar(height=18, yOffset=-3).encode(**places),
@@ -215,10 +215,10 @@ def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> 
             share = entry.get(f"{prefix}{part}")
             if pd.notna(share):
                 numbers = (share, start, start + share, start + share / 2)
-                text = f"{share:.0f}"
-                rows.append((entry["line"], name, style.colour, text, *map(short, numbers)))
+                names = (name, style.colour, style.ink, f"{share:.0f}")
+                rows.append((entry["line"], *names, *map(short, numbers)))
                 start += share
-    columns = ["line", "who", "colour", "text", "share", "start", "end", "middle"]
+    columns = ["line", "who", "colour", "ink", "text", "share", "start", "end", "middle"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -6,19 +6,19 @@ from dataclasses import replace
 import pytest
 from grids import tables
 
-from rewardgap.io.grid_folder import Prediction
+from rewardgap.io.grid_folder import ClaimedLead
 from rewardgap.reporting.results import Results
 from rewardgap.reporting.topics import claim
 
 FRENCH = "ultrafeedback-french"
-HELD = Prediction("explicit", "implicit", FRENCH)
+HELD = ClaimedLead("explicit", "implicit", FRENCH)
 """36 of 40 records against 10, with every seed."""
-CONTRADICTED = Prediction("implicit", "generative", FRENCH)
-ALIKE = Prediction("explicit", "implicit", "ultrafeedback")
-BELOW_CHANCE = Prediction("chance", "implicit", FRENCH)
+CONTRADICTED = ClaimedLead("implicit", "generative", FRENCH)
+ALIKE = ClaimedLead("explicit", "implicit", "ultrafeedback")
+BELOW_CHANCE = ClaimedLead("chance", "implicit", FRENCH)
 
 
-def predicting(known: Results, *predicts: Prediction) -> Results:
+def predicting(known: Results, *predicts: ClaimedLead) -> Results:
     return replace(known, experiment=replace(known.experiment, predicts=predicts))
 
 
@@ -50,14 +50,14 @@ def predicting(known: Results, *predicts: Prediction) -> Results:
             "ultrafeedback-french by 0.250 [",
         ),
         (
-            [HELD, Prediction("explicit-mean", "implicit", FRENCH)],
+            [HELD, ClaimedLead("explicit-mean", "implicit", FRENCH)],
             "not shown",
             "explicit-mean and implicit (0.250) are not both measured on ultrafeedback-french.",
         ),
         ([], "not shown", "The claim is declared in no form that tests can decide"),
     ],
 )
-def test_the_outcome_and_its_numbers(known, predicts: Sequence[Prediction], outcome, words):
+def test_the_outcome_and_its_numbers(known, predicts: Sequence[ClaimedLead], outcome, words):
     results = predicting(known, *predicts)
     assert claim.measure(results).outcome == outcome
     assert words in claim.in_words(results)

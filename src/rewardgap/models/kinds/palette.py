@@ -21,6 +21,14 @@ class Style:
     colour: str
     shape: str
 
+    @property
+    def ink(self) -> str:
+        """Black or white, whichever can be read better on the colour (WCAG's contrast)."""
+        parts = [int(self.colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
+
 
 def style_of_kind(kind: str) -> Style:
     """Return a kind's style by its place in the registry; that of an unknown kind by its name."""

@@ -7,9 +7,9 @@ from typing import Literal
 from rewardgap.evaluation.accuracy import CHANCE as HALF
 from rewardgap.evaluation.comparisons import Comparison, adjust, is_difference
 from rewardgap.evaluation.text import counted
-from rewardgap.io.grid_folder import CHANCE, Prediction
+from rewardgap.io.grid_folder import CHANCE, ClaimedLead
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.topic import NOTHING, TextTable, Topic, interval, number, once
+from rewardgap.reporting.topic import NOTHING, TextTable, Topic, interval, number, once, tested
 from rewardgap.reporting.topics import accuracy, comparisons
 
 Outcome = Literal["held", "not shown", "contradicted"]
@@ -25,7 +25,7 @@ MOST_NAMED = 2
 class Decided:
     """A prediction with what was measured; the comparison is None where runs are missing."""
 
-    prediction: Prediction
+    prediction: ClaimedLead
     comparison: Comparison | None
     outcome: Outcome
 
@@ -45,7 +45,7 @@ def measure(results: Results) -> Verdict:
     chances = _against_chance(results)
     decided = []
     for prediction in results.experiment.predicts:
-        ahead, behind, name = prediction.ahead, prediction.behind, prediction.on
+        ahead, behind, name = prediction.ahead, prediction.behind, prediction.set_name
         known = {**kinds.get(name, {}), **chances.get(name, {})}
         comparison = known.get((ahead, behind))
         if comparison is None and (backwards := known.get((behind, ahead))):
@@ -65,12 +65,12 @@ def _against_chance(results: Results) -> Mapping[str, Mapping[tuple[str, str], C
     """Compare kinds with one half, where that is predicted; corrected for all of these together."""
     family = {}
     for prediction in results.experiment.predicts:
-        runs = results.runs(prediction.on) if prediction.on in results.sets else {}
+        runs = results.runs(prediction.set_name) if prediction.set_name in results.sets else {}
         for kind in {prediction.ahead, prediction.behind} & runs.keys():
             if CHANCE in (prediction.ahead, prediction.behind):
                 gains = [comparisons.accuracies(rows) - HALF for rows in runs[kind].values()]
-                comparison = comparisons.compare_runs(gains, results, prediction.on)
-                family[prediction.on, kind] = comparison
+                comparison = comparisons.compare_runs(gains, results, prediction.set_name)
+                family[prediction.set_name, kind] = comparison
     by_set: dict[str, dict[tuple[str, str], Comparison]] = {}
     for (name, kind), comparison in adjust(family).items():
         by_set.setdefault(name, {})[kind, CHANCE] = comparison
@@ -100,20 +100,19 @@ def _distance(entry: Decided) -> float:
 def _sentence(entry: Decided, results: Results) -> str:
     """Write who is ahead of whom on which set, and by how much."""
     prediction, comparison = entry.prediction, entry.comparison
+    name = prediction.set_name
     ahead, behind = (
-        _with_accuracy(side, prediction.on, results)
-        for side in (prediction.ahead, prediction.behind)
+        _with_accuracy(side, name, results) for side in (prediction.ahead, prediction.behind)
     )
     if comparison is None:
-        return f"{ahead} and {behind} are not both measured on {prediction.on}"
-    difference = interval(comparison.difference)
+        return f"{ahead} and {behind} are not both measured on {name}"
+    difference = comparison.difference
     if entry.outcome == "held":
-        return f"{ahead} is ahead of {behind} on {prediction.on} by {difference}"
+        return f"{ahead} is ahead of {behind} on {name} by {interval(difference)}"
     if entry.outcome == "contradicted":
-        return (
-            f"{behind} is ahead of {ahead} on {prediction.on} by {interval(-comparison.difference)}"
-        )
-    return f"{ahead} and {behind} cannot be told apart on {prediction.on}, difference {difference}"
+        return f"{behind} is ahead of {ahead} on {name} by {interval(-difference)}"
+    alike = f"{ahead} and {behind} cannot be told apart on {name}"
+    return f"{alike}, difference {interval(difference)}"
 
 
 def _with_accuracy(kind: str, name: str, results: Results) -> str:
@@ -131,10 +130,9 @@ def tables(results: Results) -> Iterator[TextTable]:
         ["set", "outcome", "prediction", "difference", "Holm p"],
         [
             [
-                *(entry.prediction.on, entry.outcome),
+                *(entry.prediction.set_name, entry.outcome),
                 f"{entry.prediction.ahead} above {entry.prediction.behind}",
-                interval(entry.comparison.difference) if entry.comparison else NOTHING,
-                number(entry.comparison.holm_p) if entry.comparison else NOTHING,
+                *(tested(entry.comparison)[:2] if entry.comparison else [NOTHING] * 2),
             ]
             for entry in measure(results).decided
         ],
