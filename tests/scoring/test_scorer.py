@@ -180,7 +180,7 @@ def test_a_sequence_classifier_made_by_transformers_alone(data, tmp_path):
     ]
     rows = score(tmp_path, tmp_path / "foreign", data)
     assert flat(rows) == pytest.approx(expected, abs=1e-5)
-    assert "baselines" not in rows[0]
+    assert list(rows[0]["baselines"]) == ["longer"]
     mean = flat(score(tmp_path, tmp_path / "foreign", data, kind="explicit-mean"))
     assert mean != pytest.approx(expected, abs=1e-3)
 
@@ -282,7 +282,8 @@ def test_bag_of_words_needs_training_data(model, data, tmp_path, caplog):
     assert named == own and all("bag_of_words" in row["baselines"] for row in own)
     (tmp_path / "train.jsonl").rename(tmp_path / "moved.jsonl")
     without = score(tmp_path, run.folder, data)
-    assert flat(without) == flat(own) and not any("baselines" in row for row in without)
+    assert flat(without) == flat(own)
+    assert all(list(row["baselines"]) == ["longer"] for row in without)
     assert "no bag-of-words baseline" in caplog.text and "train.jsonl" in caplog.text
     message = refusal(score, tmp_path, run.folder, data, train=str(tmp_path / "train.jsonl"))
     assert message.endswith("no such file")

@@ -44,7 +44,7 @@ DATA_CHECKS: list[Check] = [
     Check("unchanged responses", find_unchanged),
     Check("template in texts", find_markup),
     Check("length outliers", find_lengths),
-    Check("content-blind rules", find_length_rules),
+    Check("baselines", find_length_rules),
     Check("bag of words", find_word_rule, slow=True),
     Check("nearly shared with training", find_near, slow=True),
     Check("languages", find_languages, slow=True),

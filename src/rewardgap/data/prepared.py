@@ -148,7 +148,7 @@ class PreparedData:
     def bag_of_words(
         self, config: TrainingData, left_out: frozenset[str] = frozenset()
     ) -> BagOfWords:
-        """Return the content-blind baseline of the training records but those of these ids."""
+        """Return the bag of words of the training records but those of these ids."""
         return self._fit(_data(config.train, config), left_out)
 
     def fingerprint(self, spec: str | Sequence[str], config: TrainingData) -> str:
@@ -214,7 +214,7 @@ class RunData:
         return {TRAINING: training, **evaluation}
 
     def bag_of_words(self) -> BagOfWords:
-        """Return the content-blind baseline of the training records."""
+        """Return the bag of words of the training records."""
         left_out = frozenset(record for record, _ in self.training.summary.dropped)
         return self.shared.bag_of_words(self.config, left_out)
 

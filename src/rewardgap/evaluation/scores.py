@@ -4,7 +4,8 @@ One JSON object per line::
 
     {"id": "a", "scores_chosen": 0.5, "scores_rejected": -1.0,
      "tokens_chosen": 12, "tokens_rejected": 9, "truncated": false,
-     "baselines": {"bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
+     "baselines": {"longer": {"chosen": 41.0, "rejected": 30.0},
+                   "bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
      "responses": "1c8bfe8f801d7974", "subset": "Math", "data_row": 0}
 
 A record of several responses has lists in place of the numbers. Rewards are raw, never squashed.
@@ -17,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewardgap.data.bag_of_words import BagOfWords
-from rewardgap.data.records import Record, prompt_id, responses_id
+from rewardgap.data.bag_of_words import BagOfWords, response_text
+from rewardgap.data.records import Record, Response, prompt_id, responses_id
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, reported
 from rewardgap.io.files import whole_file
@@ -44,7 +45,8 @@ class ScoreRow:
         tokens_chosen: Response lengths in tokens; empty where a file does not say.
         tokens_rejected: As `tokens_chosen`.
         truncated: Whether any of the record's sequences was cut to fit.
-        baselines: Rewards of content-blind baselines for the same responses, by name.
+        baselines: Rewards of baselines for the same responses, by name; `longer` is their length in
+            characters, as the data have them, which is the same for every kind and model.
         prompt: A hash of the prompt, equal for records of one prompt; empty where it is not known.
         responses: A hash of the responses likewise.
         subset: The part of a benchmark that the record belongs to; empty where there is none.
@@ -115,7 +117,9 @@ def score_row(
         baseline: A bag of words that scores the same responses, if there is one.
     """
     chosen = tree.chosen
-    baselines = {} if baseline is None else {"bag_of_words": baseline.of_record(record)}
+    baselines = {"longer": (_lengths(record.chosen), _lengths(record.rejected))}
+    if baseline is not None:
+        baselines["bag_of_words"] = baseline.of_record(record)
     return ScoreRow(
         id=record.id,
         scores_chosen=tuple(rewards[:chosen]),
@@ -130,6 +134,11 @@ def score_row(
         gold=_gold(record),
         data_row=record.row,
     )
+
+
+def _lengths(responses: Sequence[Response]) -> Rewards:
+    """Return the characters of the plain responses, without white space at their ends."""
+    return tuple(float(len(response_text(response).strip())) for response in responses)
 
 
 def _subset(value: object) -> str:

@@ -114,17 +114,22 @@ def format_table(
     """Return plain text: the figures of each file, then the comparisons in words.
 
     A file has a line with the measures that are columns, and below it a line for each of its other
-    measures, its accuracies by style, the content-blind baselines, and its subsets. Intervals are
-    95 %; `ties` counts pairs with equal rewards.
+    measures, its accuracies by style, the baselines (once for files that share them), and its
+    subsets. Intervals are 95 %; `ties` counts pairs with equal rewards.
     """
     columns = [measure for measure in MEASURES if measure.is_column]
     rows = [("", *(measure.title for measure in columns), "ties", "records")]
+    shown: list[Mapping[str, Interval]] = []
     for name, summary in summaries.items():
         figures = [summary.figures.get(measure.name) for measure in columns]
         cells = [format_interval(figure) if figure else "" for figure in figures]
         rows.append((name, *cells, str(summary.ties), str(summary.n)))
         parts = (subsets or {}).get(name, {})
-        lines = chain(_lines_below(summary, (styles or {}).get(name)), parts.items())
+        # Files of one set have the same baselines.
+        baselines = {} if summary.baselines in shown else summary.baselines
+        shown.append(summary.baselines)
+        below = _lines_below(summary, (styles or {}).get(name))
+        lines = chain(below, baselines.items(), parts.items())
         for title, figure in lines:
             rows.append((f"  {title}", format_interval(figure), *[""] * (len(columns) + 1)))
     return "\n".join([align_columns(rows), *_in_words(comparisons)]) + "\n"
@@ -138,7 +143,6 @@ def _lines_below(
         if not measure.is_column and measure.name in summary.figures:
             yield measure.title, summary.figures[measure.name]
     yield from vars(styles).items() if styles else ()
-    yield from summary.baselines.items()
 
 
 def _in_words(comparisons: Comparisons) -> list[str]:
@@ -159,7 +163,7 @@ def _sentence(first: str, second: str, comparison: Comparison) -> str:
         first, second, comparison = second, first, comparison.reversed()
     relation = "is more accurate than" if is_significant(comparison) else "cannot be told from"
     return (
-        f"- {first} {relation} {second}: difference {format_interval(comparison.difference)}, "
+        f"- {first} {relation} {second}:\n  difference {format_interval(comparison.difference)}, "
         f"ahead on {comparison.wins} and behind on {comparison.losses} of {comparison.n} records, "
         f"p = {comparison.holm_p:.2g}"
     )

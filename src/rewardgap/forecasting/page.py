@@ -12,7 +12,8 @@ from rewardgap.evaluation.text import format_interval
 from rewardgap.forecasting.verdict import Forecasts, best_rule, captions, recommend
 from rewardgap.io.files import write_text
 from rewardgap.io.pages import page_templates
-from rewardgap.reporting.drawing import GREY, STYLE, kind_style
+from rewardgap.models.kinds.palette import GREY
+from rewardgap.reporting.drawing import STYLE, kind_style
 
 WIDTH, HEIGHT = 420, 230
 PAIRS, LOSS = "pairs that training has learnt from", "training loss of a pair"

@@ -97,7 +97,7 @@ def _data(spec: str) -> str:
 
 
 def _evaluation(summaries: Summaries) -> list[str]:
-    """Return the table of all sets: the model, content-blind baselines, further measures."""
+    """Return the table of all sets: the model, baselines, further measures."""
     rules = list(
         dict.fromkeys(rule for summary in summaries.values() for rule in summary["baselines"])
     )
@@ -122,5 +122,6 @@ def _evaluation(summaries: Summaries) -> list[str]:
         "## Evaluation",
         "\n".join(lines),
         f"{meanings[0].upper()}{meanings[1:]}. Brackets: 95 % intervals over records. Columns in "
-        "parentheses: the accuracy of content-blind baselines.",
+        "parentheses: the accuracy of baselines, which are rules of length and a bag of words "
+        "fitted to the training data.",
     ]

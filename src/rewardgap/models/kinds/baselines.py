@@ -1,4 +1,4 @@
-"""Content-blind baselines, which any reward model has to beat."""
+"""Baselines, which any reward model has to beat."""
 
 from collections.abc import Iterable
 from pathlib import Path
