@@ -11,6 +11,7 @@ from toy import pair_rows, train_toy, write_rows
 from rewardgap import cli
 from rewardgap.checks.data import DATA_CHECKS, register_data_check
 from rewardgap.checks.findings import Check, CheckFinding
+from rewardgap.commands.command import Command
 from rewardgap.configs.experiments import ReportConfig, RunConfig
 from rewardgap.configs.forecasting import ExplainConfig, ForecastConfig
 from rewardgap.configs.scoring import MetricsConfig
@@ -252,7 +253,8 @@ def test_an_experiment_is_one_file(folders, tmp_path):
 def test_a_command_is_its_configuration_and_its_line(package, monkeypatch, capsys):
     (package / "greet_config.py").write_text(CONFIG)
     (package / "greet_command.py").write_text(COMMAND)
-    command = cli.Command(
+    command = Command(
+        "greet",
         "greet_command:greet",
         "greet_config:GreetConfig",
         lambda config, greeting: f"{greeting}\n",

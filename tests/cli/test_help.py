@@ -7,7 +7,8 @@ from importlib import import_module
 
 import pytest
 
-from rewardgap.cli import COMMANDS, main
+from rewardgap.cli import main
+from rewardgap.commands import COMMANDS
 from rewardgap.configs.help import GROUPS
 from rewardgap.models.kinds import KINDS
 

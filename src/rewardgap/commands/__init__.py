@@ -1,0 +1,26 @@
+"""The registry of commands, in the order in which the overview lists them.
+
+A new command is a class in `configs` and a file here.
+"""
+
+from rewardgap.commands.check import CHECK_DATA, CHECK_MODEL
+from rewardgap.commands.ches import CHES
+from rewardgap.commands.command import Command
+from rewardgap.commands.demo import DEMO
+from rewardgap.commands.explain import EXPLAIN
+from rewardgap.commands.forecast import FORECAST
+from rewardgap.commands.metrics import METRICS
+from rewardgap.commands.pretrain import PRETRAIN
+from rewardgap.commands.report import REPORT
+from rewardgap.commands.run import RUN
+from rewardgap.commands.score import SCORE
+from rewardgap.commands.theory import THEORY
+from rewardgap.commands.train import TRAIN
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        *(DEMO, TRAIN, SCORE, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
+        *(THEORY, REPORT, CHES, RUN, PRETRAIN),
+    )
+}

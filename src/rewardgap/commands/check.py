@@ -1,0 +1,34 @@
+"""The commands check data and check model: what is wrong, and what it costs."""
+
+from typing import Any
+
+from rewardgap.commands.command import Command
+
+
+def _say(config: Any, report: Any) -> str:
+    return report.to_json() + "\n" if config.json else str(report)
+
+
+def _status(report: Any) -> int:
+    return int(report.status)
+
+
+CHECK_DATA = Command(
+    "check data",
+    ".checks.data:check_data",
+    ".configs.checks:CheckDataConfig",
+    _say,
+    "rewardgap check data pairs.jsonl --eval.test test.jsonl",
+    positional="train",
+    status=_status,
+    imports_torch=False,
+)
+CHECK_MODEL = Command(
+    "check model",
+    ".checks.model:check_model",
+    ".configs.checks:CheckModelConfig",
+    _say,
+    "rewardgap check model runs/explicit --data test.jsonl",
+    positional="model",
+    status=_status,
+)

@@ -1,0 +1,27 @@
+"""The command run: a grid of models, kinds and seeds from one YAML file."""
+
+from typing import Any
+
+from rewardgap.commands.command import Command, advise_report, resume_grid
+
+
+def _say(config: Any, plan: Any) -> str:
+    return str(plan.table) if config.dry_run else f"wrote {plan.folder}\n"
+
+
+def _advise(config: Any) -> str:
+    return "" if config.dry_run else advise_report(config)
+
+
+RUN = Command(
+    "run",
+    ".experiments.run:run",
+    ".configs.experiments:RunConfig",
+    _say,
+    "rewardgap run experiments/math.yaml --profile small --models MODEL --out runs/math",
+    positional="experiment",
+    settings=".configs.training:TrainConfig",
+    check=".experiments.experiment:read_experiment",
+    advice=_advise,
+    resumed=resume_grid,
+)
