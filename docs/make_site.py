@@ -21,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from rewardgap.cli import COMMANDS, main
+from rewardgap.cli import main
+from rewardgap.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD, SITE = ROOT / "build", ROOT / "site"
