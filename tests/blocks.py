@@ -7,7 +7,9 @@ a title is written to the file of that name. What cannot be run has the reason b
 """
 
 import ast
+import contextlib
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -34,7 +36,9 @@ FINDINGS = (0, 3, 4)
 SMALLER = {
     "train": {"--max-steps": "4"},
     "forecast": {"--max-steps": "4"},
-    "run": {"--train-rows": "4", "--eval-rows": "4", "--epochs": "1", "--seeds": "0"},
+    "explain": {"--max-pairs": "2"},
+    "run": {"--train-rows": "4", "--eval-rows": "4", "--epochs": "1", "--seeds": "0"}
+    | {"--kinds": "explicit"},
     "pretrain": {"--layers": "1"},
     "check model": {"--records": "2"},
 }
@@ -79,6 +83,12 @@ def blocks(page: str) -> Iterator[Block]:
     assert opening is None, f"{page}:{opening}: never closed"
 
 
+def indented(page: str) -> str:
+    """Return a page without its fenced blocks."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.sub(r"^ *```.*\n(?:.*\n)*? *```$", "", text, flags=re.MULTILINE)
+
+
 def _language(text: str) -> str:
     """Return the language of a block that names none."""
     program = re.match(r"(\$ )?(rewardgap|accelerate|make|python|pip) ", text)
@@ -94,7 +104,7 @@ def run_page(page: str) -> None:
             Path(block.title).write_text(block.text, encoding="utf-8")
         try:
             run_block(block, names)
-        except Exception as error:
+        except (Exception, pytest.fail.Exception) as error:
             raise AssertionError(f"{block}: {error}") from error
 
 
@@ -107,8 +117,12 @@ def run_block(block: Block, names: dict[str, Any]) -> None:
     elif block.language == "python":
         exec(compile(block.text, str(block), "exec"), names)
     elif block.language in ("bash", "console"):
-        for command in commands(block):
-            run_command(command, block, names)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            for command in commands(block):
+                run_command(command, block, names)
+        shown = re.findall(r"^ {8,}(accuracy .*)$", block.text, re.MULTILINE)
+        titles = [line.split() for line in printed.getvalue().splitlines()]
+        assert all(title.split() in titles for title in shown), f"other titles than {shown}"
 
 
 def commands(block: Block) -> list[str]:

@@ -1,21 +1,24 @@
 """The documentation: every code block runs, and the site is built without a network.
 
-Blocks run in one process, with a tiny random model and a few rows under the names that the pages use
-(`MODEL`, `pairs.jsonl`, `runs/explicit`, …). That a command runs, and that its keys exist, is what is
-tested; the numbers that a page prints are those of the models that it names.
+Blocks run in one process, with a tiny random model and a few rows under the names that the pages
+use (`MODEL`, `pairs.jsonl`, `runs/explicit`, …). That a command runs, and that its keys exist, is
+what is tested; the numbers that a page prints are those of the models that it names.
 """
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-from blocks import LANGUAGES, PAGES, ROOT, blocks, run_page
+from blocks import LANGUAGES, PAGES, ROOT, blocks, commands, indented, run_page
 from tiny import TEMPLATE
 from toy import configure, pair_rows, write_rows
 
+import rewardgap
 from rewardgap.checks.data import DATA_CHECKS
 from rewardgap.checks.model import MODEL_CHECKS
+from rewardgap.commands import COMMANDS
 from rewardgap.evaluation.measures import MEASURES
 from rewardgap.models.kinds import KINDS
 from rewardgap.training.train import train
@@ -25,8 +28,15 @@ EVALUATION = (
     *("test.jsonl", "TEST.jsonl", "more.jsonl", "reworded.jsonl", "REWORDED.jsonl"),
     *("rewardmath_test.jsonl", "rewardbench_math_test.jsonl", "uf_test.jsonl"),
 )
-NOT_RUN = 6
+NOT_RUN = 4
 """Blocks that are read and not run; each has its reason in the page."""
+
+
+PUBLIC = [name for name in rewardgap.__all__ if not name.startswith("_")]
+
+_spec = importlib.util.spec_from_file_location("make_site", ROOT / "docs" / "make_site.py")
+make_site = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make_site)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +68,9 @@ def desk(prepared, tmp_path, monkeypatch) -> Path:
     shutil.copytree(prepared, folder, symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("REWARDGAP_CACHE", str(folder / "cache"))
-    kept = [(registry, registry.copy()) for registry in (DATA_CHECKS, MODEL_CHECKS, MEASURES, KINDS)]
+    kept = [
+        (registry, registry.copy()) for registry in (DATA_CHECKS, MODEL_CHECKS, MEASURES, KINDS)
+    ]
     yield folder
     for registry, before in kept:
         registry.clear()
@@ -68,3 +80,90 @@ def desk(prepared, tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_runs(page, desk):
     run_page(page)
+
+
+def test_blocks_are_run_or_say_why_not():
+    found = [block for page in PAGES for block in blocks(page)]
+    assert {block.language for block in found} <= LANGUAGES
+    assert len([block for block in found if block.reason]) == NOT_RUN
+    for block in found:
+        if block.language in ("bash", "console"):
+            unquoted = re.sub(r"\"[^\"]*\"|'[^']*'", "", "\n".join(commands(block)))
+            assert "?" not in unquoted.partition("#")[0], f"{block}: zsh reads ? as a pattern"
+    for page in PAGES:  # what is indented is not run
+        assert not re.search(r"^    (rewardgap|python|make) ", indented(page), re.MULTILINE), page
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "```bash\nrewardgap trian --model MODEL\n```",
+        "```bash\nrewardgap metrics runs/explicit --no-such-key\n```",
+        "```bash\nrewardgap metrics runs/none\n```",
+        "<!-- not run: a reason -->\n```bash\nrewardgap metrics runs/none --no-such-key\n```",
+        "```bash\nmake nothing\n```",
+        "```bash\npip install 'rewardgap[nothing]'\n```",
+        "```console\n$ rewardgap metrics runs/explicit\n          accuracy of another column\n```",
+        "```python\nimport rewardgap\n\nrewardgap.no_such_name\n```",
+        "```yaml\na: [\n```",
+    ],
+)
+def test_a_wrong_block_is_noticed(wrong, desk, monkeypatch):
+    (desk / "page.md").write_text(f"Text.\n\n{wrong}\n")
+    monkeypatch.setattr("blocks.ROOT", desk)
+    (desk / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (desk / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    with pytest.raises(AssertionError, match=r"page.md:\d"):
+        run_page("page.md")
+
+
+def test_the_site_is_built_and_loads_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(make_site, "BUILD", tmp_path)
+    monkeypatch.setattr(make_site, "SITE", tmp_path / "html")
+    assert make_site.build_site() == 0
+    pages = {str(path.relative_to(tmp_path / "html")) for path in tmp_path.rglob("html/**/*.html")}
+    assert {"index.html", "tutorial.html", "api.html", "commands/train.html"} <= pages
+    assert len([page for page in pages if page.startswith("commands/")]) == len(COMMANDS)
+    for page in pages:
+        text = (tmp_path / "html" / page).read_text(encoding="utf-8")
+        assert not re.findall(r"(?:<script|<img|<link)[^>]*(?:src|href)=\"?(?:https?:)?//", text), (
+            page
+        )
+    train = (tmp_path / "html" / "commands" / "train.html").read_text(encoding="utf-8")
+    assert "--learning-rate NUMBER" in train and "peak learning rate" in train
+    names = (tmp_path / "html" / "api.html").read_text(encoding="utf-8")
+    assert all(f'id="{getattr(rewardgap, name).__module__}.{name}"' in names for name in PUBLIC)
+
+
+@pytest.fixture
+def small_site(tmp_path, monkeypatch) -> Path:
+    """A project of two pages, which `make_site` builds."""
+    for name, value in {"BUILD": tmp_path / "build", "SITE": tmp_path / "html"}.items():
+        monkeypatch.setattr(make_site, name, value)
+    monkeypatch.setattr(make_site, "ROOT", tmp_path)
+    monkeypatch.setattr(make_site, "COMMANDS", {})
+    monkeypatch.setattr(make_site, "PAGES", {"docs/data.md": "data.md", "README.md": "index.md"})
+    monkeypatch.setattr(make_site, "api_page", lambda: "# API\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "data.md").write_text("# Data\n")
+    (tmp_path / "README.md").write_text("# Start\n")
+    (tmp_path / "mkdocs.yml").write_text(
+        "site_name: a\nnav: [index.md, data.md, api.md, {Commands: []}]\n"
+    )
+    return tmp_path
+
+
+def test_broken_links_fail(small_site, capfd):
+    links = "[page](docs/nowhere.md) [anchor](docs/data.md#nowhere) [right](docs/data.md#data)"
+    (small_site / "README.md").write_text(f"# Start\n\n{links}\n")
+    assert make_site.build_site() == 1
+    said = capfd.readouterr().err
+    assert "page does not exist" in said and "anchor does not exist" in said
+    assert "2 issues found" in said and not (small_site / "html").exists()
+
+
+def test_a_page_without_a_place_fails(small_site, capsys):
+    text = (small_site / "mkdocs.yml").read_text()
+    (small_site / "mkdocs.yml").write_text(text.replace("data.md", "other.md"))
+    assert make_site.build_site() == 1
+    assert "data.md, other.md" in capsys.readouterr().err
