@@ -10,6 +10,7 @@ from tiny import ARCHITECTURES, TEMPLATE
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.models import self_check
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import pack
 from rewardgap.models.reading import PlainReading, TreeReading
@@ -72,3 +73,19 @@ def test_both_readings_give_the_same_states(architecture, folders):
 def test_models_on_no_device_are_not_checked(folders):
     model = LanguageModel.on_meta(folders("llama", "<|pad|>", TEMPLATE))
     assert model.check is None and model.reading == TreeReading()
+
+
+def test_rounding_of_halves_is_measured(folders, monkeypatch):
+    """A model in half precision is packed where it rounds as two attentions of its own do."""
+    monkeypatch.setattr(self_check, "TOLERANCE_OF_HALVES", 1e-3)
+    path = folders("llama", "<|pad|>", TEMPLATE)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval()
+    assert isinstance(check_model(model, "the model").reading, TreeReading)
+
+    def swapped(reading, model, packed, positions):
+        states = read(reading, model, packed, positions)
+        return states.index_copy(0, positions, states[positions].flip(0))
+
+    read = TreeReading.states
+    monkeypatch.setattr(TreeReading, "states", swapped)
+    assert isinstance(check_model(model, "the model").reading, PlainReading)
