@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path("runs/demo/runs")
 RUN = RUNS / "language_model" / "implicit" / "seed-0"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZES = {"report.png": (1000, 1100), "explanation.png": (1000, 640)}
+SIZES = {"report.png": (860, 780), "explanation.png": (860, 780)}
 """Width and height of each picture in pixels of a page; a picture has three for every two."""
 
 
