@@ -138,17 +138,22 @@ def _table(lines: str) -> str:
 
 def api_page() -> str:
     """Return the page of the public names, of which mkdocstrings writes the documentation."""
-    stub = ast.parse((ROOT / "src" / "rewardgap" / "__init__.pyi").read_text(encoding="utf-8"))
     groups: dict[str, list[str]] = {title: [] for title in API_TITLES}
-    for node in stub.body:
-        if isinstance(node, ast.ImportFrom):
-            name = node.names[0].name
-            title = API_TITLES[0 if name.islower() else 1 if name.endswith("Config") else 2]
-            groups[title].append(f"rewardgap.{node.module}.{name}")
+    for path in public_names():
+        name = path.rpartition(".")[2]
+        title = API_TITLES[0 if name.islower() else 1 if name.endswith("Config") else 2]
+        groups[title].append(path)
     parts = [API]
     for title, names in groups.items():
         parts += [f"## {title}\n", *(f"::: {name}\n" for name in names)]
     return "\n".join(parts)
+
+
+def public_names() -> list[str]:
+    """Return the public names with their homes, such as "rewardgap.training.train.train"."""
+    stub = ast.parse((ROOT / "src" / "rewardgap" / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return [f"rewardgap.{node.module}.{name.name}" for node in imports for name in node.names]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ use (`MODEL`, `pairs.jsonl`, `runs/explicit`, …). That a command runs, and tha
 what is tested; the numbers that a page prints are those of the models that it names.
 """
 
-import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from tiny import TEMPLATE
 from toy import configure, pair_rows, write_rows
 
 import rewardgap
+from docs import make_site
 from rewardgap.checks.data import DATA_CHECKS
 from rewardgap.checks.model import MODEL_CHECKS
 from rewardgap.commands import COMMANDS
@@ -30,13 +30,6 @@ EVALUATION = (
 )
 NOT_RUN = 4
 """Blocks that are read and not run; each has its reason in the page."""
-
-
-PUBLIC = [name for name in rewardgap.__all__ if not name.startswith("_")]
-
-_spec = importlib.util.spec_from_file_location("make_site", ROOT / "docs" / "make_site.py")
-make_site = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(make_site)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +125,9 @@ def test_the_site_is_built_and_loads_nothing(tmp_path, monkeypatch):
     train = (tmp_path / "html" / "commands" / "train.html").read_text(encoding="utf-8")
     assert "--learning-rate NUMBER" in train and "peak learning rate" in train
     names = (tmp_path / "html" / "api.html").read_text(encoding="utf-8")
-    assert all(f'id="{getattr(rewardgap, name).__module__}.{name}"' in names for name in PUBLIC)
+    public = {name for name in rewardgap.__all__ if not name.startswith("_")}
+    assert {path.rpartition(".")[2] for path in make_site.public_names()} == public
+    assert all(f'id="{path}"' in names for path in make_site.public_names())
 
 
 @pytest.fixture
