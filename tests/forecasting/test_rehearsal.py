@@ -63,7 +63,8 @@ def test_a_rehearsal_is_the_run_of_its_configuration(
     batch = of_kind.plan.batch_size
     common = configure(tmp_path, folders("llama"), kind=kind, checkpoint_steps=0)
     out = tmp_path / "plain"
-    train(replace(common, out=str(out), batch_size=batch, epochs=9, max_steps=9))
+    steps = {"epochs": 9, "max_steps": 9, "batch_size": batch, "moment_batch_size": 4}
+    train(replace(common, out=str(out), **steps))
     places = (out, tmp_path / "forecast" / "rehearsals" / f"{kind}-0")
     plain, ours = ([steady(row) for row in read_rows(Run(path).log)] for path in places)
     assert plain == ours

@@ -24,7 +24,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "optimiser": (
         *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup_steps"),
-        *("max_grad_norm", "weight_decay", "batch_tokens", "frozen_backbone", "seed", "seeds"),
+        *(
+            "moment_batch_size",
+            "max_grad_norm",
+            "weight_decay",
+            "batch_tokens",
+            "frozen_backbone",
+            "seed",
+            "seeds",
+        ),
     ),
     "output": ("eval_steps", "checkpoint_steps", "report_to", "resume", "json", "dry_run"),
     "compute": (

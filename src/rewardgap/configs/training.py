@@ -59,6 +59,9 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
     compile: bool = False
     """compile norms and feed-forward networks, which takes about a minute at the start; measure
     whether training is faster"""
+    moment_batch_size: int | None = None
+    """pairs per step whose noise Adam's second moments have, if more than `batch_size`: a rehearsal
+    then moves as far as the training with these batches"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
@@ -72,7 +75,7 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "token_budget")
+        at_least(self, 1, "token_budget", "moment_batch_size")
         at_least(self, 0, "eval_steps", "checkpoint_steps", "seed")
         for name in self.eval:
             if not name or "/" in name or name.startswith("."):

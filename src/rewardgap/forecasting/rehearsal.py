@@ -1,9 +1,10 @@
 """Rehearsals: every optimiser step of the training that is forecast, with a few pairs in each.
 
 A rehearsal is a run with the training's model, optimiser, learning rates, schedule and number of
-steps, and a smaller batch: it ends where the training ends, for a few per cent of its cost. (Larger
-steps on larger batches cost the same; implicit models then lag behind, see docs/forecast.md.) The
-pairs of a smaller batch are among those of a larger one.
+steps, and a smaller batch: it ends where the training ends, for a few per cent of its cost. Adam's
+second moments are those of the training's batches, without which a smaller batch lags behind, as
+larger steps on larger batches would (docs/forecast.md). The pairs of a smaller batch are among
+those of a larger one.
 """
 
 import json
@@ -222,6 +223,7 @@ def _training(
             "seed": seed,
             "out": str(Path(config.out) / "rehearsals" / f"{kind}-{seed}"),
             "batch_size": plan.batch_size,
+            "moment_batch_size": config.batch_size,
             "max_steps": costs.steps,
             "epochs": math.ceil(costs.steps * plan.batch_size / costs.pairs) + 1,
             "eval_steps": math.ceil(costs.steps / plan.points),

@@ -34,6 +34,7 @@ from rewardgap.models.devices import autocast
 from rewardgap.models.kinds.reward_model import Outcome, RewardModel
 from rewardgap.models.packing import Pack, References, pack
 from rewardgap.scoring.scorer import score_trees
+from rewardgap.training.adam import make_adam
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
 from rewardgap.training.step_log import StepLog
@@ -109,7 +110,7 @@ def fit(
         return
     config, run, accelerator = settings.config, settings.run, settings.accelerator
     model.to(accelerator.device).train()
-    adam = torch.optim.Adam(parameters.values(), lr=config.learning_rate, fused=True)
+    adam = make_adam(parameters.values(), config)
     rate = _learning_rates(config, adam, len(steps))
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
