@@ -36,7 +36,7 @@ NOT_RUN = 4
 def prepared(folders, tmp_path_factory) -> Path:
     """A folder with what the pages name."""
     folder = tmp_path_factory.mktemp("docs")
-    for name in ("MODEL", "LM", "runs/demo/language_model"):
+    for name in ("MODEL", "LM", "models/small", "runs/demo/language_model"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(folders("llama"))
     for kind in ("explicit", "implicit"):
@@ -49,6 +49,10 @@ def prepared(folders, tmp_path_factory) -> Path:
         write_rows(folder / name, [rows[0] | {"id": "ID"}, *rows[1:]])
     for name, kind in {"OTHER": "explicit", "rm-padded": "explicit", "DPO": "implicit"}.items():
         (folder / name).symlink_to(folder / "runs" / kind / "reward_model")
+    for name in ("seed-0", "seed-1"):
+        (folder / "runs" / name).symlink_to(folder / "runs" / "explicit")
+    responses = [{"prompt": "hi", "responses": ["yes, sure", "no"]}] * 2
+    write_rows(folder / "responses.jsonl", responses)
     (folder / "mine.jinja").write_text(TEMPLATE, encoding="utf-8")
     shutil.copytree(ROOT / "experiments", folder / "experiments")
     return folder
