@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from benchmarks.documentation import write_tables
@@ -28,14 +29,17 @@ from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.text import align_columns
 from rewardgap.experiments.run import run
+from rewardgap.forecasting.prediction import ERROR
 from rewardgap.io.files import write_text
 from rewardgap.io.grid_folder import GridFolder
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCS = Path(__file__).parents[1] / "docs" / "forecast.md"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-COVERAGE = 0.9
-"""Of the intervals that are counted."""
+QUANTILE = float(norm.ppf(0.95))
+"""Deviations to either side of the intervals of 90 % that are counted."""
+LEAST, MOST = 1e-6, 5.0
+"""Between these an error is looked for."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     by_model = summary(results)
     lines += ["", f"| | {' | '.join(by_model)} |", "|---|" + "---|" * len(by_model)]
     for figure in by_model["all"]:
-        values = " | ".join(str(of_model[figure]) for of_model in by_model.values())
+        values = " | ".join(str(of_model.get(figure, "")) for of_model in by_model.values())
         lines.append(f"| {figure} | {values} |")
     return "\n".join(lines) + "\n"
 
@@ -186,6 +190,32 @@ def _probit(figures: Mapping[str, Any]) -> float:
     return float(norm.ppf((np.mean(figures["measured"]) * records + 0.5) / (records + 1)))
 
 
+def calibrate(results: Mapping[str, Any]) -> float:
+    """Return the forecast's own error on the probit scale that explains these results.
+
+    With it the squares of the residuals have the mean 1; none where records and seeds explain all.
+    """
+    figures = [entry for *_, entry in _entries(results)]
+    squares = np.array([(_probit(entry) - entry["z"]) ** 2 for entry in figures])
+    variances = np.array([entry["deviation"] ** 2 - ERROR**2 for entry in figures])
+
+    def excess(error: float) -> float:
+        return float((squares / (variances + error**2)).mean() - 1)
+
+    return float(brentq(excess, LEAST, MOST)) if excess(LEAST) > 0 else 0.0
+
+
+def held_out(results: Mapping[str, Any]) -> float:
+    """Return the share of intervals that hold if each case's error is that of all other cases."""
+    held = []
+    for case, sets in results.items():
+        error = calibrate({other: of for other, of in results.items() if other != case})
+        for *_, entry in _entries({case: sets}):
+            variance = entry["deviation"] ** 2 - ERROR**2 + error**2
+            held.append((_probit(entry) - entry["z"]) ** 2 <= QUANTILE**2 * variance)
+    return float(np.mean(held))
+
+
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return what all cases say, by model and together."""
     models = dict.fromkeys(CASES[case].model for case in results)
@@ -193,7 +223,12 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
         model: {case: sets for case, sets in results.items() if CASES[case].model == model}
         for model in models
     }
-    return {name: _summary(part) for name, part in {**parts, "all": results}.items()}
+    summaries = {name: _summary(part) for name, part in {**parts, "all": results}.items()}
+    if len(results) > 1:
+        share = round(held_out(results), 3)
+        summaries["all"]["the same, with the error of the other cases alone"] = share
+        summaries["all"]["error of the forecast itself"] = round(calibrate(results), 3)
+    return summaries
 
 
 def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,8 +237,7 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
         source: [abs(entry[source] - np.mean(entry["measured"])) for entry in figures]
         for source in ("forecast", "theory")
     }
-    limit = norm.ppf((1 + COVERAGE) / 2)
-    held = [abs(residual(entry)) <= limit for entry in figures]
+    held = [abs(residual(entry)) <= QUANTILE for entry in figures]
     squares = [(_probit(entry) - entry["z"]) ** 2 for entry in figures]
     spoken, told = list(_spoken(results)), list(_told(results))
     return {

@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+from scipy.stats import norm
+
 from benchmarks import documentation
 from benchmarks import forecast_suite as suite
+from rewardgap.forecasting import prediction
 
 RESULTS = json.loads(suite.RESULTS.read_text())
 
@@ -21,6 +26,35 @@ def test_of_the_sentences_that_were_said_95_percent_are_true_on_each_model() -> 
 
 def test_the_intervals_hold_as_often_as_they_say() -> None:
     assert 0.85 <= suite.summary(RESULTS)["all"]["intervals of 90 % that hold"] <= 0.97
+
+
+def test_the_error_of_the_forecast_is_the_one_that_the_suite_measured() -> None:
+    assert abs(suite.calibrate(RESULTS) - prediction.ERROR) < 0.05
+
+
+def test_an_error_is_found_again_and_cases_are_held_out() -> None:
+    """Two cases of 400 forecasts with an error of 0.8, a third of which records explain."""
+    random = np.random.default_rng(0)
+    cases = {}
+    for case in ("one", "two"):
+        z = random.normal(0, 0.5, 400)
+        truth = norm.cdf(z + 0.8 * random.normal(size=400))
+        deviation = (0.3 + prediction.ERROR**2) ** 0.5
+        cases[case] = {
+            str(i): {
+                "kinds": {
+                    "explicit": {
+                        **{"z": z[i], "deviation": deviation},
+                        **{"measured": [truth[i]], "records": 10**6},
+                    }
+                }
+            }
+            for i in range(400)
+        }
+    assert suite.calibrate(cases) == pytest.approx((0.64 - 0.3) ** 0.5, abs=0.05)
+    assert suite.held_out(cases) == pytest.approx(0.9, abs=0.03)
+    cases["two"]["0"]["kinds"]["explicit"]["z"] = 50.0  # the error of the others alone is used
+    assert suite.held_out(cases) > 0.88
 
 
 def test_sentences_and_errors_are_counted_by_hand(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from .configs.forecasting import ForecastConfig as ForecastConfig
 from .configs.forecasting import TheoryConfig as TheoryConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
+from .configs.serving import PushConfig as PushConfig
+from .configs.serving import ServeConfig as ServeConfig
 from .configs.training import DemoConfig as DemoConfig
 from .configs.training import PretrainConfig as PretrainConfig
 from .configs.training import TrainConfig as TrainConfig
@@ -27,9 +29,12 @@ from .explaining.displacement import ches as ches
 from .explaining.explain import explain as explain
 from .forecasting.forecast import forecast as forecast
 from .reporting.report import report as report
+from .scoring.reward_function import reward_function as reward_function
 from .scoring.scorer import Scorer as Scorer
 from .scoring.scorer import load as load
 from .scoring.scorer import score as score
+from .serving.push import push as push
+from .serving.serve import serve as serve
 from .training.pretrain import pretrain as pretrain
 from .training.train import train as train
 

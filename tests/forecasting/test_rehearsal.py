@@ -98,7 +98,7 @@ def test_a_folder_of_another_training_is_refused(make: Forecast) -> None:
 
 
 def test_what_a_rehearsal_costs(make: Forecast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand: 9 steps of 1 pair and 6 records of evaluation, against 9 steps of 4 pairs."""
+    """By hand: 9 steps of 1 pair, 6 records at the end and 3 twice, against 9 steps of 4 pairs."""
     monkeypatch.setattr(rehearsal, "LADDER", (RehearsalPlan(1, 1, 6, 3),))
     of_kind = rehearsed(make(kinds=["explicit"]))
     costs = []
@@ -107,8 +107,9 @@ def test_what_a_rehearsal_costs(make: Forecast, monkeypatch: pytest.MonkeyPatch)
     def share(self: rehearsal.Costs, plan: RehearsalPlan) -> float:
         trees = [*self.data.training]
         mean = np.mean([tree.size for tree in trees])
-        evaluated = sum(tree.size for tree in self.data.evaluation["test"])
-        costs.append((3 * 9 * mean + 3 * evaluated) / (3 * 36 * mean))
+        sizes = [tree.size for tree in self.data.evaluation["test"]]
+        evaluated = sum(sizes) + 2 * sum(draw(sizes, 3))
+        costs.append((3 * 9 * mean + evaluated) / (3 * 36 * mean))
         return original(self, plan)
 
     monkeypatch.setattr(rehearsal.Costs, "share", share)
@@ -143,6 +144,29 @@ def test_the_accuracy_is_that_of_the_rewards_that_were_seen(
         figures = json.loads((tmp_path / "forecast" / "forecast.json").read_text())["test"][kind]
         assert figures["accuracy"]["value"] == found.accuracy.value
         assert figures["rehearsal"]["curve"][-1]["accuracy"] == found.accuracy.value
+
+
+def test_half_of_the_records_are_followed_along_training(
+    make: Forecast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "LADDER", (RehearsalPlan(1, 1, 6, 3),))
+    result = make(kinds=["explicit"], loss=10)
+    (seen,) = rehearsed(result).rehearsals
+    assert seen.steps.tolist() == [4, 8, 9]
+    assert [len(rewards) for rewards in seen.rewards["test"]] == [3, 3, 6]
+    assert result.forecasts.predictions["test"]["explicit"].followed == 3
+
+
+def test_little_may_always_be_spent(
+    make: Forecast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """36 pairs are learnt in all: 400 pay for any plan, 9 for the second but not the third."""
+    plans = (RehearsalPlan(1, 1, 2, 2), RehearsalPlan(1, 1, 3, 2), RehearsalPlan(1, 2, 6, 2))
+    monkeypatch.setattr(rehearsal, "LADDER", plans)
+    for least, plan in ((400, plans[2]), (12, plans[1]), (0, plans[0])):
+        monkeypatch.setattr(rehearsal, "LEAST", least)
+        result = make(kinds=["explicit"], budget=None, out=str(tmp_path / str(least)))
+        assert rehearsed(result).plan == plan
 
 
 def test_records_that_are_followed_are_drawn_once() -> None:

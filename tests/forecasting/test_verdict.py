@@ -96,9 +96,21 @@ REWORDED = {
 def test_the_kind_is_named_and_where_the_other_fails() -> None:
     words = say(forecasts(REWORDED))
     assert words.splitlines() == [
-        "Train explicit: it is expected to be more accurate than implicit on reworded.",
-        "implicit is expected to prefer the wrong response on reworded.",
+        "Train explicit: it is expected to be more accurate than implicit on reworded "
+        "(by rehearsal; theory agrees).",
+        "implicit is expected to prefer the wrong response on reworded "
+        "(by rehearsal; theory agrees).",
     ]
+
+
+def test_a_sentence_says_that_theory_does_not_agree() -> None:
+    theory = {
+        "familiar": {"explicit": 0.95, "implicit": 0.94},
+        "reworded": {"explicit": 0.6, "implicit": 0.6},
+    }
+    words = say(forecasts(REWORDED, theory)).splitlines()
+    assert words[0].endswith("than implicit on reworded (by rehearsal; theory does not agree).")
+    assert words[1].endswith("response on reworded (by rehearsal; theory does not agree).")
 
 
 def test_what_is_not_nearly_certain_is_not_said() -> None:
@@ -117,8 +129,8 @@ def test_nothing_is_advised_where_each_kind_has_its_set() -> None:
         )
     )
     assert "Train" not in words
-    assert "explicit is expected to be more accurate than implicit on one." in words
-    assert "implicit is expected to be more accurate than explicit on two." in words
+    assert "explicit is expected to be more accurate than implicit on one (by" in words
+    assert "implicit is expected to be more accurate than explicit on two (by" in words
 
 
 def test_theory_alone_advises_nothing() -> None:

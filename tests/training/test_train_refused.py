@@ -9,6 +9,7 @@ from toy import configure, pair_rows, read_rows, train_toy, write_rows
 
 from rewardgap.errors import UserError
 from rewardgap.io.run_folder import Run
+from rewardgap.training import trackers
 from rewardgap.training import train as training
 
 
@@ -19,7 +20,7 @@ def refusal(config) -> str:
 
 
 def test_a_tracker_that_is_not_installed_is_refused(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "get_available_trackers", list)
+    monkeypatch.setattr(trackers, "get_available_trackers", list)
     config = configure(tmp_path, model, report_to=["wandb"])
     assert "wandb is not installed" in refusal(config)
     assert not Path(config.out).exists()

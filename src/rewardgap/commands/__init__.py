@@ -11,9 +11,11 @@ from rewardgap.commands.explain import EXPLAIN
 from rewardgap.commands.forecast import FORECAST
 from rewardgap.commands.metrics import METRICS
 from rewardgap.commands.pretrain import PRETRAIN
+from rewardgap.commands.push import PUSH
 from rewardgap.commands.report import REPORT
 from rewardgap.commands.run import RUN
 from rewardgap.commands.score import SCORE
+from rewardgap.commands.serve import SERVE
 from rewardgap.commands.theory import THEORY
 from rewardgap.commands.train import TRAIN
 
@@ -21,6 +23,6 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         *(DEMO, TRAIN, SCORE, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
-        *(THEORY, REPORT, CHES, RUN, PRETRAIN),
+        *(THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
     )
 }

@@ -19,7 +19,7 @@ class Command:
         config: "module:name" of the class of its configuration.
         report: Returns what is printed at the end, from the configuration and the result.
         example: How it is called.
-        positional: Key that words without a flag fill.
+        positional: Key that words without a flag fill; or several, with spaces between.
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
         status: Returns the exit status from the result, by default 0.
         check: "module:name" of what refuses a configuration before PyTorch is imported.

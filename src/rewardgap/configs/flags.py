@@ -41,7 +41,7 @@ Fields = Mapping[str, Field[Any]]
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of a command, further keys for its mapping `settings`, and that of loose words."""
+    """The keys of a command, further keys for its mapping `settings`, and those of loose words."""
 
     fields: Fields
     settings: Fields
@@ -157,15 +157,17 @@ def _item(word: str) -> int | str:
 
 
 def _positional(word: str, keys: Keys, flagged: Sequence[Sequence[str]]) -> list[str]:
-    """Return a word without a flag under the flag of the positional key."""
-    key = keys.positional
-    if key is None:
+    """Return a word without a flag under the flag of the first positional key that takes it."""
+    names = (keys.positional or "").split()
+    if not names:
         raise UserError(f"unexpected {word!r}: give every value with its flag")
-    if keys.fields[key].type is not str:
-        return [f"--{key}+", word]
-    if any(_parted(given)[0] == f"--{key}" for given in flagged):
-        raise UserError(f"unexpected {word!r}: give every further value with its flag")
-    return [f"--{key}", word]
+    given = {_parted(flag)[0] for flag in flagged}
+    for name in names:
+        if keys.fields[name].type is not str:
+            return [f"--{name}+", word]
+        if f"--{name}" not in given:
+            return [f"--{name}", word]
+    raise UserError(f"unexpected {word!r}: give every further value with its flag")
 
 
 def refuse_nulls(values: Mapping[str, Any], fields: Fields) -> None:

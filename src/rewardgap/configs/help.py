@@ -71,10 +71,11 @@ class Help:
         """Return the text of the help."""
         keys = {key.name: key for key in fields(self.form)}
         required = [key for key in keys.values() if _is_required(key)]
-        required.sort(key=lambda key: key.name != self.positional)
+        required.sort(key=lambda key: key.name not in self._positional)
         words = [self._usage(key) for key in required]
-        if self.positional and not _is_required(keys[self.positional]):
-            words.append(f"[{self._usage(keys[self.positional])}]")
+        for name in self._positional:
+            if not _is_required(keys[name]):
+                words.append(f"[{self._usage(keys[name])}]")
         usage = ["usage: rewardgap", self.command, *words, "[--KEY VALUE ...]"]
         example = wrap(self.example, WIDEST - COLUMN, break_on_hyphens=False)
         described = parse_from_object(self.form)
@@ -93,14 +94,18 @@ class Help:
         blocks.append(_block("every command", EVERY_COMMAND))
         return "\n\n".join(blocks) + "\n"
 
+    @property
+    def _positional(self) -> list[str]:
+        return (self.positional or "").split()
+
     def _usage(self, key: Field[Any]) -> str:
         typed = _typed(key)
-        return typed.partition(" ")[2] if key.name == self.positional else typed
+        return typed.partition(" ")[2] if key.name in self._positional else typed
 
     def _line(self, key: Field[Any]) -> tuple[str, str]:
         """Return what is typed for a key, and what it says of itself, with its default."""
         typed, text = _typed(key), " ".join(_texts(self.form)[key.name].split())
-        if key.name == self.positional:
+        if key.name in self._positional:
             typed = f"{self._usage(key)}, {typed}"
         value = key.default
         if isinstance(value, str | int | float) and not isinstance(value, bool):

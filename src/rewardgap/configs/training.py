@@ -9,6 +9,7 @@ from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
 
 Schedule = Literal["constant", "linear", "cosine"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,8 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
     """evaluate every N steps; 0: only at the end"""
     checkpoint_steps: int = 100
     """write a checkpoint every N steps; 0: never"""
-    report_to: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
-    """experiment trackers that also get the log"""
+    report_to: list[Tracker] = field(default_factory=list)
+    """experiment trackers that also get the log, under the names of TRL's trainers"""
     resume: bool = False
     """continue the run in `out` from its last checkpoint"""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -110,10 +110,13 @@ class ChatTemplate:
 
     def warn_unused(self, records: Sequence[Record]) -> None:
         """Name the arguments of records that the chat template does not read."""
-        names = {name for record in records for name in record.template_arguments}
-        for name in sorted(names):
-            if name not in str(self.tokenizer.chat_template):
-                logger.warning("`%s` has no effect: the chat template does not read it", name)
+        for name in self.unused(name for record in records for name in record.template_arguments):
+            logger.warning("`%s` has no effect: the chat template does not read it", name)
+
+    def unused(self, arguments: Iterable[str]) -> list[str]:
+        """Return the names of arguments that the chat template does not read."""
+        written = str(self.tokenizer.chat_template)
+        return [name for name in sorted(set(arguments)) if name not in written]
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the token ids of rendered texts.
@@ -149,6 +152,23 @@ class ChatTemplate:
             for record, prompt in zip(records, prompts, strict=True)
         ]
         return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
+
+    def encode_written(
+        self, prompt: str | Tokens | None, texts: Sequence[str | Tokens], max_length: int | None
+    ) -> Tree:
+        """Return the tree of texts that were rendered before; see `ChatEncoding`."""
+        sequences = [self._token_ids(text) for text in texts]
+        if isinstance(prompt, str) and not all(
+            isinstance(text, str) and text.startswith(prompt) for text in texts
+        ):
+            raise UserError("a text does not begin with its prompt")
+        opened = sequences[0][:1] if prompt is None else self._token_ids(prompt)
+        record = Record("text", (), ((),) * len(texts), (), {})
+        tree = self._tree(record, opened, sequences)
+        return tree if max_length is None else truncate(tree, max_length)
+
+    def _token_ids(self, text: str | Tokens) -> Tokens:
+        return self.tokenize([text])[0] if isinstance(text, str) else text
 
     def _write(self, record: Record) -> tuple[str, list[str]]:
         """Return the text of a prompt that opens a response, and that of every whole sequence."""

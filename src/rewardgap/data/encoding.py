@@ -7,7 +7,7 @@ from typing import ClassVar
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Record
-from rewardgap.data.trees import Tree
+from rewardgap.data.trees import Tokens, Tree
 from rewardgap.io.cache import cache_key
 
 
@@ -31,6 +31,25 @@ class ChatEncoding:
         Sequences are truncated to at most `max_length` tokens.
         """
         return self.template.encode(records, max_length)
+
+    def encode_written(
+        self,
+        prompt: str | Tokens | None,
+        texts: Sequence[str | Tokens],
+        max_length: int | None = None,
+    ) -> Tree:
+        """Return the tree of texts, or token ids, that a chat template has written already.
+
+        Args:
+            prompt: What all of them begin with, up to where the response begins; None if nobody
+                knows, so that a response begins after the first token.
+            texts: Prompt and response, special tokens included.
+            max_length: Truncate sequences to at most this many tokens.
+
+        Raises:
+            UserError: A text does not begin with the prompt, or is nothing more.
+        """
+        return self.template.encode_written(prompt, texts, max_length)
 
     def encode_for_training(
         self, records: Sequence[Record], max_length: int | None = None

@@ -28,7 +28,7 @@ from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
-from rewardgap.forecasting.rehearsal import Rehearsed, draw, rehearse
+from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
 from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory
 from rewardgap.forecasting.verdict import (
     Forecasts,
@@ -119,8 +119,7 @@ def _predictions(
             kind: predict_from(
                 of_kind.rehearsals,
                 name,
-                prompt_clusters(draw(rows, of_kind.plan.rows)),
-                len(rows),
+                prompt_clusters(rows),
                 config.loss,
             )
             for kind, of_kind in rehearsed.items()

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from rewardgap.evaluation.accuracy import record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Clusters, FloatArray, Interval
 from rewardgap.evaluation.scores import RecordRewards
-from rewardgap.forecasting.rehearsal import Rehearsal
+from rewardgap.forecasting.rehearsal import Rehearsal, draw
 
 ERROR = 0.5
 """Standard deviation of a forecast's own error on the probit scale."""
@@ -77,7 +77,6 @@ def predict_from(
     rehearsals: Sequence[Rehearsal],
     name: str,
     clusters: Clusters,
-    records: int,
     loss: float | None,
 ) -> Prediction:
     """Predict the accuracy on a set from rehearsals of one kind.
@@ -85,23 +84,19 @@ def predict_from(
     Args:
         rehearsals: Of one plan, with different seeds.
         name: The evaluation set.
-        clusters: (F,) numbers of the prompts of the records that are followed.
-        records: Number of records of the set.
+        clusters: (R,) numbers of the prompts of all of its records.
         loss: Where training stops; None for its end.
     """
     first = rehearsals[0]
     losses = np.mean([rehearsal.losses for rehearsal in rehearsals], axis=0)
-    by_seed = np.array(
-        [[record_accuracies(point) for point in r.rewards[name]] for r in rehearsals]
-    )
-    joined = np.array(
-        [
-            record_accuracies(_mean_rewards([r.rewards[name][point] for r in rehearsals]))
-            for point in range(len(first.steps))
-        ]
-    )
+    joined = [
+        record_accuracies(_mean_rewards([r.rewards[name][point] for r in rehearsals]))
+        for point in range(len(first.steps))
+    ]
     stop = _stop(losses, loss)
-    z, deviation = _probit(joined[stop], by_seed[:, stop].mean(1), clusters, records)
+    by_seed = np.array([record_accuracies(r.rewards[name][stop]).mean() for r in rehearsals])
+    followed = np.array(draw(draw(clusters.tolist(), len(joined[-1])), len(joined[stop])))
+    z, deviation = _probit(joined[stop], by_seed, followed, len(clusters))
     value, half = float(joined[stop].mean()), norm.isf(TAIL) * deviation
     low, high = min(value, norm.cdf(z - half)), max(value, norm.cdf(z + half))
     return Prediction(
@@ -113,8 +108,8 @@ def predict_from(
         stop=int(first.steps[stop]),
         z=z,
         deviation=deviation,
-        followed=len(clusters),
-        records=records,
+        followed=len(followed),
+        records=len(clusters),
     )
 
 

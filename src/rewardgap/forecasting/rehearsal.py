@@ -29,7 +29,7 @@ from rewardgap.io.files import read_json, write_text
 from rewardgap.io.lock import sole_process
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.packing import References
-from rewardgap.training.loop import Settings, TreeData, fit
+from rewardgap.training.loop import Settings, TreeData, fit, held_out_rewards
 from rewardgap.training.train import (
     build,
     open_data,
@@ -46,8 +46,9 @@ T = TypeVar("T")
 Point: TypeAlias = tuple[int, Mapping[str, Sequence[RecordRewards]]]
 """A number of steps, and the rewards of every set after them."""
 
-BUDGET = 0.05
-"""Share of the cost of training that rehearsals take where the user names none."""
+BUDGET, LEAST = 0.05, 400
+"""Share of the cost of training that rehearsals take where the user names none, and what they may
+always take: as much as learning so many pairs once, 8 % of five epochs over 1,000 pairs."""
 BACKWARD = 3
 """A training step costs as much as three forward passes."""
 
@@ -59,8 +60,9 @@ class RehearsalPlan:
     Attributes:
         batch_size: Pairs in each step.
         seeds: Number of rehearsals, each with another seed.
-        rows: At most so many records of every evaluation set are followed.
-        points: At how many points along training.
+        rows: At most so many records of every evaluation set are followed to the end of training;
+            half of them along it.
+        points: At how many points, the end among them.
     """
 
     batch_size: int
@@ -68,12 +70,17 @@ class RehearsalPlan:
     rows: int
     points: int
 
+    @property
+    def rows_along(self) -> int:
+        """The number of records of every set that are followed before the end of training."""
+        return math.ceil(self.rows / 2)
+
 
 LADDER = (
-    RehearsalPlan(1, 1, 25, 3),
-    RehearsalPlan(1, 1, 50, 4),
-    RehearsalPlan(1, 2, 50, 4),
-    RehearsalPlan(2, 2, 50, 6),
+    RehearsalPlan(1, 1, 32, 3),
+    RehearsalPlan(1, 1, 64, 3),
+    RehearsalPlan(1, 2, 64, 4),
+    RehearsalPlan(1, 2, 100, 6),
     RehearsalPlan(2, 2, 100, 6),
     RehearsalPlan(4, 2, 100, 8),
     RehearsalPlan(4, 2, 200, 8),
@@ -90,7 +97,8 @@ class Rehearsal:
     Attributes:
         steps: (P,) number of optimiser steps done at each point, from 1.
         losses: (P,) mean loss of a pair over the steps since the point before.
-        rewards: By evaluation set, at each point, the rewards of the records that are followed.
+        rewards: By evaluation set, at each point, the rewards of the records that are followed to
+            there.
     """
 
     steps: NDArray[np.int64]
@@ -134,7 +142,7 @@ def rehearse(config: ForecastConfig, kind: str, data: RunData, shared: PreparedD
     costs = Costs(config, data, find_kind(kind).needs_reference)
     plan = costs.choose(kind)
     rehearsals = [
-        _rehearse(_training(config, kind, plan, seed, costs), plan.rows, shared)
+        _rehearse(_training(config, kind, plan, seed, costs), plan, shared)
         for seed in range(config.seed, config.seed + plan.seeds)
     ]
     return Rehearsed(plan, rehearsals, costs.share(plan), config.learning_rate)
@@ -177,30 +185,34 @@ class Costs:
 
     def share(self, plan: RehearsalPlan) -> float:
         """Return what a plan costs, as a share of the training."""
-        followed = sum(
-            tree.size for trees in self.data.evaluation.values() for tree in draw(trees, plan.rows)
-        )
+        along, to_end = self._followed(plan.rows_along), self._followed(plan.rows)
+        evaluated = (plan.points - 1) * along + (1 + self.needs_reference) * to_end
         learnt = self._pair_size * self.steps * plan.batch_size
-        passes = plan.points + self.needs_reference
-        once = (BACKWARD + self.needs_reference) * learnt + passes * followed
+        once = (BACKWARD + self.needs_reference) * learnt + evaluated
         return plan.seeds * once / self.training
 
+    def _followed(self, rows: int) -> int:
+        """Return the number of tokens of so many records of every set."""
+        sets = self.data.evaluation.values()
+        return sum(tree.size for trees in sets for tree in draw(trees, rows))
+
     def choose(self, kind: str) -> RehearsalPlan:
-        """Return the dearest plan within the budget.
+        """Return the dearest plan within the budget, or the cheapest if the user names none.
 
         Raises:
             UserError: The user's budget is too small for the cheapest plan.
         """
         smaller = [plan for plan in LADDER if plan.batch_size < max(2, self.config.batch_size)]
-        budget = BUDGET if self.config.budget is None else self.config.budget
+        least = BACKWARD * self._pair_size * LEAST / self.training
+        budget = max(BUDGET, least) if self.config.budget is None else self.config.budget
         fitting = [plan for plan in smaller if self.share(plan) <= budget]
         if fitting:
             return fitting[-1]
-        least = self.share(LADDER[0])
         if self.config.budget is not None:
+            smallest = f"{self.share(LADDER[0]):.2g}"
             raise UserError(
                 f"--budget {budget:g} is too small: the smallest rehearsal of {kind} takes "
-                f"{least:.2g} of its training; give at least that, or 0 for theory alone"
+                f"{smallest} of its training; give at least that, or 0 for theory alone"
             )
         return LADDER[0]
 
@@ -226,27 +238,27 @@ def _training(
             "moment_batch_size": config.batch_size,
             "max_steps": costs.steps,
             "epochs": math.ceil(costs.steps * plan.batch_size / costs.pairs) + 1,
-            "eval_steps": math.ceil(costs.steps / plan.points),
+            "eval_steps": costs.steps // plan.points + 1,
             "checkpoint_steps": 0,
             "resume": True,
         }
     )
 
 
-def _rehearse(config: TrainConfig, rows: int, shared: PreparedData) -> Rehearsal:
-    """Run one rehearsal, unless it was done before; follow so many records of every set."""
+def _rehearse(config: TrainConfig, plan: RehearsalPlan, shared: PreparedData) -> Rehearsal:
+    """Run one rehearsal, unless it was done before."""
     accelerator = open_processes(config)
     with sole_process(Path(config.out)):
         settings = open_training(config, accelerator, shared)
         path = settings.run.folder / "rehearsal.json"
         if not path.exists():
-            _write(path, _train(settings, open_data(settings, shared), rows))
+            _write(path, _train(settings, open_data(settings, shared), plan))
         return _read(path, settings.run.log)
 
 
-def _train(settings: Settings, data: RunData, rows: int) -> list[Point]:
-    """Take the steps of a rehearsal; return what was seen along them."""
-    evaluation = {name: draw(trees, rows) for name, trees in data.evaluation.items()}
+def _train(settings: Settings, data: RunData, plan: RehearsalPlan) -> list[Point]:
+    """Take the steps of a rehearsal; return what was seen along them and at their end."""
+    evaluation = {name: draw(trees, plan.rows) for name, trees in data.evaluation.items()}
     model = build(settings.config, replace(data, evaluation=evaluation))
     steps, trees = steps_of(settings.config, data), data.training
     learnt = sorted({index for step in steps for index in step})
@@ -254,10 +266,15 @@ def _train(settings: Settings, data: RunData, rows: int) -> list[Point]:
         settings, model, [[trees[i] for i in learnt], *evaluation.values()]
     )
     training = TreeData(trees, _spread(read.references, learnt, len(trees)))
-    held_out = dict(zip(evaluation, sets, strict=True))
+    to_end = dict(zip(evaluation, sets, strict=True))
+    along = {
+        name: of_set.read(draw(range(len(of_set.trees)), plan.rows_along))
+        for name, of_set in to_end.items()
+    }
     seen: list[Point] = []
-    fit(model, training, steps, held_out, settings, lambda *point: seen.append(point))
-    return seen
+    fit(model, training, steps, along, settings, lambda *point: seen.append(point))
+    before = [point for point in seen if point[0] < len(steps)]
+    return [*before, (len(steps), held_out_rewards(model, to_end, settings))]
 
 
 def _spread(

@@ -1,7 +1,7 @@
 """What a forecast means: a table, and sentences that are said only where they are nearly certain.
 
-A sentence rests on rehearsals alone. Theory, which takes hidden states as fixed, was wrong too
-often about trained models to advise (docs/forecast.md); where it disagrees, that is said.
+A sentence is said because rehearsals say so. Theory, which takes hidden states as fixed, was wrong
+too often about trained models to advise (docs/forecast.md); whether it agrees is said.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -190,10 +190,14 @@ def _advice(forecasts: Forecasts) -> Iterator[str]:
     best = [kind for kind in kinds if kind not in beaten and len(wins[kind]) == len(kinds) - 1]
     told = [kind for kind in kinds if wins[kind]]
     if best and len(kinds) > 1:
-        yield f"Train {best[0]}: it is expected to be more accurate {_victories(wins[best[0]])}."
+        basis = _basis(_agrees_on_order(forecasts, best[0], wins[best[0]]))
+        advice = f"Train {best[0]}: it is expected to be more accurate"
+        yield f"{advice} {_victories(wins[best[0]])} ({basis})."
     elif told:
         for kind in told:
-            yield f"{kind} is expected to be more accurate {_victories(wins[kind])}."
+            basis = _basis(_agrees_on_order(forecasts, kind, wins[kind]))
+            advice = f"{kind} is expected to be more accurate"
+            yield f"{advice} {_victories(wins[kind])} ({basis})."
     elif len(kinds) > 1:
         yield f"The forecast does not separate {join_names(kinds)} on any set."
 
@@ -203,11 +207,27 @@ def _victories(losers: Mapping[str, list[str]]) -> str:
     return " and ".join(f"than {loser} on {join_names(names)}" for loser, names in losers.items())
 
 
+def _agrees_on_order(forecasts: Forecasts, kind: str, losers: Mapping[str, list[str]]) -> bool:
+    """Return whether theory, too, finds a kind more accurate than these on all of their sets."""
+    return all(
+        theory[kind].accuracy.value > theory[loser].accuracy.value
+        for loser, names in losers.items()
+        for theory in (forecasts.theory[name] for name in names)
+    )
+
+
+def _basis(agrees: bool) -> str:
+    """Return what a sentence rests on."""
+    return f"by rehearsal; theory {'agrees' if agrees else 'does not agree'}"
+
+
 def _failures(forecasts: Forecasts) -> Iterator[str]:
     for kind in forecasts.kinds:
         wrong = [name for name in forecasts.predictions if forecasts.fails(name, kind)]
         if wrong:
-            yield f"{kind} is expected to prefer the wrong response on {join_names(wrong)}."
+            agrees = all(forecasts.theory[name][kind].accuracy.high < CHANCE for name in wrong)
+            expected = f"{kind} is expected to prefer the wrong response on {join_names(wrong)}"
+            yield f"{expected} ({_basis(agrees)})."
 
 
 def _rules(forecasts: Forecasts) -> Iterator[str]:

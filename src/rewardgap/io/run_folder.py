@@ -63,6 +63,11 @@ class Run:
         return self.folder / "log.jsonl"
 
     @property
+    def trackers(self) -> Path:
+        """The ids of the run in experiment trackers; absent without `report_to`."""
+        return self.folder / "trackers.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Checkpoints, from which an interrupted run continues."""
         return self.folder / "checkpoints"

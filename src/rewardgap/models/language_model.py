@@ -134,11 +134,15 @@ class LanguageModel:
             if getattr(module, "gradient_checkpointing", False):
                 module.training = True
 
+    @property
+    def longest(self) -> int:
+        """Number of tokens of the longest sequence that the model can read."""
+        config = self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or sys.maxsize
+
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Raise a UserError for sequences longer, or of more tokens, than the model can read."""
-        config = self.model.config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None) or sys.maxsize
-        rows = embedding_rows(self.model)
+        limit, rows = self.longest, embedding_rows(self.model)
         for tree in trees:
             longest = max(len(tree.sequence(leaf)) for leaf in tree.leaves)
             if longest > limit:

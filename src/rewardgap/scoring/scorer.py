@@ -30,7 +30,7 @@ from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.packing import Pack, map_trees
+from rewardgap.models.packing import Pack, map_trees, pack
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import SavedRewardModel, find_saved
 
@@ -96,13 +96,40 @@ class Scorer:
         responses = [responses] if isinstance(responses, str) else responses
         if not responses:
             return []
+        return self.compute(self._encode(prompt, responses))[0]
+
+    def token_rewards(
+        self, prompt: str | Sequence[Message | Mapping[str, str]], response: str
+    ) -> list[float]:
+        """Return the rewards of a response's tokens, end of turn included; their sum is its reward.
+
+        Raises:
+            UserError: Rewards of the model's kind are no sums over tokens.
+        """
+        model, (tree,) = self.model, self._encode(prompt, [response])
+        model.check_readable([tree])
+        references = self.reference.compute([tree]) if self.reference else None
+        with torch.no_grad(), autocast(model.device, torch.float32, self.compute_dtype):
+            read = model.read(pack([tree], references).to(model.device))
+            return [float(value) for value in model.steps(read).tolist()]
+
+    def compute(self, trees: Sequence[Tree]) -> list[list[float]]:
+        """Return the rewards of every tree's responses; nothing is cached, the reference is kept.
+
+        Raises:
+            UserError: The model cannot read a tree.
+        """
+        self.model.check_readable(trees)
+        references = self.reference.compute(trees) if self.reference else None
+        return self._score_trees(trees, references)
+
+    def _encode(
+        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
+    ) -> list[Tree]:
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt
         turns = tuple(m if isinstance(m, Message) else Message(**m) for m in conversation)
         answers = tuple((Message("assistant", response),) for response in responses)
-        trees = self.model.encode([Record("prompt", turns, answers, (), {})], self.max_length)
-        self.model.check_readable(trees)
-        references = self.reference.compute(trees) if self.reference else None
-        return self._score_trees(trees, references)[0]
+        return self.model.encode([Record("prompt", turns, answers, (), {})], self.max_length)
 
     def score_records(
         self,

@@ -10,10 +10,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from rewardgap.training.adam import make_adam
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
 from rewardgap.training.step_log import StepLog
+from rewardgap.training.trackers import Track, open_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def fit(
 
     A model without parameters is left as it is. `steps` says which training records each step
     learns from; accuracy on the held-out records is measured every `eval_steps` steps, and `watch`
-    is then given the number of steps and the rewards of every set, also after the last step.
+    is then given the number of steps and the rewards of every set.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -117,7 +118,7 @@ def fit(
     trainer = Trainer(model, wrapped, optimizer, settings)
     logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
-    with _open_log(settings, lines) as log:
+    with _open_log(settings, done, lines) as log:
         label, shown = f"training {config.kind}", accelerator.is_main_process
         bar = progress(range(done, len(steps)), label, initial=done, shown=shown)
         for step in bar:
@@ -127,9 +128,11 @@ def fit(
             step_data = training.read(steps[step])
             row |= take_step(trainer, step_data)
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
-            is_last = watch is not None and step + 1 == len(steps)
-            if is_last or (config.eval_steps and (step + 1) % config.eval_steps == 0):
-                row |= _measure(trainer, held_out, step + 1, watch)
+            if config.eval_steps and (step + 1) % config.eval_steps == 0:
+                rewards = held_out_rewards(model, held_out, settings)
+                row |= _accuracies(rewards)
+                if watch:
+                    watch(step + 1, rewards)
             bar.say(loss=row["loss"], accuracy=row["accuracy"])
             if shown and not watch:
                 warn_of_first_step(row, sum(tree.pair_count for tree in step_data.trees))
@@ -142,32 +145,32 @@ def fit(
 
 
 @contextmanager
-def _open_log(settings: Settings, lines: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+def _open_log(settings: Settings, done: int, lines: str) -> Iterator[Track]:
     """Yield a function that writes a row to the run's log and to its trackers.
 
-    The log begins with `lines`, those of the checkpoint: all further steps are done again.
+    The log begins with `lines`, those of the checkpoint after `done` steps: all further steps are
+    done again.
     """
-    accelerator, run, config = settings.accelerator, settings.run, settings.config
-    if config.report_to:
-        values = {key: str(value) for key, value in config.settings().items()}
-        accelerator.init_trackers("rewardgap", values)
+    accelerator, run = settings.accelerator, settings.run
     if not accelerator.is_main_process:
         yield lambda row: None
         return
-    write_text(run.log, lines)
-    with run.log.open("a", encoding="utf-8") as file:
+    tracking: AbstractContextManager[Track] = nullcontext(lambda row: None)
+    if settings.config.report_to:
+        tracking = open_trackers(accelerator, settings.config, run, done)
+    with tracking as track:
+        write_text(run.log, lines)
+        with run.log.open("a", encoding="utf-8") as file:
 
-        def log(row: Mapping[str, float]) -> None:
-            try:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-            except OSError as error:
-                raise UserError(f"cannot write {run.log}: {error.strerror}") from error
-            accelerator.log(row, step=int(row["step"]))
+            def log(row: Mapping[str, float]) -> None:
+                try:
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                except OSError as error:
+                    raise UserError(f"cannot write {run.log}: {error.strerror}") from error
+                track(row)
 
-        yield log
-    for tracker in accelerator.trackers:  # `end_training` would also end the group of processes
-        tracker.finish()
+            yield log
 
 
 def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
@@ -175,7 +178,7 @@ def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
 
     Returns:
         Means over the step's pairs (loss, accuracy with ties ½, margin, rewards and, for implicit
-        kinds, log-probabilities) and rates.
+        kinds, log-probabilities), the norm of the gradient before any clipping, and rates.
     """
     began = time.perf_counter()
     accelerator, config = trainer.settings.accelerator, trainer.settings.config
@@ -195,20 +198,31 @@ def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
             accelerator.backward(outcome.losses.sum() * weight)
         for name, values in _figures_of_pairs(outcome, batch).items():
             sums[name] = sums.get(name, 0) + values.sum() * micro_batch.counts
-    if config.max_grad_norm is not None:
-        accelerator.clip_grad_norm_(trainer.wrapped.parameters(), config.max_grad_norm)
+    norm = _clip_gradients(trainer)
     totals = accelerator.reduce(torch.stack(list(sums.values())))
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     # Only here, with all work of the step under way, does the host wait for a GPU.
     means: dict[str, float] = dict(zip(sums, (totals / pairs).tolist(), strict=True))
-    if not np.isfinite(means["loss"]):
-        raise UserError(f"the loss is {means['loss']}: lower learning_rate, or use dtype float32")
+    means["grad_norm"] = float(norm)
+    for name, word in (("loss", "loss"), ("grad_norm", "norm of the gradient")):
+        if not np.isfinite(means[name]):
+            remedy = "lower learning_rate, or use dtype float32"
+            raise UserError(f"the {word} is {means[name]}: {remedy}")
     seconds = time.perf_counter() - began
     return means | {
         "pairs_per_second": pairs / seconds,
         "tokens_per_second": sum(tree.size for tree in data.trees) / seconds,
     }
+
+
+def _clip_gradients(trainer: Trainer) -> torch.Tensor:
+    """Clip the gradient if the configuration says so; return its norm before that."""
+    parameters, limit = trainer.wrapped.parameters(), trainer.settings.config.max_grad_norm
+    if limit is not None:
+        return cast(torch.Tensor, trainer.settings.accelerator.clip_grad_norm_(parameters, limit))
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def _figures_of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
@@ -248,33 +262,28 @@ def _learning_rates(
     return lambda step: config.learning_rate * factor(step)
 
 
-def _measure(
-    trainer: Trainer, held_out: Mapping[str, TreeData], steps: int, watch: Watch | None
-) -> dict[str, float]:
-    """Return the accuracy on every held-out set after so many steps, for the log."""
-    rewards = _held_out_rewards(trainer, held_out)
-    if watch:
-        watch(steps, rewards)
+def _accuracies(rewards: Mapping[str, Sequence[RecordRewards]]) -> dict[str, float]:
+    """Return the accuracy on every held-out set, as the log names it."""
     return {
         f"eval_accuracy/{name}": float(record_accuracies(sides).mean())
         for name, sides in rewards.items()
     }
 
 
-def _held_out_rewards(
-    trainer: Trainer, held_out: Mapping[str, TreeData]
+def held_out_rewards(
+    model: RewardModel, held_out: Mapping[str, TreeData], settings: Settings
 ) -> dict[str, list[RecordRewards]]:
     """Return the rewards of every held-out record as training has made them so far."""
-    trainer.model.eval()
-    sides, budget = {}, trainer.settings.config.token_budget
+    training, sides = model.training, {}
+    model.eval()
     for name, data in held_out.items():
-        with trainer.settings.autocast():
-            rewards = score_trees(trainer.model, data.trees, data.references, budget)
+        with settings.autocast():
+            rewards = score_trees(model, data.trees, data.references, settings.config.token_budget)
         sides[name] = [
             (tuple(values[: tree.chosen]), tuple(values[tree.chosen :]))
             for values, tree in zip(rewards, data.trees, strict=True)
         ]
-    trainer.model.train()
+    model.train(training)
     return sides
 
 

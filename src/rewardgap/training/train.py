@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 
 from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.forecasting import ForecastConfig
@@ -23,7 +22,6 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import write_dropped
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
 from rewardgap.io.cache import cache_folder
@@ -43,6 +41,7 @@ from rewardgap.training.course import say_end, say_start
 from rewardgap.training.inputs import check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
+from rewardgap.training.trackers import refuse_absent_trackers
 
 
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
@@ -112,10 +111,7 @@ def _place(settings: Settings) -> str:
 def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
-    trackers = {str(tracker) for tracker in get_available_trackers()}
-    for name in config.report_to:  # accelerate would leave it out
-        if name not in trackers:
-            raise UserError(f"report_to: {name} is not installed; pip install {name}")
+    refuse_absent_trackers(config)
     choose_device(config.device)  # refuses one that is not there; accelerate takes its own
     return Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out

@@ -40,6 +40,7 @@ class Explicit(TrainedRewardModel):
 
     auto_class = AutoModelForSequenceClassification
     reads_as_written = True
+    reads_end_alone = True
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(language_model, template, options)
@@ -198,6 +199,8 @@ class ExplicitMean(Explicit):
     Score it with rewardgap: it is saved like an explicit model, of which plain transformers reads
     only the last token.
     """
+
+    reads_end_alone = False
 
     def read_as_transformers(self) -> None:
         """Read every token: plain transformers computes no mean."""

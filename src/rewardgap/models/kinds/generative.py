@@ -95,6 +95,15 @@ class VerificationEncoding(ChatEncoding):
                 trees.append(self._tree(record, wholes))
         return trees if max_length is None else [truncate(tree, max_length) for tree in trees]
 
+    def encode_written(
+        self,
+        prompt: str | Tokens | None,
+        texts: Sequence[str | Tokens],
+        max_length: int | None = None,
+    ) -> Tree:
+        """Refuse: a question about a response is made of messages."""
+        raise UserError("a generative reward model reads messages, not text that a template wrote")
+
     def encode_for_training(
         self, records: Sequence[Record], max_length: int | None = None
     ) -> list[Tree]:

@@ -17,6 +17,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.encoding import ChatEncoding
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
 from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.losses import bradley_terry
@@ -87,6 +88,8 @@ class RewardModel(nn.Module, ABC):
     """Whether the trained model also writes responses, as a language model does."""
     reads_as_written: ClassVar[bool] = False
     """Whether a model trained elsewhere reads texts without an end that its template omits."""
+    reads_end_alone: ClassVar[bool] = False
+    """Whether the reward is read at the end of a sequence, wherever its response begins."""
     default_beta: ClassVar[float] = 1.0
     """β where the user gives none."""
     language_model: LanguageModel | None = None
@@ -186,6 +189,17 @@ class RewardModel(nn.Module, ABC):
         The last one is the reward of the response; differences of neighbours are the rewards of
         the steps. `reference` are the record's log-probabilities, where `needs_reference`.
         """
+
+    def steps(self, states: ResponseStates) -> torch.Tensor:
+        """Return (R,) rewards of the response tokens one by one, which sum to the rewards.
+
+        Raises:
+            UserError: Rewards of this kind are no sums over tokens.
+        """
+        raise UserError(
+            f"a reward model of the class {type(self).__name__} gives no reward to single tokens, "
+            "as implicit kinds do"
+        )
 
     @property
     def device(self) -> torch.device:
