@@ -97,8 +97,8 @@ def _language(text: str) -> str:
     return "text" if program is None else "console" if program[1] else "bash"
 
 
-def run_page(page: str) -> None:
-    """Run all blocks of a page in the working directory."""
+def run_page(page: str) -> dict[str, Any]:
+    """Run all blocks of a page in the working directory; return the names of its Python."""
     names: dict[str, Any] = {"__name__": "docs"}
     for block in blocks(page):
         if block.title:
@@ -108,6 +108,7 @@ def run_page(page: str) -> None:
             run_block(block, names)
         except (Exception, pytest.fail.Exception) as error:
             raise AssertionError(f"{block}: {error}") from error
+    return names
 
 
 def run_block(block: Block, names: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from .configs.forecasting import ExplainConfig as ExplainConfig
 from .configs.forecasting import ForecastConfig as ForecastConfig
 from .configs.forecasting import TheoryConfig as TheoryConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
+from .configs.scoring import RankConfig as RankConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
 from .configs.serving import PushConfig as PushConfig
 from .configs.serving import ServeConfig as ServeConfig
@@ -23,12 +24,14 @@ from .data.records import Message as Message
 from .demonstration import demo as demo
 from .dynamics.theorems.theory import theory as theory
 from .errors import UserError as UserError
+from .evaluation.best_of_n import best_of_n as best_of_n
 from .evaluation.table import metrics as metrics
 from .experiments.run import run as run
 from .explaining.displacement import ches as ches
 from .explaining.explain import explain as explain
 from .forecasting.forecast import forecast as forecast
 from .reporting.report import report as report
+from .scoring.ranking import rank as rank
 from .scoring.reward_function import reward_function as reward_function
 from .scoring.scorer import Scorer as Scorer
 from .scoring.scorer import load as load

@@ -98,7 +98,7 @@ def _run(name: str, words: list[str]) -> int:
         if sys.stderr.isatty() and command.imports_torch:
             logger.info("loading PyTorch (a few seconds)")
         result = find(command.function)(config)
-        print(command.report(config, result), end="", flush=True)
+        print(command.text(config, result), end="", flush=True)
     except KeyboardInterrupt:
         return _fail(f"interrupted{command.resumed(config)}") + 128
     except UserError as error:

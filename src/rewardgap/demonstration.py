@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rewardgap.configs.experiments import ReportConfig, RunConfig
 from rewardgap.configs.training import DemoConfig, PretrainConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import read_rows
 from rewardgap.evaluation.text import join_names
 from rewardgap.experiments.experiment import read_experiment
@@ -45,7 +46,7 @@ SURVIVES, FAILS = 0.9, 0.5
 second."""
 TEXT = """\
 Accuracy, mean ± standard deviation over seeds; in brackets the paper's figure 4, in parentheses
-content-blind baselines:
+baselines, which understand nothing:
 
 {table}
 
@@ -62,6 +63,7 @@ your own:
 """
 
 
+@by_keywords(DemoConfig)
 def demo(config: DemoConfig) -> Path:
     """Make a language model, train every kind with every seed, report, and print the result.
 
@@ -142,7 +144,7 @@ def conclude(results: Results) -> str:
 
 
 def _caution(results: Results, crossed: Mapping[str, float]) -> str:
-    """Return a sentence on the content-blind baselines that survive the paraphrase too."""
+    """Return a sentence on the baselines that survive the paraphrase too."""
     means = results.frame.groupby(["metric", "set"])["value"].mean()
     reworded, by_word = {}, {}
     for rule in results.baselines:
@@ -153,7 +155,7 @@ def _caution(results: Results, crossed: Mapping[str, float]) -> str:
     if not reworded:
         return ""
     return (
-        f"Content-blind baselines survive the paraphrase as well ({_in_words(reworded)}), so "
+        f"Baselines survive the paraphrase as well ({_in_words(reworded)}), so "
         "surviving it is no proof of understanding. In the crossed wordings, where only the "
         f"answer's word differs, they reach {_in_words(by_word)}, and the kinds "
         f"{_in_words(crossed)}.\n"

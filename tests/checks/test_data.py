@@ -121,7 +121,7 @@ BROKEN: dict[str, tuple[Callable[[], Rows], str, str]] = {
     ),
     "length": (
         lambda: [row | {"chosen": row["chosen"] + row["rejected"]} for row in pairs()],
-        "content-blind rules",
+        "baselines",
         "'the longer response wins' is right on 100.0% of train",
     ),
     "a word": (
@@ -129,7 +129,7 @@ BROKEN: dict[str, tuple[Callable[[], Rows], str, str]] = {
             row | {"chosen": row["chosen"] + " Certainly", "rejected": row["rejected"] + " Hmm"}
             for row in pairs(200)
         ],
-        "content-blind rules",
+        "baselines",
         "'a bag of words' is right on 100.0% of the other half of train",
     ),
     "languages": (

@@ -128,7 +128,7 @@ def test_columns_that_have_no_effect_are_named_once(caplog):
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "margin": 0.5, "score_chosen": 3}
     with caplog.at_level(logging.WARNING):
         records = read([row, row])
-    assert caplog.text.count("f.jsonl: `margin` has no effect") == 1
+    assert caplog.text.count("f.jsonl: `margin` has an effect only in train") == 1
     assert records[0].metadata == {"margin": 0.5, "score_chosen": 3}
 
 

@@ -220,7 +220,8 @@ def test_run_theory_writes_its_report_and_pictures(tmp_path):
     assert json.loads((tmp_path / "theory.json").read_text()) == json.loads(json.dumps(report))
     names = sorted(path.name for path in (tmp_path).iterdir())
     figures = ("corollary1", "theorem1", "theorem2")
-    assert names == sorted(["theory.json", *(f"{f}.{s}" for f in figures for s in ("png", "svg"))])
+    pictures = [f"{name}.{ending}" for name in figures for ending in ("png", "svg", "pdf")]
+    assert names == sorted(["theory.json", *pictures])
     assert (tmp_path / "theorem2.png").read_bytes().startswith(b"\x89PNG")
     again = json.loads(json.dumps(theorem2(seed=4).summary()))
     assert again == json.loads((tmp_path / "theory.json").read_text())["theorem2"]

@@ -10,16 +10,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from memory import peak_kibibytes
-from scipy.stats import bootstrap, norm
+from scipy.stats import bootstrap, norm, t
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import count_ties, prompt_clusters, record_accuracies
 from rewardgap.evaluation.bootstrap import Interval, interval_of_draws, studentised_draws
-from rewardgap.evaluation.measures import (
-    margin_and_gradient,
-    margin_moments,
-    summarise,
-)
+from rewardgap.evaluation.margins import separation_and_gradient, separation_moments
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import RecordRewards, ScoreRow, write_scores
 
 # Quarters: sums, differences and scaling by powers of two are exact, and ties are common.
@@ -41,12 +38,12 @@ def width(interval: Interval) -> float:
     return interval.high - interval.low
 
 
-def margin(rewards: Sequence[RecordRewards]) -> float:
-    return float(margin_and_gradient(margin_moments(rewards).mean(axis=0))[0])
+def separation(rewards: Sequence[RecordRewards]) -> float:
+    return float(separation_and_gradient(separation_moments(rewards).mean(axis=0))[0])
 
 
 def brute_force(rewards: Sequence[RecordRewards]) -> tuple[float, float, int]:
-    """Accuracy, margin and ties by plain loops over the definition."""
+    """Accuracy, separation and ties by plain loops over the definition."""
     accuracies, gaps, ties = [], [], 0
     for chosen, rejected in rewards:
         pairs = list(product(chosen, rejected))
@@ -63,12 +60,12 @@ def test_values_by_hand() -> None:
     """Pairs (1, 0), (0, 1), (2, 2): right, wrong, tie: accuracy (1 + 0 + 1/2) / 3 = 1/2, one tie.
 
     Mean |difference| is (1 + 1 + 0) / 3 = 2/3. The six rewards 1 0 0 1 2 2 have mean 1 and mean
-    square 10/6, so s^2 = 2/3 and the margin is (2/3) / sqrt(2/3) = sqrt(2/3).
+    square 10/6, so s^2 = 2/3 and the separation is (2/3) / sqrt(2/3) = sqrt(2/3).
     """
     summary = summarise(rows_of([((1.0,), (0.0,)), ((0.0,), (1.0,)), ((2.0,), (2.0,))]))
     assert (summary.n, summary.ties) == (3, 1)
     assert summary.accuracy.value == 0.5
-    assert summary.margin.value == pytest.approx(sqrt(2 / 3), rel=1e-14)
+    assert summary.separation.value == pytest.approx(sqrt(2 / 3), rel=1e-14)
 
 
 def test_several_responses_by_hand() -> None:
@@ -96,23 +93,49 @@ def test_length_baselines_by_hand() -> None:
 def test_baselines_are_left_out_unless_every_row_has_them() -> None:
     rule = {"bag_of_words": ((1.0,), (0.0,))}
     whole = ScoreRow("a", (0.0,), (1.0,), (5,), (3,), False, rule)
-    assert list(summarise([whole]).baselines) == ["longer", "shorter", "bag_of_words", "constant"]
+    assert list(summarise([whole]).baselines) == ["longer", "shorter", "bag_of_words"]
     bare = ScoreRow("b", (0.0,), (1.0,))
-    assert list(summarise([whole, bare]).baselines) == ["constant"]
-    assert list(summarise([bare, whole]).baselines) == ["constant"]
+    assert list(summarise([whole, bare]).baselines) == []
+    assert list(summarise([bare, whole]).baselines) == []
 
 
-def test_a_constant_reward_is_a_coin() -> None:
-    rows = [ScoreRow("a", (0.0,), (1.0,)), ScoreRow("b", (2.0, 3.0), (1.0,))]
-    assert summarise(rows).baselines["constant"].value == 0.5
+def test_lengths_that_rows_hold_count_and_not_their_tokens() -> None:
+    """Plain responses of 9 and 4 characters; as one kind writes them, of 5 and 6 tokens."""
+    longer = {"longer": ((9.0,), (4.0,))}
+    rows = [ScoreRow("a", (0.0,), (1.0,), (5,), (6,), False, longer)]
+    baselines = summarise(rows).baselines
+    assert (baselines["longer"].value, baselines["shorter"].value) == (1.0, 0.0)
+    assert list(baselines) == ["longer", "shorter"]
+
+
+def test_the_margin_is_signed_and_in_the_unit_of_the_rewards() -> None:
+    """(1 + (-3)) / 2 for pairs; a record of several counts once: (2 + (1 - 0.5)) / 2."""
+    wrong = summarise(rows_of([((1.0,), (0.0,)), ((-1.0,), (2.0,))])).margin
+    assert wrong.value == -1.0 and wrong.low < -1.0 < wrong.high
+    several = summarise(rows_of([((2.0,), (0.0,)), ((1.0,), (0.0, 1.0))]))
+    assert several.margin.value == 1.25
+
+
+def test_the_interval_of_a_margin_is_close_to_students() -> None:
+    gaps = np.array([chosen - rejected for (chosen,), (rejected,) in random_pairs(200)])
+    half = t.ppf(0.975, 199) * gaps.std(ddof=1) / sqrt(200)
+    ours = summarise(rows_of(random_pairs(200))).margin
+    assert (ours.low, ours.high) == pytest.approx(
+        (gaps.mean() - half, gaps.mean() + half), abs=0.02
+    )
 
 
 def test_json_layout() -> None:
     row = ScoreRow("a", (1.0,), (0.0,), (5,), (3,), False, {"rule": ((1.0,), (1.0,))})
     report = summarise([row]).to_json()
-    assert list(report) == ["n", "ties", "accuracy", "margin", "baselines"]
-    assert list(report["baselines"]) == ["longer", "shorter", "rule", "constant"]
-    figures = [report["accuracy"], report["margin"], *report["baselines"].values()]
+    assert list(report) == ["n", "ties", "accuracy", "margin", "separation", "baselines"]
+    assert list(report["baselines"]) == ["longer", "shorter", "rule"]
+    figures = [
+        report["accuracy"],
+        report["margin"],
+        report["separation"],
+        *report["baselines"].values(),
+    ]
     assert all(list(figure) == ["value", "low", "high"] for figure in figures)
     assert report["baselines"]["rule"]["value"] == 0.5
 
@@ -126,19 +149,19 @@ def test_no_rows() -> None:
 def test_values_equal_those_of_plain_loops(rewards: list[RecordRewards]) -> None:
     accuracy, normalised, ties = brute_force(rewards)
     assert record_accuracies(rewards).mean() == pytest.approx(accuracy)
-    assert margin(rewards) == pytest.approx(normalised)
+    assert separation(rewards) == pytest.approx(normalised)
     assert count_ties(rewards) == ties
 
 
 @given(record_rewards)
-def test_swapping_the_sides_flips_accuracy_and_keeps_the_margin(
+def test_swapping_the_sides_flips_accuracy_and_keeps_the_separation(
     rewards: list[RecordRewards],
 ) -> None:
     swapped = [(rejected, chosen) for chosen, rejected in rewards]
     accuracies = record_accuracies(rewards)
     assert np.all((accuracies >= 0) & (accuracies <= 1))
     assert record_accuracies(swapped) == pytest.approx(1 - accuracies)
-    assert margin(swapped) == pytest.approx(margin(rewards))
+    assert separation(swapped) == pytest.approx(separation(rewards))
     assert count_ties(swapped) == count_ties(rewards)
 
 
@@ -152,36 +175,36 @@ def test_positive_scale_and_shift_change_nothing(
         for sides in rewards
     ]
     assert record_accuracies(moved).tolist() == record_accuracies(rewards).tolist()
-    assert margin(moved) == pytest.approx(margin(rewards))
+    assert separation(moved) == pytest.approx(separation(rewards))
 
 
 @given(st.lists(st.tuples(quarters, quarters), min_size=1, max_size=8))
-def test_the_margin_of_pairs_is_at_most_two(pairs: list[tuple[float, float]]) -> None:
+def test_the_separation_of_pairs_is_at_most_two(pairs: list[tuple[float, float]]) -> None:
     """(a - b)^2 <= 2 (a - m)^2 + 2 (b - m)^2, whose mean over pairs is 4 s^2; then Jensen."""
     assume(len({reward for pair in pairs for reward in pair}) > 1)
-    assert margin([((chosen,), (rejected,)) for chosen, rejected in pairs]) <= 2 + 1e-12
+    assert separation([((chosen,), (rejected,)) for chosen, rejected in pairs]) <= 2 + 1e-12
 
 
-def test_equal_rewards_have_margin_zero() -> None:
+def test_equal_rewards_have_separation_zero() -> None:
     summary = summarise(rows_of([((0.1,), (0.1,))] * 7))
-    assert summary.margin == Interval(0.0, 0.0, 0.0)
+    assert summary.separation == Interval(0.0, 0.0, 0.0)
     assert (summary.accuracy.value, summary.ties) == (0.5, 7)
 
 
 def test_huge_rewards_neither_overflow_nor_tie() -> None:
     rewards = [((1.7e308,), (-1.7e308,)), ((-1e-320,), (1e-320,))]
     assert record_accuracies(rewards).tolist() == [1.0, 0.0]
-    assert margin(rewards) == pytest.approx(sqrt(2))  # gap 3.4 / 2, s^2 = 2 * 1.7^2 / 4
+    assert separation(rewards) == pytest.approx(sqrt(2))  # gap 3.4 / 2, s^2 = 2 * 1.7^2 / 4
 
 
 def test_an_outlier_does_not_spoil_the_resamples_without_it() -> None:
-    """A resample of one pair alone has margin |d| / (|d| / 2) = 2, far from zero or not."""
+    """A resample of one pair alone has separation |d| / (|d| / 2) = 2, far from zero or not."""
     rewards = [((1e6 + 1,), (1e6,)), ((1e6 + 2,), (1e6 + 1,)), ((1e9,), (-3e8,))]
-    for moments in margin_moments(rewards):
-        assert margin_and_gradient(moments)[0] == pytest.approx(2.0, rel=1e-6)
+    for moments in separation_moments(rewards):
+        assert separation_and_gradient(moments)[0] == pytest.approx(2.0, rel=1e-6)
 
 
-def test_margin_interval_is_close_to_scipys_which_corrects_the_bias() -> None:
+def test_separation_interval_is_close_to_scipys_which_corrects_the_bias() -> None:
     rewards = random_pairs(150)
     chosen = np.array([c for (c,), _ in rewards])
     rejected = np.array([r for _, (r,) in rewards])
@@ -194,29 +217,31 @@ def test_margin_interval_is_close_to_scipys_which_corrects_the_bias() -> None:
         (chosen, rejected), statistic, paired=True, vectorized=True, method="BCa",
         rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
-    ours = summarise(rows_of(rewards)).margin
+    ours = summarise(rows_of(rewards)).separation
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.015)
 
 
 @given(record_rewards)
-def test_the_gradient_of_the_margin_is_that_of_finite_differences(
+def test_the_gradient_of_the_separation_is_that_of_finite_differences(
     rewards: list[RecordRewards],
 ) -> None:
-    means = margin_moments(rewards).mean(axis=0)
+    means = separation_moments(rewards).mean(axis=0)
     size, total, squares = means[1:]
     assume(squares / size - (total / size) ** 2 > 1e-3)
-    value, gradient = margin_and_gradient(means)
+    value, gradient = separation_and_gradient(means)
     steps = 1e-6 * np.eye(4)
-    assert value == margin_and_gradient(means)[0]
-    slopes = (margin_and_gradient(means + steps)[0] - margin_and_gradient(means - steps)[0]) / 2e-6
+    assert value == separation_and_gradient(means)[0]
+    slopes = (
+        separation_and_gradient(means + steps)[0] - separation_and_gradient(means - steps)[0]
+    ) / 2e-6
     np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-5)
 
 
-# Coverage of a nominal 95 % by margins. Rewards are N(0.7, 1) for chosen and N(0, 1) for rejected,
-# or these rounded; records of a prompt share half of the variance of each.
+# Coverage of a nominal 95 % by separations. Rewards are N(0.7, 1) for chosen and N(0, 1) for
+# rejected, or these rounded; records of a prompt share half of the variance of each.
 
 
-def margin_of_rounded() -> float:
+def separation_of_rounded() -> float:
     """Sums over the values that rounded rewards can have."""
     support = np.arange(-9, 11)
     chosen, rejected = (np.diff(norm(m).cdf([*(support - 0.5), 10.5])) for m in (0.7, 0.0))
@@ -225,16 +250,16 @@ def margin_of_rounded() -> float:
     return float(gap / np.sqrt(either @ support**2 - (either @ support) ** 2))
 
 
-def margin_of_normal() -> float:
+def separation_of_normal() -> float:
     """Differences are N(0.7, 2), and rewards a mixture of variance 1 + 0.35²."""
     gap = 0.7 * (2 * norm.cdf(0.7 / sqrt(2)) - 1) + 2 * norm.pdf(0.7 / sqrt(2)) * sqrt(2)
     return float(gap / sqrt(1 + 0.35**2))
 
 
 @pytest.mark.parametrize(("prompts", "samples"), [(20, 600), (50, 400), (100, 300)])
-def test_coverage_of_margins_over_ties_and_prompts(prompts: int, samples: int) -> None:
+def test_coverage_of_separations_over_ties_and_prompts(prompts: int, samples: int) -> None:
     generator = np.random.default_rng(5)
-    truths = (margin_of_normal(), margin_of_rounded())
+    truths = (separation_of_normal(), separation_of_rounded())
     covered = 0
     for sample in range(samples):
         rounded, several = sample % 2, sample % 4 // 2
@@ -242,9 +267,9 @@ def test_coverage_of_margins_over_ties_and_prompts(prompts: int, samples: int) -
         shared = generator.normal(0, sqrt(0.5), (prompts, 2))[clusters]
         rewards = generator.normal(shared + np.array([0.7, 0.0]), sqrt(0.5))
         rewards = np.round(rewards) if rounded else rewards
-        moments = margin_moments([((c,), (r,)) for c, r in rewards.tolist()])
-        draws = studentised_draws(moments, clusters, margin_and_gradient)
-        found = interval_of_draws(float(margin_and_gradient(moments.mean(axis=0))[0]), draws)
+        moments = separation_moments([((c,), (r,)) for c, r in rewards.tolist()])
+        draws = studentised_draws(moments, clusters, separation_and_gradient)
+        found = interval_of_draws(float(separation_and_gradient(moments.mean(axis=0))[0]), draws)
         covered += found.low <= truths[rounded] <= found.high
     assert 0.93 <= covered / samples <= 0.97
 
@@ -284,7 +309,7 @@ def test_records_of_one_prompt_are_resampled_together() -> None:
     ]
     wide, narrow = summarise(same), summarise([replace(row, prompt="") for row in same])
     assert width(wide.accuracy) > 1.5 * width(narrow.accuracy)
-    assert width(wide.margin) > 1.5 * width(narrow.margin)
+    assert width(wide.separation) > 1.5 * width(narrow.separation)
     # Ids of one length keep the prompts in one order, and so in the same resamples.
     alone = summarise([replace(rows[index], id=f"{index:03}") for index in range(40)])
     assert astuple(wide.accuracy) == pytest.approx(astuple(alone.accuracy))
@@ -308,20 +333,20 @@ def test_the_order_of_the_rows_is_of_no_consequence(
 
 
 def test_seeds_by_hand() -> None:
-    """Accuracies 1 and 1/2, margins 2 (one pair alone) and √2 (as for huge rewards): means."""
+    """Accuracies 1 and 1/2, separations 2 (one pair alone) and √2 (as for huge rewards): means."""
     first = rows_of([((1.0,), (0.0,)), ((1.0,), (0.0,))])
     second = rows_of([((1.0,), (-1.0,)), ((0.0,), (0.0,))])
     summary = summarise(first, second[::-1])
     assert (summary.n, summary.ties) == (2, 1)
     assert summary.accuracy.value == 0.875
-    assert summary.margin.value == pytest.approx((2 + sqrt(2)) / 2)
+    assert summary.separation.value == pytest.approx((2 + sqrt(2)) / 2)
 
 
 def test_a_seed_repeated_changes_nothing() -> None:
     rows = rows_of(random_pairs(40))
     once, thrice = summarise(rows), summarise(rows, rows, rows)
     assert astuple(thrice.accuracy) == pytest.approx(astuple(once.accuracy))
-    assert astuple(thrice.margin) == pytest.approx(astuple(once.margin))
+    assert astuple(thrice.separation) == pytest.approx(astuple(once.separation))
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:

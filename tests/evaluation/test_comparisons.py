@@ -29,6 +29,7 @@ from rewardgap.evaluation.comparisons import (
     mcnemar,
     sign_flip_test,
 )
+from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow, write_scores
 from rewardgap.evaluation.table import format_table, metrics
 
@@ -316,23 +317,32 @@ def test_report_as_text(tmp_path: Path) -> None:
     good, bad, other = paths = write_files(tmp_path)
     text = metrics(MetricsConfig(scores=list(map(str, paths))))[1]
     lines = text.splitlines()
-    assert lines[0].split() == ["accuracy", "margin", "ties", "records"]
+    assert lines[0].split() == ["accuracy", "margin", "separation", "ties", "records"]
     column = lines[0].index("accuracy")
     assert lines[1].startswith(str(good))
     assert lines[1][column:].startswith("1.000 [0.735, 1.000]")
-    assert lines[2].split()[0] == "constant" and lines[2][column:].startswith("0.500 [")
-    assert lines[3][column:].startswith("0.000 [0.000, 0.265]")
-    names = [line.split()[0] for line in lines[5:9]]
-    assert names == [str(other), "longer", "shorter", "constant"]
-    assert f"- {good} is more accurate than {bad}: difference 1.000 [" in text
+    assert lines[2][column:].startswith("0.000 [0.000, 0.265]")
+    names = [line.split()[0] for line in lines[3:6]]
+    assert names == [str(other), "longer", "shorter"]
+    assert f"- {good} is more accurate than {bad}:\n  difference 1.000 [" in text
     assert "ahead on 12 and behind on 0 of 12 records, p = 0.00049" in text
 
 
 def test_text_says_when_nothing_separates_two_files() -> None:
     rows = {"a": rows_of([RIGHT, WRONG, WRONG]), "b": rows_of([WRONG, RIGHT, RIGHT])}
     text = format_table({}, compare_all(rows))
-    assert "- b cannot be told from a: difference 0.333 [" in text
+    assert "- b cannot be told from a:\n  difference 0.333 [" in text
     assert "Holm" not in text
+
+
+def test_files_of_one_set_have_their_baselines_once() -> None:
+    rows = [ScoreRow("a", (1.0,), (0.0,), (3,), (5,)), ScoreRow("b", (0.0,), (1.0,), (5,), (3,))]
+    other = [ScoreRow("a", (1.0,), (0.0,), (5,), (3,)), ScoreRow("b", (0.0,), (1.0,), (9,), (3,))]
+    summaries = {"first": summarise(rows), "second": summarise(rows), "third": summarise(other)}
+    names = [line.split()[0] for line in format_table(summaries, {}).splitlines()[1:]]
+    assert [name for name in names if name not in ("shorter", "where")] == [
+        *("first", "longer", "second", "third", "longer"),
+    ]
 
 
 def test_text_names_the_groups_of_three_files() -> None:

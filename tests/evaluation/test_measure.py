@@ -50,6 +50,7 @@ def test_the_measures_of_the_package():
     assert [measure.name for measure in MEASURES] == [
         "accuracy",
         "margin",
+        "separation",
         "where_longer_fails",
         "best_of_n",
         "best_of_n_by_chance",
@@ -77,7 +78,15 @@ def test_other_figures_stay_the_same_to_the_bit(registered: None):
     MEASURES.remove(CLEAR)
     figures = summarise(ROWS).to_json()
     assert {key: enlarged[key] for key in figures} == figures
-    assert list(figures) == ["n", "ties", "accuracy", "margin", "baselines", "where_longer_fails"]
+    assert list(figures) == [
+        "n",
+        "ties",
+        "accuracy",
+        "margin",
+        "separation",
+        "baselines",
+        "where_longer_fails",
+    ]
 
 
 def test_a_measure_that_the_records_do_not_allow_is_left_out(registered: None):
@@ -147,5 +156,5 @@ def test_a_measure_is_given_all_runs_in_one_order():
     assert [[row.id for row in rows] for rows in scored.runs] == [list("abcd")] * 2
     assert scored.accuracies[:, 0].tolist() == record_accuracies([r.scores for r in ROWS]).tolist()
     assert (scored.accuracies.sum(axis=1) == 1).all(), "sides are swapped in the second run"
-    assert list(scored.baselines) == ["constant"], "one run has no lengths"
+    assert list(scored.baselines) == [], "one run has no lengths"
     assert summarise(ROWS, second).accuracy.value == 0.5

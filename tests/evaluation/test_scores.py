@@ -2,13 +2,17 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewardgap.data.records import Message, Record
+from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
-from rewardgap.evaluation.scores import ScoreRow, read_scores, write_scores
+from rewardgap.evaluation.scores import ScoreRow, read_scores, score_row, write_scores
 
 PAIR = ScoreRow(
     "a", (0.5,), (-1.0,), (12,), (9,), True, {"bag_of_words": ((0.1,), (1 / 3,))}
@@ -195,3 +199,13 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("not a folder")
     with pytest.raises(UserError, match=r"cannot write .*scores\.jsonl"):
         write_scores(tmp_path / "run" / "scores.jsonl", [PAIR])
+
+
+def test_lengths_are_those_of_the_plain_responses_however_a_kind_writes_them() -> None:
+    """Six and two characters, white space at the ends left out; 3 against 9 tokens, or 9 and 3."""
+    said = [(Message("assistant", text),) for text in (" Paris.\n", "No")]
+    record = Record("a", (Message("user", "Where?"),), (said[0],), (said[1],), {})
+    trees = [SimpleNamespace(chosen=1, lengths=n, truncated=False) for n in ((3, 9), (9, 3))]
+    rows = [score_row(record, cast(Tree, tree), [0, 1], None) for tree in trees]
+    assert [row.tokens_chosen for row in rows] == [(3,), (9,)]
+    assert [row.baselines for row in rows] == [{"longer": ((6.0,), (2.0,))}] * 2

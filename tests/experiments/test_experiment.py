@@ -16,7 +16,7 @@ from rewardgap.experiments import experiment as experiment_module
 from rewardgap.experiments.data import find_evaluation_data, find_training_data
 from rewardgap.experiments.experiment import Experiment, Variation, read_experiment
 from rewardgap.experiments.grid import Grid, name_models, plan
-from rewardgap.io.grid_folder import GridFolder, write_experiment
+from rewardgap.io.grid_folder import ClaimedLead, GridFolder, write_experiment
 from rewardgap.models.kinds import KINDS
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -54,6 +54,24 @@ def read(tmp_path: Path) -> Read:
         return read_experiment(RunConfig(experiment=str(path), out="out", **flags))
 
     return read_changed
+
+
+def test_what_a_claim_predicts_is_of_two_kinds_on_a_set(read, tmp_path):
+    """Of a category all sets are meant; another claim has no such form until it is given one."""
+    predicts = [
+        {"ahead": "explicit", "behind": ["chance", "implicit"], "sets": ["token-level", "yes"]}
+    ]
+    predicted = read({"predicts": predicts}).predictions
+    assert predicted == tuple(
+        ClaimedLead("explicit", behind, name)
+        for name in ("certainly", "yes")
+        for behind in ("chance", "implicit")
+    )
+    assert plan_grid(read({"predicts": predicts})).record().predicts == predicted
+    assert read({"predicts": predicts}, claim="Another.").predictions == ()
+    (tmp_path / "based.yaml").write_text("base: toy.yaml\nclaim: Another.\n")
+    based = read_experiment(RunConfig(experiment=str(tmp_path / "based.yaml"), out="out"))
+    assert based.predictions == ()
 
 
 def test_settings_have_the_types_of_train(read):
@@ -224,6 +242,16 @@ def test_models_are_named_by_their_last_part(tmp_path, monkeypatch):
         ({"base": 3}, "base must name a file, not 3"),
         ({"profiles": ["small"]}, "profiles must be keys and values"),
         ({"profiles": {"small": ["epochs"]}}, "profiles must be keys and values"),
+        ({"predicts": "explicit"}, "predicts must be a list of ahead, behind and sets, not 'expl"),
+        ({"predicts": [{"ahead": "explicit", "sets": "yes"}]}, "predicts: .*behind"),
+        (
+            {"predicts": [{"ahead": "best", "behind": "chance", "sets": "yes"}]},
+            "predicts: unknown kind 'best'; the kinds are .*, chance$",
+        ),
+        (
+            {"predicts": [{"ahead": "explicit", "behind": "implicit", "sets": "no"}]},
+            "predicts: unknown evaluation set 'no'; the evaluation sets are yes, certainly, in-d",
+        ),
         ({"train_rows": 0}, "train_rows and eval_rows must be at least 1"),
     ],
 )

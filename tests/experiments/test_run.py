@@ -142,9 +142,16 @@ def test_a_dry_run_does_nothing_and_counts_tokens(config, tmp_path, folders):
     trained, scored = 2 * sizes["train"], sizes["test"]
     assert columns[0] == [str(trained), "0", str(scored)]
     assert columns[1] == [str(trained), str(sum(sizes.values())), str(scored)]
-    run(config(kinds=["implicit"], seeds=[1]))
-    states = [line.split()[1] for line in run(replace(told, dry_run=True)).table.splitlines()[1:-1]]
-    assert states == ["new", "new", "new", "done", "new", "new"]
+    assert {line.split()[-1] for line in lines[1:]} == {"?"}  # no run tells how long one takes
+    done = run(config(kinds=["implicit"], seeds=[1]))
+    title, accuracies = str(done).splitlines()
+    assert title.split() == ["accuracy", "test", "runs"] and accuracies.split()[1] == "implicit"
+    metrics = json.loads((cells(done.folder)[0] / "metrics.json").read_text())
+    assert accuracies.split()[2:] == [f"{metrics['test']['accuracy']['value']:.3f}", "1"]
+    lines = run(replace(told, dry_run=True)).table.splitlines()[1:-1]
+    assert [line.split()[1] for line in lines] == ["new", "new", "new", "done", "new", "new"]
+    known = [not line.endswith("?") for line in lines]
+    assert known == ["implicit" in line for line in lines] and any(known)
 
 
 def test_missing_data_are_told_before_anything_is_done(config, tmp_path):

@@ -49,9 +49,9 @@ def test_scores_are_those_of_plain_hidden_states(
 ) -> None:
     folder, data = folders("llama"), write_data(tmp_path / "data.jsonl")
     out = tmp_path / "ches.jsonl"
-    scores = ches(ChesConfig(model=str(folder), data=str(data), out=str(out)))
+    result = ches(ChesConfig(model=str(folder), data=str(data), out=str(out)))
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
-        {**vars(score)} for score in scores
+        {**vars(score)} for score in result.scores
     ]
     template = ChatTemplate.load(folder)
     model = plain_copy(LanguageModel.load(folder, template, AutoModelForCausalLM).model)
@@ -63,10 +63,15 @@ def test_scores_are_those_of_plain_hidden_states(
             sums = states[i].sum(0), states[j].sum(0)
             values = [float(p @ m - p @ p) for p, m in (sums, means)]
             expected.append((f"r{number}", i, j - len(record.chosen), *values))
-    found = [tuple(vars(score).values()) for score in scores]
+    found = [tuple(vars(score).values()) for score in result.scores]
     assert [each[:3] for each in found] == [each[:3] for each in expected]
     for ours, theirs in zip(found, expected, strict=True):
-        assert ours[3:] == pytest.approx(theirs[3:], rel=1e-4, abs=1e-2)
+        assert ours[3:5] == pytest.approx(theirs[3:], rel=1e-4, abs=1e-2)
+    assert [score.data_row for score in result.scores] == sorted(s.data_row for s in result.scores)
+    first = result.to_frame().iloc[0]
+    record = RECORDS[int(first["id"].removeprefix("r"))]
+    assert first["chosen_text"] == record.chosen[first["chosen"]][0].content
+    assert first["rejected_text"] == record.rejected[first["rejected"]][0].content
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from rewardgap.errors import UserError
 from rewardgap.explaining.explain import explain, sample
 from rewardgap.explaining.first_step import measure_first_step
 from rewardgap.explaining.influence import ExplainedRecord, measure_contributions
+from rewardgap.explaining.page import ExplanationResult
 from rewardgap.explaining.tokens import token_texts
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.run_folder import Run
@@ -82,6 +83,7 @@ def configure(run: Run, folder: Path, **changes) -> ExplainConfig:
         "model": str(run.folder),
         "data": str(run.folder.parent / "test.jsonl"),
         "id": "pair-13",
+        "overwrite": True,
         "out": str(folder / "page.html"),
         "device": "cpu",
         "cache": str(run.folder.parent / "cache"),
@@ -89,15 +91,15 @@ def configure(run: Run, folder: Path, **changes) -> ExplainConfig:
     return ExplainConfig(**settings | changes)
 
 
-def numbers(page: Path) -> dict:
-    return json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+def numbers(page: ExplanationResult) -> dict:
+    return json.loads(Path(page).with_suffix(".json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rewards_are_the_scores_of_the_run(kind, runs, tmp_path):
     run = runs(kind)
-    page = explain(configure(run, tmp_path))
-    found = numbers(page)["record"]
+    result = explain(configure(run, tmp_path))
+    found = numbers(result)["record"]
     (record,) = (
         r for r in load_records(str(run.folder.parent / "test.jsonl")) if r.id == "pair-13"
     )
@@ -206,15 +208,15 @@ def test_a_record_of_several_responses_names_each(runs, tmp_path):
 
 
 def test_a_sample_of_the_training_pairs_is_told(runs, tmp_path):
-    page = explain(configure(runs("explicit"), tmp_path, max_pairs=5))
-    assert len(numbers(page)["influence"]["pairs"]) == 5
-    assert "a random sample of 5 of 12 training pairs" in page.read_text(encoding="utf-8")
+    result = explain(configure(runs("explicit"), tmp_path, max_pairs=5))
+    assert len(numbers(result)["influence"]["pairs"]) == 5
+    assert "a random sample of 5 of 12 training pairs" in result.page.read_text(encoding="utf-8")
 
 
 def test_a_truncated_record_is_told(runs, tmp_path):
-    page = explain(configure(runs("explicit"), tmp_path, max_length=16))
-    assert numbers(page)["record"]["truncated"]
-    assert "was cut to fit max_length" in page.read_text(encoding="utf-8")
+    result = explain(configure(runs("explicit"), tmp_path, max_length=16))
+    assert numbers(result)["record"]["truncated"]
+    assert "was cut to fit max_length" in result.page.read_text(encoding="utf-8")
 
 
 def test_pairs_that_truncation_makes_identical_are_left_out(runs, folders, tmp_path):
@@ -250,17 +252,45 @@ def test_a_model_without_a_run_needs_to_be_told_its_training_data(runs, folders,
     ("changes", "message"),
     [
         ({"id": "none"}, r"no record 'none'; it has 6 ids: pair-12, pair-13, pair-14, …"),
+        ({"id": None, "row": 6}, r"has no row 6 that can be used; rows are 0 to 5"),
+        ({"id": None, "worst": 7}, r"worst is 7, but .* has 6 records"),
+        ({"row": 3}, "name one record"),
+        ({"id": None}, "name one record"),
         ({"counterpart": "none"}, "no record 'none'"),
+        ({"counterpart": "pair-14", "counterpart_row": 2}, "by its id or by its row"),
         ({"out": "page.json"}, "must end in .html"),
         ({"train": "gone.jsonl"}, "name the training data with --train"),
         ({"reference": "./gone"}, "name the reference of this reward model with --reference"),
     ],
 )
 def test_mistakes_are_told_in_one_line(changes, message, runs, tmp_path):
+    run = runs("explicit")
     with pytest.raises(UserError, match=message) as error:
-        explain(configure(runs("explicit"), tmp_path, **changes))
+        explain(configure(run, tmp_path, **changes))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("page*"))
+
+
+def test_a_record_is_named_by_its_row_or_by_how_wrong_it_is(runs, tmp_path):
+    run = runs("implicit")
+    scores = [json.loads(line) for line in run.scores("test").read_text().splitlines()]
+    margins = {row["id"]: row["scores_chosen"] - row["scores_rejected"] for row in scores}
+    ordered = sorted(margins, key=margins.__getitem__)
+    few = {"id": None, "max_pairs": 1, "top": 1}
+    worst = explain(configure(run, tmp_path, worst=3, **few)).explanation.record
+    assert worst.id == ordered[2]
+    assert worst.margin == pytest.approx(margins[worst.id], abs=1e-6)
+    named = configure(run, tmp_path, row=scores[4]["data_row"], counterpart_row=2, **few)
+    explanation = explain(named).explanation
+    assert explanation.record.id == scores[4]["id"]
+    assert explanation.counterpart.id == scores[2]["id"]
+
+
+def test_a_page_that_is_there_is_not_replaced_unasked(runs, tmp_path):
+    config = configure(runs("explicit"), tmp_path, overwrite=False)
+    explain(config)
+    with pytest.raises(UserError, match=r"page.html exists already: .* `overwrite: true`"):
+        explain(config)
 
 
 @pytest.mark.parametrize("kind", ["explicit", "implicit"])
@@ -280,12 +310,12 @@ def test_a_run_whose_initial_model_is_gone_says_so(kind, runs, tmp_path):
             with pytest.raises(UserError, match=r"--reference: .*gone does not exist"):
                 explain(configure(run, tmp_path))
             return
-        page = explain(configure(run, tmp_path))
-        found = numbers(page)
+        result = explain(configure(run, tmp_path))
+        found = numbers(result)
         assert found["record"] == whole["record"]
         assert whole["influence"] and found["influence"] is None
         assert re.search(r"--reference: .*gone does not exist", found["obstacle"])
-        assert "gone does not exist" in page.read_text(encoding="utf-8")
+        assert "gone does not exist" in result.page.read_text(encoding="utf-8")
     finally:
         card.write_text(text, encoding="utf-8")
         checksums.write_text(written)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,8 +24,16 @@ from rewardgap.explaining.explanation import (
     ResponseInfluence,
     ResponseReward,
 )
-from rewardgap.explaining.page import beside, colour, drop_shares, render, write_page
-from rewardgap.explaining.sentences import describe, doubt, number, quote
+from rewardgap.explaining.page import (
+    ExplanationResult,
+    beside,
+    by_character,
+    colour,
+    drop_shares,
+    render,
+    write_page,
+)
+from rewardgap.explaining.sentences import caution, describe, doubt, number, quote
 
 SCRIPT = "<script>document.title = 'taken over'</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -118,6 +127,7 @@ def test_the_page_shows_every_number_and_name():
     assert "+2.00" in text and "40.0 %" in text
     assert "the 2 × 1 that count most" in text
     assert "Only “x” of this" not in text and "Only “My” of this" in text
+    assert "“x” of the rejected training response count" in text
     assert "For a reason." in Reading(render(STATES["no influence"])).text
 
 
@@ -136,12 +146,71 @@ def test_the_summary_follows_the_numbers():
     assert describe(EXPLANATION) == (
         "The model prefers the rejected response: its reward is +0.750, that of the chosen one "
         f"−0.500 (margin −1.25). The largest step is at {quote(SCRIPT)} in the chosen response "
-        "(−1.00). The first step of training pushes the margin down; more weight on 1 of 3 "
-        "training pairs would raise it there, on 1 lower it. The pair with the largest effect on "
+        "(−1.00). The first step of training pushes the margin down (−7.00); more weight on 1 of "
+        "3 training pairs would raise it there, on 1 lower it. The pair with the largest effect on "
         f"one response is t1; it pulls mostly by {quote(SCRIPT)} in its chosen response "
         f"“x{SCRIPT}”. "
         "The counterpart keeps the margin, −1.25 in both."
     )
+
+
+def of_steps(label: str, *steps: float) -> ResponseReward:
+    return ResponseReward(label, ("a",) * len(steps), tuple(np.cumsum(steps)))
+
+
+def test_the_summary_says_length_where_length_is_the_story():
+    record = replace(
+        RECORD, responses=(of_steps("chosen", *[-0.25] * 40), of_steps("rejected", *[-0.25] * 8))
+    )
+    said = describe(Explanation("m", "implicit", record, None))
+    assert (
+        "Length makes most of it: the chosen response has 40 tokens and the rejected one 8" in said
+    )
+    assert "add −0.250 on average; the difference in length alone gives −8.00 of the margin" in said
+    assert "no token more than 0.250." in said and "largest step" not in said
+    # One token that makes a third of the margin is told instead, and so is what is no sum.
+    steps = [-0.25] * 39 + [-4.0]
+    one = replace(record, responses=(of_steps("chosen", *steps), record.responses[1]))
+    assert "Length" not in describe(Explanation("m", "implicit", one, None))
+    assert "Length" not in describe(Explanation("m", "explicit", record, None, sums_tokens=False))
+    equal = replace(record, responses=(of_steps("chosen", *[0.5] * 8), record.responses[1]))
+    assert "Length" not in describe(Explanation("m", "implicit", equal, None))
+
+
+def test_an_untrained_head_prefers_nothing():
+    before = replace(EXPLANATION, before_training=True, new_head=True)
+    assert describe(before).startswith(
+        "Before training the head is random: its rewards say nothing"
+    )
+    assert "prefers" not in describe(before) and "largest step" not in describe(before)
+    assert "prefers" in describe(replace(before, new_head=False))
+    assert "Whole training" not in Reading(render(before)).text
+
+
+def test_beginnings_that_were_never_trained_on_are_to_be_read_with_care():
+    said = "never trained on"
+    assert not caution(EXPLANATION) and said not in Reading(render(EXPLANATION)).text
+    explicit = replace(EXPLANATION, sums_tokens=False)
+    assert said in caution(explicit) and said in Reading(render(explicit)).text
+    assert said in describe(explicit)
+
+
+def test_half_a_character_is_never_shown():
+    pound = ResponseReward("chosen", ("a", "", "£", ""), (0.0, 2.0, 3.0, 3.5))
+    record = replace(RECORD, responses=(pound, REJECTED))
+    assert "at “£” in the chosen response (+3.00)" in describe(
+        Explanation("m", "implicit", record, None)
+    )
+    assert by_character(pound.tokens, pound.steps) == [("a", 0, 0), ("£", 3, 3), ("", 0.5, 3.5)]
+    page = render(Explanation("m", "implicit", record, None))
+    assert ">£</span>" in page and ">·</span><span" not in page
+
+
+def test_a_margin_that_hardly_moves_is_not_pushed():
+    chosen, rejected = influence().responses
+    even = replace(influence(), responses=(chosen, replace(rejected, change=-3.9)))
+    said = describe(replace(EXPLANATION, influence=even))
+    assert "The first step of training hardly moves the margin (−0.100)" in said
 
 
 def test_the_summary_says_where_training_went_the_other_way():
@@ -202,8 +271,43 @@ def test_shares_of_the_drop_sum_to_it():
     counterpart = replace(RECORD, responses=(REJECTED, CHOSEN))
     explanation = replace(EXPLANATION, counterpart=counterpart)
     shares = drop_shares(explanation)
-    assert sum(value for share in shares for value in share["parts"]) == explanation.drop == -2.5
+    assert sum(value for share in shares for value in share["parts"]) == -explanation.drop == 2.5
     assert [share["title"] for share in shares][:2] == ["Original, chosen", "Original, rejected"]
+    text = Reading(render(explanation)).text
+    assert "What the counterpart gains" in text and "a gain of +2.50" in text
+    assert "Original, rejected: reward +0.750" in text  # a reward stands there with its own sign
+    reverse = replace(explanation, record=counterpart, counterpart=RECORD)
+    assert sum(value for share in drop_shares(reverse) for value in share["parts"]) == 2.5
+    assert "What the counterpart loses" in Reading(render(reverse)).text
+
+
+def test_a_printed_page_keeps_its_colours():
+    page = render(EXPLANATION)
+    assert "@media print" in page and "print-color-adjust: exact" in page
+
+
+def test_a_long_record_makes_few_nodes():
+    tokens = 405
+    response = ResponseReward("chosen", (" word",) * tokens, tuple(np.linspace(1, 2, tokens)))
+    heat = HeatMap(tuple(range(12)), tuple(range(12)), ((1.0,) * 12,) * 12)
+    part = Part("chosen", response.tokens, response.steps, response.steps, heat)
+    pair = PairInfluence("t", "p", 1.0, 1.0, 0.1, (part, part))
+    pulled = ResponseInfluence(response.tokens, 0.0, (1.0,), 1.0, (1.0,), (pair,) * 3, (pair,) * 3)
+    whole = Influence("eq. 5", "ρ", ("t",), 1, (pulled, pulled))
+    record = replace(RECORD, responses=(response, replace(response, label="rejected")))
+    assert len(Reading(render(Explanation("m", "implicit", record, whole))).tags) < 10_000
+
+
+def test_a_notebook_shows_the_page(tmp_path):
+    page = write_page(tmp_path / "a.html", EXPLANATION)
+    result = ExplanationResult(page, EXPLANATION)
+    assert repr(result) == f"ExplanationResult({str(page)!r}: record r<1>, margin −1.25)"
+    assert str(result) == describe(EXPLANATION) and Path(result) == page
+    assert (
+        result._repr_html_().startswith('<iframe srcdoc="') and SCRIPT not in result._repr_html_()
+    )
+    frame = result.to_frame()
+    assert list(frame["adds"]) == [0.25, 0.25, -1.0, 0.5, -0.25, 0.5]
 
 
 def test_the_json_file_has_the_numbers(tmp_path):

@@ -92,7 +92,7 @@ def test_accuracies_along_training_by_hand() -> None:
     # At weight ½: 1 < 1.1, 2 > 1.5, 0.75.
     assert found.curve == [(0.5, pytest.approx(1.75 / 3)), (0.3, pytest.approx(1.75 / 3))]
     assert found.token_overlap == 0.25
-    assert set(found.at_loss.baselines) == {"longer", "shorter", "bag_of_words", "constant"}
+    assert set(found.at_loss.baselines) == {"longer", "shorter", "bag_of_words"}
 
 
 def test_a_loss_that_is_not_reached_is_told() -> None:

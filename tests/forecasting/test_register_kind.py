@@ -104,5 +104,5 @@ def test_it_is_forecast_and_explained(folders: Callable[..., Path], tmp_path: Pa
             **common,
         )
     )
-    influence = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["influence"]
+    influence = json.loads(Path(page).with_suffix(".json").read_text(encoding="utf-8"))["influence"]
     assert influence["equation"] == "eq. 5" and len(influence["pairs"]) == 12

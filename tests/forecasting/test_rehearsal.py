@@ -93,7 +93,7 @@ def test_a_finished_rehearsal_is_read_and_a_killed_one_done_again(
 
 def test_a_folder_of_another_training_is_refused(make: Forecast) -> None:
     make()
-    with pytest.raises(UserError, match="a run with another learning_rate"):
+    with pytest.raises(UserError, match="a forecast with another learning_rate"):
         make(learning_rate=1e-2)
 
 

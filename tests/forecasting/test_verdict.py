@@ -58,7 +58,7 @@ def prediction(accuracy: float, deviation: float = 0.2) -> Prediction:
 
 def rehearsed(first: float = 0.7, last: float = 0.4) -> Rehearsed:
     rehearsal = Rehearsal(np.array([50, 100]), np.array([first, last]), {})
-    return Rehearsed(RehearsalPlan(2, 1, 50, 2), [rehearsal], 0.05, 1e-6)
+    return Rehearsed(RehearsalPlan(2, 1, 50, 2), [rehearsal], 0.05, 1e-6, 32)
 
 
 def forecasts(
@@ -158,6 +158,11 @@ def test_a_rule_of_length_is_named_where_it_is_near_the_best_kind(
     sentence = f"as often as explicit, or more often, on set ({longer:.2f} of the pairs)"
     assert (sentence in words) == said
     assert "rule" not in words
+
+
+def test_length_is_not_what_a_kind_has_learnt_that_fails() -> None:
+    words = say(forecasts({"set": {"explicit": 0.02, "implicit": 0.01}}, longer=0.8))
+    assert "length may be all that is learnt" not in words
 
 
 @pytest.mark.parametrize(("longer", "said"), [(0.55, False), (0.62, True)])

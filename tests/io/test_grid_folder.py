@@ -17,6 +17,7 @@ from rewardgap.io.generations import (
     write_shares,
 )
 from rewardgap.io.grid_folder import (
+    ClaimedLead,
     ExperimentRecord,
     GridFolder,
     SetRecord,
@@ -44,6 +45,7 @@ def record(tmp_path: Path) -> ExperimentRecord:
         forecast=True,
         train_data=["a.jsonl", "b.jsonl"],
         settings={"epochs": 3, "learning_rate": 1e-6},
+        predicts=(ClaimedLead("explicit", "chance", "test"),),
     )
 
 

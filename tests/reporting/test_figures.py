@@ -12,11 +12,13 @@ import pytest
 from grids import Grid, write_grid
 
 from rewardgap.models.kinds import KINDS
-from rewardgap.reporting.drawing import COLOURS, dots, kind_style, stacked_shares
+from rewardgap.models.kinds.palette import COLOURS
+from rewardgap.reporting.drawing import dots, kind_style, stacked_shares
 from rewardgap.reporting.paper import saving
-from rewardgap.reporting.paper.figures import PAPERS, draw_figures
+from rewardgap.reporting.paper.figures import PAPERS, _by_model, draw_figures
 from rewardgap.reporting.results import Results, measure
 from rewardgap.reporting.runs import read_grids
+from rewardgap.reporting.topics import accuracy
 
 TINY = Grid(
     models=("m",),
@@ -139,6 +141,18 @@ def test_dots_have_their_kinds_style_intervals_and_the_papers_diamond():
     assert diamond["shape"] == {"value": "diamond"}
     (reference,) = [data for data in chart.to_dict()["datasets"].values() if "at" in data[0]]
     assert reference == [{"at": 0.5}]
+
+
+def test_figures_say_what_their_bars_are(tmp_path):
+    """A line that is a set has the page's interval, one seed or many; a category s.d. of seeds."""
+    results = experiments(tmp_path / "grids", replace(TINY, name="my own"))["my own"]
+    ((_, chart),) = _by_model(results)
+    across = [encoding["x"].get("title") for encoding in encodings(chart)]
+    titles = {tuple(title) for title in across if isinstance(title, list)}
+    assert titles == {("accuracy", "bars: 95 % intervals")}
+    (ends,) = [m for m in marks(chart) if (m["line"], m["series"]) == ("ultrafeedback", "explicit")]
+    summary = accuracy.measure(results).overall["ultrafeedback"]["explicit"].accuracy
+    assert (ends["low"], ends["high"]) == pytest.approx((summary.low, summary.high), rel=1e-3)
 
 
 def test_shares_are_stacked_to_a_whole():

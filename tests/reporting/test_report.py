@@ -13,6 +13,7 @@ from memory import peak_kibibytes
 
 from rewardgap.cli import main
 from rewardgap.configs.experiments import ReportConfig
+from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, write_scores
 from rewardgap.reporting.paper import saving
 from rewardgap.reporting.report import report
@@ -57,7 +58,7 @@ def test_report_json_has_the_numbers(out):
     topics = experiment["topics"]
     overall = topics["accuracy"]["overall"]["ultrafeedback"]["explicit"]
     assert overall["figures"]["accuracy"]["value"] == 2.5 / 4
-    assert overall["baselines"].keys() == {"longer", "shorter", "bag_of_words", "constant"}
+    assert overall["baselines"].keys() == {"longer", "shorter", "bag_of_words"}
     compared = topics["comparisons"]["kinds"]["ultrafeedback"]["explicit/implicit"]
     assert (compared["wins"], compared["difference"]["value"]) == (0, 0)
     assert topics["win_rates"]["by_rule"]["rewardmath"]["explicit/implicit"]["tie"] == 100
@@ -151,6 +152,48 @@ def test_a_rewording_of_other_records_is_named_and_the_rest_shown(tmp_path):
     assert "a and b are not counterparts: they have 4 and 3 rows" in robustness["not_shifts"]["b"]
     assert robustness["drops"] == {} and topics["accuracy"]["overall"].keys() == {"a", "b"}
     assert "not counterparts" in (out / "index.html").read_text()
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*.*")}
+
+
+def test_a_report_is_replaced_by_one_of_the_same_runs_or_more_and_never_mixed(tmp_path):
+    first, second = (write_grid(tmp_path / name, replace(TINY, name=name)) for name in ("a", "b"))
+    out = tmp_path / "out"
+    report(ReportConfig(folders=[str(first)], out=str(out)))
+    (out / "tables/left-over.md").write_text("of an older version")
+    report(ReportConfig(folders=[str(first)], out=str(out)))
+    assert "left-over.md" not in names_in(out)
+    report(ReportConfig(folders=[str(first), str(second)], out=str(out)))
+    both = names_in(out)
+    assert {"a-by-set.md", "b-by-set.md"} <= both
+    with pytest.raises(UserError, match="out is a report of other runs; choose another out"):
+        report(ReportConfig(folders=[str(second)], out=str(out)))
+    assert names_in(out) == both
+    assert [path.name for path in tmp_path.glob(".*unfinished")] == []
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    grid = write_grid(tmp_path / "grid", TINY)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("mine")
+    config = ReportConfig(folders=[str(grid)], out=str(tmp_path / "out"))
+    with pytest.raises(UserError, match="is not empty and no report alone; choose another out"):
+        report(config)
+    with pytest.raises(UserError, match="is a file; choose another out"):
+        report(replace(config, out=str(tmp_path / "out/notes.txt")))
+    assert names_in(tmp_path / "out") == {"notes.txt"}
+
+
+def test_the_claim_and_its_outcome_come_first_and_figures_are_shown(out):
+    page = (out / "index.html").read_text()
+    top, pictures = page.split("<main")[1].split("<figure", 1)
+    assert "<strong>Claim under test:</strong> What chat claims." in top
+    assert "<strong>Not decided.</strong>" in top and "<details" not in top
+    assert pictures.count('src="data:image/svg+xml;base64,') == 3
+    content = json.loads((out / "report.json").read_text())["experiments"]["chat"]
+    assert content["outcome"] == "" and len(content["headlines"]) <= 3
 
 
 def test_the_command(tmp_path, capsys):

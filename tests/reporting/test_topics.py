@@ -18,5 +18,5 @@ def test_the_sentences(known):
     assert "implicit ones on ultrafeedback by" not in differences
     assert "Explicit, generative and implicit cannot be told apart on ultrafeedback." in alike
     assert "Reworded as ultrafeedback-french, implicit models lose 0.650" in differences
-    assert "turn 65% of their verdicts; explicit and generative models lose nothing" in differences
+    assert "flip 65% of their verdicts; explicit and generative models show no" in differences
     assert texts(found, "paper").startswith("Of ")

@@ -1,6 +1,7 @@
 """Scoring of runs, of saved models and of models that other tools trained."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from importlib import import_module
@@ -20,6 +21,7 @@ from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Message, prompt_id
 from rewardgap.errors import UserError
+from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.models.kinds import KINDS
 
 scoring = import_module("rewardgap.scoring.scorer")  # the package's attribute may be the function
@@ -40,7 +42,9 @@ def score(folder: Path, model: object, data: str, **changes: object) -> list[dic
     """The rows of the score file that `rewardgap score` writes."""
     out = folder / "scored.jsonl"
     settings = {"device": "cpu", "cache": str(folder / "cache"), **changes}
-    scoring.score(ScoreConfig(model=str(model), data=data, out=str(out), **settings))
+    scoring.score(
+        ScoreConfig(model=str(model), data=data, out=str(out), overwrite=True, **settings)
+    )
     return read_rows(out)
 
 
@@ -176,7 +180,7 @@ def test_a_sequence_classifier_made_by_transformers_alone(data, tmp_path):
     ]
     rows = score(tmp_path, tmp_path / "foreign", data)
     assert flat(rows) == pytest.approx(expected, abs=1e-5)
-    assert "baselines" not in rows[0]
+    assert list(rows[0]["baselines"]) == ["longer"]
     mean = flat(score(tmp_path, tmp_path / "foreign", data, kind="explicit-mean"))
     assert mean != pytest.approx(expected, abs=1e-3)
 
@@ -236,6 +240,31 @@ def test_truncation_is_marked_and_counted(model, tmp_path, caplog):
     assert cut[1]["scores_chosen"] != whole[1]["scores_chosen"]
 
 
+def test_a_score_file_that_is_there_is_not_replaced_unasked(model, data, tmp_path):
+    score(tmp_path, model, data, kind="length")
+    before = (tmp_path / "scored.jsonl").read_bytes()
+    config = ScoreConfig(
+        model=str(model), kind="constant", data=data, out=str(tmp_path / "scored.jsonl")
+    )
+    with pytest.raises(UserError, match=r"scored.jsonl exists already: .* `overwrite: true`"):
+        scoring.score(config)
+    assert (tmp_path / "scored.jsonl").read_bytes() == before
+
+
+def test_results_say_what_they_are(model, data, tmp_path):
+    score(tmp_path, model, data, kind="length")
+    result = ScoreResult(tmp_path / "scored.jsonl")
+    assert re.fullmatch(
+        r"ScoreResult\('.*scored.jsonl': 13 records, accuracy 0.\d+\)", repr(result)
+    )
+    frame = result.to_frame()
+    rewards = frame.loc[frame["id"] == "pair-0", ["response", "reward", "tokens"]]
+    assert list(rewards["response"]) == ["chosen", "rejected"]
+    assert list(rewards["reward"]) == list(rewards["tokens"])  # which is what the kind counts
+    scorer = scoring.load(model, kind="length", device="cpu")
+    assert repr(scorer) == "Scorer(Length, 0 parameters, cpu, float32)"
+
+
 def test_a_record_that_is_too_long_is_named(model, tmp_path):
     rows = [*pair_rows(1), {"id": "long", "prompt": "hi " * 600, "chosen": "yes", "rejected": "no"}]
     data = write_rows(tmp_path / "long.jsonl", rows)
@@ -253,7 +282,8 @@ def test_bag_of_words_needs_training_data(model, data, tmp_path, caplog):
     assert named == own and all("bag_of_words" in row["baselines"] for row in own)
     (tmp_path / "train.jsonl").rename(tmp_path / "moved.jsonl")
     without = score(tmp_path, run.folder, data)
-    assert flat(without) == flat(own) and not any("baselines" in row for row in without)
+    assert flat(without) == flat(own)
+    assert all(list(row["baselines"]) == ["longer"] for row in without)
     assert "no bag-of-words baseline" in caplog.text and "train.jsonl" in caplog.text
     message = refusal(score, tmp_path, run.folder, data, train=str(tmp_path / "train.jsonl"))
     assert message.endswith("no such file")

@@ -197,7 +197,8 @@ def test_score_and_ches_list_what_they_drop(model, tmp_path):
         assert written[0] == written[1]
         assert not (tmp_path / f"clean.{suffix}.dropped.jsonl").exists()
         assert_listed(listed(tmp_path / f"mixed.{suffix}.dropped.jsonl", mixed), mixed)
-    score(ScoreConfig(**common, **kind, data=clean, out=str(tmp_path / "mixed.scores")))
+    again = {"out": str(tmp_path / "mixed.scores"), "overwrite": True}
+    score(ScoreConfig(**common, **kind, data=clean, **again))
     assert not (tmp_path / "mixed.scores.dropped.jsonl").exists(), "it belongs to other scores"
     for call, config in ((score, ScoreConfig), (ches, ChesConfig)):
         keys = kind if config is ScoreConfig else {}
@@ -230,7 +231,7 @@ def test_forecast_and_explain_leave_them_out(model, tmp_path):
     assert json.loads(page.with_suffix(".json").read_text())["influence"]
     assert_listed(listed(Path(f"{page}.dropped.jsonl"), "the training data"), config.train)
     with pytest.raises(UserError, match="record system: the chat template fails"):
-        explain(ExplainConfig(**asked, **keys, id="system"))
+        explain(ExplainConfig(**asked, **keys, id="system", overwrite=True))
 
 
 def test_moved_borders_are_said_once_for_a_data_set(folders, tmp_path, caplog):

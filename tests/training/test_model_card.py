@@ -24,7 +24,8 @@ SUMMARY = {
     "n": 200,
     "ties": 0,
     "accuracy": {"value": 0.71234, "low": 0.65, "high": 0.77},
-    "margin": {"value": 0.9, "low": 0.8, "high": 1.0},
+    "margin": {"value": 0.4, "low": 0.3, "high": 0.5},
+    "separation": {"value": 0.9, "low": 0.8, "high": 1.0},
     "baselines": {
         "longer": {"value": 0.6, "low": 0.5, "high": 0.7},
         "bag_of_words": {"value": 0.4, "low": 0.3, "high": 0.5},
@@ -49,15 +50,15 @@ def test_metadata_are_a_model_index():
     assert result["metrics"][0] == {"type": "accuracy", "name": "accuracy", "value": 0.7123}
 
 
-def test_the_table_has_content_blind_rules_beside_the_model():
+def test_the_table_has_baselines_beside_the_model():
     text = model_card(CONFIG, {"test": SUMMARY}, "AutoModelForCausalLM")
     assert (
-        "| set | records | accuracy | margin | (longer) | (bag of words) | where longer fails |"
-        in text
+        "| set | records | accuracy | margin | separation | (longer) | "
+        "(bag of words) | where longer fails |" in text
     )
     assert (
-        "| test | 200 | 0.712 [0.650, 0.770] | 0.900 [0.800, 1.000] | 0.600 | 0.400 | 0.300 |"
-        in text
+        "| test | 200 | 0.712 [0.650, 0.770] | 0.400 [0.300, 0.500] | 0.900 [0.800, 1.000] | "
+        "0.600 | 0.400 | 0.300 |" in text
     )
     assert "beta 0.1" in text and "max length" not in text
     assert "`AutoModelForCausalLM`" in text
@@ -67,7 +68,7 @@ def test_sets_without_lengths_and_runs_without_sets():
     bare = {key: value for key, value in SUMMARY.items() if key != "where_longer_fails"} | {
         "baselines": {}
     }
-    assert "| other | 200 | 0.712 [0.650, 0.770] | 0.900 [0.800, 1.000] | – |" in model_card(
+    assert "| 0.400 [0.300, 0.500] | 0.900 [0.800, 1.000] | – |" in model_card(
         CONFIG, {"other": bare}, None
     )
     text = model_card(CONFIG, {}, None)

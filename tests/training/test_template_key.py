@@ -51,7 +51,7 @@ def test_a_run_is_scored_with_the_template_of_its_training(name, kind, model, mi
     begin = {"chatml": "<|im_start|>user", "mine": "<|begin|>user says ", "paper": "[USER]"}[name]
     assert begin in text and "<|user|>" not in text
     if kind == "explicit":
-        page = tmp_path / "page.html"
+        page = tmp_path / f"page-{template is None}.html"
         asked = {"model": str(run.folder), "data": data, "id": "pair-12", "out": str(page)}
         explain(ExplainConfig(**asked, **common))
         explained = json.loads(page.with_suffix(".json").read_text())
@@ -89,7 +89,7 @@ def test_commands_on_a_language_model(model, mine, tmp_path):
         forecast(ForecastConfig(**common, **keys, out=out["f"]))
         paths = Path(out["s"]), Path(out["c"]), Path(out["f"]) / "scores" / "explicit/test.jsonl"
         written[template] = [path.read_text() for path in paths]
-        page = tmp_path / "page.html"
+        page = tmp_path / f"page-{template is None}.html"
         asked = {"model": out["f"], "data": data, "id": "pair-1", "out": str(page), "cache": cache}
         explain(ExplainConfig(**asked, device="cpu"))
         tokens = json.dumps(json.loads(page.with_suffix(".json").read_text()))

@@ -27,6 +27,7 @@ from rewardgap.checks.texts import find_languages, find_near, find_word_rule
 from rewardgap.checks.truncation import find_truncated
 from rewardgap.configs.checks import CheckDataConfig
 from rewardgap.configs.compute import Identical
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ DATA_CHECKS: list[Check] = [
     Check("unchanged responses", find_unchanged),
     Check("template in texts", find_markup),
     Check("length outliers", find_lengths),
-    Check("content-blind rules", find_length_rules),
+    Check("baselines", find_length_rules),
     Check("bag of words", find_word_rule, slow=True),
     Check("nearly shared with training", find_near, slow=True),
     Check("languages", find_languages, slow=True),
@@ -65,6 +66,7 @@ def register_data_check(check: Check) -> None:
     register(check, DATA_CHECKS)
 
 
+@by_keywords(CheckDataConfig)
 def check_data(config: CheckDataConfig) -> CheckReport:
     """Check training and evaluation data.
 

@@ -1,6 +1,5 @@
 """Findings of the checks: what is wrong, what it costs, how to mend it; as sentences or JSON."""
 
-import json
 import math
 import textwrap
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from rewardgap.errors import UserError
 from rewardgap.evaluation.text import counted
+from rewardgap.io.notebook import NotebookResult
 
 Severity = Literal["note", "warning", "error"]
 STATUS: dict[Severity, int] = {"note": 0, "warning": 3, "error": 4}
@@ -68,8 +68,8 @@ def register(check: Check, checks: list[Check]) -> None:
     checks.append(check)
 
 
-@dataclass(frozen=True)
-class CheckReport:
+@dataclass(frozen=True, repr=False)
+class CheckReport(NotebookResult):
     """All findings about what was checked, the worst ones first.
 
     Attributes:
@@ -91,22 +91,29 @@ class CheckReport:
         """The exit status of the worst finding."""
         return max((STATUS[finding.severity] for finding in self.findings), default=0)
 
-    def to_json(self) -> str:
-        """Return the report as indented JSON."""
-        fields = {
-            "subject": self.subject,
-            "status": self.status,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
-        return json.dumps(fields, indent=2, ensure_ascii=False)
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as `--json` prints it."""
+        return {"subject": self.subject, "status": self.status, "findings": self.rows()}
 
-    def __str__(self) -> str:
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each finding."""
+        return [asdict(finding) for finding in self.findings]
+
+    @property
+    def totals(self) -> str:
+        """How many findings there are of each severity, in words."""
         counts = Counter(finding.severity for finding in self.findings)
-        totals = ", ".join(
+        totals = (
             counted(counts[severity], severity) for severity in reversed(STATUS) if counts[severity]
         )
+        return ", ".join(totals) or "nothing found"
+
+    def __repr__(self) -> str:
+        return f"CheckReport({self.subject}: {self.totals})"
+
+    def __str__(self) -> str:
         blocks = ["\n".join(_lines(finding)) for finding in self.findings]
-        ending = textwrap.fill(f"{self.subject}: {totals or 'nothing found'}", WIDTH)
+        ending = textwrap.fill(f"{self.subject}: {self.totals}", WIDTH)
         return "\n\n".join([*blocks, ending]) + "\n"
 
 

@@ -28,6 +28,7 @@ from rewardgap.checks.templates import (
 )
 from rewardgap.configs.checks import CheckModelConfig
 from rewardgap.data.chat_template import load_tokenizer
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.records import Record
 from rewardgap.data.templates import find_template
 from rewardgap.errors import UserError, first_line
@@ -67,6 +68,7 @@ def register_model_check(check: Check) -> None:
     register(check, MODEL_CHECKS)
 
 
+@by_keywords(CheckModelConfig)
 def check_model(config: CheckModelConfig) -> CheckReport:
     """Check a reward model, with the costs of what is found on the rows of `data`.
 

@@ -12,7 +12,7 @@ from rewardgap.evaluation.accuracy import FlatPairs
 from rewardgap.evaluation.text import share
 
 REACH_OF_NOTE, REACH_OF_WARNING = 0.6, 0.75
-"""Accuracies of a content-blind rule from which it is worth a note, and a warning."""
+"""Accuracies of a baseline from which it is worth a note, and a warning."""
 ROLES_OF_WARNING = 0.05
 """Share of records with names of roles in their texts from which on it is worth a warning."""
 ENOUGH = 20
@@ -236,14 +236,14 @@ def find_length_rules(data: CheckedData) -> Iterator[CheckFinding]:
 
 
 def reached_by_rule(rule: str, reach: float, count: int, name: str) -> Iterator[CheckFinding]:
-    """Yield a finding where a content-blind rule is too accurate on `count` records for chance."""
+    """Yield a finding where a baseline is too accurate on `count` records for chance."""
     if reach < REACH_OF_NOTE or count < ENOUGH or not beyond_chance(reach, count):
         return
     severity: Severity = "warning" if reach >= REACH_OF_WARNING else "note"
     yield CheckFinding(
         severity,
-        "content-blind rules",
-        f"'{rule}' is right on {reach:.1%} of {name}, without reading what a response says",
+        "baselines",
+        f"'{rule}' is right on {reach:.1%} of {name}, without understanding a response",
         f"a reward model below {reach:.1%} is beaten by the rule, and one above may have learnt it",
         "compare every accuracy with the rules beside it, or balance the set",
     )

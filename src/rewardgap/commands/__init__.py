@@ -12,6 +12,7 @@ from rewardgap.commands.forecast import FORECAST
 from rewardgap.commands.metrics import METRICS
 from rewardgap.commands.pretrain import PRETRAIN
 from rewardgap.commands.push import PUSH
+from rewardgap.commands.rank import RANK
 from rewardgap.commands.report import REPORT
 from rewardgap.commands.run import RUN
 from rewardgap.commands.score import SCORE
@@ -22,7 +23,7 @@ from rewardgap.commands.train import TRAIN
 COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
-        *(DEMO, TRAIN, SCORE, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
+        *(DEMO, TRAIN, SCORE, RANK, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
         *(THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
     )
 }

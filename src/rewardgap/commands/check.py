@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from rewardgap.commands.command import Command
+from rewardgap.commands.command import Command, say
 
 
-def _say(config: Any, report: Any) -> str:
-    return report.to_json() + "\n" if config.json else str(report)
+def _figures(report: Any) -> Any:
+    return report.to_json()
 
 
 def _status(report: Any) -> int:
@@ -17,18 +17,20 @@ CHECK_DATA = Command(
     "check data",
     ".checks.data:check_data",
     ".configs.checks:CheckDataConfig",
-    _say,
+    say,
     "rewardgap check data pairs.jsonl --eval.test test.jsonl",
     positional="train",
     status=_status,
+    figures=_figures,
     imports_torch=False,
 )
 CHECK_MODEL = Command(
     "check model",
     ".checks.model:check_model",
     ".configs.checks:CheckModelConfig",
-    _say,
+    say,
     "rewardgap check model runs/explicit --data test.jsonl",
     positional="model",
     status=_status,
+    figures=_figures,
 )

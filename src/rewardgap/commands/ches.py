@@ -4,16 +4,25 @@ from typing import Any
 
 from rewardgap.commands.command import Command
 
+SHOWN, WIDTH = 5, 28
+"""Pairs, and characters of a response."""
 
-def _say(config: Any, scores: Any) -> str:
+
+def _say(config: Any, result: Any) -> str:
     """Return the pairs whose chosen response is displaced most, whatever the lengths."""
     from rewardgap.evaluation.text import align_columns
 
-    worst = sorted(scores, key=lambda score: -score.length_normalised)[:5]
-    rows = [(f"{score.length_normalised:.4g}", score.id) for score in worst]
-    title = "most displaced (length-normalised CHES score, record):"
-    lines = [align_columns(rows, right=[0])] if rows else []
-    return "\n".join([title, *lines, f"wrote {config.out}\n"])
+    rows = [("CHES", "row", "record", "chosen", "rejected")]
+    for score in result.worst[:SHOWN]:
+        texts = (" ".join(text.split()) for text in result.texts(score))
+        shown = (text if len(text) <= WIDTH else f"{text[:WIDTH]}…" for text in texts)
+        rows.append((f"{score.length_normalised:.4g}", str(score.data_row), score.id, *shown))
+    title = "pairs whose chosen response is displaced most (length-normalised CHES score):"
+    return "\n".join([title, align_columns(rows, right=[0, 1]), f"wrote {config.out}\n"])
+
+
+def _figures(result: Any) -> Any:
+    return result.rows()
 
 
 CHES = Command(
@@ -23,4 +32,5 @@ CHES = Command(
     _say,
     "rewardgap ches MODEL --data pairs.jsonl --out ches.jsonl",
     positional="model",
+    figures=_figures,
 )

@@ -23,6 +23,7 @@ class Command:
         settings: "module:name" of a class whose keys are flags too and go into the key `settings`.
         status: Returns the exit status from the result, by default 0.
         check: "module:name" of what refuses a configuration before PyTorch is imported.
+        figures: Returns what is printed as JSON instead, with the key `json`, from the result.
         advice: Returns what is said behind the report of where to go on.
         resumed: Returns how to go on after an interrupt.
         imports_torch: Whether it needs PyTorch, whose import takes a few seconds.
@@ -37,9 +38,16 @@ class Command:
     settings: str | None = None
     status: Callable[[Any], int] = lambda result: 0
     check: str = ".checks.names:refuse_wrong_names"
+    figures: Callable[[Any], Any] | None = None
     advice: Callable[[Any], str] = lambda config: ""
     resumed: Callable[[Any], str] = lambda config: ""
     imports_torch: bool = True
+
+    def text(self, config: Any, result: Any) -> str:
+        """Return what is printed of a result."""
+        if self.figures is None or not config.json:
+            return self.report(config, result)
+        return json.dumps(self.figures(result), indent=2, ensure_ascii=False) + "\n"
 
 
 def find(name: str) -> Any:
@@ -64,10 +72,9 @@ def say_metrics(config: Any, written: Any) -> str:
     return f"{format_table(summaries, {}) if files else ''}wrote {written}\n"
 
 
-def say_report(config: Any, report: Any) -> str:
-    """Return a table, or with `--json` its figures."""
-    figures, table = report
-    return json.dumps(figures, indent=2) + "\n" if config.json else str(table)
+def say(config: Any, result: Any) -> str:
+    """Return a result as text."""
+    return str(result)
 
 
 def advise_report(config: Any) -> str:

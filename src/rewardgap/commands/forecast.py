@@ -6,8 +6,13 @@ from rewardgap.commands.command import Command
 
 
 def _say(config: Any, forecast: Any) -> str:
-    parts = [part for part in (forecast.table, forecast.recommendation) if part]
-    return "\n\n".join(parts) + f"\nwrote {config.out}/forecast.json\n"
+    return f"{forecast}\nwrote {config.out}/forecast.json\n"
+
+
+def _figures(forecast: Any) -> Any:
+    from rewardgap.forecasting.verdict import recommend
+
+    return {"accuracies": forecast.rows(), "recommendation": recommend(forecast.forecasts)}
 
 
 FORECAST = Command(
@@ -16,4 +21,5 @@ FORECAST = Command(
     ".configs.forecasting:ForecastConfig",
     _say,
     "rewardgap forecast --model MODEL --train pairs.jsonl --eval.test test.jsonl --out forecast",
+    figures=_figures,
 )

@@ -1,12 +1,21 @@
 """The command run: a grid of models, kinds and seeds from one YAML file."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rewardgap.commands.command import Command, advise_report, resume_grid
 
 
 def _say(config: Any, plan: Any) -> str:
-    return str(plan.table) if config.dry_run else f"wrote {plan.folder}\n"
+    return str(plan.table) if config.dry_run else f"{plan}wrote {plan.folder}\n"
+
+
+def _figures(plan: Any) -> Any:
+    from rewardgap.experiments.outcomes import as_rows
+
+    cells = [{"cell": place, "state": state, **asdict(cost)} for place, state, cost in plan.lines]
+    accuracies = as_rows(plan.accuracies)
+    return {"folder": str(plan.folder), "cells": cells, "accuracies": accuracies}
 
 
 def _advise(config: Any) -> str:
@@ -23,5 +32,6 @@ RUN = Command(
     settings=".configs.training:TrainConfig",
     check=".experiments.experiment:read_experiment",
     advice=_advise,
+    figures=_figures,
     resumed=resume_grid,
 )

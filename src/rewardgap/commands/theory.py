@@ -1,19 +1,26 @@
 """The command theory: the paper's theorems, checked on random tasks."""
 
+from textwrap import fill
 from typing import Any
 
 from rewardgap.commands.command import Command
 
 
-def _say(config: Any, report: Any) -> str:
-    from rewardgap.evaluation.text import align_columns
+def _figures(report: Any) -> Any:
+    return report
 
-    rows = [
-        (name, "holds" if check["holds"] else "DOES NOT HOLD")
-        for name, check in report.items()
-        if name != "seed"
+
+def _say(config: Any, report: Any) -> str:
+    checks = {name: check for name, check in report.items() if name != "seed"}
+    lines = [
+        fill(
+            f"{name} {'holds' if check['holds'] else 'DOES NOT HOLD'}: {check['checked']}",
+            80,
+            subsequent_indent="  ",
+        )
+        for name, check in checks.items()
     ]
-    return f"{align_columns(rows)}\nwrote {config.out}\n"
+    return "\n".join([*lines, f"wrote {config.out}\n"])
 
 
 THEORY = Command(
@@ -22,4 +29,5 @@ THEORY = Command(
     ".configs.forecasting:TheoryConfig",
     _say,
     "rewardgap theory --out theory",
+    figures=_figures,
 )

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 from rewardgap.configs.compute import Identical, at_least
-from rewardgap.configs.paths import HomePaths
+from rewardgap.configs.printing import PrintConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckDataConfig(HomePaths):
+class CheckDataConfig(PrintConfig):
     """Look for what is wrong with preference data, before anything is trained on them."""
 
     train: list[str] = field(default_factory=list)
@@ -25,8 +25,6 @@ class CheckDataConfig(HomePaths):
     """as in train: drop leaves out records that have a response both chosen and rejected"""
     quick: bool = False
     """leave out the slow checks: near duplicates, languages, bag of words"""
-    json: bool = False
-    """print JSON instead of sentences"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +36,7 @@ class CheckDataConfig(HomePaths):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckModelConfig(HomePaths):
+class CheckModelConfig(PrintConfig):
     """Look for what makes a reward model's rewards wrong, here or in other tools."""
 
     model: str
@@ -55,8 +53,6 @@ class CheckModelConfig(HomePaths):
     """preference data on which costs are measured; by default a few pairs that come along"""
     records: int = 32
     """how many records of the data to measure on"""
-    json: bool = False
-    """print JSON instead of sentences"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardgap.configs.paths import HomePaths
+from rewardgap.configs.printing import PrintConfig
 from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(HomePaths):
+class RunConfig(PrintConfig):
     """Run an experiment: train every kind on every model with every seed.
 
     Every other key of `rewardgap train` is a key too, for all runs, such as --epochs 3.

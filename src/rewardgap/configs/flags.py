@@ -132,7 +132,9 @@ def as_flags(message: str, keys: Iterable[str]) -> str:
     """Return a message in which a setting `key: value` of these keys is the flag to type."""
     names = "|".join(keys)
     return re.sub(
-        rf"`({names}): (\S+)`", lambda setting: f"{shown_flag(setting[1])} {setting[2]}", message
+        rf"`({names}): (\S+)`",
+        lambda setting: f"{shown_flag(setting[1])} {setting[2]}".removesuffix(" true"),
+        message,
     )
 
 
@@ -174,7 +176,7 @@ def refuse_nulls(values: Mapping[str, Any], fields: Fields) -> None:
     """Refuse a null for a key that has none, which a parser of YAML lets through."""
     for key, field in fields.items():
         if values.get(key) is None and type(None) not in alternatives(field.type):
-            raise UserError(f"{key} must be {_in_words(field.type)}; it is null")
+            raise UserError(f"{key} must be {in_words(field.type)}; it is null")
 
 
 def explain_mismatch(message: str, fields: Fields, command: str = "train") -> str:
@@ -189,7 +191,7 @@ def explain_mismatch(message: str, fields: Fields, command: str = "train") -> st
         if get_origin(type_) is dict:
             named = f"as {shown_flag(key)}.NAME {mismatch[2]}, or a mapping in YAML"
             return f"{key} must be given with a name: {named}"
-        return f"{key} must be {_in_words(type_)}; it is {mismatch[2]}"
+        return f"{key} must be {in_words(type_)}; it is {mismatch[2]}"
     missing = re.search(r"arguments are required: (.*)", message)
     if missing:
         return f"required: {missing[1]}"
@@ -225,11 +227,11 @@ TYPES = {
 }
 
 
-def _in_words(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
     """Return what a key's annotation allows."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is not None and origin not in TYPES:
-        return " or ".join(map(_in_words, arguments))
+        return " or ".join(map(in_words, arguments))
     return TYPES[origin or annotation]

@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "model": (
         *("model", "models", "kind", "kinds", "reference", "beta", "likelihood_weight"),
-        *("verification_prompt", "label"),
+        *("verification_prompt", "label", "margin_column", "label_smoothing"),
     ),
     "optimiser": (
         *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup_steps"),
@@ -34,7 +34,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "seeds",
         ),
     ),
-    "output": ("eval_steps", "checkpoint_steps", "report_to", "resume", "json", "dry_run"),
+    "output": (
+        "eval_steps",
+        "checkpoint_steps",
+        "report_to",
+        "resume",
+        "overwrite",
+        "json",
+        "dry_run",
+    ),
     "compute": (
         *("device", "dtype", "token_budget", "memory", "gradient_checkpointing", "compile"),
         *("cache",),
@@ -70,11 +78,11 @@ class Help:
     def __str__(self) -> str:
         """Return the text of the help."""
         keys = {key.name: key for key in fields(self.form)}
-        required = [key for key in keys.values() if _is_required(key)]
+        required = [key for key in keys.values() if is_required(key)]
         required.sort(key=lambda key: key.name not in self._positional)
         words = [self._usage(key) for key in required]
         for name in self._positional:
-            if not _is_required(keys[name]):
+            if not is_required(keys[name]):
                 words.append(f"[{self._usage(keys[name])}]")
         usage = ["usage: rewardgap", self.command, *words, "[--KEY VALUE ...]"]
         example = wrap(self.example, WIDEST - COLUMN, break_on_hyphens=False)
@@ -88,7 +96,7 @@ class Help:
             if group == OWN:
                 grouped = {name for names in GROUPS.values() for name in names}
                 members = [key for key in keys.values() if key.name not in grouped]
-            optional = [key for key in members if not _is_required(key)]
+            optional = [key for key in members if not is_required(key)]
             if optional:
                 blocks.append(_block(group, map(self._line, optional)))
         blocks.append(_block("every command", EVERY_COMMAND))
@@ -104,7 +112,7 @@ class Help:
 
     def _line(self, key: Field[Any]) -> tuple[str, str]:
         """Return what is typed for a key, and what it says of itself, with its default."""
-        typed, text = _typed(key), " ".join(_texts(self.form)[key.name].split())
+        typed, text = _typed(key), " ".join(field_texts(self.form)[key.name].split())
         if key.name in self._positional:
             typed = f"{self._usage(key)}, {typed}"
         value = key.default
@@ -113,12 +121,13 @@ class Help:
         return typed, text
 
 
-def _is_required(key: Field[Any]) -> bool:
+def is_required(key: Field[Any]) -> bool:
+    """Return whether a key has no default."""
     return key.default is MISSING and key.default_factory is MISSING
 
 
 @cache
-def _texts(form: type) -> dict[str, str]:
+def field_texts(form: type) -> dict[str, str]:
     """Return what the fields of a dataclass and of those that it extends say of themselves."""
     return {
         parameter.arg_name: parameter.description or ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from rewardgap.configs.compute import positive
 from rewardgap.configs.paths import HomePaths
+from rewardgap.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,19 @@ class KindConfig(RewardConfig):
 
     likelihood_weight: float = 0.0
     """λ of a generative model's loss: weight of −ln π(chosen | prompt)"""
+    margin_column: str | None = None
+    """column of the training data with a number m for every record, by which the chosen reward is
+    to exceed the rejected one: the loss is −ln σ(r⁺ − r⁻ − m); by default there is no margin"""
+    label_smoothing: float | None = None
+    """share ε of labels taken to be wrong, below 0.5, as in conservative DPO: the loss is
+    −(1 − ε) ln σ(z) − ε ln σ(−z) of z = r⁺ − r⁻ (− m); by default 0"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 0.5:
+            raise UserError(
+                f"label_smoothing must be at least 0 and below 0.5; it is {self.label_smoothing}"
+            )
 
     @classmethod
     def of(cls, config: RewardConfig) -> "KindConfig":

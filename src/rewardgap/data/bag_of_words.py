@@ -1,4 +1,4 @@
-"""A content-blind baseline: a linear reward over the words of a response."""
+"""A baseline: a linear reward over the words of a response."""
 
 import math
 import re

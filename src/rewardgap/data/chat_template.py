@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,10 @@ class ChatTemplate:
         cls, folder: Path, template: str | None = None, as_written: bool = False
     ) -> "ChatTemplate":
         """Load the tokenizer of a model directory, with its chat template or another one."""
-        return cls(load_tokenizer(folder), template, as_written)
+        tokenizer = load_tokenizer(folder)
+        if template is None and not tokenizer.chat_template:
+            _warn_of_no_template(str(folder))
+        return cls(tokenizer, template, as_written)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -255,6 +258,16 @@ class ChatTemplate:
         """The special token that ends a response, None if there is none."""
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         return next((token for token in self.closing_tokens() if token in special), None)
+
+
+@cache
+def _warn_of_no_template(folder: str) -> None:
+    """Say once which template a model without one gets."""
+    logger.warning(
+        "%s has no chat template: the paper's is used, [USER]…[ASSISTANT]…[EOS]; name another with "
+        "--template (chatml, llama-3, zephyr, alpaca, or a file)",
+        folder,
+    )
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

@@ -8,7 +8,9 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tokens, Tree
+from rewardgap.errors import reported
 from rewardgap.io.cache import cache_key
+from rewardgap.io.files import read_number
 
 
 class ChatEncoding:
@@ -57,7 +59,31 @@ class ChatEncoding:
         """Return the trees that the loss reads; leaves after the responses are allowed."""
         return self.encode(records, max_length)
 
+    def trees_for_training(
+        self, records: Sequence[Record], max_length: int | None = None
+    ) -> list[Tree]:
+        """Return the trees of `encode_for_training` with the margins of their records.
+
+        Raises:
+            UserError: A record has no number in the column of margins.
+        """
+        trees = self.encode_for_training(records, max_length)
+        column = self.options.margin_column
+        if column is None:
+            return trees
+        margins = {record.id: _margin(record, column) for record in records}
+        return [replace(tree, margin=margins[tree.record]) for tree in trees]
+
     def key(self, max_length: int | None) -> str:
-        """Return the cache key of trees: equal if the same records give the same trees."""
-        options = replace(self.options, beta=None, label=None)  # which decide no token
+        """Return the cache key of trees: equal if the same records give the same trees.
+
+        Options that decide no token and no margin do not count.
+        """
+        options = replace(self.options, beta=None, label=None, label_smoothing=None)
         return cache_key(self.name, options, max_length, self.template.fingerprint)
+
+
+def _margin(record: Record, column: str) -> float:
+    value = record.metadata.get(column)
+    with reported(ValueError, f"record {record.id}: margin_column names {column!r}, where "):
+        return read_number(value)

@@ -137,7 +137,7 @@ class PreparedData:
             dropped = new_list(config.bad_records)
             records = iter(_stream(config, dropped))
             chunks = iter(lambda: list(islice(records, CHUNK)), [])
-            encode = partial(encode_usable, encoder.encode_for_training)
+            encode = partial(encode_usable, encoder.trees_for_training)
             encoded = (encode(chunk, config.max_length, dropped) for chunk in chunks)
             trees = progress(chain.from_iterable(encoded), "tokenising", unit=UNIT)
             write_trees(path, trees, () if dropped is None else dropped)
@@ -148,7 +148,7 @@ class PreparedData:
     def bag_of_words(
         self, config: TrainingData, left_out: frozenset[str] = frozenset()
     ) -> BagOfWords:
-        """Return the content-blind baseline of the training records but those of these ids."""
+        """Return the bag of words of the training records but those of these ids."""
         return self._fit(_data(config.train, config), left_out)
 
     def fingerprint(self, spec: str | Sequence[str], config: TrainingData) -> str:
@@ -214,7 +214,7 @@ class RunData:
         return {TRAINING: training, **evaluation}
 
     def bag_of_words(self) -> BagOfWords:
-        """Return the content-blind baseline of the training records."""
+        """Return the bag of words of the training records."""
         left_out = frozenset(record for record, _ in self.training.summary.dropped)
         return self.shared.bag_of_words(self.config, left_out)
 

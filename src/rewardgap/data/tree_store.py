@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rewardgap.data.trees import Tree
 from rewardgap.io.tables import MappedTable, write_table
 
-FORMAT = 3
+FORMAT = 4
 """To be raised with every change of how trees are written here."""
 BATCH_TREES = 4096
 BATCH_TOKENS = 2**20
@@ -34,6 +34,7 @@ TREE = pa.struct(
         "lengths": NUMBERS,
         **dict.fromkeys(("head", "opening", "closing"), pa.int32()),
         **dict.fromkeys(("truncated", "moved"), pa.bool_()),
+        "margin": pa.float64(),
     }
 )
 SCHEMA = pa.schema([("tree", TREE), ("size", pa.int32()), ("pairs", pa.int32())])

@@ -34,6 +34,7 @@ class Tree:
         truncated: Whether the tree was truncated.
         moved: Whether a response begins before the prompt's end, because their tokens merge or the
             template writes another beginning of the response than its generation prompt.
+        margin: By how much the chosen rewards are to exceed the rejected ones in the loss.
     """
 
     record: str
@@ -47,6 +48,7 @@ class Tree:
     closing: int = 1
     truncated: bool = False
     moved: bool = False
+    margin: float = 0.0
 
     @property
     def leaves(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Which responses are ranked rightly, record by record, and by which content-blind rules.
+"""Which responses are ranked rightly, record by record, and by which baselines.
 
 A record of several responses counts once, as the mean over its chosen x rejected pairs.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardgap.evaluation.bootstrap import Clusters, FloatArray
-from rewardgap.evaluation.scores import RecordRewards, ScoreRow
+from rewardgap.evaluation.scores import RecordRewards, Rewards, ScoreRow
 
 CHANCE = 0.5
 """Accuracy of a rule that tosses a coin, and of one that finds all responses equal."""
@@ -75,25 +75,25 @@ def prompt_clusters(rows: Sequence[ScoreRow]) -> Clusters:
 
 
 def baseline_rewards(rows: Sequence[ScoreRow]) -> dict[str, list[RecordRewards]]:
-    """Return the rewards of the content-blind baselines that every row has.
+    """Return the rewards of the baselines that every row has.
 
-    `longer` rewards a response by its tokens, `shorter` by their negative; then the baselines
-    stored in the rows themselves, and `constant`, for which all responses are equal.
+    Those that the rows hold, of which `longer` rewards a response by its length, and `shorter`,
+    which is its negative. Where rows hold no lengths, as other tools write them, tokens count.
     """
-    rules: dict[str, list[RecordRewards]] = {}
-    if all(row.tokens_chosen for row in rows):
-        rules["longer"] = [_lengths(row, sign=1) for row in rows]
-        rules["shorter"] = [_lengths(row, sign=-1) for row in rows]
     stored = [name for name in rows[0].baselines if all(name in row.baselines for row in rows)]
-    rules |= {name: [row.baselines[name] for row in rows] for name in stored}
-    constant = [
-        ((0.0,) * len(row.scores_chosen), (0.0,) * len(row.scores_rejected)) for row in rows
-    ]
-    return rules | {"constant": constant}
+    rules = {name: [row.baselines[name] for row in rows] for name in stored}
+    longer = rules.pop("longer", None)
+    if longer is None and all(row.tokens_chosen for row in rows):
+        longer = [(_floats(row.tokens_chosen), _floats(row.tokens_rejected)) for row in rows]
+    if longer is None:
+        return rules
+    shorter = [(_negative(chosen), _negative(rejected)) for chosen, rejected in longer]
+    return {"longer": longer, "shorter": shorter} | rules
 
 
-def _lengths(row: ScoreRow, sign: int) -> RecordRewards:
-    return (
-        tuple(float(sign * tokens) for tokens in row.tokens_chosen),
-        tuple(float(sign * tokens) for tokens in row.tokens_rejected),
-    )
+def _floats(lengths: Sequence[int]) -> Rewards:
+    return tuple(map(float, lengths))
+
+
+def _negative(rewards: Rewards) -> Rewards:
+    return tuple(-reward for reward in rewards)

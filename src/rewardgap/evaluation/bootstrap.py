@@ -25,6 +25,8 @@ TAIL = 0.025
 """Probability left out at either end of an interval."""
 UNSEEN = 0.75
 """Number of unseen clusters assumed at either end of the range of values, see `mean_interval`."""
+FREEDOM_OF_TWO = 3
+"""Degrees of freedom of two seeds, see `over_seeds`."""
 MOST_CLUSTERS = 2048
 """More clusters are joined at random to this many, which bounds memory, see `join_clusters`."""
 
@@ -200,9 +202,9 @@ def _values_and_errors(
 
 
 def interval_of_draws(value: float, draws: FloatArray) -> Interval:
-    """Return the 95 % interval of a figure that cannot be negative from `studentised_draws`."""
+    """Return the 95 % interval of a figure from `studentised_draws`."""
     low, high = np.quantile(draws, [TAIL, 1 - TAIL])
-    return Interval(value, float(np.clip(low, 0.0, value)), float(max(high, value)))
+    return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
 def over_seeds(values: FloatArray, resampled: FloatArray, seed: int = 0) -> FloatArray:
@@ -212,6 +214,10 @@ def over_seeds(values: FloatArray, resampled: FloatArray, seed: int = 0) -> Floa
     0.9). Instead the variance between seeds, less what the sample of records explains of it, adds
     to each resample a draw from Student's distribution with seeds − 1 degrees of freedom. Measured
     coverage with three seeds and 100 or 200 records: 0.92 to 0.97.
+
+    Two seeds that differ would say nothing, [0, 1]; they have FREEDOM_OF_TWO instead of 1. With
+    100 records coverage is then 0.94, 0.87, 0.84 and 0.80, where accuracies of seeds deviate by
+    0.02, 0.05, 0.1 and 0.2.
 
     Args:
         values: The figure of each seed, shape (seeds,).
@@ -224,6 +230,8 @@ def over_seeds(values: FloatArray, resampled: FloatArray, seed: int = 0) -> Floa
     freedom = len(values) - 1
     explained = float((resampled - mean[:, None]).var(axis=0).sum()) / freedom
     between = max(float(values.var(ddof=1)) - explained, 0.0)
-    draws = np.random.default_rng((seed, 4)).standard_t(freedom, len(mean))
+    draws = np.random.default_rng((seed, 4)).standard_t(
+        freedom if freedom > 1 else FREEDOM_OF_TWO, len(mean)
+    )
     mean += np.sqrt(between / len(values)) * draws
     return mean

@@ -6,7 +6,7 @@ resampled together. Rows may come in any order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import (
     CHANCE,
-    FlatPairs,
     baseline_rewards,
     count_ties,
     prompt_clusters,
@@ -26,12 +25,21 @@ from rewardgap.evaluation.bootstrap import (
     Clusters,
     FloatArray,
     Interval,
+    Statistic,
     interval_of_draws,
     mean_interval,
     over_seeds,
     studentised_draws,
 )
+from rewardgap.evaluation.margins import (
+    LARGEST_SEPARATION,
+    half_margins,
+    mean_and_gradient,
+    separation_and_gradient,
+    separation_moments,
+)
 from rewardgap.evaluation.scores import RecordRewards, Rewards, ScoreRow
+from rewardgap.io.files import MAX
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class ScoredRuns:
 
     @cached_property
     def baselines(self) -> Mapping[str, FloatArray]:
-        """By content-blind baseline that every row has the like of `accuracies`.
+        """By baseline that every row has the like of `accuracies`.
 
         Over part of the records the accuracy of a baseline could not be compared with the model's.
         """
@@ -118,58 +126,30 @@ class Measure:
 
 
 def mean_margin(scored: ScoredRuns) -> Interval:
-    """Return the mean over runs of the margin."""
-    moments = [margin_moments(rewards) for rewards in scored.rewards]
-    values = np.array([margin_and_gradient(by_record.mean(axis=0))[0] for by_record in moments])
+    """Return the mean over runs of r(chosen) - r(rejected), each record counting once."""
+    halves = [half_margins(rewards)[:, None] for rewards in scored.rewards]
+    over = _over_runs(halves, mean_and_gradient, scored)
+    return Interval(*(float(np.clip(2 * end, -MAX, MAX)) for end in astuple(over)))
+
+
+def mean_separation(scored: ScoredRuns) -> Interval:
+    """Return the mean over runs of the separation, which of pairs is in [0, 2]."""
+    moments = [separation_moments(rewards) for rewards in scored.rewards]
+    over = _over_runs(moments, separation_and_gradient, scored)
+    most = max(LARGEST_SEPARATION, over.value)
+    return Interval(over.value, max(over.low, 0.0), min(over.high, most))
+
+
+def _over_runs(columns: Sequence[FloatArray], statistic: Statistic, scored: ScoredRuns) -> Interval:
+    """Return the mean over runs of a function of the means of each run's columns."""
+    values = np.array([statistic(by_record.mean(axis=0))[0] for by_record in columns])
     draws = [
-        studentised_draws(by_record, scored.clusters, margin_and_gradient, scored.seed)
-        for by_record in moments
+        studentised_draws(by_record, scored.clusters, statistic, scored.seed)
+        for by_record in columns
     ]
     return interval_of_draws(
         float(values.mean()), over_seeds(values, np.stack(draws, axis=1), scored.seed)
     )
-
-
-def margin_moments(rewards: Sequence[RecordRewards]) -> FloatArray:
-    """Return per-record terms, shape (records, 4), whose means determine the margin.
-
-    Columns: mean of |r(chosen) - r(rejected)| over the record's pairs, number of responses, sum
-    and sum of squares of their rewards. The margin ignores shift and positive scale, so rewards
-    are first divided by the largest and centred on the median: squares then neither overflow
-    nor cancel, not even in a resample that happens to leave an outlier out.
-    """
-    flat = np.array([reward for sides in rewards for side in sides for reward in side])
-    largest = np.abs(flat).max() or 1.0
-    flat = flat / largest
-    flat = flat - np.median(flat)
-    sizes = np.array([len(chosen) + len(rejected) for chosen, rejected in rewards])
-    starts = np.cumsum(sizes) - sizes
-    pairs = FlatPairs.of(rewards)
-    gaps = np.abs(pairs.chosen / largest - pairs.rejected / largest)
-    sums, squares = np.add.reduceat(flat, starts), np.add.reduceat(flat**2, starts)
-    return np.stack([pairs.mean_by_record(gaps), sizes, sums, squares], axis=1)
-
-
-def margin_and_gradient(means: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the normalised margin mean |r(chosen) - r(rejected)| / s and its gradient.
-
-    s is the population standard deviation of all rewards, chosen and rejected; where s = 0 all
-    rewards are equal and the margin is 0.
-
-    Args:
-        means: Means over records of the columns of `margin_moments`, shape (..., 4).
-
-    Returns:
-        (margin, shape (...); gradient by the means, shape (..., 4)).
-    """
-    gap, size, total, squares = np.moveaxis(means, -1, 0)
-    center = total / size
-    variance = np.maximum(squares / size - center**2, 0.0)
-    inverse = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(gap), where=variance > 0)
-    margin: FloatArray = gap * inverse
-    by_squares = -margin * inverse**2 / (2 * size)
-    by_size = by_squares * (center**2 - variance)
-    return margin, np.stack([inverse, by_size, -2 * center * by_squares, by_squares], axis=-1)
 
 
 def accuracy_where_longer_fails(scored: ScoredRuns) -> Interval | None:
@@ -198,7 +178,7 @@ def best_of_n(scored: ScoredRuns) -> Interval | None:
     values = np.array(
         [
             [
-                _best_share(*row.scores)
+                best_share(*row.scores)
                 for row, is_counted in zip(rows, counted, strict=True)
                 if is_counted
             ]
@@ -232,7 +212,8 @@ def _count_best_of_n(rows: Sequence[ScoreRow]) -> NDArray[np.bool_]:
     )
 
 
-def _best_share(chosen: Rewards, rejected: Rewards) -> float:
+def best_share(chosen: Rewards, rejected: Rewards) -> float:
+    """Return 1 if the chosen response has the highest reward, 1/k of k equal ones, else 0."""
     if chosen[0] < max(rejected):
         return 0.0
     return 1 / (1 + rejected.count(chosen[0]))
@@ -249,8 +230,16 @@ MEASURES = [
     Measure(
         "margin",
         "margin",
-        "mean distance of chosen and rejected rewards in standard deviations",
+        "mean of chosen less rejected reward, in the kind's own unit",
         mean_margin,
+        is_column=True,
+    ),
+    Measure(
+        "separation",
+        "separation",
+        "mean distance of chosen and rejected rewards in standard deviations, whichever is higher "
+        "(the paper's absolute reward margin)",
+        mean_separation,
         is_column=True,
     ),
     Measure(
@@ -294,7 +283,7 @@ class Summary:
         n: Number of records.
         ties: Number of chosen x rejected pairs with equal rewards, in all files together.
         figures: By name of a measure its figure; without measures that the records do not allow.
-        baselines: Accuracy of every content-blind baseline on the same records.
+        baselines: Accuracy of every baseline on the same records.
     """
 
     n: int
@@ -309,8 +298,13 @@ class Summary:
 
     @property
     def margin(self) -> Interval:
-        """Absolute normalised reward margin."""
+        """Mean of r(chosen) - r(rejected)."""
         return self.figures["margin"]
+
+    @property
+    def separation(self) -> Interval:
+        """Mean of |r(chosen) - r(rejected)| in standard deviations of all rewards."""
+        return self.figures["separation"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the nested dictionary of `metrics.json` and `rewardgap metrics --json`."""

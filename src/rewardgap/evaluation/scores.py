@@ -4,7 +4,8 @@ One JSON object per line::
 
     {"id": "a", "scores_chosen": 0.5, "scores_rejected": -1.0,
      "tokens_chosen": 12, "tokens_rejected": 9, "truncated": false,
-     "baselines": {"bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
+     "baselines": {"longer": {"chosen": 41.0, "rejected": 30.0},
+                   "bag_of_words": {"chosen": 0.1, "rejected": 0.3}}, "prompt": "9f86d081884c7d65",
      "responses": "1c8bfe8f801d7974", "subset": "Math", "data_row": 0}
 
 A record of several responses has lists in place of the numbers. Rewards are raw, never squashed.
@@ -17,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewardgap.data.bag_of_words import BagOfWords
-from rewardgap.data.records import Record, prompt_id, responses_id
+from rewardgap.data.bag_of_words import BagOfWords, response_text
+from rewardgap.data.records import Record, Response, prompt_id, responses_id
 from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 from rewardgap.io.files import whole_file
 
 MOST = 2**53
@@ -44,10 +45,12 @@ class ScoreRow:
         tokens_chosen: Response lengths in tokens; empty where a file does not say.
         tokens_rejected: As `tokens_chosen`.
         truncated: Whether any of the record's sequences was cut to fit.
-        baselines: Rewards of content-blind baselines for the same responses, by name.
+        baselines: Rewards of baselines for the same responses, by name; `longer` is their length in
+            characters, as the data have them, which is the same for every kind and model.
         prompt: A hash of the prompt, equal for records of one prompt; empty where it is not known.
         responses: A hash of the responses likewise.
         subset: The part of a benchmark that the record belongs to; empty where there is none.
+        gold: Gold scores of the responses, where the data have any: what they are really worth.
         data_row: Index of the record's row in its data, of which others may have been dropped; None
             where a file does not say.
 
@@ -65,6 +68,7 @@ class ScoreRow:
     prompt: str = ""
     responses: str = ""
     subset: str = ""
+    gold: RecordRewards | None = None
     data_row: int | None = None
 
     def __post_init__(self) -> None:
@@ -84,11 +88,13 @@ class ScoreRow:
                 f"record {self.id!r} has tokens for one of its sides only; give both or neither"
             )
         sizes = len(self.scores_chosen), len(self.scores_rejected)
-        for name, (chosen, rejected) in self.baselines.items():
-            check_finite(self.id, f"baseline {name!r}", (*chosen, *rejected))
+        further = {f"baseline {name!r}": sides for name, sides in self.baselines.items()}
+        further |= {"gold": self.gold} if self.gold else {}
+        for name, (chosen, rejected) in further.items():
+            check_finite(self.id, name, (*chosen, *rejected))
             if (len(chosen), len(rejected)) != sizes:
                 raise UserError(
-                    f"record {self.id!r}: baseline {name!r} has {len(chosen)} chosen and "
+                    f"record {self.id!r}: {name} has {len(chosen)} chosen and "
                     f"{len(rejected)} rejected rewards where the scores have {sizes[0]} "
                     f"and {sizes[1]}"
                 )
@@ -111,7 +117,9 @@ def score_row(
         baseline: A bag of words that scores the same responses, if there is one.
     """
     chosen = tree.chosen
-    baselines = {} if baseline is None else {"bag_of_words": baseline.of_record(record)}
+    baselines = {"longer": (_lengths(record.chosen), _lengths(record.rejected))}
+    if baseline is not None:
+        baselines["bag_of_words"] = baseline.of_record(record)
     return ScoreRow(
         id=record.id,
         scores_chosen=tuple(rewards[:chosen]),
@@ -123,13 +131,27 @@ def score_row(
         prompt=prompt_id(record.prompt),
         responses=responses_id(record),
         subset=_subset(record.metadata.get("subset")),
+        gold=_gold(record),
         data_row=record.row,
     )
+
+
+def _lengths(responses: Sequence[Response]) -> Rewards:
+    """Return the characters of the plain responses, without white space at their ends."""
+    return tuple(float(len(response_text(response).strip())) for response in responses)
 
 
 def _subset(value: object) -> str:
     """Return the name of a subset in one line; anything else is none."""
     return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _gold(record: Record) -> RecordRewards | None:
+    """Return the numbers of the columns `gold_chosen` and `gold_rejected`, if there are any."""
+    if record.metadata.get("gold_chosen") is None:
+        return None
+    with reported(UserError, f"record {record.id}: "):
+        return _sides(record.metadata, "gold_", _reward)
 
 
 def check_finite(record_id: str, label: str, rewards: Rewards) -> None:
@@ -166,6 +188,8 @@ def _to_json(row: ScoreRow) -> dict[str, Any]:
         if values := getattr(row, key):
             fields[key] = side(values)
     fields["truncated"] = row.truncated
+    if row.gold:
+        fields |= {"gold_chosen": side(row.gold[0]), "gold_rejected": side(row.gold[1])}
     if row.baselines:
         fields["baselines"] = {
             name: {"chosen": side(chosen), "rejected": side(rejected)}
@@ -231,9 +255,10 @@ def _parse_row(fields: object) -> ScoreRow:
         for rule, sides in _object(fields.get("baselines", {}), "'baselines'").items()
     }
     digests = _digest(fields, "prompt"), _digest(fields, "responses"), _subset(fields.get("subset"))
+    gold = _sides(fields, "gold_", _reward) if "gold_chosen" in fields else None
     number = fields.get("data_row")
     number = None if number is None else _count(number, "data_row", "the number of a row")
-    return ScoreRow(str(name), *scores, *tokens, truncated, baselines, *digests, number)
+    return ScoreRow(str(name), *scores, *tokens, truncated, baselines, *digests, gold, number)
 
 
 def _object(value: object, label: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The report of `rewardgap metrics`: score files in, JSON and a plain-text table out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rewardgap.configs.scoring import MetricsConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import (
@@ -16,8 +16,11 @@ from rewardgap.evaluation.comparisons import (
     indistinguishable,
     is_significant,
 )
+from rewardgap.evaluation.ensembles import combine_rows, parse_ensemble
 from rewardgap.evaluation.measures import MEASURES, Summary, by_subset, summarise
-from rewardgap.evaluation.scores import read_scores
+from rewardgap.evaluation.returned import MetricsResult
+from rewardgap.evaluation.rewardbench import find_leaderboard
+from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.styles import StyleAccuracies, style_accuracies
 from rewardgap.evaluation.text import align_columns, format_interval
 from rewardgap.io.run_folder import Run
@@ -25,28 +28,26 @@ from rewardgap.io.run_folder import Run
 Comparisons = Mapping[Pair, Comparison]
 
 
-def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
+@by_keywords(MetricsConfig)
+def metrics(config: MetricsConfig) -> MetricsResult:
     """Summarise score files and compare those of the same records.
 
     Returns:
-        (for `--json`, for the terminal): A dictionary from file to its summary, with a key
+        (figures, table), with `to_frame()`: A dictionary from file to its summary, with a key
         `compared` ({other file: see `Comparison.to_json`}) where another file has the same
         records, a key `styles` ({easy, normal, hard}) where asked for, a key `subsets` where the
-        records are of several, see `by_subset`, and the text of `format_table`.
+        records are of several, see `find_leaderboard` and `by_subset`; and the text of
+        `format_table`.
 
     Raises:
         UserError: A file cannot be read, see `read_scores`, or is no grid of styles.
     """
-    names = [file for name in config.scores for file in _score_files(name)]
-    for path in map(Path, names):
-        if path.parent.name == "scores":
-            Run(path.parent.parent).check_results(f"scores/{path.name}")
-    files = {name: read_scores(name) for name in names}
+    files = {name: rows for given in config.scores for name, rows in _read(given).items()}
     summaries = {name: summarise(rows) for name, rows in files.items()}
     styles = {
         name: style_accuracies(rows, name=name) for name, rows in files.items() if config.styles
     }
-    subsets = {name: by_subset(rows) for name, rows in files.items()}
+    subsets = {name: _figures_of_parts(rows) for name, rows in files.items()}
     comparisons = compare_all(files)
     report = {name: summary.to_json() for name, summary in summaries.items()}
     for name, accuracies in styles.items():
@@ -57,7 +58,41 @@ def metrics(config: MetricsConfig) -> tuple[dict[str, Any], str]:
     for (first, second), comparison in comparisons.items():
         report[first].setdefault("compared", {})[second] = comparison.to_json()
         report[second].setdefault("compared", {})[first] = comparison.reversed().to_json()
-    return report, format_table(summaries, comparisons, styles, subsets)
+    return MetricsResult(report, format_table(summaries, comparisons, styles, subsets))
+
+
+def _figures_of_parts(rows: Sequence[ScoreRow]) -> dict[str, Interval]:
+    """Return what a leaderboard would show of the rows, or else the figures of their subsets."""
+    leaderboard = find_leaderboard(rows)
+    return leaderboard.lines if leaderboard else by_subset(rows)
+
+
+def _read(name: str) -> dict[str, list[ScoreRow]]:
+    """Return the rows of a score file, or of all of a run, or of an ensemble of either, by name.
+
+    Of an ensemble of runs, the files that all members have are combined.
+    """
+    ensemble = parse_ensemble(name)
+    if ensemble is None:
+        return {file: _read_file(file) for file in _score_files(name)}
+    members = [_score_files(member) for member in ensemble.members]
+    if all(files == [member] for files, member in zip(members, ensemble.members, strict=True)):
+        return {name: combine_rows(ensemble, [_read_file(file) for (file,) in members])}
+    by_set = [{Path(file).name: file for file in files} for files in members]
+    shared = [file for file in by_set[0] if all(file in files for files in by_set)]
+    if not shared:
+        raise UserError(f"{name}: the members have no score files of the same evaluation set")
+    return {
+        f"{name}/{file}": combine_rows(ensemble, [_read_file(files[file]) for files in by_set])
+        for file in shared
+    }
+
+
+def _read_file(name: str) -> list[ScoreRow]:
+    path = Path(name)
+    if path.parent.name == "scores":
+        Run(path.parent.parent).check_results(f"scores/{path.name}")
+    return read_scores(path)
 
 
 def _score_files(name: str) -> list[str]:
@@ -79,17 +114,22 @@ def format_table(
     """Return plain text: the figures of each file, then the comparisons in words.
 
     A file has a line with the measures that are columns, and below it a line for each of its other
-    measures, its accuracies by style, the content-blind baselines, and its subsets. Intervals are
-    95 %; `ties` counts pairs with equal rewards.
+    measures, its accuracies by style, the baselines (once for files that share them), and its
+    subsets. Intervals are 95 %; `ties` counts pairs with equal rewards.
     """
     columns = [measure for measure in MEASURES if measure.is_column]
     rows = [("", *(measure.title for measure in columns), "ties", "records")]
+    shown: list[Mapping[str, Interval]] = []
     for name, summary in summaries.items():
         figures = [summary.figures.get(measure.name) for measure in columns]
         cells = [format_interval(figure) if figure else "" for figure in figures]
         rows.append((name, *cells, str(summary.ties), str(summary.n)))
         parts = (subsets or {}).get(name, {})
-        lines = chain(_lines_below(summary, (styles or {}).get(name)), parts.items())
+        # Files of one set have the same baselines.
+        baselines = {} if summary.baselines in shown else summary.baselines
+        shown.append(summary.baselines)
+        below = _lines_below(summary, (styles or {}).get(name))
+        lines = chain(below, baselines.items(), parts.items())
         for title, figure in lines:
             rows.append((f"  {title}", format_interval(figure), *[""] * (len(columns) + 1)))
     return "\n".join([align_columns(rows), *_in_words(comparisons)]) + "\n"
@@ -103,7 +143,6 @@ def _lines_below(
         if not measure.is_column and measure.name in summary.figures:
             yield measure.title, summary.figures[measure.name]
     yield from vars(styles).items() if styles else ()
-    yield from summary.baselines.items()
 
 
 def _in_words(comparisons: Comparisons) -> list[str]:
@@ -124,7 +163,7 @@ def _sentence(first: str, second: str, comparison: Comparison) -> str:
         first, second, comparison = second, first, comparison.reversed()
     relation = "is more accurate than" if is_significant(comparison) else "cannot be told from"
     return (
-        f"- {first} {relation} {second}: difference {format_interval(comparison.difference)}, "
+        f"- {first} {relation} {second}:\n  difference {format_interval(comparison.difference)}, "
         f"ahead on {comparison.wins} and behind on {comparison.losses} of {comparison.n} records, "
         f"p = {comparison.holm_p:.2g}"
     )

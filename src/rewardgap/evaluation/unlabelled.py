@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rewardgap.data.records import Record, prompt_id, responses_id
 from rewardgap.data.trees import Tree
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 from rewardgap.evaluation.scores import check_finite
-from rewardgap.io.files import whole_file
+from rewardgap.io.files import read_number, whole_file
 
 
 def write_rewards(
@@ -49,6 +49,34 @@ def count_rewards(path: Path) -> tuple[int, int] | None:
     if "scores" not in rows[0]:
         return None
     return sum(len(row["scores"]) for row in rows), len(rows)
+
+
+def has_labels(path: Path) -> bool:
+    """Return whether a score file is of labelled records, by its first line.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    with reported((OSError, ValueError), f"{path} is no score file: "):
+        with path.open(encoding="utf-8") as lines:
+            first = json.loads(next(lines, "{}"))
+        return not (isinstance(first, dict) and "scores" in first)
+
+
+def read_rewards(path: Path) -> dict[str, tuple[float, ...]]:
+    """Return by id the rewards of the responses of unlabelled records.
+
+    Raises:
+        UserError: It is no such file.
+    """
+    rewards = {}
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            errors = (KeyError, TypeError, ValueError, RecursionError)
+            with reported(errors, f"{path}, line {number}: "):
+                row = json.loads(line)
+                rewards[str(row["id"])] = tuple(map(read_number, row["scores"]))
+    return rewards
 
 
 def is_unlabelled(records: Sequence[Record]) -> bool:

@@ -12,6 +12,7 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.evaluation.text import align_columns
+from rewardgap.io.progress import duration
 from rewardgap.models.devices import choose_device, tokens_at_once
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -25,7 +26,15 @@ VALUES_KEPT_BY_CHECKPOINTING = 1
 """With gradient checkpoints a block keeps its input alone."""
 
 DONE = "done"
-TITLES: tuple[str, ...] = ("cell", "state", "tokens trained", "reference", "scored", "memory")
+TITLES: tuple[str, ...] = (
+    "cell",
+    "state",
+    "tokens trained",
+    "reference",
+    "scored",
+    "memory",
+    "training",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Estimate:
         reference: Number of tokens whose log-probabilities the initial model computes.
         scored: Number of tokens of the evaluation sets.
         memory: Approximate bytes of weights, gradients, Adam's moments and activations.
+        seconds: Time of training at the speed of runs that have begun; None where none has.
     """
 
     parameters: int
@@ -45,6 +55,7 @@ class Estimate:
     reference: int
     scored: int
     memory: int
+    seconds: float | None = None
 
     @property
     def cost(self) -> int:
@@ -94,15 +105,18 @@ def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int3
 
 
 def format_estimates(lines: Sequence[tuple[str, str, Estimate]]) -> str:
-    """Return a line per cell (folder, state, tokens, memory) and one for what is left to do."""
+    """Return a line per cell (folder, state, tokens, memory, time) and one for what is left."""
     left = [cost for _, state, cost in lines if state != DONE]
     trained, reference, scored = (
         sum(getattr(cost, key) for cost in left) for key in ("trained", "reference", "scored")
     )
     memory = max((cost.memory for cost in left), default=0)
-    total = Estimate(0, trained, reference, scored, memory)
+    times = [cost.seconds for cost in left if cost.seconds is not None]
+    seconds = sum(times) if len(times) == len(left) else None
+    total = Estimate(0, trained, reference, scored, memory, seconds)
     rows = [TITLES]
     for place, state, cost in [*lines, (f"{len(left)} of {len(lines)} to do", "", total)]:
         tokens = (f"{count:,}" for count in (cost.trained, cost.reference, cost.scored))
-        rows.append((place, state, *tokens, f"{cost.memory / 2**30:.1f} GiB"))
+        time = "?" if cost.seconds is None else duration(cost.seconds)
+        rows.append((place, state, *tokens, f"{cost.memory / 2**30:.1f} GiB", time))
     return align_columns(rows, right=range(2, len(TITLES))) + "\n"

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.configs.flags import explain_mismatch, similar
@@ -11,13 +12,13 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
 from rewardgap.io.files import read_yaml
-from rewardgap.io.grid_folder import refuse_old_keys
+from rewardgap.io.grid_folder import CHANCE, ClaimedLead, refuse_old_keys
 from rewardgap.models.kinds import KINDS
 
 Category = Literal["in-distribution", "token-level", "domain"]
 Values = Mapping[str, Any]
 
-NESTED = frozenset({"train", "eval", "settings", "variations"})
+NESTED = frozenset({"train", "eval", "settings", "variations", "predicts"})
 """Keys whose values are mappings, or lists of mappings."""
 SET_BY_CELL = frozenset({"model", "kind", "train", "out", "eval", "seed", "resume"})
 """Keys of `rewardgap train` that the cell determines, so that settings cannot."""
@@ -74,12 +75,28 @@ class Variation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictedOrder:
+    """What the claim predicts of kinds: that all `ahead` are more accurate than all `behind`.
+
+    Attributes:
+        ahead: A kind or several; "chance" is an accuracy of one half.
+        behind: Likewise.
+        sets: Evaluation sets, or categories, of which all sets are meant.
+    """
+
+    ahead: str | list[str]
+    behind: str | list[str]
+    sets: str | list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One claim: what is trained on what, and how it is evaluated.
 
     Attributes:
         name: Its name.
-        claim: What it shows, in one sentence.
+        claim: What it is to show, in one sentence.
+        predicts: The claim in a form that tests can decide; empty where it has none.
         models: Initial language models, directories or hub ids.
         kinds: Kinds of reward model.
         seeds: Seeds of training; the data are the same for all.
@@ -102,12 +119,29 @@ class Experiment:
     train: TrainingSource
     eval: Mapping[str, EvaluationSource]
     settings: Values = field(default_factory=dict)
+    predicts: tuple[PredictedOrder, ...] = ()
     variations: tuple[Variation, ...] = ()
     generate: list[str] = field(default_factory=list)
     forecast: bool = False
     train_rows: int | None = None
     eval_rows: int | None = None
     profile: str | None = None
+
+    @property
+    def predictions(self) -> tuple[ClaimedLead, ...]:
+        """What is predicted, one by one: of two kinds on a set."""
+        return tuple(
+            ClaimedLead(ahead, behind, name)
+            for order in self.predicts
+            for place in _names(order.sets)
+            for name, source in self.eval.items()
+            if place in (name, source.category)
+            for ahead, behind in product(_names(order.ahead), _names(order.behind))
+        )
+
+
+def _names(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def read_experiment(config: RunConfig) -> Experiment:
@@ -131,6 +165,8 @@ def read_experiment(config: RunConfig) -> Experiment:
     overrides = _overrides(config)
     unknown = [name for name, keys in overrides["eval"].items() if "category" not in keys]
     _refuse_unknown(unknown, values.get("eval") or {}, "evaluation set", where)
+    if config.claim is not None:
+        values.pop("predicts", None)  # as where a file is based on another
     named = _name_training(_merge(values, overrides), values, config)
     experiment = _check_form(named, where)
     _check_names(experiment, where)
@@ -149,7 +185,10 @@ def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise UserError(f"{path}: base must name a file, not {base!r}")
-    return _merge(_read_yaml(path.parent / base, (*above, path.resolve())), values)
+    below = _read_yaml(path.parent / base, (*above, path.resolve()))
+    if "claim" in values:
+        below.pop("predicts", None)  # it is the form of another claim
+    return _merge(below, values)
 
 
 def _merge(values: Values, changes: Any) -> dict[str, Any]:
@@ -210,17 +249,27 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
             refuse_old_keys(entry, f"{where}: eval.{name}")
         sets[name] = EvaluationSource(**_fill(EvaluationSource, entry, f"{where}: eval.{name}"))
     settings = check_settings(values.get("settings", {}), f"{where}: settings")
-    varied = values.get("variations", [])
-    if not isinstance(varied, list):
-        raise UserError(f"{where}: variations must be a list of settings, not {varied!r}")
+    varied = _listed(values, "variations", "settings", where)
     variations = (_read_variation(entry, f"{where}: variations") for entry in varied)
     return Experiment(
         **form,
         train=TrainingSource(**train),
         eval=sets,
         settings=settings,
+        predicts=tuple(
+            PredictedOrder(**_fill(PredictedOrder, entry, f"{where}: predicts"))
+            for entry in _listed(values, "predicts", "ahead, behind and sets", where)
+        ),
         variations=tuple(variations),
     )
+
+
+def _listed(values: Values, key: str, of: str, where: str) -> list[Any]:
+    """Return the list under a key, empty without one."""
+    listed = values.get(key, [])
+    if not isinstance(listed, list):
+        raise UserError(f"{where}: {key} must be a list of {of}, not {listed!r}")
+    return listed
 
 
 def _read_variation(values: Any, where: str) -> Variation:
@@ -268,6 +317,11 @@ def _check_names(experiment: Experiment, where: str) -> None:
     _refuse_unknown([*experiment.kinds, *varied], KINDS, "kind", where)
     originals = [source.shift_of for source in experiment.eval.values() if source.shift_of]
     _refuse_unknown([*originals, *experiment.generate], experiment.eval, "evaluation set", where)
+    for order in experiment.predicts:
+        kinds = [*_names(order.ahead), *_names(order.behind)]
+        _refuse_unknown(kinds, [*KINDS, CHANCE], "kind", f"{where}: predicts")
+        places = [*experiment.eval, *get_args(Category)]
+        _refuse_unknown(_names(order.sets), places, "evaluation set", f"{where}: predicts")
     rows = (experiment.train_rows, experiment.eval_rows)
     if any(count is not None and count < 1 for count in rows):
         raise UserError(f"{where}: train_rows and eval_rows must be at least 1")

@@ -66,6 +66,7 @@ class Grid:
             forecast=experiment.forecast,
             train_data=self.train,
             settings={key: value for key, value in experiment.settings.items() if key != "cache"},
+            predicts=experiment.predictions,
         )
 
 

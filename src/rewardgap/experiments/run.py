@@ -9,7 +9,7 @@ run          the cells, one after another; one that fails stops no other
 
 import gc
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
@@ -22,6 +22,7 @@ from rewardgap.configs.forecasting import ForecastConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import added_tokens
 from rewardgap.data.prepared import PreparedData
 from rewardgap.errors import UserError, first_line, reported
@@ -34,6 +35,12 @@ from rewardgap.experiments.data import (
 from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_estimates
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.grid import Grid, plan
+from rewardgap.experiments.outcomes import (
+    Accuracies,
+    format_accuracies,
+    read_accuracies,
+    read_speeds,
+)
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.files import read_json
 from rewardgap.io.generations import CorrectShare, write_shares
@@ -62,13 +69,24 @@ class Plan:
 
     Attributes:
         folder: The folder of the experiment's runs.
-        table: A line for each cell: its state before the call, its tokens and memory.
+        lines: For each cell its folder, its state before the call, its tokens and memory.
+        accuracies: What the runs that are measured came to.
     """
 
     folder: Path
-    table: str
+    lines: Sequence[tuple[str, str, Estimate]]
+    accuracies: Accuracies
+
+    @property
+    def table(self) -> str:
+        """A line for each cell."""
+        return format_estimates(self.lines)
+
+    def __str__(self) -> str:
+        return format_accuracies(self.accuracies)
 
 
+@by_keywords(RunConfig)
 def run(config: RunConfig) -> Plan:
     """Run every cell of an experiment that is not done yet.
 
@@ -89,6 +107,8 @@ def run(config: RunConfig) -> Plan:
     folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
     runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
     configs = [runner.config(cell) for cell in grid.cells]
+    for config_of_run in configs:
+        find_kind(config_of_run.kind).refuse_options(KindConfig.of(config_of_run))
     drops = "drop" in (configs[0].bad_records, configs[0].identical_pairs)
     check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]), drops)
     if experiment.generate and len({config.template for config in configs}) > 1:
@@ -105,7 +125,7 @@ def run(config: RunConfig) -> Plan:
                     check_inputs(cell.run, runner.config(cell), runner.data)
                     cell.run.check_results(cell.run.log.name)
         runner.run_all(estimates)
-    return Plan(grid.folder.folder, format_estimates(lines))
+    return Plan(grid.folder.folder, lines, read_accuracies(grid.cells))
 
 
 @dataclass(frozen=True)
@@ -133,7 +153,7 @@ class Runner:
         """Return the cost of every cell; the reference counts where it is computed first."""
         templates = cache(lambda model, name: open_template(self.folders[model], self.tokens, name))
         counted: set[tuple[str, int | None]] = set()
-        estimates = {}
+        estimates, speeds = {}, read_speeds(self.grid.cells)
         for cell in self.grid.cells:
             config = self.config(cell)
             template = templates(cell.model, config.template)
@@ -142,7 +162,9 @@ class Runner:
                 cost = replace(cost, reference=0)
             elif cost.reference:
                 counted.add((cell.model, config.max_length))
-            estimates[cell] = cost
+            speed = speeds.get((cell.model, cell.kind))
+            seconds = cost.trained / speed if speed else None
+            estimates[cell] = replace(cost, seconds=seconds if cost.trained else 0.0)
         return estimates
 
     def state(self, cell: Cell) -> str:
@@ -197,6 +219,9 @@ class Runner:
         kinds = list(dict.fromkeys(cell.kind for cell in cells if find_kind(cell.kind).equation))
         folder = GridFolder(self.grid.folder.forecast(model))
         if not kinds:
+            return
+        if self.config(cells[0]).margin_column or self.config(cells[0]).label_smoothing:
+            logger.warning("no forecast: theory knows no margins and no smoothed labels")
             return
         with folder.lock():
             path = folder.folder / "forecast.json"

@@ -7,20 +7,26 @@ alone for which pairs it tends to fall: those whose two responses have similar h
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rewardgap.configs.forecasting import ChesConfig
+from rewardgap.data.bag_of_words import response_text
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import encode_usable, new_list, usable_records, write_dropped
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
+from rewardgap.data.records import Record
 from rewardgap.data.trees import Tree
-from rewardgap.io.files import write_text
+from rewardgap.evaluation.text import counted
+from rewardgap.io.files import refuse_existing, write_text
+from rewardgap.io.notebook import NotebookResult
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds.reward_model import ResponseStates
@@ -42,6 +48,39 @@ class Ches:
     rejected: int
     score: float
     length_normalised: float
+    data_row: int | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class ChesResult(NotebookResult):
+    """The scores of all pairs, in order, and the records that they are of by their ids."""
+
+    scores: tuple[Ches, ...]
+    records: Mapping[str, Record]
+
+    @property
+    def worst(self) -> list[Ches]:
+        """The scores of the most displaced pairs first, whatever their lengths."""
+        return sorted(self.scores, key=lambda score: -score.length_normalised)
+
+    def texts(self, score: Ches) -> tuple[str, str]:
+        """Return the chosen and the rejected response of a pair."""
+        record = self.records[score.id]
+        pair = record.chosen[score.chosen], record.rejected[score.rejected]
+        chosen, rejected = map(response_text, pair)
+        return chosen, rejected
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each pair, with its texts."""
+        texts = map(self.texts, self.scores)
+        return [
+            {**asdict(score), "chosen_text": chosen, "rejected_text": rejected}
+            for score, (chosen, rejected) in zip(self.scores, texts, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        mean = sum(score.length_normalised for score in self.scores) / len(self.scores)
+        return f"ChesResult({counted(len(self.scores), 'pair')}, normalised score {mean:.3g})"
 
 
 def similarity(chosen: Tensor, rejected: Tensor) -> tuple[float, float]:
@@ -60,12 +99,14 @@ def similarity(chosen: Tensor, rejected: Tensor) -> tuple[float, float]:
     return score, normalised
 
 
-def ches(config: ChesConfig) -> list[Ches]:
+@by_keywords(ChesConfig)
+def ches(config: ChesConfig) -> ChesResult:
     """Score every pair of a data set and write the scores, one JSON object a line.
 
     Raises:
         UserError: If the data or the model cannot be read, or the file cannot be written.
     """
+    refuse_existing(Path(config.out), config.overwrite)
     dropped = new_list(config.bad_records)
     records = load_records(config.data, config.identical_pairs, dropped)
     folder = locate_model(config.model)
@@ -74,7 +115,7 @@ def ches(config: ChesConfig) -> list[Ches]:
     dtype = choose_dtype(config.dtype, device)
     model = LanguageModel.load(folder, template, dtype=dtype).to(device)
     trees = encode_usable(template.encode, records, config.max_length, dropped)
-    usable_records(records, trees)
+    by_id = {record.id: record for record in usable_records(records, trees)}
     model.check_readable(trees)
 
     def of_pack(batch: Pack, trees: Sequence[Tree]) -> list[list[Ches]]:
@@ -85,14 +126,17 @@ def ches(config: ChesConfig) -> list[Ches]:
         by_tree = [[next(responses) for _ in tree.leaves] for tree in trees]
         return [
             [
-                Ches(tree.record, i, j - tree.chosen, *similarity(states[i], states[j]))
+                Ches(
+                    *(tree.record, i, j - tree.chosen, *similarity(states[i], states[j])),
+                    by_id[tree.record].row,
+                )
                 for i, j in tree.pairs
             ]
             for tree, states in zip(trees, by_tree, strict=True)
         ]
 
     by_record = map_trees(trees, of_pack, config.token_budget, device, "CHES scores")
-    scores = list(chain.from_iterable(by_record))
+    scores = tuple(chain.from_iterable(by_record))
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {str(config.data): dropped})
     write_text(Path(config.out), "".join(json.dumps(asdict(score)) + "\n" for score in scores))
-    return scores
+    return ChesResult(scores, by_id)

@@ -7,6 +7,7 @@ tokens, and approximate what all of training does. What a counterpart of the rec
 loses in margin is split exactly.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, compress
@@ -27,14 +28,22 @@ from rewardgap.data.dropped import (
     usable_records,
     write_dropped,
 )
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Record
 from rewardgap.data.templates import TEMPLATES
 from rewardgap.errors import UserError
+from rewardgap.explaining.choice import (
+    find_counterpart,
+    find_record,
+    find_worst,
+    read_records,
+)
 from rewardgap.explaining.explanation import Explanation, Influence
 from rewardgap.explaining.influence import ExplainedRecord, TrainingPairs, measure_influence
-from rewardgap.explaining.page import write_page
+from rewardgap.explaining.page import ExplanationResult, write_page
 from rewardgap.explaining.tokens import reward_tokens
+from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.hub import fingerprint
@@ -43,53 +52,56 @@ from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.saved import SavedRewardModel, find_saved
 from rewardgap.scoring.scorer import Scorer, open_reference, open_scorer
 
+logger = logging.getLogger(__name__)
 
-def explain(config: ExplainConfig) -> Path:
+
+@by_keywords(ExplainConfig)
+def explain(config: ExplainConfig) -> ExplanationResult:
     """Write the page that explains one record, and its numbers as JSON beside it.
-
-    Returns:
-        The page's path.
 
     Raises:
         UserError: If there is no such record, or the model, the training data or a reference that
             is named cannot be read, or a forecast is of several kinds and none is named. An initial
             model that is gone is an obstacle that the page tells, unless the rewards need it.
     """
-    record = _find_record(config.data, config.id, config)
-    counterpart = _find_counterpart(config, record)
+    page = Path(config.out)
+    refuse_existing(page, config.overwrite)
+    records = read_records(config.data, config)
+    is_named = config.worst is None
+    record = find_record(records, config.data, config.id, config.row) if is_named else None
+    logger.info("loading %s", config.model)
     scorer, saved, run = _open_model(config)
+    record = record or find_worst(records, scorer, config)
+    counterpart = find_counterpart(config, record)
+    _say_start(config, saved, record, scorer)
     rewards = reward_tokens(scorer, record)
     reworded = None if counterpart is None else reward_tokens(scorer, counterpart)
     del scorer  # the initial model takes its place in memory
     obstacle = _obstacle(config, saved, run)
     influence = None if obstacle else _measure(config, saved, run, record)
-    explanation = Explanation(config.model, saved.kind, rewards, influence, obstacle, reworded)
-    return write_page(Path(config.out), explanation)
+    kind = find_kind(saved.kind)
+    explanation = Explanation(
+        *(config.model, saved.kind, rewards, influence, obstacle, reworded),
+        kind.sums_tokens,
+        _is_forecast(config),
+        kind.new_head,
+    )
+    return ExplanationResult(write_page(page, explanation), explanation)
 
 
-def _find_record(data: str, record_id: str, config: ExplainConfig) -> Record:
-    records = load_records(data, config.identical_pairs, new_list(config.bad_records))
-    for record in records:
-        if record.id == record_id:
-            return record
-    ids = ", ".join(record.id for record in records[:3])
-    more = ", …" if len(records) > 3 else ""
-    raise UserError(f"{data} has no record {record_id!r}; it has {len(records)} ids: {ids}{more}")
+def _say_start(
+    config: ExplainConfig, saved: SavedRewardModel, record: Record, scorer: Scorer
+) -> None:
+    """Say which record is explained by what, and where."""
+    place = f"{scorer.model.device}, {str(scorer.compute_dtype).removeprefix('torch.')}"
+    logger.info(
+        "explaining record %s (row %s of %s) by %s, %s, on %s: its tokens, then its training pairs",
+        *(record.id, record.row, config.data, saved.kind, config.model, place),
+    )
 
 
-def _find_counterpart(config: ExplainConfig, record: Record) -> Record | None:
-    """Return the counterpart that is named by its id, its data or both."""
-    if config.counterpart is None and config.counterpart_data is None:
-        return None
-    data, record_id = config.counterpart_data or config.data, config.counterpart or config.id
-    counterpart = _find_record(data, record_id, config)
-    for side in (record, counterpart):
-        if not side.is_pair:
-            raise UserError(
-                f"record {side.id} has {len(side.responses)} responses: a counterpart needs one "
-                "chosen and one rejected response on both sides"
-            )
-    return counterpart
+def _is_forecast(config: ExplainConfig) -> bool:
+    return (Path(config.model) / "forecast.json").exists()
 
 
 ExplainedModel = tuple[Scorer, SavedRewardModel, Mapping[str, Any]]
@@ -100,7 +112,7 @@ with, and the settings of its run or its forecast; none for a model trained else
 def _open_model(config: ExplainConfig) -> ExplainedModel:
     run = Run(Path(config.model))
     settings = run.read_config() if run.config.exists() else {}
-    if (run.folder / "forecast.json").exists():
+    if _is_forecast(config):
         return _open_forecast(config, settings)
     options = KindConfig.of(config)
     scorer = open_scorer(config.model, config.kind, config.reference, options, config)
@@ -113,6 +125,8 @@ def _open_model(config: ExplainConfig) -> ExplainedModel:
 
 
 def _open_forecast(config: ExplainConfig, settings: Mapping[str, Any]) -> ExplainedModel:
+    if config.worst is not None:
+        raise UserError("before training no record is ranked: name one by its row or its id")
     kinds = settings["kinds"]
     if config.kind not in kinds and (config.kind or len(kinds) > 1):
         raise UserError(
@@ -186,6 +200,10 @@ def _read_dropped(
         raise UserError(f"name the training data with --train: {error}") from error
     available = sum(len(record.pairs) for record in records)
     records = sample(records, config.max_pairs or available, config.seed)
+    measured = sum(len(record.pairs) for record in records)
+    logger.info(
+        "measuring the effects of %s of %s training pairs", f"{measured:,}", f"{available:,}"
+    )
     trees = encode_usable(model.encode_for_training, records, max_length, dropped)
     records = usable_records(records, trees)
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {TRAINING: dropped})

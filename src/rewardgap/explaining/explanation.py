@@ -33,6 +33,15 @@ class ResponseReward:
         return tuple(after - before for before, after in pairwise((0.0, *self.prefix_rewards)))
 
 
+def characters(tokens: Sequence[str]) -> list[range]:
+    """Return the tokens of every whole character or longer text, as ranges of indices.
+
+    Tokens that are the first bytes of a character have no text: it stands at the last of them.
+    """
+    ends = [index + 1 for index, text in enumerate(tokens) if text or index + 1 == len(tokens)]
+    return [range(start, end) for start, end in pairwise((0, *ends))]
+
+
 @dataclass(frozen=True)
 class RecordReward:
     """The rewards of one record: the chosen responses first."""
@@ -41,6 +50,7 @@ class RecordReward:
     prompt: tuple[Message, ...]
     responses: tuple[ResponseReward, ...]
     truncated: bool
+    row: int | None = None
 
     @property
     def margin(self) -> float | None:
@@ -167,6 +177,11 @@ class Explanation:
 
     `obstacle` says why no influence of training pairs is measured, and is empty where it is; the
     counterpart is another wording of the record, if one was named.
+
+    Attributes:
+        sums_tokens: Whether rewards are sums over tokens, see `RewardModel.sums_tokens`.
+        before_training: Whether the model is as it was before training, as under a forecast.
+        new_head: Whether its head is then random.
     """
 
     model: str
@@ -175,6 +190,9 @@ class Explanation:
     influence: Influence | None
     obstacle: str = ""
     counterpart: RecordReward | None = None
+    sums_tokens: bool = True
+    before_training: bool = False
+    new_head: bool = False
 
     @property
     def drop(self) -> float | None:

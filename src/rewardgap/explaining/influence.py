@@ -34,7 +34,7 @@ from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 
-HEAT_TOKENS = 32  # rows and columns of a heat map; a person reads no more, nor does a page
+HEAT_TOKENS = 12  # rows and columns of a heat map; a person reads no more, nor does a page
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,29 @@
 
 from statistics import fmean
 
-from rewardgap.explaining.explanation import Explanation, Influence, RecordReward
+from rewardgap.explaining.explanation import (
+    Explanation,
+    Influence,
+    RecordReward,
+    ResponseReward,
+    characters,
+)
 
 SHOWN = 60  # characters of a response in a sentence
+SMALL = 0.05  # share of the largest effect or change that hardly moves a margin
+TOKEN = 0.25  # share of the margin above which a single token is no small step
 
 
 def describe(explanation: Explanation) -> str:
-    """Return what the model prefers, which token counts most, and where training pairs pull."""
-    sentences = [_preference(explanation.record), _decisive_token(explanation.record)]
+    """Return what the model prefers, whether length or which token makes it, and the pull."""
+    record = explanation.record
+    if explanation.before_training and explanation.new_head:
+        sentences = [
+            "Before training the head is random: its rewards say nothing of the responses."
+        ]
+    else:
+        length = _length(record) if explanation.sums_tokens else ""
+        sentences = [_preference(record), length or _decisive_token(explanation)]
     if explanation.influence is not None:
         sentences.append(_pull(explanation.record, explanation.influence))
     if explanation.counterpart is not None and explanation.drop is not None:
@@ -44,26 +59,73 @@ def _preference(record: RecordReward) -> str:
     )
 
 
-def _decisive_token(record: RecordReward) -> str:
+def _length(record: RecordReward) -> str:
+    """Return that length makes the margin, where it does and no single token stands out.
+
+    With n tokens that add m on average, n⁺m⁺ − n⁻m⁻ is (n⁺ − n⁻)(m⁺ + m⁻)/2, the part of length,
+    and (m⁺ − m⁻)(n⁺ + n⁻)/2, that of the tokens.
+    """
+    if not record.margin:
+        return ""
+    chosen, rejected = record.responses
+    counts = len(chosen.tokens), len(rejected.tokens)
+    mean = (chosen.reward / counts[0] + rejected.reward / counts[1]) / 2
+    part = (counts[0] - counts[1]) * mean
+    largest = max(abs(step) for response in record.responses for step in response.steps)
+    if part / record.margin <= 0.5 or largest > TOKEN * abs(record.margin):
+        return ""
+    return (
+        f"Length makes most of it: the chosen response has {counts[0]} tokens and the rejected one "
+        f"{counts[1]}, which add {number(mean)} on average; the difference in length alone gives "
+        f"{number(part)} of the margin, and no token more than {number(largest).lstrip('+')}."
+    )
+
+
+def caution(explanation: Explanation) -> str:
+    """Return why the rewards of beginnings are to be read with care; empty where they are sums."""
+    if explanation.sums_tokens:
+        return ""
+    return (
+        "Training compared whole responses alone: the rewards of their beginnings, and with them "
+        "the steps, are what the model makes of texts that it was never trained on."
+    )
+
+
+def _steps(response: ResponseReward) -> list[tuple[float, str]]:
+    """Return what every whole character or longer token adds, with its text."""
+    return [
+        (
+            sum(response.steps[token] for token in tokens),
+            "".join(response.tokens[k] for k in tokens),
+        )
+        for tokens in characters(response.tokens)
+    ]
+
+
+def _decisive_token(explanation: Explanation) -> str:
     """Return the token with the largest step.
 
     The first step of a response also has what the prompt alone gives, which is the same for all
     responses: it is compared with the mean of their first steps.
     """
-    first = fmean(response.steps[0] for response in record.responses)
+    record = explanation.record
+    by_response = {response.label: _steps(response) for response in record.responses}
+    first = fmean(steps[0][0] for steps in by_response.values())
     steps = [
-        (step if k else step - first, k, response.tokens[k], response.label)
-        for response in record.responses
-        for k, step in enumerate(response.steps)
+        (step if k else step - first, k, text, label)
+        for label, of_response in by_response.items()
+        for k, (step, text) in enumerate(of_response)
     ]
     if len({step for response in record.responses for step in response.steps}) == 1:
         return "Every token counts the same."
     step, k, token, label = max(steps, key=lambda candidate: abs(candidate[0]))
+    care = "" if explanation.sums_tokens else "; beginnings were never trained on, so take care"
     if k:
-        return f"The largest step is at {quote(token)} in the {label} response ({number(step)})."
+        place = f"at {quote(token)} in the {label} response"
+        return f"The largest step is {place} ({number(step)}{care})."
     return (
         f"The largest step is at the first token {quote(token)} of the {label} response "
-        f"({number(step)} beside the mean of all responses)."
+        f"({number(step)} beside the mean of all responses{care})."
     )
 
 
@@ -88,14 +150,18 @@ def _pull(record: RecordReward, influence: Influence) -> str:
     values = influence.margin_effects or influence.responses[0].effects
     target = "margin" if influence.margin_effects else "reward of the first response"
     up, down, pairs = sum(v > 0 for v in values), sum(v < 0 for v in values), len(values)
-    together = "up" if _changed(influence) > 0 else "down"
+    changed = _changed(influence)
+    sizes = [abs(value) for value in values]
+    if influence.margin_effects:
+        sizes += [abs(response.change) for response in influence.responses]
+    push = f"pushes the {target} {'up' if changed > 0 else 'down'}"
+    if abs(changed) < SMALL * max(sizes):
+        push = f"hardly moves the {target}"
     turned = (
-        " Training as a whole went the other way."
-        if _against(record, influence, _changed(influence))
-        else ""
+        " Training as a whole went the other way." if _against(record, influence, changed) else ""
     )
     return (
-        f"The first step of training pushes the {target} {together}; more weight on {up} of "
+        f"The first step of training {push} ({number(changed)}); more weight on {up} of "
         f"{pairs} training pairs would raise it there, on {down} lower it."
         f"{turned}{_strongest(influence)}"
     )
@@ -128,12 +194,15 @@ def _strongest(influence: Influence) -> str:
         return ""
     pair = max(described, key=lambda pair: abs(pair.effect))
     part = max(pair.parts, key=lambda part: max(map(abs, part.contributions)))
-    token = max(range(len(part.tokens)), key=lambda k: abs(part.contributions[k]))
+    token = max(
+        characters(part.tokens), key=lambda tokens: abs(sum(part.contributions[k] for k in tokens))
+    )
+    pulling = "".join(part.tokens[k] for k in token)
     text = " ".join("".join(part.tokens).split())
     beginning = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
     return (
         f" The pair with the largest effect on one response is {pair.id}; it pulls mostly by "
-        f"{quote(part.tokens[token])} in its {part.label} response “{beginning}”."
+        f"{quote(pulling)} in its {part.label} response “{beginning}”."
     )
 
 

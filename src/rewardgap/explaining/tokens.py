@@ -31,7 +31,7 @@ def reward_tokens(scorer: Scorer, record: Record) -> RecordReward:
         ResponseReward(label, leaf_texts(model.template, tree, leaf)[: len(values)], tuple(values))
         for label, leaf, values in zip(response_labels(tree), tree.leaves, rewards, strict=True)
     )
-    return RecordReward(record.id, record.prompt, responses, tree.truncated)
+    return RecordReward(record.id, record.prompt, responses, tree.truncated, record.row)
 
 
 def response_labels(tree: Tree) -> list[str]:

@@ -8,12 +8,15 @@ page         the same with pictures
 """
 
 import json
+import logging
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from rewardgap.configs.forecasting import ForecastConfig
@@ -21,6 +24,7 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import Dropped, write_dropped
 from rewardgap.data.encoding import ChatEncoding
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import prompt_clusters
@@ -37,20 +41,48 @@ from rewardgap.forecasting.verdict import (
     recommend,
     write_list,
 )
-from rewardgap.io.files import write_text
+from rewardgap.io.files import read_yaml, write_text
+from rewardgap.io.notebook import NotebookResult
+from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class ForecastResult:
+PLACE = {"out", "cache", "device", "token_budget", "memory"}
+"""Keys that may differ in a forecast that is continued."""
+
+
+@dataclass(frozen=True, repr=False)
+class ForecastResult(NotebookResult):
     """What was forecast: as numbers, as a table, and in words which kind to train."""
 
     forecasts: Forecasts
     table: str
     recommendation: str
 
+    def __str__(self) -> str:
+        return "\n\n".join(part for part in (self.table, self.recommendation) if part)
 
+    def __repr__(self) -> str:
+        sets = ", ".join(self.forecasts.theory)
+        return f"ForecastResult(accuracy of {', '.join(self.forecasts.kinds)} on {sets})"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set and kind: the accuracy with its interval, and theory's."""
+        return [
+            {
+                **{"set": name, "kind": kind},
+                **{"accuracy": expected.value, "low": expected.low, "high": expected.high},
+                "theory": outcome.accuracy.value,
+            }
+            for name, of_set in self.forecasts.theory.items()
+            for kind, outcome in of_set.items()
+            for expected in [self.forecasts.accuracy(name, kind)]
+        ]
+
+
+@by_keywords(ForecastConfig)
 def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> ForecastResult:
     """Forecast every kind on every evaluation set.
 
@@ -67,8 +99,9 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     shared = shared or PreparedData()
     shared.check(config)
     out = Path(config.out)
-    write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    _open_folder(out, config)
     data = _open_data(config, shared)
+    _say_start(config, next(iter(data.values())))
     write_dropped(out / "dropped.jsonl", _dropped(data.values()))
     rehearsed = {
         kind: rehearse(config, kind, data[find_kind(kind).encoding], shared)
@@ -88,6 +121,48 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     result = ForecastResult(forecasts, format_forecast(forecasts), words)
     _write(out, config.kinds, result, theory)
     return result
+
+
+def _open_folder(out: Path, config: ForecastConfig) -> None:
+    """Write what is forecast, into a folder that holds no forecast of something else.
+
+    One that is there may get further kinds; with `overwrite` it is removed.
+
+    Raises:
+        UserError: The folder holds another forecast.
+    """
+    path, settings = out / "config.yaml", config.settings()
+    differing = _differing(path, settings) if (out / "forecast.json").exists() else []
+    if differing and not config.overwrite:
+        remedy = "choose another out, or pass `overwrite: true`"
+        raise UserError(f"{out} holds a forecast with another {', '.join(differing)}; {remedy}")
+    if differing:
+        shutil.rmtree(out)
+    write_text(path, yaml.safe_dump(settings, sort_keys=False))
+
+
+def _differing(path: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys by which a forecast's configuration differs from these settings."""
+    before, now = read_yaml(path), json.loads(json.dumps(settings))
+    if not isinstance(before, dict):
+        return [path.name]
+    same = PLACE | ({"kinds"} if set(before.get("kinds", ())) <= set(now["kinds"]) else set())
+    keys = sorted(map(str, {**now, **before}))
+    return [key for key in keys if before.get(key) != now.get(key) and key not in same]
+
+
+def _say_start(config: ForecastConfig, data: RunData) -> None:
+    """Say what will be forecast of what, and how."""
+    sets = ", ".join(f"{name} ({len(trees):,})" for name, trees in data.evaluation.items())
+    pairs = int(data.training.pairs.sum(dtype=np.int64))
+    logger.info(
+        "forecasting %s on %s: %s training pairs; records of sets: %s; %s",
+        *(", ".join(config.kinds), config.model, f"{pairs:,}", sets),
+        "theory alone"
+        if config.budget == 0
+        else f"rehearsing every step of {config.epochs} epochs with a few pairs in each, on "
+        f"{choose_device(config.device)}",
+    )
 
 
 def _losses(config: ForecastConfig, rehearsed: Mapping[str, Rehearsed]) -> dict[str, float]:

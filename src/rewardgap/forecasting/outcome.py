@@ -59,7 +59,7 @@ class ForecastTraining:
 class ForecastSet:
     """Records as they are evaluated, and as any of the kinds writes them.
 
-    With the content-blind baseline of the training data, and the share of the response tokens that
+    With the bag of words of the training data, and the share of the response tokens that
     occur in training responses.
     """
 

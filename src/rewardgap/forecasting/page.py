@@ -12,10 +12,11 @@ from rewardgap.evaluation.text import format_interval
 from rewardgap.forecasting.verdict import Forecasts, best_rule, captions, recommend
 from rewardgap.io.files import write_text
 from rewardgap.io.pages import page_templates
-from rewardgap.reporting.drawing import GREY, STYLE, kind_style
+from rewardgap.models.kinds.palette import GREY
+from rewardgap.reporting.drawing import STYLE, kind_style
 
 WIDTH, HEIGHT = 420, 230
-STEPS, LOSS = "optimiser steps", "training loss of a pair"
+PAIRS, LOSS = "pairs that training has learnt from", "training loss of a pair"
 """What accuracy is shown against."""
 
 
@@ -58,15 +59,16 @@ def _of_set(forecasts: Forecasts, name: str) -> dict[str, Any]:
 
 def _axes(forecasts: Forecasts) -> list[str]:
     """Return what accuracy can be shown against."""
-    return [STEPS, LOSS] if forecasts.predictions else [LOSS]
+    return [PAIRS, LOSS] if forecasts.predictions else [LOSS]
 
 
 def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, int, float, float]]:
-    """Yield kind, step, loss and accuracy along training: of rehearsals or, without any, theory."""
+    """Yield kind, pairs, loss and accuracy along training, of rehearsals or else of theory."""
     for kind, outcome in forecasts.theory[name].items():
         if forecasts.predictions:
+            batch_size = forecasts.rehearsed[kind].batch_size
             for point in forecasts.predictions[name][kind].curve:
-                yield kind, point.step, point.loss, point.accuracy
+                yield kind, point.step * batch_size, point.loss, point.accuracy
         else:
             yield from ((kind, 0, loss, accuracy) for loss, accuracy in outcome.curve)
 
@@ -74,27 +76,32 @@ def _points(forecasts: Forecasts, name: str) -> Iterator[tuple[str, int, float, 
 def _stops(
     forecasts: Forecasts, name: str
 ) -> Iterator[tuple[str, int, float, float, float, float]]:
-    """Yield kind, step, loss and interval of every kind's stopping point."""
+    """Yield kind, pairs, loss and interval of every kind's stopping point."""
     for kind, outcome in forecasts.theory[name].items():
         accuracy = forecasts.accuracy(name, kind)
         at = (0, outcome.loss)
         if forecasts.predictions:
             prediction = forecasts.predictions[name][kind]
-            at = next((p.step, p.loss) for p in prediction.curve if p.step == prediction.stop)
+            batch_size = forecasts.rehearsed[kind].batch_size
+            at = next(
+                (point.step * batch_size, point.loss)
+                for point in prediction.curve
+                if point.step == prediction.stop
+            )
         yield kind, *at, accuracy.value, accuracy.low, accuracy.high
 
 
 def _chart(forecasts: Forecasts, name: str, along: str) -> alt.LayerChart:
     """Draw accuracy along training by kind; the stopping point has its interval."""
-    points = pd.DataFrame(_points(forecasts, name), columns=["kind", STEPS, LOSS, "y"])
-    stops = pd.DataFrame(_stops(forecasts, name), columns=["kind", STEPS, LOSS, "y", "low", "high"])
+    points = pd.DataFrame(_points(forecasts, name), columns=["kind", PAIRS, LOSS, "y"])
+    stops = pd.DataFrame(_stops(forecasts, name), columns=["kind", PAIRS, LOSS, "y", "low", "high"])
     kinds = forecasts.kinds
     scale = alt.Scale(domain=kinds, range=[kind_style(kind).colour for kind in kinds])
     colour = alt.Color("kind:N", scale=scale, legend=alt.Legend(title=None))
-    x = alt.X(f"{along}:Q", scale=alt.Scale(reverse=along is LOSS, nice=False, zero=along is STEPS))
+    x = alt.X(f"{along}:Q", scale=alt.Scale(reverse=along is LOSS, nice=False, zero=along is PAIRS))
     y = alt.Y("y:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     chance = alt.Chart(pd.DataFrame({"y": [CHANCE]})).mark_rule(strokeDash=[2, 3], color=GREY)
-    lines = alt.Chart(points).encode(x, y, color=colour, order=f"{STEPS}:Q")
+    lines = alt.Chart(points).encode(x, y, color=colour, order=f"{PAIRS}:Q")
     marks = alt.Chart(stops).encode(x, color=colour)
     layers = [
         chance.encode(alt.Y("y:Q", title="accuracy")),

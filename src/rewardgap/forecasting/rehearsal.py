@@ -115,12 +115,14 @@ class Rehearsed:
         rehearsals: One for each seed.
         share: The cost, as a share of that of training this kind.
         learning_rate: The training's.
+        batch_size: Pairs in each step of the training.
     """
 
     plan: RehearsalPlan
     rehearsals: Sequence[Rehearsal]
     share: float
     learning_rate: float
+    batch_size: int
 
     @property
     def first_loss(self) -> float:
@@ -145,7 +147,7 @@ def rehearse(config: ForecastConfig, kind: str, data: RunData, shared: PreparedD
         _rehearse(_training(config, kind, plan, seed, costs), plan, shared)
         for seed in range(config.seed, config.seed + plan.seeds)
     ]
-    return Rehearsed(plan, rehearsals, costs.share(plan), config.learning_rate)
+    return Rehearsed(plan, rehearsals, costs.share(plan), config.learning_rate, config.batch_size)
 
 
 def draw(records: Sequence[T], rows: int | None) -> list[T]:

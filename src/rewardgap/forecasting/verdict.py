@@ -231,12 +231,16 @@ def _failures(forecasts: Forecasts) -> Iterator[str]:
 
 
 def _rules(forecasts: Forecasts) -> Iterator[str]:
-    """Yield the sets that length explains about as well as the best kind does."""
+    """Yield the sets that length explains about as well as the best kind does.
+
+    A kind that is no better than guessing has learnt something else.
+    """
     near: dict[tuple[str, str], list[str]] = {}
     for name in forecasts.predictions:
         best = max(forecasts.kinds, key=lambda kind: forecasts.accuracy(name, kind).value)
         accuracy, (rule, of_rule) = forecasts.accuracy(name, best), best_rule(forecasts, name)
-        if of_rule.low > CHANCE and of_rule.value >= max(accuracy.low, accuracy.value - NEAR):
+        near_or_above = of_rule.value >= max(accuracy.low, accuracy.value - NEAR)
+        if near_or_above and min(of_rule.low, accuracy.value) > CHANCE:
             where = f"{name} ({of_rule.value:.2f} of the pairs)"
             near.setdefault((rule, best), []).append(where)
     for (rule, best), places in near.items():

@@ -83,6 +83,12 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.unfinished")
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise a `UserError` if there is a result at a path already, unless it may be replaced."""
+    if not overwrite and path.exists():
+        raise UserError(f"{path} exists already: choose another out, or pass `overwrite: true`")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file as `whole_file` does."""
     with whole_file(path) as unfinished:
@@ -164,6 +170,14 @@ def write_checksums(folder: Path, files: Mapping[Path, Path]) -> None:
     """
     values = {str(path.relative_to(folder)): checksum(now) for path, now in sorted(files.items())}
     write_text(folder / CHECKSUMS, json.dumps({"xxh3_128": values}, indent=2) + "\n")
+
+
+def update_checksum(folder: Path, path: Path) -> None:
+    """Write the checksum of a file that was changed on purpose, if the folder has checksums."""
+    if (folder / CHECKSUMS).exists():
+        known = read_json(folder / CHECKSUMS)
+        known["xxh3_128"][str(path.relative_to(folder))] = checksum(path)
+        write_text(folder / CHECKSUMS, json.dumps(known, indent=2) + "\n")
 
 
 def find_damaged(folder: Path, *patterns: str) -> list[Path]:

@@ -29,6 +29,9 @@ FIXED = ("name", "train", "eval", "settings")
 SET_KEYS = ("data", "category", "shift_of")
 LONGEST_NAME = 255
 """Characters of a file's name that a file system takes."""
+LEAD_KEYS = ("ahead", "behind", "set_name")
+CHANCE = "chance"
+"""Stands for a kind in a prediction."""
 CELL_KEYS = ("model", "kind", "seed", "variation", "folder")
 
 
@@ -47,6 +50,18 @@ class SetRecord:
     category: str | None = None
     shift_of: str | None = None
     data: str | None = None
+
+
+@dataclass(frozen=True)
+class ClaimedLead:
+    """What a claim predicts: that one kind is more accurate than another on an evaluation set.
+
+    Either kind may be CHANCE: an accuracy of one half.
+    """
+
+    ahead: str
+    behind: str
+    set_name: str
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,7 @@ class ExperimentRecord:
         forecast: Whether accuracies are to be forecast from the initial models.
         train_data: Specifications of the training data; None if they are not known.
         settings: Keys of `rewardgap train` that all cells share.
+        predicts: What the claim predicts, for tests to decide; empty if it has no such form.
     """
 
     name: str
@@ -168,6 +184,7 @@ class ExperimentRecord:
     forecast: bool = False
     train_data: str | list[str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    predicts: tuple[ClaimedLead, ...] = ()
 
 
 def write_experiment(record: ExperimentRecord) -> None:
@@ -201,6 +218,9 @@ def _to_yaml(record: ExperimentRecord, grid: GridFolder) -> dict[str, Any]:
     return {
         "name": record.name,
         "claim": record.claim,
+        "predicts": [
+            {key: getattr(prediction, key) for key in LEAD_KEYS} for prediction in record.predicts
+        ],
         "profile": record.profile,
         "train": {"name": record.train, "data": record.train_data},
         "eval": {
@@ -241,6 +261,7 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
             forecast=bool(values.get("forecast")),
             train_data=_typed(train.get("data"), str | list | None, "train.data"),
             settings=_typed(values.get("settings") or {}, dict, "settings"),
+            predicts=tuple(map(_read_lead, values.get("predicts") or ())),
         )
 
 
@@ -262,6 +283,11 @@ def _read_set(path: Path, name: Any, entry: Mapping[str, Any]) -> SetRecord:
     refuse_old_keys(_typed(entry, dict, label), f"{path}: {label}")
     keys = {key: _typed(entry.get(key), str | None, f"{label}.{key}") for key in SET_KEYS}
     return SetRecord(str(name), **keys)
+
+
+def _read_lead(entry: Any) -> ClaimedLead:
+    _typed(entry, dict, "a prediction")
+    return ClaimedLead(*(str(entry[key]) for key in LEAD_KEYS))
 
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:

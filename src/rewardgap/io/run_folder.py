@@ -175,7 +175,11 @@ def _holds_texts(value: Any) -> bool:
 
 
 def open_run(
-    folder: str, settings: Mapping[str, Any], resume: bool, cache: str | None = None
+    folder: str,
+    settings: Mapping[str, Any],
+    resume: bool,
+    cache: str | None = None,
+    used: Mapping[str, object] | None = None,
 ) -> Run:
     """Start a run in a new folder, or continue a run with the same settings.
 
@@ -183,6 +187,7 @@ def open_run(
 
     The settings are everything that determines the run; with `resume` a run that has results is
     continued. The cache folder, as configured, may be in `folder` and be filled before the run.
+    What settings of no value stand for is `used`: comments in the file, which are not compared.
 
     Raises:
         UserError: The folder holds another run, this run without `resume`, or files of no run.
@@ -207,5 +212,7 @@ def open_run(
         return run
     if paths - {run.config}:
         raise UserError(f"{folder} is not an empty folder and holds no run; choose another out")
-    write_text(run.config, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    comments = "".join(f"# {name}: {value}\n" for name, value in (used or {}).items())
+    write_text(run.config, text + (f"# used:\n{comments}" if comments else ""))
     return run

@@ -54,6 +54,7 @@ class Pack:
         rewarded: (L,) False for branches that are only part of a loss.
         chosen: (P,) index, among the L responses, of each pair's chosen response.
         rejected: (P,) index of its rejected response.
+        margins: (P,) by how much each chosen reward is to exceed the rejected one; None for 0.
         reference: (R,) the reference model's log-probability of each response token, or None.
     """
 
@@ -68,6 +69,7 @@ class Pack:
     rewarded: torch.Tensor
     chosen: torch.Tensor
     rejected: torch.Tensor
+    margins: torch.Tensor | None = None
     reference: torch.Tensor | None = None
 
     @property
@@ -126,8 +128,15 @@ def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:
         rewarded=torch.tensor(list(map(gt, in_record, chain.from_iterable(map(range, counts))))),
         chosen=chosen,
         rejected=rejected,
+        margins=_margins(trees),
         reference=None if references is None else torch.from_numpy(np.concatenate(references)),
     )
+
+
+def _margins(trees: Sequence[Tree]) -> torch.Tensor | None:
+    """Return the margin of every pair, float32, or None if there is none."""
+    margins = [tree.margin for tree in trees for _ in tree.pairs]
+    return torch.tensor(margins) if any(margins) else None
 
 
 @dataclass(frozen=True, slots=True)

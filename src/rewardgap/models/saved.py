@@ -2,16 +2,26 @@
 
 import json
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError, reported
-from rewardgap.io.files import refuse_damaged, whole_folder, write_checksums, write_text
+from rewardgap.io.files import (
+    read_json,
+    refuse_damaged,
+    update_checksum,
+    whole_folder,
+    write_checksums,
+    write_text,
+)
 from rewardgap.io.run_folder import Run
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
@@ -21,6 +31,45 @@ from rewardgap.models.loading import read_config
 logger = logging.getLogger(__name__)
 
 FILE = "rewardgap.json"
+
+
+@dataclass(frozen=True)
+class RewardScale:
+    """Mean and standard deviation (divided by n) of a model's rewards for some responses.
+
+    Attributes:
+        mean: What is subtracted from a reward.
+        deviation: What the rest is divided by; positive.
+        responses: How many responses had these rewards.
+        data: Where they were.
+    """
+
+    mean: float
+    deviation: float
+    responses: int
+    data: str
+
+    def __post_init__(self) -> None:
+        """Refuse what no reward can be divided by."""
+        if not (math.isfinite(self.mean) and 0 < self.deviation < math.inf):
+            raise UserError(
+                f"rewards of mean {self.mean:.6g} and deviation {self.deviation:.6g} on "
+                f"{self.data} give no scale"
+            )
+
+    @classmethod
+    def of(cls, rewards: Sequence[Sequence[float]], data: str) -> "RewardScale":
+        """Return the scale of the rewards of records.
+
+        Raises:
+            UserError: All are equal, or one is not finite.
+        """
+        values = np.array([reward for record in rewards for reward in record])
+        return cls(float(values.mean()), float(values.std()), len(values), data)
+
+    def standardise(self, rewards: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Return rewards in deviations from the mean."""
+        return [[(reward - self.mean) / self.deviation for reward in record] for record in rewards]
 
 
 @dataclass(frozen=True)
@@ -37,6 +86,8 @@ class SavedRewardModel:
     """Number of tokens that sequences were truncated to in training; None for all."""
     template: str | None = None
     """Name or file of the chat template that replaced the initial model's own in training."""
+    scale: RewardScale | None = None
+    """Mean and deviation of its rewards for training responses, or for those that a user gave."""
     is_foreign: bool = False
     """Whether another tool saved it, so that it is read as plain transformers reads it."""
 
@@ -79,6 +130,8 @@ class SavedRewardModel:
             "verification_prompt": card.value("verification_prompt", str, optional=True),
             "label": card.value("label", str, optional=True),
             "likelihood_weight": card.value("likelihood_weight", float, int),
+            "margin_column": card.value("margin_column", str, optional=True),
+            "label_smoothing": card.value("label_smoothing", float, int, optional=True),
         }
         with reported(UserError, f"{path} is damaged: "):
             options = KindConfig(**settings)
@@ -89,6 +142,7 @@ class SavedRewardModel:
             initial_fingerprint=reference.value("fingerprint", str, optional=True),
             max_length=max_length,
             template=card.value("template", str, optional=True),
+            scale=_read_scale(path, card.value("scale", dict, optional=True)),
         )
 
     def write(self, model: RewardModel, folder: Path) -> None:
@@ -102,6 +156,7 @@ class SavedRewardModel:
                 "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
                 "template": self.template,
                 "chat_template": model.template.tokenizer.chat_template,
+                "scale": self.scale and asdict(self.scale),
             }
             write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
             files = filter(Path.is_file, unfinished.rglob("*"))
@@ -129,6 +184,15 @@ class SavedRewardModel:
         if self.is_foreign:
             model.read_as_transformers()
         return model
+
+    def scale_of(self, folder: Path) -> RewardScale:
+        """Return the scale that is saved with the model; raise a UserError if there is none."""
+        if self.scale is None:
+            raise UserError(
+                f"{folder} has no scale of its rewards to standardise by: "
+                "save one with rewardgap score --save-scale"
+            )
+        return self.scale
 
     def find_initial_model(self) -> Path:
         """Return the folder of the initial model; raise a UserError if it is gone or changed."""
@@ -168,6 +232,31 @@ class _Card:
                 f"{' or '.join(kind.__name__ for kind in types)}"
             )
         return value
+
+
+def _read_scale(path: Path, fields: Any) -> RewardScale | None:
+    """Return the scale in a `rewardgap.json`, if there is one."""
+    if fields is None:
+        return None
+    card = _Card(path, fields)
+    mean, deviation = (float(card.value(name, float, int)) for name in ("mean", "deviation"))
+    responses, data = card.value("responses", int), card.value("data", str)
+    with reported(UserError, f"{path} is damaged: "):
+        return RewardScale(mean, deviation, responses, data)
+
+
+def save_scale(model: str, scale: RewardScale) -> None:
+    """Write the scale of a model's rewards into its `rewardgap.json`, and nothing else.
+
+    Raises:
+        UserError: The model is not one that rewardgap has saved here.
+    """
+    path = saved_folder(model) / FILE
+    if not path.exists():
+        raise UserError(f"{model} holds no {FILE} to save a scale in: it is no model of rewardgap")
+    fields = read_json(path) | {"scale": asdict(scale)}
+    write_text(path, json.dumps(fields, indent=2, ensure_ascii=False))
+    update_checksum(path.parent, path)
 
 
 def find_saved(model: str) -> Path:

@@ -5,23 +5,16 @@ window; for a paper see `paper.saving`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-from zlib import crc32
 
 import altair as alt
 import pandas as pd
 
-from rewardgap.models.kinds import KINDS
+from rewardgap.models.kinds.palette import GREY, Style, style_of_kind
 
-# Okabe and Ito's colours, which the colour-blind tell apart too, in the order of the registry.
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#8F6B00", "#5C5C5C")
-SHAPES = ("circle", "triangle-up", "square", "triangle-down", "diamond", "cross", "wedge", "arrow")
 BASELINE_SHAPES = ("triangle-right", "triangle-left", "cross", "stroke")
 OPEN_DIAMOND = "M-1.1,0L0,-1.1L1.1,0L0,1.1ZM-1,0L0,1L1,0L0,-1Z"
 """An SVG path with a hole: a legend fills every symbol."""
-GREY = "#7A828C"
-"""For baselines, chance and the paper; legible on light and on dark."""
 TIE = "tie"
 PAPER = "the paper"
 BASELINES = "baselines"
@@ -55,14 +48,6 @@ STYLE: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Style:
-    """How the marks of a kind look: a colour as #RRGGBB, and one of Vega's shapes or a path."""
-
-    colour: str
-    shape: str
-
-
 NO_KINDS: Mapping[str, Style] = {
     "initial model": Style(GREY, "circle"),
     PAPER: Style(GREY, OPEN_DIAMOND),
@@ -72,11 +57,8 @@ NO_KINDS: Mapping[str, Style] = {
 
 
 def kind_style(kind: str) -> Style:
-    """Return a kind's style by its place in the registry; that of an unknown kind by its name."""
-    if kind in NO_KINDS:
-        return NO_KINDS[kind]
-    place = list(KINDS).index(kind) if kind in KINDS else crc32(kind.encode())
-    return Style(COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)])
+    """Return the style of a kind, or of what a legend has beside kinds."""
+    return NO_KINDS[kind] if kind in NO_KINDS else style_of_kind(kind)
 
 
 def short(value: float) -> float:
@@ -90,6 +72,7 @@ def dots(
     reference: float | None = None,
     labels: bool = True,
     legend: Sequence[str] = (),
+    bars: str = "",
 ) -> alt.LayerChart:
     """Draw a line per name, from the top down, with a mark and its interval for every series.
 
@@ -101,6 +84,7 @@ def dots(
         labels: Whether lines are named; not where a chart to the left names them.
         legend: Names in the legend, that of panels beside this one too, with PAPER and TIE; those
             in the frame by default.
+        bars: What the intervals are, below the title of the axis.
     """
     titles = {"value": axis, "low": "low", "high": "high", "paper": PAPER}
     frame = frame.copy()
@@ -120,7 +104,8 @@ def dots(
         tooltip=_tooltip({"line": "of", "series": "series"}, known),
     )
     scale = alt.Scale(zero=False, nice=True)
-    x = {column: alt.X(f"{column}:Q", title=axis, scale=scale) for column in titles}
+    title = [axis, bars] if bars and (frame["low"] < frame["high"]).any() else axis
+    x = {column: alt.X(f"{column}:Q", title=title, scale=scale) for column in titles}
     layers = [_points(base, 70).encode(x["value"], shape=_shape("series", styles))]
     if "low" in known:
         layers.insert(0, base.mark_rule(strokeWidth=1.6).encode(x["low"], x2="high:Q"))
@@ -199,14 +184,19 @@ def stacked_shares(
     thin = alt.Chart(_segments(frame, "paper_", styles))
     y = _lines(list(frame["line"]))
     places: dict[str, Any] = {
-        "x": alt.X("start:Q", title="share (%)", scale=alt.Scale(domain=[0, 100], nice=False)),
+        "x": alt.X(
+            "start:Q",
+            title="share (%)",
+            scale=alt.Scale(domain=[0, 100], nice=False),
+            axis=alt.Axis(values=[0, 25, 50, 75, 100]),
+        ),
         "x2": "end:Q",
         "y": y,
         "color": _colour("who", styles) if legend else alt.Color("colour:N", scale=None),
         "tooltip": _tooltip({"line": "of", "who": "wins"}, {"share": "%"}, ".1f"),
     }
     number = bars.transform_filter("datum.share >= 7").mark_text(fontSize=TYPE - 1, yOffset=-3)
-    ink = alt.condition("datum.who == 'tie'", alt.value("#1b1f24"), alt.value("white"))
+    ink = alt.Color("ink:N", scale=None, legend=None)
     middle = alt.X("middle:Q", title="share (%)")
     layers = [
         bars.mark_bar(height=18, yOffset=-3).encode(**places),
@@ -225,31 +215,34 @@ def _segments(frame: pd.DataFrame, prefix: str, styles: Mapping[str, Style]) -> 
             share = entry.get(f"{prefix}{part}")
             if pd.notna(share):
                 numbers = (share, start, start + share, start + share / 2)
-                text = f"{share:.0f}"
-                rows.append((entry["line"], name, style.colour, text, *map(short, numbers)))
+                names = (name, style.colour, style.ink, f"{share:.0f}")
+                rows.append((entry["line"], *names, *map(short, numbers)))
                 start += share
-    columns = ["line", "who", "colour", "text", "share", "start", "end", "middle"]
+    columns = ["line", "who", "colour", "ink", "text", "share", "start", "end", "middle"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def curves(frame: pd.DataFrame, across: str, up: str, points: bool = False) -> alt.LayerChart:
+def curves(
+    frame: pd.DataFrame, across: str, up: str, evaluations: bool = False, falling: bool = False
+) -> alt.LayerChart:
     """Draw a line per run, coloured by kind.
 
     The frame has the columns `kind`, `run`, `x`, `y` and `order` (of the points of a run);
-    `across` and `up` are the titles of the axes. With `points` every point is marked, and the
-    horizontal axis is logarithmic and falls.
+    `across` and `up` are the titles of the axes. Of `evaluations`, which are from 0 to 1, every
+    point is marked. The horizontal axis may be `falling`, and is logarithmic then.
     """
     styles = _styles(frame["kind"].unique())
-    scale = alt.Scale(type="log", reverse=True, nice=False) if points else alt.Scale(nice=False)
+    scale = alt.Scale(type="log", reverse=True, nice=False) if falling else alt.Scale(nice=False)
+    height = alt.Scale(domain=[0, 1]) if evaluations else alt.Scale(zero=False)
     base = alt.Chart(frame).encode(
         alt.X("x:Q", title=across, scale=scale),
-        alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)),
+        alt.Y("y:Q", title=up, scale=height),
         color=_colour("kind", styles),
         detail="run:N",
-        tooltip=_tooltip({"run": "run"}, {"x": across, "y": up} if points else {}, ".3g"),
+        tooltip=_tooltip({"run": "run"}, {"x": across, "y": up} if evaluations else {}, ".3g"),
     )
     layers = [base.mark_line(strokeWidth=1.5, opacity=0.75).encode(order="order:Q")]
-    if points:
+    if evaluations:
         layers.append(_points(base, 40).encode(shape=_shape("kind", styles)))
     return alt.LayerChart(layer=layers, height=320)
 

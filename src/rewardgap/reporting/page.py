@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from rewardgap.evaluation.text import counted
 from rewardgap.io.pages import page_templates
 from rewardgap.reporting.drawing import STYLE
 from rewardgap.reporting.paper.figures import DrawnFigures
@@ -20,6 +21,7 @@ from rewardgap.reporting.paper.tables import Table, absent_tables, beside_paper,
 from rewardgap.reporting.paper.writing import lines_of
 from rewardgap.reporting.results import Results
 from rewardgap.reporting.topic import Figure, Finding, TextTable, Tone, all_topics
+from rewardgap.reporting.topics import claim
 
 ASSETS = ("page.css", "theme.js", "charts.js", "records.js")
 TONES: Mapping[Tone, str] = {
@@ -42,13 +44,19 @@ class TopicPart:
 class Section:
     """An experiment on the page, by an anchor that is unique there.
 
-    The claim is what it is to show, `facts` what was run (a sentence), `missing` what is planned
-    and not there, `table` all kinds' accuracy and margin by set.
+    The claim is what it is to show, `outcome` what tests say of it, `in_words` with which numbers,
+    `headlines` at most three sentences, `runs` how many have scores, `facts` what was run (a
+    sentence), `missing` what is planned and not there, `table` all kinds' accuracy and separation
+    by set.
     """
 
     anchor: str
     title: str
     claim: str
+    outcome: str
+    in_words: str
+    headlines: Sequence[Finding]
+    runs: int
     facts: str
     missing: Sequence[str]
     findings: Sequence[Finding]
@@ -73,6 +81,10 @@ def section(results: Results, tables: Sequence[Table], table: Table) -> Section:
         anchor=anchor,
         title=experiment.name,
         claim=experiment.claim,
+        outcome=claim.measure(results).outcome if experiment.predicts else "",
+        in_words=claim.in_words(results),
+        runs=len(results.measured),
+        headlines=[finding for topic in all_topics() for finding in topic.headline(results)],
         facts=_facts(results),
         missing=results.missing,
         findings=[*sentences, *beside_paper(tables)],
@@ -91,11 +103,13 @@ def _facts(results: Results) -> str:
         "seed": len({cell.seed for cell in results.measured}),
         "evaluation set": len(results.sets),
     }
+    done, planned = len(results.measured), len(experiment.cells)
+    all_done = f"{counted(done, 'run')} with"
+    runs = all_done if done == planned else f"{done} of {planned} planned runs have"
     numbers = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
     return (
-        f"Trained on {experiment.train}{profile}: {len(results.measured)} of "
-        f"{len(experiment.cells)} planned runs have scores; {numbers} "
-        f"of at most {max(records, default=0)} records."
+        f"Trained on {experiment.train}{profile}: {runs} scores; {numbers} of at most "
+        f"{counted(max(records, default=0), 'record')}."
     )
 
 
@@ -104,12 +118,12 @@ def render(
     tables: Sequence[Table],
     figures: DrawnFigures,
     records: str,
-    runs: int,
+    pictures: Mapping[str, bytes],
 ) -> str:
     """Return the page as HTML; every text is escaped, and only its own scripts may run.
 
-    `tables` are those beside the paper, `records` comes from `records.pack`, and `runs` is the
-    number of runs with scores.
+    `tables` are those beside the paper, `records` comes from `records.pack`, and `pictures` are the
+    drawn figures as SVG by name.
     """
     environment = page_templates("rewardgap.reporting", "templates")
     assert environment.loader is not None
@@ -125,7 +139,7 @@ def render(
         absent_tables=absent_tables(tables),
         figures=figures,
         records=records,
-        runs=runs,
+        pictures={name: base64.b64encode(svg).decode() for name, svg in pictures.items()},
         source=source(),
         version=version("rewardgap"),
         tones=TONES,

@@ -1,7 +1,7 @@
 """What the runs of an experiment measured: score files, aligned, and one tidy frame of numbers."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,14 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import count_unshared
-from rewardgap.evaluation.measures import margin_and_gradient, margin_moments
+from rewardgap.evaluation.margins import (
+    half_margins,
+    separation_and_gradient,
+    separation_moments,
+)
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
+from rewardgap.io.files import MAX
 from rewardgap.io.generations import CorrectShare, read_shares
 from rewardgap.io.grid_folder import Cell, ExperimentRecord
 from rewardgap.reporting.paper.printed import printed
@@ -34,9 +39,10 @@ RunKey = tuple[str, int]
 
 INITIAL = "initial model"
 """Stands for a kind where a language model before training is measured."""
-METRICS = ("accuracy", "margin")
+METRICS = ("accuracy", "separation")
+"""What the paper's tables show."""
 BASELINE = "baseline "
-"""What the metric of a content-blind baseline's accuracy begins with."""
+"""What the metric of a baseline's accuracy begins with."""
 MEASURED = ("model", "kind", "seed", "variation", "set", "metric", "value", "low", "high")
 COLUMNS = ("experiment", *MEASURED, "paper")
 
@@ -84,7 +90,7 @@ class Results:
     def frame(self) -> pd.DataFrame:
         """Every number of every run, a row each, with the COLUMNS.
 
-        The metric is "accuracy", "margin", "baseline NAME" (accuracy of a content-blind baseline),
+        The metric is "accuracy", "margin", "separation", "baseline NAME" (accuracy of a baseline),
         "correct" (share of correct generations; of the model before training as kind INITIAL), or
         "forecast" (accuracy forecast from the initial model, without a seed). `low` and `high` are
         the ends of a 95 % interval where one is known, `paper` is what the paper prints.
@@ -115,6 +121,11 @@ class Results:
         """Return what the paper prints for a kind on an evaluation set."""
         value = printed(self.experiment.name, "by_set", name, metric, kind)
         return value.mean if value else None
+
+    @cached_property
+    def in_paper(self) -> bool:
+        """Whether the paper prints any number of these sets and kinds."""
+        return bool(self.frame["paper"].notna().any())
 
     @cached_property
     def measured(self) -> tuple[Cell, ...]:
@@ -153,7 +164,7 @@ class Results:
 
     @cached_property
     def baselines(self) -> tuple[str, ...]:
-        """The content-blind baselines of any score file."""
+        """The baselines of any score file."""
         metrics = dict.fromkeys(self.frame["metric"])
         return tuple(m.removeprefix(BASELINE) for m in metrics if m.startswith(BASELINE))
 
@@ -316,16 +327,32 @@ def _align(
                 f"{unshared} records are in only one of them; score all models on the same data"
             )
         by_id = {row.id: row for row in rows}
-        aligned[cell] = [by_id[row.id] for row in first]
+        aligned[cell] = [_with_lengths(by_id[row.id], row) for row in first]
     return aligned
 
 
+def _with_lengths(row: ScoreRow, first: ScoreRow) -> ScoreRow:
+    """Return a row with the lengths of another of its record: every kind is beside one baseline.
+
+    Kinds write responses in their own ways, so that their numbers of tokens may differ; and older
+    files hold no others.
+    """
+    lengths = (first.tokens_chosen, first.tokens_rejected, first.baselines.get("longer"))
+    if lengths == (row.tokens_chosen, row.tokens_rejected, row.baselines.get("longer")):
+        return row
+    baselines = {name: row.baselines[name] for name in row.baselines if name != "longer"}
+    if lengths[2]:
+        baselines["longer"] = lengths[2]
+    return replace(row, tokens_chosen=lengths[0], tokens_rejected=lengths[1], baselines=baselines)
+
+
 def _accuracies(rows: Rows) -> dict[str, float]:
-    """Accuracy and margin of a score file, and the accuracy of baselines on its records."""
+    """Return the measures of a score file, and the accuracy of baselines on its records."""
     scores = [row.scores for row in rows]
-    margin = float(margin_and_gradient(margin_moments(scores).mean(axis=0))[0])
-    accuracies = {"accuracy": float(record_accuracies(scores).mean()), "margin": margin}
-    return accuracies | {
+    margin = float(np.clip(2 * half_margins(scores).mean(), -MAX, MAX))
+    separation = float(separation_and_gradient(separation_moments(scores).mean(axis=0))[0])
+    accuracy = float(record_accuracies(scores).mean())
+    return {"accuracy": accuracy, "margin": margin, "separation": separation} | {
         f"{BASELINE}{baseline}": float(record_accuracies(rewards).mean())
         for baseline, rewards in baseline_rewards(rows).items()
     }

@@ -6,6 +6,8 @@ where a tie is wrong, and that of every subset, which here is an evaluation set.
 `CELL-scores.json` is what its scripts keep of every record, as columns of equal length. `results`
 is 1 where the chosen response has the higher reward, else 0. A record of several responses has
 lists of scores, and is right where every chosen response beats every rejected one.
+
+`CELL-SET.json` has the leaderboard's scores of a set that is RewardBench or RewardBench 2.
 """
 
 import json
@@ -15,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from rewardgap.evaluation.rewardbench import find_leaderboard
 from rewardgap.io.files import write_text
 from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.paper.tables import file_name
@@ -42,6 +45,10 @@ def write_results(results: Results, folder: Path) -> None:
         name = file_name(f"{results.experiment.name}-{cell}")
         kind = {"model": str(cell), "model_type": cell.kind, "chat_template": "tokenizer"}
         contents = {"": _accuracies(cell, records), "-scores": kind | records.to_dict("list")}
+        for set_name, cells in results.rows.items():
+            if leaderboard := find_leaderboard(cells[cell]) if cell in cells else None:
+                scores = {part: score.value for part, score in leaderboard.scores.items()}
+                contents[f"-{file_name(set_name)}"] = kind | scores
         for ending, content in contents.items():
             text = json.dumps(content, ensure_ascii=False) + "\n"
             write_text(folder / f"{name}{ending}.json", text)

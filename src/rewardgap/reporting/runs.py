@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rewardgap.errors import UserError, reported
 from rewardgap.evaluation.bootstrap import Interval
@@ -32,6 +32,17 @@ REMEDY = "; remove the file to report without it"
 LogLine = Mapping[str, float]
 
 
+class Evaluation(NamedTuple):
+    """The accuracy on an evaluation set after a step.
+
+    `loss` is that of training, its mean over the steps since the evaluation before.
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+
+
 @dataclass(frozen=True)
 class Curve:
     """A training run.
@@ -41,15 +52,14 @@ class Curve:
         kind: Its kind.
         steps: Numbers of the steps that are shown.
         values: Mean loss, accuracy and margin of the training pairs since the step before.
-        evaluations: By evaluation set its accuracy along training, as (training loss, accuracy);
-            the loss is the mean over the steps since the evaluation before.
+        evaluations: By evaluation set its accuracy along training.
     """
 
     run: str
     kind: str
     steps: tuple[int, ...]
     values: Mapping[str, tuple[float, ...]]
-    evaluations: Mapping[str, tuple[tuple[float, float], ...]]
+    evaluations: Mapping[str, tuple[Evaluation, ...]]
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[
         train = config["train"]
         training = (train,) if isinstance(train, str) else tuple(map(str, train))
         by_training[training][folder] = config
-    short = [", ".join(Path(file).name for file in training) for training in by_training]
+    short = [", ".join(_short_name(file) for file in training) for training in by_training]
     for title, (training, runs) in zip(short, by_training.items(), strict=True):
         # Whole specifications where two training sets have files of the same names.
         name = title if short.count(title) == 1 else ", ".join(training)
@@ -131,6 +141,11 @@ def _experiments_of_runs(configs: Mapping[Path, Mapping[str, Any]]) -> Iterator[
         names = dict.fromkeys(name for config in runs.values() for name in config["eval"] or {})
         sets, title = tuple(map(SetRecord, names)), f"runs trained on {name}"
         yield ExperimentRecord(title, "", None, name, sets, _distinct(cells), tuple(runs))
+
+
+def _short_name(spec: str) -> str:
+    """Return the name of a file or source without its folder and options."""
+    return Path(spec.partition("?")[0]).name
 
 
 def _variations(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -225,15 +240,16 @@ def _mean(group: Sequence[LogLine], name: str) -> float:
     return sum(row[name] for row in group) / len(group)
 
 
-def _evaluations(rows: Sequence[LogLine]) -> dict[str, tuple[tuple[float, float], ...]]:
-    points: dict[str, list[tuple[float, float]]] = {}
+def _evaluations(rows: Sequence[LogLine]) -> dict[str, tuple[Evaluation, ...]]:
+    points: dict[str, list[Evaluation]] = {}
     start = 0
     for end, row in enumerate(rows, start=1):
         accuracies = {key: row[key] for key in row if key.startswith(EVALUATION)}
         if accuracies:
             loss = _mean(rows[start:end], "loss")
             for key, accuracy in accuracies.items():
-                points.setdefault(key.removeprefix(EVALUATION), []).append((loss, accuracy))
+                point = Evaluation(int(row["step"]), loss, accuracy)
+                points.setdefault(key.removeprefix(EVALUATION), []).append(point)
             start = end
     return {name: tuple(values) for name, values in points.items()}
 

@@ -10,23 +10,25 @@ import altair as alt
 
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.comparisons import Comparison, is_difference, is_significant
-from rewardgap.evaluation.text import format_interval
+from rewardgap.evaluation.text import format_interval, join_names
 from rewardgap.reporting.results import Results
 
 Tone = Literal["difference", "alike", "caution", "paper"]
 Measurement = TypeVar("Measurement")
 
 TOPICS = (
-    *("comparisons", "win_rates", "accuracy", "baselines", "robustness"),
-    *("styles", "settings", "generations", "forecasts", "training"),
+    *("claim", "accuracy", "training", "comparisons", "win_rates", "robustness"),
+    *("baselines", "styles", "best_of_n", "settings", "generations", "forecasts"),
 )
 """The modules of `topics` in the order of the page; each ends with its `TOPIC`."""
 NOTHING = "–"
-P_VALUES = ("permutation p", "McNemar p", "Holm p", "BH p")
+MOST_NAMED = 3
+"""Sets that a headline names, and differences within a kind that sentences do."""
+P_VALUES = ("Holm p", "permutation p", "McNemar p")
 HOLM = (
-    "Holm's and Benjamini and Hochberg's corrections are of the permutation test, over all "
-    "{count} comparisons of this table; it takes the runs as they are. A difference is significant "
-    "where Holm's p is below 0.05 and the interval leaves out 0."
+    "Holm's correction is of the permutation test, over all {count} comparisons of this table; it "
+    "takes the runs as they are. A difference is significant where Holm's p is below 0.05 and the "
+    "interval leaves out 0."
 )
 
 
@@ -68,12 +70,14 @@ class Topic:
     """A question that the report answers of every experiment.
 
     `measure` returns its numbers, which `report.json` has under its name; the rest what they say,
-    and tables and charts of them: those without rows or variants are left out.
+    the one sentence of it that stands above the charts, and tables and charts: those without rows
+    or variants are left out.
     """
 
     name: str
     measure: Callable[[Results], Any]
     sentences: Callable[[Results], Iterable[Finding]] = _nothing
+    headline: Callable[[Results], Iterable[Finding]] = _nothing
     tables: Callable[[Results], Iterable[TextTable]] = _nothing
     figures: Callable[[Results], Iterable[Figure]] = _nothing
 
@@ -108,7 +112,7 @@ def interval(value: Interval | None) -> str:
 
 def tested(test: Comparison) -> list[str]:
     """Return the cells of a difference: with its interval, and the P_VALUES."""
-    p_values = (test.permutation_p, test.mcnemar_p, test.holm_p, test.bh_p)
+    p_values = (test.holm_p, test.permutation_p, test.mcnemar_p)
     return [interval(test.difference), *("< 0.001" if p < 0.001 else number(p) for p in p_values)]
 
 
@@ -121,7 +125,14 @@ def significance(first: str, second: str, comparison: Comparison) -> str:
     return "cannot be told apart"
 
 
+def named(names: Sequence[str]) -> str:
+    """Return the names of sets, or how many they are where they are more than a sentence holds."""
+    if len(names) <= MOST_NAMED:
+        return join_names(names)
+    return f"{len(names)} sets ({', '.join(names[:MOST_NAMED])}, …)"
+
+
 def baseline_name(baseline: str) -> str:
-    """Return the name of a content-blind baseline as one says it."""
+    """Return the name of a baseline as one says it."""
     names = {"longer": "longer wins", "shorter": "shorter wins"}
     return names.get(baseline, baseline.replace("_", " "))

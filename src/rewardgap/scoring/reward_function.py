@@ -8,7 +8,7 @@ from typing import Any
 from rewardgap.data.messages import ARGUMENTS, read_turns, template_arguments
 from rewardgap.errors import UserError
 from rewardgap.scoring.responses import ChatPrompt, Forest, PromptedResponse
-from rewardgap.scoring.scorer import Scorer, load
+from rewardgap.scoring.scorer import Scorer, as_one_model, load
 
 
 class RewardFunction:
@@ -62,4 +62,6 @@ def reward_function(model: str, **options: Any) -> RewardFunction:
     Raises:
         UserError: The model cannot be found or read.
     """
-    return RewardFunction(load(model, **options), Path(model).expanduser().resolve().name)
+    return RewardFunction(
+        as_one_model(load(model, **options)), Path(model).expanduser().resolve().name
+    )

@@ -1,8 +1,10 @@
 """Scoring: a reward for every response, from runs and from models trained elsewhere."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import torch
 
 from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
 from rewardgap.configs.kind import KindConfig
-from rewardgap.configs.scoring import ScoreConfig
+from rewardgap.configs.scoring import RatingConfig, ScoreConfig
 from rewardgap.data.bag_of_words import BagOfWords
 from rewardgap.data.dropped import (
+    Dropped,
     encode_usable,
     new_list,
     read_dropped,
@@ -20,19 +23,25 @@ from rewardgap.data.dropped import (
     warn_of_moved,
     write_dropped,
 )
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
+from rewardgap.evaluation.ensembles import parse_ensemble
+from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
+from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast, choose_device, choose_dtype
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import SavedRewardModel, find_saved
+from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
+from rewardgap.scoring.ensemble import Ensemble
+from rewardgap.scoring.rater import Prompt, Rated, Rater
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +74,7 @@ def score_trees(
 
 
 @dataclass(frozen=True)
-class Scorer:
+class Scorer(Rater):
     """A reward model ready to score texts; `rewardgap.load` makes one.
 
     Attributes:
@@ -75,6 +84,7 @@ class Scorer:
         token_budget: Tokens computed at once; None for as many as suit the device.
         compute_dtype: Precision of matrix products. Weights stay float32: bfloat16 would round away
             what training has changed.
+        scale: Mean and deviation by which rewards are standardised; None leaves them raw.
     """
 
     model: RewardModel
@@ -82,11 +92,17 @@ class Scorer:
     max_length: int | None
     token_budget: int | None
     compute_dtype: torch.dtype = torch.float32
+    scale: RewardScale | None = None
 
-    def score(
-        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: str | Sequence[str]
-    ) -> list[float]:
-        """Return raw rewards of responses to one prompt, which is computed once for all of them.
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        place = f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
+        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {place})"
+
+    def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
+        """Return rewards of responses to one prompt, which is computed once for all of them.
+
+        They are raw, unless the scorer was loaded to standardise.
 
         Args:
             prompt: A user's words, or a conversation that ends before the response, as messages
@@ -98,9 +114,7 @@ class Scorer:
             return []
         return self.compute(self._encode(prompt, responses))[0]
 
-    def token_rewards(
-        self, prompt: str | Sequence[Message | Mapping[str, str]], response: str
-    ) -> list[float]:
+    def token_rewards(self, prompt: Prompt, response: str) -> list[float]:
         """Return the rewards of a response's tokens, end of turn included; their sum is its reward.
 
         Raises:
@@ -123,13 +137,19 @@ class Scorer:
         references = self.reference.compute(trees) if self.reference else None
         return self._score_trees(trees, references)
 
-    def _encode(
-        self, prompt: str | Sequence[Message | Mapping[str, str]], responses: Sequence[str]
-    ) -> list[Tree]:
+    def _encode(self, prompt: Prompt, responses: Sequence[str]) -> list[Tree]:
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt
         turns = tuple(m if isinstance(m, Message) else Message(**m) for m in conversation)
         answers = tuple((Message("assistant", response),) for response in responses)
         return self.model.encode([Record("prompt", turns, answers, (), {})], self.max_length)
+
+    def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
+        """Return the rewards of records; those that cannot be written are added to `dropped`."""
+        trees = encode_usable(self.model.encode, records, self.max_length, dropped)
+        usable = usable_records(records, trees)
+        place = f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
+        logger.info("scoring %s records on %s", f"{len(usable):,}", place)
+        return Rated(usable, *self.rewards(usable, trees))
 
     def score_records(
         self,
@@ -174,11 +194,12 @@ class Scorer:
         self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None, label: str = "scoring"
     ) -> list[list[float]]:
         with autocast(self.model.device, torch.float32, self.compute_dtype):
-            return score_trees(self.model, trees, references, self.token_budget, label)
+            rewards = score_trees(self.model, trees, references, self.token_budget, label)
+        return self.scale.standardise(rewards) if self.scale else rewards
 
 
 def load(
-    model: str,
+    model: str | os.PathLike[str],
     *,
     kind: str | None = None,
     reference: str | None = None,
@@ -189,12 +210,14 @@ def load(
     device: Device = "auto",
     token_budget: int | None = None,
     cache: str | None = None,
-) -> Scorer:
-    """Open a reward model for scoring.
+    standardise: bool = False,
+) -> Rater:
+    """Open a reward model, or an ensemble, for scoring.
 
     Args:
         model: A run's folder, a saved reward model, any sequence classification model with one
             output (explicit) or, with `kind`, any causal language model; a directory or a hub id.
+            Or several of these as mean(A,B), worst(A,B) or mean-std(A,B), all kept in memory.
         kind: The kind of a model trained elsewhere.
         reference: The initial model of an implicit model; a run knows its own.
         options: Settings of the kind, such as β.
@@ -205,9 +228,10 @@ def load(
         device: "cpu", "cuda", "mps" or "auto".
         token_budget: Tokens computed at once; None for as many as suit the device.
         cache: Folder of reference log-probabilities.
+        standardise: Return rewards in deviations from their mean, both as saved with the model.
 
     Raises:
-        UserError: The model, its kind or its reference cannot be found or read.
+        UserError: The model, its kind, its reference or its scale cannot be found or read.
     """
     compute = CachedComputeConfig(
         max_length=max_length,
@@ -217,7 +241,36 @@ def load(
         token_budget=token_budget,
         cache=cache,
     )
-    return open_scorer(model, kind, reference, options or KindConfig(), compute)
+    name = os.fspath(model)
+    ensemble = parse_ensemble(name)
+
+    def open_one(name: str) -> Scorer:
+        return open_scorer(name, kind, reference, options or KindConfig(), compute, standardise)
+
+    if ensemble is None:
+        return open_one(name)
+    opened = dict(zip(ensemble.members, map(open_one, ensemble.members), strict=True))
+    return Ensemble(ensemble, [partial(opened.__getitem__, member) for member in ensemble.members])
+
+
+def as_one_model(rater: Rater) -> Scorer:
+    """Return what `load` has opened where only a single model will do; refuse an ensemble."""
+    if not isinstance(rater, Scorer):
+        raise UserError("name one reward model: ensembles are for score, rank and metrics")
+    return rater
+
+
+def open_rater(config: RatingConfig) -> Rater:
+    """Open the model of a command; of an ensemble, members as they are needed, one at a time."""
+    logger.info("loading %s", config.model)
+    ensemble, options = parse_ensemble(config.model), KindConfig.of(config)
+
+    def open_one(name: str) -> Scorer:
+        return open_scorer(name, config.kind, config.reference, options, config, config.standardise)
+
+    if ensemble is None:
+        return open_one(config.model)
+    return Ensemble(ensemble, [partial(open_one, member) for member in ensemble.members])
 
 
 def open_scorer(
@@ -226,6 +279,7 @@ def open_scorer(
     reference: str | None,
     options: KindConfig,
     compute: CachedComputeConfig,
+    standardise: bool = False,
 ) -> Scorer:
     """Open a reward model as a command's configuration says; see `load`."""
     folder = find_saved(model)
@@ -241,6 +295,7 @@ def open_scorer(
         max_length=saved.max_length if compute.max_length is None else compute.max_length,
         token_budget=compute.token_budget,
         compute_dtype=dtype,
+        scale=saved.scale_of(folder) if standardise else None,
     )
 
 
@@ -261,29 +316,28 @@ def open_reference(
     return Reference(folder, model.template, model.device, compute, compute_dtype)
 
 
-def score(config: ScoreConfig) -> Path:
-    """Write the score file that a configuration asks for, whole or not at all; return its path.
+@by_keywords(ScoreConfig)
+def score(config: ScoreConfig) -> ScoreResult:
+    """Write the score file that a configuration asks for, whole or not at all.
 
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
     """
+    refuse_existing(Path(config.out), config.overwrite)
     dropped = new_list(config.bad_records)
     records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
     unlabelled = is_unlabelled(records)
     baseline = None if unlabelled else _bag_of_words(config)
-    options = KindConfig.of(config)
-    logger.info("loading %s", config.model)
-    scorer = open_scorer(config.model, config.kind, config.reference, options, config)
-    trees = encode_usable(scorer.model.encode, records, scorer.max_length, dropped)
-    usable = usable_records(records, trees)
-    place = f"{scorer.model.device}, {str(scorer.compute_dtype).removeprefix('torch.')}"
-    logger.info("scoring %s records of %s on %s", f"{len(usable):,}", config.data, place)
+    rated = open_rater(config).rate(records, dropped)
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
     if unlabelled:
-        write_rewards(config.out, usable, *scorer.rewards(usable, trees))
+        write_rewards(config.out, rated.records, rated.trees, rated.rewards)
     else:
-        write_scores(config.out, scorer.score_records(usable, baseline, trees))
-    return Path(config.out)
+        members = zip(rated.records, rated.trees, rated.rewards, strict=True)
+        write_scores(config.out, (score_row(*member, baseline) for member in members))
+    if config.save_scale:
+        save_scale(config.model, RewardScale.of(rated.rewards, config.data))
+    return ScoreResult(Path(config.out))
 
 
 def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:

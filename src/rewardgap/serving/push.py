@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardgap.configs.serving import PushConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError, first_line
 from rewardgap.io.files import refuse_damaged
 from rewardgap.models.saved import FILE, SavedRewardModel, saved_folder
@@ -22,6 +23,7 @@ class Upload:
     address: str | None
 
 
+@by_keywords(PushConfig)
 def push(config: PushConfig) -> Upload:
     """Upload a run's model, which must have its card, as one commit; a repository may be new.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.serving import ServeConfig
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.errors import UserError, reported
-from rewardgap.scoring.scorer import load
+from rewardgap.scoring.scorer import as_one_model, load
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ CONNECTIONS = 1024
 """Connections at once; further ones are answered 503."""
 
 
+@by_keywords(ServeConfig)
 def serve(config: ServeConfig) -> None:
     """Serve rewards until the process is told to stop; what was asked before is still answered.
 
@@ -39,7 +41,7 @@ def serve(config: ServeConfig) -> None:
         logger.warning("whoever reaches %s may ask for rewards: set $%s", config.host, TOKEN)
     with bind(config.host, config.port) as listener:
         logger.info("loading %s", config.model)
-        scorer = load(
+        rater = load(
             config.model,
             kind=config.kind,
             reference=config.reference,
@@ -50,6 +52,7 @@ def serve(config: ServeConfig) -> None:
             device=config.device,
             token_budget=config.token_budget,
         )
+        scorer = as_one_model(rater)
         if scorer.reference:
             scorer.reference.load()
         figures = ServerFigures()

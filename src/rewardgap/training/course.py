@@ -44,7 +44,7 @@ def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> Non
 
 def say_end(config: TrainConfig, log: Path, seconds: float) -> None:
     """Say from where to where loss and accuracy went, and warn if the training came to nothing."""
-    if not log.exists():  # nothing is trained in a content-blind baseline
+    if not log.exists():  # nothing is trained in a baseline
         return
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     if not rows:

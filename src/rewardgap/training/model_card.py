@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str |
         f"# {name}",
         f"A reward model of kind *{config.kind}*, trained from `{base}` on `{data}` ({settings}). "
         "It says which of several responses to a prompt is better; only differences between "
-        "rewards for the same prompt have a meaning.",
+        "rewards for the same prompt have a meaning. "
+        f"Made with rewardgap {version('rewardgap')} and transformers {version('transformers')}.",
         USAGE,
         *([f"Plain transformers loads it as `{automatic_class}`."] if automatic_class else []),
         *(_evaluation(summaries) if summaries else []),
@@ -95,7 +97,7 @@ def _data(spec: str) -> str:
 
 
 def _evaluation(summaries: Summaries) -> list[str]:
-    """Return the table of all sets: the model, content-blind baselines, further measures."""
+    """Return the table of all sets: the model, baselines, further measures."""
     rules = list(
         dict.fromkeys(rule for summary in summaries.values() for rule in summary["baselines"])
     )
@@ -120,5 +122,6 @@ def _evaluation(summaries: Summaries) -> list[str]:
         "## Evaluation",
         "\n".join(lines),
         f"{meanings[0].upper()}{meanings[1:]}. Brackets: 95 % intervals over records. Columns in "
-        "parentheses: the accuracy of content-blind baselines.",
+        "parentheses: the accuracy of baselines, which are rules of length and a bag of words "
+        "fitted to the training data.",
     ]

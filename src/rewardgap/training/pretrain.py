@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from rewardgap.configs.training import PretrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.documents import Document, read_documents, texts
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import added_tokens
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
@@ -47,6 +48,7 @@ SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256  # every byte is a token
 MAX_GRADIENT_NORM = 1.0
 
 
+@by_keywords(PretrainConfig)
 def pretrain(config: PretrainConfig) -> Path:
     """Make a language model: tokenizer, weights, `log.jsonl` (a line per step), `pretrain.json`.
 

@@ -7,8 +7,9 @@ gets who loads it.
 import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -20,8 +21,10 @@ from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.dropped import write_dropped
+from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import read_scores, write_scores
 from rewardgap.io.cache import cache_folder
@@ -34,16 +37,20 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import SavedRewardModel
-from rewardgap.scoring.scorer import open_scorer
+from rewardgap.models.saved import RewardScale, SavedRewardModel
+from rewardgap.scoring.scorer import open_scorer, score_trees
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.course import say_end, say_start
-from rewardgap.training.inputs import check_inputs
+from rewardgap.training.inputs import PACKAGES, check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
 from rewardgap.training.trackers import refuse_absent_trackers
 
+SCALED = 1000
+"""Number of training records whose rewards tell the scale that is saved with a model."""
 
+
+@by_keywords(TrainConfig)
 def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     """Train, save, score and measure a reward model; return the run's folder.
 
@@ -54,7 +61,7 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     Raises:
         UserError: The data, the model or the configuration does not allow the run.
     """
-    find_kind(config.kind)
+    find_kind(config.kind).refuse_options(KindConfig.of(config))
     shared = shared or PreparedData()
     shared.check(config)
     accelerator = open_processes(config)
@@ -85,7 +92,7 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
         if accelerator.is_main_process:
             say_end(config, run.log, time.perf_counter() - began)
             run.write_checksums()  # before the model, with which training ends
-            save(model, settings)
+            save(model, settings, measure_scale(model, training, settings))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
@@ -122,13 +129,26 @@ def open_training(config: TrainConfig, accelerator: Accelerator, shared: Prepare
     """Open the run's folder; its configuration and inputs are written before any work."""
     with accelerator.main_process_first():
         resumes = config.resume or not accelerator.is_main_process
-        run = open_run(config.out, config.settings(), resumes, config.cache)
+        run = open_run(
+            config.out, config.settings(), resumes, config.cache, _used(config, accelerator.device)
+        )
         if accelerator.is_main_process:
             check_inputs(run, config, shared)
             run.check_trained()
             for folder in (run.folder, cache_folder(config.cache)):
                 remove_unfinished(folder)
     return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
+
+
+def _used(config: TrainConfig, device: torch.device) -> dict[str, object]:
+    """Return what settings of no value stand for, and the versions of what computes."""
+    kind = find_kind(config.kind)
+    return {
+        **({"beta": config.beta or kind.default_beta} if kind.generates else {}),
+        "dtype": str(choose_dtype(config.dtype, device)).removeprefix("torch."),
+        "device": device,
+        **{package: version(package) for package in PACKAGES},
+    }
 
 
 def open_data(settings: Settings, shared: PreparedData) -> RunData:
@@ -187,8 +207,23 @@ def with_references(
     return [TreeData(trees, reference.log_probs(trees)) for trees in sets]
 
 
-def save(model: RewardModel, settings: Settings) -> None:
-    """Save a trained model in the run's folder."""
+def measure_scale(model: RewardModel, training: TreeData, settings: Settings) -> RewardScale | None:
+    """Return mean and deviation of the trained model's rewards for training responses.
+
+    At most `SCALED` records, evenly spaced, are scored. None if all rewards are equal.
+    """
+    count = min(len(training.trees), SCALED)
+    sample = training.read([i * len(training.trees) // count for i in range(count)])
+    budget = settings.config.token_budget
+    with settings.autocast():
+        rewards = score_trees(model, sample.trees, sample.references, budget, "scale of rewards")
+    with suppress(UserError):
+        return RewardScale.of(rewards, f"{count:,} training records")
+    return None
+
+
+def save(model: RewardModel, settings: Settings, scale: RewardScale | None) -> None:
+    """Save a trained model in the run's folder, with the scale of its rewards."""
     config, initial = settings.config, locate_model(settings.config.model)
     path = Path(config.model).expanduser()
     name = str(path.resolve()) if path.exists() else config.model
@@ -199,6 +234,7 @@ def save(model: RewardModel, settings: Settings) -> None:
         fingerprint(initial),
         config.max_length,
         config.template,
+        scale,
     )
     saved.write(model, settings.run.reward_model)
 

@@ -57,7 +57,7 @@ def test_a_drop_needs_a_test_corrected_for_all_drops(tmp_path):
     assert [each.loss.holm_p for each in drops.values()] == pytest.approx(list(expected))
     assert drops["explicit"].loss.difference.low > 0, "the interval alone would have claimed it"
     found = findings(results)
-    assert "no kind loses accuracy" in texts(found, "alike")
+    assert "no kind shows a detectable loss" in texts(found, "alike")
     assert "Reworded" not in texts(found, "difference")
 
 
@@ -69,7 +69,7 @@ def test_a_rewording_that_gains_is_not_said_to_lose(tmp_path):
     results = results_of(write_grid(tmp_path, replace(REWORDED, kinds=("explicit",)), gained))
     said = texts(findings(results), "difference")
     assert "Reworded as ultrafeedback-french, explicit models gain 0.500" in said
-    assert "and turn 50% of their verdicts" in said
+    assert "and flip 50% of their verdicts" in said
 
 
 def test_a_set_that_is_no_rewording_is_said_to_be_none(tmp_path):

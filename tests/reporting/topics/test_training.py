@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grids import REWORDED, figures, first_right, results_of, tables, write_grid
 
@@ -29,19 +30,17 @@ def test_accuracy_is_set_against_the_training_loss_since_the_evaluation_before(t
     logged(folder, "explicit", 1, [(0.7, None), (0.7, 0.5), (0.3, 0.6)])
     results = results_of(folder)
     evaluated = {c.run: c.evaluations for c in training.measure(results) if c.evaluations}
-    assert evaluated == {
-        "m, explicit, seed 0": {
-            "ultrafeedback": (pytest.approx((0.6, 0.6)), pytest.approx((0.25, 0.8)))
-        },
-        "m, explicit, seed 1": {
-            "ultrafeedback": (pytest.approx((0.7, 0.5)), pytest.approx((0.3, 0.6)))
-        },
-    }
+    first, second = (evaluated[f"m, explicit, seed {seed}"]["ultrafeedback"] for seed in (0, 1))
+    assert np.array(first) == pytest.approx(np.array([(2, 0.6, 0.6), (4, 0.25, 0.8)]))
+    assert np.array(second) == pytest.approx(np.array([(2, 0.7, 0.5), (3, 0.3, 0.6)]))
     table = tables(results)["Accuracy at equal training loss"]
     assert table.headings == ["set", "kind", "0.6", "0.5", "0.3", "0.1", "0.03", "0.01"]
     # At 0.6 seed 0 has 0.6 and seed 1, which comes there later, 0.6; at 0.3 they have 0.8 and 0.6.
     assert table.rows == [
         ["ultrafeedback", "explicit", "0.600 ± 0.000", *["0.700 ± 0.100"] * 2, "–", "–", "–"]
     ]
-    (chart,) = figures(results)["Along training"].variants.values()
-    assert len(next(iter(chart.to_dict()["datasets"].values()))) == 4
+    variants = figures(results)["Along training"].variants
+    assert list(variants) == ["ultrafeedback, by training step", "ultrafeedback, by training loss"]
+    for chart, across in zip(variants.values(), ([2, 4, 2, 3], [0.6, 0.25, 0.7, 0.3]), strict=True):
+        (marks,) = chart.to_dict()["datasets"].values()
+        assert [mark["x"] for mark in marks] == pytest.approx(across)

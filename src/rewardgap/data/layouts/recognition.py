@@ -48,14 +48,14 @@ def labelled(rows: Rows) -> Rows:
     for location, row in rows:
         if key := unlabelled_column(row):
             raise UserError(
-                f"{location}: `{key}` without labels: only `rewardgap score` reads that; "
-                "to train or to measure, name them `chosen` and `rejected`"
+                f"{location}: `{key}` without labels: only `rewardgap score` and `rewardgap rank` "
+                "read that; to train or to measure, name them `chosen` and `rejected`"
             )
         yield location, row
 
 
 def _without_media(rows: Rows) -> Rows:
-    """Refuse rows with images, and name the column that no loss uses."""
+    """Refuse rows with images, and say which column is used only where it is named."""
     margins = False
     for location, row in rows:
         if key := next(filter(row.get, MEDIA), None):
@@ -64,7 +64,9 @@ def _without_media(rows: Rows) -> Rows:
             row = RefusedRow(f"{reason}: {remedy}")
         if row.get("margin") is not None and not margins:
             margins = True
-            logger.warning("%s: `margin` has no effect: no loss uses it", _file(location))
+            logger.warning(
+                "%s: `margin` has an effect only in train --margin-column margin", _file(location)
+            )
         yield location, row
 
 
@@ -97,7 +99,8 @@ def _refuse_two_readings(location: str, row: Row) -> None:
         case {"responses": list(), "scores": list()} if row.get("chosen") is None:
             parts = ("best-worst", "all-pairs")
             names = [f"scored:{part}?path={_file(location)}" for part in parts]
-            remedy = f"name the data as {' or '.join(names)}"
+            remedy = f"name the data as {' or '.join(names)}, or {_file(location)}?layout=plain "
+            remedy += "to score or rank responses without labels"
             raise UserError(f"{location}: scores can be compared in two ways: {remedy}")
         case {"chosen": list(chosen), "rejected": list(rejected)}:
             if _are_lists(chosen, rejected) and any(map(STEP.match, (*chosen, *rejected))):

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
+from rewardgap.models.kinds.palette import COLOURS, COLUMN, GREY, style_of_kind
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -80,21 +82,26 @@ class Theorem1:
             "correct_reference": _exp(c.log_correct_reference for c in self.checks[0]),
             "correct": [_exp(c.log_correct for c in row) for row in self.checks],
             "bound": [_exp(c.log_bound for c in row) for row in self.checks],
+            "checked": (
+                f"on {len(self.checks[0])} random tasks at {len(self.strengths)} strengths, a "
+                "verifier with this margin answers rightly no more often than the bound allows"
+            ),
             "holds": error < 1e-9 and excess < 1e-9,
         }
 
     def figure(self) -> Figure:
         """Draw π(C) against δ/β for every prompt, below its bound."""
-        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        figure = Figure(figsize=(COLUMN, 3.0), layout="constrained")
         axes = figure.subplots()
         for prompt, column in enumerate(zip(*self.checks, strict=True)):
-            color, label = f"C{prompt}", f"prompt {prompt + 1}"
+            color, initially = COLOURS[2 * prompt], math.exp(column[0].log_correct_reference)
+            label = f"prompt {prompt + 1} (initially {initially:.1g})"
             axes.plot(self.strengths, _exp(c.log_correct for c in column), color, label=label)
             axes.plot(self.strengths, _exp(c.log_bound for c in column), color, linestyle=":")
         axes.set(yscale="log", ylim=(None, 2), xlabel="verifier margin δ / β")
         axes.set(ylabel="probability of a correct response", title="Verifying is not generating")
         axes.plot([], [], "k:", label="bound of theorem 1")
-        axes.legend(fontsize="small")
+        figure.legend(loc="outside lower center", ncols=2)
         return figure
 
 
@@ -162,18 +169,25 @@ class Corollary1:
             "correct": _exp(c.log_correct for c in self.checks),
             "correct_reference": _exp(c.log_correct_reference for c in self.checks),
             "fails_from": {f"k={k}, alpha={a:g}": n for (k, a), n in thresholds.items()},
+            "checked": (
+                f"on {len(self.lengths)} tasks of {self.lengths[0]} to {self.lengths[-1]} bits, "
+                f"the verifier answers rightly less often than {len(thresholds)} polynomials from "
+                "the stated length on"
+            ),
             "holds": verified and below,
         }
 
     def figure(self) -> Figure:
         """Draw π(C) and π_ref(C) against |x|, with three polynomials that they fall below."""
-        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        figure = Figure(figsize=(COLUMN, 2.8), layout="constrained")
         axes = figure.subplots()
-        axes.plot(self.lengths, _exp(c.log_correct for c in self.checks), "C0o-", label="verifier")
+        colour = style_of_kind("implicit").colour
+        correct = _exp(c.log_correct for c in self.checks)
+        axes.plot(self.lengths, correct, "o-", color=colour, label="verifier")
         reference = _exp(c.log_correct_reference for c in self.checks)
-        axes.plot(self.lengths, reference, "C1s-", label="reference")
+        axes.plot(self.lengths, reference, "s-", color=GREY, label="reference")
         bound = _exp(self._log_bound(length) for length in self.lengths)
-        axes.plot(self.lengths, bound, "C0:", label="bound of theorem 1")
+        axes.plot(self.lengths, bound, ":", color=colour, label="bound of theorem 1")
         last = self.lengths[-1]
         for power in (1, 2, 3):
             polynomial = [length ** -float(power) for length in self.lengths]
@@ -182,7 +196,7 @@ class Corollary1:
         axes.set(xlabel="prompt length |x|", ylabel="probability of a correct response")
         axes.set(yscale="log", ylim=(None, 2), xlim=(0, last + 2.5), xticks=range(0, last + 1, 5))
         axes.set_title("A verifier that cannot generate")
-        axes.legend(fontsize="small")
+        figure.legend(loc="outside lower center", ncols=3)
         return figure
 
 

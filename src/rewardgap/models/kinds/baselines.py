@@ -1,4 +1,4 @@
-"""Content-blind baselines, which any reward model has to beat."""
+"""Baselines, which any reward model has to beat."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +16,8 @@ from rewardgap.models.packing import Pack
 
 class Constant(RewardModel):
     """r(x, y) = 0: every pair is a tie and accuracy is ½. Only the tokenizer is used and saved."""
+
+    sums_tokens = True
 
     @classmethod
     def load(

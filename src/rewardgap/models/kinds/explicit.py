@@ -40,6 +40,7 @@ class Explicit(TrainedRewardModel):
 
     auto_class = AutoModelForSequenceClassification
     reads_as_written = True
+    new_head = True
     reads_end_alone = True
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):

@@ -13,6 +13,7 @@ class ImplicitWithoutReference(TrainedRewardModel):
     """r(x, y) = β ln π(y | x) with β = 1 unless given (fig. 7)."""
 
     generates = True
+    sums_tokens = True
     default_beta = 1.0
 
     def steps(self, states: ResponseStates) -> torch.Tensor:

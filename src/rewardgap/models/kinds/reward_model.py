@@ -88,6 +88,10 @@ class RewardModel(nn.Module, ABC):
     """Whether the trained model also writes responses, as a language model does."""
     reads_as_written: ClassVar[bool] = False
     """Whether a model trained elsewhere reads texts without an end that its template omits."""
+    sums_tokens: ClassVar[bool] = False
+    """Whether a reward is the sum of what its tokens add; else beginnings are rated by analogy."""
+    new_head: ClassVar[bool] = False
+    """Whether training begins with a random head, whose rewards say nothing."""
     reads_end_alone: ClassVar[bool] = False
     """Whether the reward is read at the end of a sequence, wherever its response begins."""
     default_beta: ClassVar[float] = 1.0
@@ -135,6 +139,20 @@ class RewardModel(nn.Module, ABC):
         """Return whether a model of these classes, saved by another tool, must be of this kind."""
         return False
 
+    @classmethod
+    def refuse_options(cls, options: KindConfig) -> None:
+        """Refuse settings of the Bradley–Terry loss where the kind has another loss.
+
+        Raises:
+            UserError: Names the setting.
+        """
+        for key in ("margin_column", "label_smoothing"):
+            if getattr(options, key) and cls.losses is not RewardModel.losses:
+                raise UserError(
+                    f"{key} is of the Bradley–Terry loss (eq. 3), and the kind {cls.__name__} has "
+                    "another one: leave it out"
+                )
+
     def read_as_transformers(self) -> None:
         """Compute rewards as plain transformers does, of a model that was trained elsewhere."""
 
@@ -150,7 +168,7 @@ class RewardModel(nn.Module, ABC):
         self, records: Sequence[Record], max_length: int | None = None
     ) -> list[Tree]:
         """Return records as the token trees that the loss reads."""
-        return self.encoder.encode_for_training(records, max_length)
+        return self.encoder.trees_for_training(records, max_length)
 
     @abstractmethod
     def check_readable(self, trees: Iterable[Tree]) -> None:
@@ -176,7 +194,9 @@ class RewardModel(nn.Module, ABC):
 
     def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """Return (P,) losses of all pairs; Bradley–Terry (eq. 3) unless a kind says otherwise."""
-        return bradley_terry(rewards[states.pack.chosen], rewards[states.pack.rejected])
+        pack = states.pack
+        chosen, rejected = rewards[pack.chosen], rewards[pack.rejected]
+        return bradley_terry(chosen, rejected, pack.margins, self.options.label_smoothing or 0.0)
 
     def log_probs(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor | None:
         """Return (L,) ln π(y | x) of all branches, for kinds whose (L,) rewards give them."""

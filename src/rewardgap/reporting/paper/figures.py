@@ -9,11 +9,13 @@ import altair as alt
 import pandas as pd
 
 from rewardgap.evaluation.accuracy import CHANCE
+from rewardgap.models.kinds.palette import COLUMN, PAGE
 from rewardgap.reporting.drawing import PAPER, TIE, dots, panels, stacked_shares
 from rewardgap.reporting.paper.printed import OPPONENT, Level, printed
-from rewardgap.reporting.paper.saving import COLUMN, PAGE, save
+from rewardgap.reporting.paper.saving import save
 from rewardgap.reporting.paper.tables import TRAINING, file_name
-from rewardgap.reporting.results import INITIAL, Results
+from rewardgap.reporting.results import INITIAL, METRICS, Results
+from rewardgap.reporting.topics import accuracy
 from rewardgap.reporting.topics.settings import BASE, spread_marks
 
 Panels = Iterator[tuple[str, alt.LayerChart]]
@@ -96,35 +98,61 @@ def _dots(
     axis: str = "",
     further: Sequence[str] = (),
 ) -> alt.LayerChart:
-    """Draw a mark per line and kind, ± the deviation over seeds, and the paper's, if any."""
+    """Draw a mark per line and kind, and the paper's, if any.
+
+    With the intervals of the page where a line is a set; else ± the deviation over seeds.
+    """
     kinds = kinds or results.kinds
-    spreads = {
-        (line, kind): spread
-        for line, (names, variation, model) in lines.items()
-        for kind in kinds
-        if (spread := results.spread(metric, names, kind, variation, model))
-    }
-    frame = spread_marks(spreads)
+    frame, bars = _intervals(results, lines, metric, kinds), INTERVALS
+    if frame is None:
+        spreads = {
+            (line, kind): spread
+            for line, (names, variation, model) in lines.items()
+            for kind in kinds
+            if (spread := results.spread(metric, names, kind, variation, model))
+        }
+        frame, bars = spread_marks(spreads), DEVIATIONS
     numbers = [
         printed(results.experiment.name, level, line, metric, kind) if level else None
-        for line, kind in spreads
+        for line, kind in zip(frame["line"], frame["series"], strict=True)
     ]
     frame["paper"] = [number.mean if number else None for number in numbers]
     legend = [*kinds, *[PAPER] * any(numbers), *further]
-    return dots(frame, axis or metric, CHANCE if metric == "accuracy" else None, labels, legend)
+    reference = CHANCE if metric == "accuracy" else None
+    return dots(frame, axis or metric, reference, labels, legend, bars)
 
 
-def _against_implicit(results: Results, kind: str, margin: bool = False) -> Panels:
-    """Figures 2 and 8: win rates and accuracy by category; figure 5: accuracy and margin."""
+def _intervals(
+    results: Results, lines: Lines, metric: str, kinds: Sequence[str]
+) -> pd.DataFrame | None:
+    """Return the marks of lines that are sets as the page has them; None for any others."""
+    if metric not in METRICS or any(name not in results.sets for name in lines):
+        return None
+    measured = accuracy.measure(results)
+    marks = []
+    for name, (_, variation, model) in lines.items():
+        subject = f"{model}, {variation}" if variation else model
+        for kind in kinds:
+            if subject:
+                summary = measured.by_model[name].get((subject, kind))
+            else:
+                summary = measured.overall[name].get(kind)
+            if summary:
+                marks.append((name, kind, *vars(summary.figures[metric]).values()))
+    return pd.DataFrame(marks, columns=["line", "series", "value", "low", "high"])
+
+
+def _against_implicit(results: Results, kind: str, separation: bool = False) -> Panels:
+    """Figures 2 and 8: win rates and accuracy by category; figure 5: accuracy and separation."""
     pair = (kind, OPPONENT)
     lines = _lines(results, "by_category")
     if not (lines and {*pair} <= {*results.kinds}):
         return
     by_category = partial(_dots, results, lines, "by_category", kinds=pair)
     title = f"Trained on {TRAINING[results.experiment.name]}"
-    if margin:
+    if separation:
         yield title, by_category()
-        yield "", by_category("margin", labels=False)
+        yield "", by_category("separation", labels=False)
     else:
         rates = [results.win_rates(names, pair) for names, *_ in lines.values()]
         frame = pd.DataFrame([vars(rate) if rate else {} for rate in rates])
@@ -163,12 +191,14 @@ def _by_model(results: Results) -> Panels:
         yield subject, _dots(results, lines, level, labels=place % BY_MODEL[0] == 0)
 
 
+INTERVALS, DEVIATIONS = "bars: 95 % intervals", "bars: s.d. of seeds"
+"""What the bars of a figure are; intervals are over records and runs."""
 BY_SET = "accuracy by model and evaluation set"
 BY_MODEL = (3, True)
 """Columns of a figure with a panel for each model, and that all have one axis."""
 BOTH = tuple(TRAINING)
 EXPLICIT = partial(_against_implicit, kind="explicit")
-MARGIN = partial(_against_implicit, kind="explicit", margin=True)
+SEPARATION = partial(_against_implicit, kind="explicit", separation=True)
 GENERATIVE = partial(_against_implicit, kind="generative")
 NEEDS = "scores of {} and implicit models"
 EXPLICIT_NEEDS, GENERATIVE_NEEDS = map(NEEDS.format, ("explicit", "generative"))
@@ -178,7 +208,7 @@ PAPERS = (
     Drawing("figure-2", "Explicit and implicit by category", BOTH, EXPLICIT, needs=EXPLICIT_NEEDS),
     Drawing("figure-3", CYCLES, ["hamiltonian"], _hamiltonian),
     Drawing("figure-4", "The controlled token-level shift", ["persona"], PERSONA, inches=COLUMN),
-    Drawing("figure-5", "Accuracy and margin by category", BOTH, MARGIN, needs=EXPLICIT_NEEDS),
+    Drawing("figure-5", "Accuracy and separation", BOTH, SEPARATION, needs=EXPLICIT_NEEDS),
     Drawing(
         "figure-6", "Other learning rates and β", ["hyperparameters"], _hyperparameters, 6, True
     ),

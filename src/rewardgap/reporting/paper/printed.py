@@ -36,8 +36,8 @@ class Printed:
 def printed(experiment: str, level: Level, place: str, metric: str, kind: str) -> Printed | None:
     """Return the paper's number for one of our experiments; None where it prints none.
 
-    `place` is a category or an evaluation set; `metric` is "accuracy", "margin" or "correct" (the
-    share of correct generations).
+    `place` is a category or an evaluation set; `metric` is "accuracy", "separation" (which the
+    paper calls the absolute reward margin) or "correct" (the share of correct generations).
     """
     experiment = SAME_DATA.get(experiment, experiment)
     values = _figures()[level].get(experiment, {}).get(place, {}).get(metric, {}).get(kind)

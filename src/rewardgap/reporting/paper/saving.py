@@ -13,8 +13,6 @@ from rewardgap.io.files import whole_file
 from rewardgap.reporting.drawing import STYLE, TYPE, Chart
 
 SCALE = 8 / TYPE
-COLUMN, PAGE = 3.25, 5.5
-"""Widths in inches of a paper's column, and of its page."""
 LIGHT: Mapping[str, Any] = {**STYLE, "background": "white"}
 FORMATS = ("svg", "pdf", "png")
 PPI = 300

@@ -7,7 +7,7 @@ from math import hypot, sqrt
 
 from rewardgap.reporting.paper.printed import OPPONENT, Level, Printed, printed, printed_win_rates
 from rewardgap.reporting.results import BASELINE, METRICS, Results
-from rewardgap.reporting.topic import Finding
+from rewardgap.reporting.topic import Finding, baseline_name
 from rewardgap.reporting.topics.settings import BASE
 
 TRAINING = {"chat": "UltraFeedback", "math": "RewardMATH"}
@@ -15,7 +15,7 @@ TRAINING = {"chat": "UltraFeedback", "math": "RewardMATH"}
 
 CELLS = 18
 """Models times seeds behind a printed win rate."""
-CONTENT_BLIND = "content-blind accuracy"
+BASELINES = "baseline"
 NEAR = 2.0
 """Standard deviations within which a number counts as near to the paper's."""
 
@@ -91,7 +91,7 @@ def paper_tables(experiments: Mapping[str, Results]) -> list[Table]:
             if (results := experiments.get(name))
             for place in results.categories
         ]
-        title = f"Accuracy and margin by category, {kind} and {OPPONENT}"
+        title = f"Accuracy and separation by category, {kind} and {OPPONENT}"
         columns = _columns((kind, OPPONENT))
         tables.append(_table(f"table-{first}", title, columns, rows, ("Trained on", "Evaluation")))
         for number, name in ((first + 1, "chat"), (first + 3, "math")):
@@ -105,7 +105,7 @@ def paper_tables(experiments: Mapping[str, Results]) -> list[Table]:
 
 
 def _by_set(number: int, kind: str, results: Results) -> Iterator[Table]:
-    """Win rates by evaluation set, and in the next table accuracies and margins."""
+    """Win rates by evaluation set, and in the next table accuracies and separations."""
     name, sets, pair = results.experiment.name, _sets(results), (kind, OPPONENT)
     trained = f"trained on {TRAINING[name]}"
     title = f"Win rates in accuracy, {kind} against {OPPONENT}, {trained}"
@@ -113,7 +113,7 @@ def _by_set(number: int, kind: str, results: Results) -> Iterator[Table]:
     rows = [Row(category, place, _shares(results, place, kind)) for place, category in sets]
     table = _table(f"table-{number}", title, columns, rows, notes=WIN_NOTES)
     yield replace(table, decimals=1, experiment=name)
-    title = f"Accuracy and margin by evaluation set, {kind} and {OPPONENT}, {trained}"
+    title = f"Accuracy and separation by evaluation set, {kind} and {OPPONENT}, {trained}"
     rows = [Row(category, place, _entries(results, place, pair)) for place, category in sets]
     table = _table(f"table-{number + 1}", title, _columns(pair), rows)
     yield replace(table, experiment=name)
@@ -126,9 +126,9 @@ def absent_tables(tables: Sequence[Table]) -> list[str]:
 
 
 def own_table(results: Results) -> Table:
-    """Return accuracy and margin of all kinds on every set, for each variation of the experiment.
+    """Return accuracy and separation of all kinds on every set, for each variation.
 
-    The accuracies of content-blind baselines are beside them, as means over all runs.
+    The accuracies of baselines are beside them.
     """
     varied = len(results.variations) > 1
     rows = []
@@ -139,8 +139,9 @@ def own_table(results: Results) -> Table:
             group = (variation or BASE) if varied else category
             rows.append(Row(group, place, (*entries, *baselines)))
     name = results.experiment.name
-    title = f"{name}: accuracy and margin by evaluation set"
-    columns = [*_columns(results.kinds), *((CONTENT_BLIND, name) for name in results.baselines)]
+    title = f"{name}: accuracy and separation by evaluation set"
+    beside = [(BASELINES, baseline_name(known)) for known in results.baselines]
+    columns = [*_columns(results.kinds), *beside]
     stubs = ("Variation" if varied else "Shift", "Evaluation")
     return _table(f"{file_name(name)}-by-set", title, columns, rows, stubs)
 

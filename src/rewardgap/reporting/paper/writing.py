@@ -22,6 +22,9 @@ PARTS: Mapping[str, Callable[[Entry], float | None]] = {
 """The columns of an entry in CSV."""
 SIGNS = str.maketrans({"±": r"$\pm$", "−": "$-$", "σ": r"$\sigma$", "†": r"$^\dagger$", "–": "--"})
 """What pandas does not escape for LaTeX."""
+TABULAR, END = "\\begin{tabular}", "\\end{tabular}\n"
+NARROW = "\\centering\n\\small\n\\setlength{\\tabcolsep}{3pt}\n"
+"""What lets a table of many columns fit a page."""
 ESCAPES = str.maketrans(
     {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {sign: f"\\{sign}" for sign in "&%$#_{}"}
@@ -85,16 +88,18 @@ def latex(table: Table) -> str:
     r"""Return the table for LaTeX with the package booktabs, ready to be \input."""
     columns = pd.MultiIndex.from_tuples([*(("", stub) for stub in table.stubs), *table.columns])
     rows = [[line.group, line.label, *line.texts] for line in lines_of(table)]
-    caption = f"{table.title}. {' '.join(table.notes)}"
+    notes = " ".join(table.notes).translate(ESCAPES).translate(SIGNS)
     text = pd.DataFrame(rows, columns=columns).to_latex(
         index=False,
         escape=True,
         multicolumn_format="c",
         column_format="ll" + "r" * len(table.columns),
         label=f"tab:{table.name}",
-        caption=caption.translate(ESCAPES),
+        caption=f"{table.title}.".translate(ESCAPES),
     )
-    return "% needs \\usepackage{booktabs}\n" + str(text).translate(SIGNS)
+    text = text.translate(SIGNS).replace(TABULAR, NARROW + TABULAR, 1)
+    text = text.replace(END, f"{END}\\par\\smallskip\n\\footnotesize {notes}\n", 1)
+    return f"% needs \\usepackage{{booktabs}}\n{text}"
 
 
 def comma_separated(table: Table) -> str:

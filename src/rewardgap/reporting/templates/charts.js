@@ -14,7 +14,7 @@
         ...style.axis, labelColor: ink, titleColor: muted, gridColor: line, domainColor: line,
         tickColor: line, labelLimit: Math.min(220, width / 3),
       },
-      legend: { ...style.legend, labelColor: ink, columns: Math.max(1, Math.floor(width / 160)) },
+      legend: { ...style.legend, labelColor: ink, columns: Math.max(2, Math.floor(width / 160)) },
     };
   }
 
@@ -44,5 +44,15 @@
     observer.observe(figure);
     figure.querySelector("select")?.addEventListener("change", () => draw(figure));
   }
+  // The rest when nothing else is to be done, so that a printed page has them all.
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
+  const rest = [...figures].filter((figure) => !figure.closest("details"));
+  const drawNext = () => {
+    const next = rest.find((figure) => !drawn.has(figure));
+    if (!next) return;
+    observer.unobserve(next);
+    draw(next).then(() => idle(drawNext));
+  };
+  idle(drawNext);
   document.addEventListener("themechange", () => drawn.forEach(draw));
 })();

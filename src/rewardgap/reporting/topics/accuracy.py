@@ -11,6 +11,7 @@ from rewardgap.evaluation.text import align_columns
 from rewardgap.reporting.drawing import dots
 from rewardgap.reporting.results import BASELINE, Results, Rows
 from rewardgap.reporting.topic import (
+    NOTHING,
     Figure,
     Finding,
     TextTable,
@@ -19,6 +20,8 @@ from rewardgap.reporting.topic import (
     interval,
     once,
 )
+
+PAPER_MARKS = "Open diamonds: the paper. "
 
 
 @dataclass(frozen=True)
@@ -51,44 +54,50 @@ def measure(results: Results) -> Accuracies:
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return every kind's measures beside the accuracy of baselines."""
-    columns = [known for known in MEASURES if known.is_column]
-    further = [known for known in MEASURES if not known.is_column]
-    meanings = "; ".join(f"{known.title}: {known.meaning}" for known in (*columns, *further))
-    names, baselines = map(baseline_name, results.baselines), results.baselines
+    overall = measure(results).overall
+    known = {name for kinds in overall.values() for each in kinds.values() for name in each.figures}
+    shown = sorted((m for m in MEASURES if m.name in known), key=lambda m: not m.is_column)
+    if not shown:
+        return
+    meanings = "; ".join(f"{measure.title}: {measure.meaning}" for measure in shown)
+    rows = []
+    for name, summaries in overall.items():
+        for kind, summary in summaries.items():
+            rows.append([name, kind, *(interval(summary.figures.get(m.name)) for m in shown)])
+        for summary in list(summaries.values())[:1]:
+            rows += _baseline_rows(name, summary, len(shown))
     yield TextTable(
-        "Accuracy beside content-blind baselines",
-        f"Means over all runs of a kind with 95 % intervals. {meanings[0].upper()}{meanings[1:]}. "
-        "The other columns are the accuracy of content-blind baselines.",
-        ["set", "kind", *(m.title for m in columns), *names, *(m.title for m in further)],
-        [
-            [
-                name,
-                kind,
-                *(interval(summary.figures.get(known.name)) for known in columns),
-                *(interval(summary.baselines.get(baseline)) for baseline in baselines),
-                *(interval(summary.figures.get(known.name)) for known in further),
-            ]
-            for name, summaries in measure(results).overall.items()
-            for kind, summary in summaries.items()
-        ],
+        "Accuracy beside baselines",
+        f"Means over all runs of a kind with 95 % intervals over records and runs. "
+        f"{meanings[0].upper()}{meanings[1:]}. Baselines, which understand nothing, are the same "
+        "for every kind: rules of length, and a bag of words fitted to the training data.",
+        ["set", "kind or baseline", *(known.title for known in shown)],
+        rows,
         2,
     )
 
 
+def _baseline_rows(name: str, summary: Summary, columns: int) -> Iterator[list[str]]:
+    for baseline, accuracy in summary.baselines.items():
+        blank = [NOTHING] * (columns - 1)
+        yield [name, f"“{baseline_name(baseline)}”", interval(accuracy), *blank]
+
+
 def figures(results: Results) -> Iterator[Figure]:
-    """Return accuracies and margins of all models together, and of every model."""
+    """Return accuracies and separations of all models together, and of every model."""
     yield Figure(
         "Accuracy",
         "Share of pairs ranked right (a tie counts ½) with 95 % intervals over records and runs, "
-        "which are wide where runs are few and differ. Grey marks below: content-blind "
-        "baselines. Open diamonds: the paper. Dotted: chance.",
+        "which are wide where runs are few and differ. Grey marks below: baselines. "
+        f"{PAPER_MARKS * results.in_paper}Dotted: chance.",
         {name: dots(frame, "accuracy", CHANCE) for name, frame in _frames(results, "accuracy")},
     )
     yield Figure(
-        "Margin",
-        "Mean distance between the chosen and the rejected reward, in standard deviations of all "
-        "rewards of the model on the set. Open diamonds: the paper.",
-        {name: dots(frame, "margin") for name, frame in _frames(results, "margin")},
+        "Separation",
+        "Mean distance between the chosen and the rejected reward, whichever is higher, in "
+        "standard deviations of all rewards of the model on the set. "
+        f"{PAPER_MARKS * results.in_paper}",
+        {name: dots(frame, "separation") for name, frame in _frames(results, "separation")},
         folded=True,
     )
 
@@ -126,7 +135,7 @@ def terminal_table(results: Results) -> str:
     """Return accuracies as text: a line per kind, then one per baseline; a column per set.
 
     A cell is the mean ± the standard deviation over seeds, and in brackets what the paper prints;
-    baselines are in parentheses.
+    names of baselines are in parentheses.
     """
     lines = [["", *results.sets]]
     lines += [[kind, *(_cell(results, x, kind) for x in results.sets)] for kind in results.kinds]

@@ -1,4 +1,4 @@
-"""Kinds against content-blind baselines, which never judge what a response says."""
+"""Kinds against baselines: rules of length, and a bag of words."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from rewardgap.evaluation.comparisons import Comparison, Pair, adjust_by_place, 
 from rewardgap.evaluation.measures import Summary
 from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.topic import Finding, Topic, baseline_name, interval, number, once
+from rewardgap.reporting.topic import Finding, Topic, baseline_name, interval, named, number, once
 from rewardgap.reporting.topics import accuracy
 from rewardgap.reporting.topics.comparisons import accuracies, compare_runs
 
@@ -54,7 +54,7 @@ def sentences(results: Results) -> Iterator[Finding]:
                 if kind not in doubted and not (is_difference(pair) and pair.difference.value > 0)
             }
             if doubtful:
-                rank = "a content-blind baseline" if place else "the best content-blind baseline"
+                rank = "a baseline" if place else "the best baseline"
                 start = f"On {name} {rank}, “{baseline_name(baseline)}” "
                 end = f"({number(values[baseline])}), {_doubt(doubtful, overall[name])}."
                 yield Finding("caution", start + end)
@@ -68,9 +68,30 @@ def sentences(results: Results) -> Iterator[Finding]:
             everyone = len(kinds) == len(overall[name])
             beaten["every kind is" if everyone else f"{join_names(kinds)} models are"].append(name)
     for who, names in beaten.items():
-        text = f"On {join_names(names)} {who} more accurate than every content-blind baseline."
+        text = f"On {join_names(names)} {who} more accurate than every baseline."
         yield Finding("difference", text)
     yield from _long_responses(overall)
+
+
+def headline(results: Results) -> Iterator[Finding]:
+    """Return the sets on which no kind is shown to beat every baseline."""
+    overall = accuracy.measure(results).overall
+    doubtful: defaultdict[str, list[str]] = defaultdict(list)
+    for name, pairs in measure(results).items():
+        unbeaten = {
+            kind: rule
+            for (kind, rule), pair in pairs.items()
+            if not (is_difference(pair) and pair.difference.value > 0)
+        }
+        kinds = list(overall[name])
+        if pairs and all(kind in unbeaten for kind in kinds):
+            values = overall[name][kinds[0]].baselines
+            best = max(values, key=lambda rule: values[rule].value)
+            doubtful[baseline_name(best)].append(f"{name} ({number(values[best].value)})")
+    if doubtful:
+        parts = [f"“{rule}” on {named(names)}" for rule, names in doubtful.items()]
+        text = "Some sets are not to be trusted, for no kind is shown to beat the best baseline"
+        yield Finding("caution", f"{text}: {join_names(parts)}.")
 
 
 def _doubt(doubtful: Mapping[str, Comparison], overall: Mapping[str, Summary]) -> str:
@@ -94,8 +115,8 @@ def _long_responses(overall: Mapping[str, Mapping[str, Summary]]) -> Iterator[Fi
             yield Finding(
                 "caution",
                 f"On the records of {name} where the longer response loses, {join_names(parts)}; "
-                "these intervals are below a half.",
+                "which is worse than chance.",
             )
 
 
-TOPIC = Topic("baselines", measure, sentences=sentences)
+TOPIC = Topic("baselines", measure, sentences=sentences, headline=headline)

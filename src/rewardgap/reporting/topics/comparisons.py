@@ -22,11 +22,13 @@ from rewardgap.evaluation.text import join_names
 from rewardgap.reporting.results import Results, Rows
 from rewardgap.reporting.topic import (
     HOLM,
+    MOST_NAMED,
     P_VALUES,
     Finding,
     TextTable,
     Topic,
     interval,
+    named,
     once,
     significance,
     tested,
@@ -36,8 +38,6 @@ SetAndKind = tuple[str, str]
 Group = tuple[str, ...]
 Shared = TypeVar("Shared")
 """What runs that are compared share, such as a model and a seed."""
-MOST_NAMED = 3
-"""Differences within a kind, and groups, that sentences name; tables have them all."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,29 @@ def sentences(results: Results) -> Iterator[Finding]:
         yield from _within(kind, measured)
 
 
+def headline(results: Results) -> Iterator[Finding]:
+    """Return which kinds lead where: those behind nobody, where anybody is behind."""
+    by_leaders: defaultdict[Group, list[str]] = defaultdict(list)
+    for name, pairs in measure(results).kinds.items():
+        behind = {
+            pair[pair_test.difference.value > 0]
+            for pair, pair_test in pairs.items()
+            if is_difference(pair_test)
+        }
+        leaders = [kind for kind in results.runs(name) if behind and kind not in behind]
+        if pairs:
+            by_leaders[tuple(leaders)].append(name)
+    alike = by_leaders.pop((), [])
+    parts = [
+        f"{join_names(who)} models lead on {named(names)}" for who, names in by_leaders.items()
+    ]
+    if alike:
+        parts.append(f"no kind is ahead on {named(alike)}")
+    if parts:
+        text = "; ".join(parts)
+        yield Finding("difference" if by_leaders else "alike", f"{text[0].upper()}{text[1:]}.")
+
+
 def _ahead(comparisons: Mapping[str, Mapping[Pair, Comparison]]) -> dict[Pair, str]:
     """By (better, worse) the sets on which the two are separated, and by how much."""
     ahead = defaultdict(list)
@@ -195,13 +218,19 @@ def _differences(
     comparisons: Iterable[tuple[tuple[str, ...], Mapping[Pair, Comparison]]],
 ) -> TextTable:
     rows = [
-        [*place, f"{first} − {second}", *tested(pair), significance(first, second, pair)]
+        [
+            place[0],
+            significance(first, second, pair),
+            *place[1:],
+            f"{first} − {second}",
+            *tested(pair),
+        ]
         for place, pairs in comparisons
         for (first, second), pair in pairs.items()
     ]
     note = f"Difference in accuracy, paired by record, over {runs} {HOLM.format(count=len(rows))}"
-    headings = [*stubs, "difference", *P_VALUES, "significance"]
-    return TextTable(title, note, headings, rows, len(stubs))
+    headings = [stubs[0], "verdict", *stubs[1:], "difference", *P_VALUES]
+    return TextTable(title, note, headings, rows, len(stubs) + 1)
 
 
-TOPIC = Topic("comparisons", measure, sentences=sentences, tables=tables)
+TOPIC = Topic("comparisons", measure, sentences=sentences, headline=headline, tables=tables)

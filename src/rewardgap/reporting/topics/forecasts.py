@@ -6,12 +6,22 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rewardgap.evaluation.bootstrap import Interval
-from rewardgap.evaluation.text import join_names
+from rewardgap.evaluation.text import counted, join_names
 from rewardgap.reporting.drawing import agreement
 from rewardgap.reporting.paper.printed import printed_separator_shares
 from rewardgap.reporting.results import Results
 from rewardgap.reporting.runs import ForecastAccuracy
-from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, interval, number, once
+from rewardgap.reporting.topic import (
+    MOST_NAMED,
+    NOTHING,
+    Figure,
+    Finding,
+    TextTable,
+    Topic,
+    interval,
+    number,
+    once,
+)
 from rewardgap.reporting.topics import accuracy
 
 
@@ -21,6 +31,24 @@ class CheckedForecast:
 
     forecast: ForecastAccuracy
     measured: Interval | None
+
+    @property
+    def error(self) -> float:
+        """Forecast less measured accuracy."""
+        return self.forecast.accuracy.value - (self.measured.value if self.measured else 0.0)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two intervals overlap."""
+        ours, theirs = self.measured, self.forecast.accuracy
+        return ours is not None and ours.low <= theirs.high and theirs.low <= ours.high
+
+    @property
+    def in_words(self) -> str:
+        """How forecast and measurement compare."""
+        if self.agrees:
+            return "agreed"
+        return f"missed, {number(abs(self.error))} too {'high' if self.error > 0 else 'low'}"
 
 
 @once
@@ -34,6 +62,27 @@ def measure(results: Results) -> Sequence[CheckedForecast]:
     ]
 
 
+def sentences(results: Results) -> Iterator[Finding]:
+    """Return how many forecasts training agreed with, and which missed most."""
+    known = [entry for entry in measure(results) if entry.measured]
+    if not known:
+        return
+    missed = sorted((e for e in known if not e.agrees), key=lambda entry: -abs(entry.error))
+    text = f"Training agreed with {len(known) - len(missed)} of {counted(len(known), 'forecast')}"
+    if not missed:
+        yield Finding("alike", f"{text} (the intervals overlap).")
+        return
+    farthest = [
+        f"{f.kind} on {f.name} by {number(abs(entry.error))} (forecast {number(f.accuracy.value)}, "
+        f"measured {number(entry.measured.value)})"
+        for entry in missed[:MOST_NAMED]
+        for f in [entry.forecast]
+        if entry.measured
+    ]
+    which = "the farthest missed" if len(missed) > MOST_NAMED else "missed"
+    yield Finding("caution", f"{text}; {which} {join_names(farthest)}.")
+
+
 def tables(results: Results) -> Iterator[TextTable]:
     """Return forecast and measured accuracy, and the shares of the max-margin separator."""
     shares = printed_separator_shares(results.experiment.name)
@@ -45,10 +94,19 @@ def tables(results: Results) -> Iterator[TextTable]:
         "step, and accuracy after training; 95 % intervals. The share of u* is that of the pairs "
         "with a positive product with the "
         f"max-margin separator of the training pairs, where these can be separated{printed or ''}.",
-        ["set", "initial model", "kind", "at training loss", "forecast", "measured", "share of u*"],
+        [
+            "set",
+            "verdict",
+            "initial model",
+            "kind",
+            "at loss",
+            "forecast",
+            "measured",
+            "share of u*",
+        ],
         [
             [
-                *(known.name, known.model, known.kind, f"{known.loss:.2f}"),
+                *(known.name, entry.in_words, known.model, known.kind, f"{known.loss:.2f}"),
                 interval(known.accuracy),
                 interval(entry.measured),
                 NOTHING if known.separator_share is None else number(known.separator_share),
@@ -57,7 +115,7 @@ def tables(results: Results) -> Iterator[TextTable]:
             if entry.measured
             for known in [entry.forecast]
         ],
-        3,
+        4,
     )
 
 
@@ -73,8 +131,9 @@ def figures(results: Results) -> Iterator[Figure]:
     frame = pd.DataFrame(points, columns=columns)
     yield Figure(
         "Forecast and measured",
-        "Accuracy that was forecast before training, and what was measured after it. On the dotted "
-        "line both agree.",
+        " ".join(finding.text for finding in sentences(results))
+        + " Across: accuracy that was forecast before training; up: what was measured after it. "
+        "On the dotted line both are equal. Bars: 95 % intervals.",
         {
             str(model): agreement(group, "forecast accuracy", "measured accuracy")
             for model, group in frame.groupby("model", sort=False)
@@ -82,4 +141,4 @@ def figures(results: Results) -> Iterator[Figure]:
     )
 
 
-TOPIC = Topic("forecasts", measure, tables=tables, figures=figures)
+TOPIC = Topic("forecasts", measure, sentences=sentences, tables=tables, figures=figures)

@@ -126,7 +126,9 @@ def tables(results: Results) -> Iterator[TextTable]:
             [name, kind, run.run, interval(run.correct), interval(run.initial), *p_values]
             for (name, kind), runs in measure(results).items()
             for run in runs
-            for p_values in [tested(run.change)[2:4] if run.change else [NOTHING, NOTHING]]
+            for p_values in [
+                [tested(run.change)[3], tested(run.change)[1]] if run.change else [NOTHING, NOTHING]
+            ]
         ],
         3,
     )

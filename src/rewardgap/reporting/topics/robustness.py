@@ -19,6 +19,8 @@ from rewardgap.reporting.topic import (
     TextTable,
     Topic,
     interval,
+    named,
+    number,
     once,
     tested,
 )
@@ -67,15 +69,14 @@ def sentences(results: Results) -> Iterator[Finding]:
                 if cost.loss.difference.value > 0
                 else f"{kind} models gain {interval(-cost.loss.difference)} in accuracy{turned}"
                 for kind, cost in changed.items()
-                for turned in [f" and turn {cost.flip_rate.value:.0%} of their verdicts"]
+                for turned in [f" and flip {cost.flip_rate.value:.0%} of their verdicts"]
             ]
             text = f"Reworded as {name}, {join_names(losses)}"
             if kept:
-                text += f"; {join_names(kept)} models lose nothing that could be told from 0"
+                text += f"; {join_names(kept)} models show no detectable loss"
             yield Finding("difference", f"{text}.")
         elif drops:
-            text = f"Reworded as {name}, no kind loses accuracy that could be told from 0."
-            yield Finding("alike", text)
+            yield Finding("alike", f"Reworded as {name}, no kind shows a detectable loss.")
         left_out = max((cost.left_out for cost in drops.values()), default=0)
         if left_out:
             text = f"Reworded as {name}: {left_out} records are in only one of the two sets"
@@ -84,27 +85,56 @@ def sentences(results: Results) -> Iterator[Finding]:
         yield Finding("caution", f"What rewording as {name} costs is not known: {reason}.")
 
 
+def headline(results: Results) -> Iterator[Finding]:
+    """Return which kinds other wording hurts most, and where."""
+    drops = measure(results).drops
+    worst: dict[str, tuple[float, str]] = {}
+    for name, by_kind in drops.items():
+        for kind, cost in by_kind.items():
+            lost = cost.loss.difference.value
+            if is_difference(cost.loss) and lost > max(worst.get(kind, (0.0, ""))[0], 0.0):
+                worst[kind] = lost, name
+    kinds = dict.fromkeys(kind for by_kind in drops.values() for kind in by_kind)
+    spared = [kind for kind in kinds if kind not in worst]
+    hurt = sorted(worst, key=lambda kind: -worst[kind][0])
+    parts = [f"{kind} models {number(worst[kind][0])} ({worst[kind][1]})" for kind in hurt]
+    if parts:
+        text = f"At worst, other wording costs {join_names(parts)} of their accuracy"
+        text += f", and {join_names(spared)} models nothing detectable." if spared else "."
+        yield Finding("difference", text)
+    elif kinds:
+        yield Finding(
+            "alike", f"Other wording costs no kind detectable accuracy ({named(list(drops))})."
+        )
+
+
 def tables(results: Results) -> Iterator[TextTable]:
-    """Return accuracy lost and share of verdicts that turn."""
+    """Return accuracy lost and share of verdicts that flip."""
     rows = [
-        [name, kind, str(cost.loss.n), lost, interval(cost.flip_rate), *p_values]
+        [name, _verdict(cost), kind, str(cost.loss.n), lost, interval(cost.flip_rate), *p_values]
         for name, drops in measure(results).drops.items()
         for kind, cost in drops.items()
         for lost, *p_values in [tested(cost.loss)]
     ]
     yield TextTable(
         "From a set to its rewording",
-        "Accuracy lost and share of verdicts that turn, paired by record, over all runs of a kind; "
+        "Accuracy lost and share of verdicts that flip, paired by record, over all runs of a kind; "
         f"95 % intervals over records and runs. {HOLM.format(count=len(rows))}",
-        ["reworded set", "kind", "records", "accuracy lost", "verdicts that turn", *P_VALUES],
+        ["reworded set", "verdict", "kind", "records", "accuracy lost", "flipped", *P_VALUES],
         rows,
-        2,
+        3,
     )
 
 
+def _verdict(cost: Drop) -> str:
+    if not is_difference(cost.loss):
+        return "no detectable loss"
+    return "loses" if cost.loss.difference.value > 0 else "gains"
+
+
 def figures(results: Results) -> Iterator[Figure]:
-    """Return accuracy lost, and verdicts turned."""
-    labels = ("accuracy lost", "share of verdicts that turn")
+    """Return accuracy lost, and verdicts flipped."""
+    labels = ("accuracy lost", "share of verdicts that flip")
     columns = ["label", "line", "series", "value", "low", "high"]
     marks = [
         (label, name, kind, *vars(ends).values())
@@ -116,10 +146,12 @@ def figures(results: Results) -> Iterator[Figure]:
     yield Figure(
         "What rewording costs",
         "From a set to the same records reworded, paired record by record: the accuracy that is "
-        "lost, and the share of pairs whose verdict turns, which may cost nothing on balance. "
+        "lost, and the share of pairs whose verdict flips, which may cost nothing on balance. "
         "Intervals are over records and runs.",
         {str(label): dots(frame.drop(columns="label"), str(label), 0.0) for label, frame in frames},
     )
 
 
-TOPIC = Topic("robustness", measure, sentences=sentences, tables=tables, figures=figures)
+TOPIC = Topic(
+    "robustness", measure, sentences=sentences, headline=headline, tables=tables, figures=figures
+)

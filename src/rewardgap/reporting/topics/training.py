@@ -7,7 +7,7 @@ import pandas as pd
 
 from rewardgap.reporting.drawing import curves, short
 from rewardgap.reporting.results import Results
-from rewardgap.reporting.runs import CURVES, Curve
+from rewardgap.reporting.runs import CURVES, Curve, Evaluation
 from rewardgap.reporting.topic import NOTHING, Figure, TextTable, Topic, number
 
 LOSSES = (0.6, 0.5, 0.3, 0.1, 0.03, 0.01)
@@ -21,7 +21,7 @@ def measure(results: Results) -> Sequence[Curve]:
 
 def tables(results: Results) -> Iterator[TextTable]:
     """Return by set and kind the accuracy when the training loss first was at most LOSSES."""
-    runs: dict[tuple[str, str], list[Sequence[tuple[float, float]]]] = {}
+    runs: dict[tuple[str, str], list[Sequence[Evaluation]]] = {}
     for curve in results.curves:
         for name, points in curve.evaluations.items():
             runs.setdefault((name, curve.kind), []).append(points)
@@ -35,8 +35,8 @@ def tables(results: Results) -> Iterator[TextTable]:
     )
 
 
-def _first_below(runs: Sequence[Sequence[tuple[float, float]]], loss: float) -> str:
-    firsts = (next((y for x, y in points if x <= loss), None) for points in runs)
+def _first_below(runs: Sequence[Sequence[Evaluation]], loss: float) -> str:
+    firsts = (next((p.accuracy for p in points if p.loss <= loss), None) for points in runs)
     values = [value for value in firsts if value is not None]
     if not values:
         return NOTHING
@@ -45,23 +45,36 @@ def _first_below(runs: Sequence[Sequence[tuple[float, float]]], loss: float) -> 
 
 
 def figures(results: Results) -> Iterator[Figure]:
-    """Return accuracy against training loss by set, and the training curves."""
+    """Return accuracy by set, against steps and against the loss, and the training curves."""
     columns = ["name", "run", "kind", "order", "x", "y"]
     evaluated = [
-        (name, curve.run, curve.kind, place, short(max(loss, 1e-6)), short(accuracy))
+        (name, curve.run, curve.kind, point)
         for curve in results.curves
         for name, points in curve.evaluations.items()
-        for place, (loss, accuracy) in enumerate(points)
+        for point in points
     ]
-    along = pd.DataFrame(evaluated, columns=columns).groupby("name", sort=False)
+    variants = {}
+    shifted = {entry.name for entry in results.experiment.sets if entry.shift_of}
+    names = dict.fromkeys(name for name, *_ in evaluated)
+    for name in sorted(names, key=lambda known: known not in shifted):  # kinds part there
+        points = [(run, kind, point) for known, run, kind, point in evaluated if known == name]
+        for across, is_loss in (("training step", False), ("training loss", True)):
+            frame = pd.DataFrame(
+                [
+                    (run, kind, point.step, x, short(point.accuracy))
+                    for run, kind, point in points
+                    for x in [short(max(point.loss, 1e-6)) if is_loss else point.step]
+                ],
+                columns=columns[1:],
+            )
+            chart = curves(frame, across, "accuracy", evaluations=True, falling=is_loss)
+            variants[f"{name}, by {across}"] = chart
     yield Figure(
         "Along training",
-        "Evaluation accuracy against training loss, which falls from left to right: kinds that "
-        "learn at different speeds are compared at equal loss. A line per run.",
-        {
-            str(name): curves(frame[columns[1:]], "training loss", "accuracy", points=True)
-            for name, frame in along
-        },
+        "Accuracy on an evaluation set while models were trained, a line per run. By training "
+        "loss, which falls from left to right, kinds that learn at different speeds are compared "
+        "at equal loss.",
+        variants,
     )
     trained = [
         (name, curve.run, curve.kind, step, step, short(value))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import pandas as pd
+from altair import LayerChart
 
 from rewardgap.evaluation.comparisons import Pair
 from rewardgap.evaluation.win_rates import WinRates, tested_win_rates
@@ -46,9 +47,9 @@ def tables(results: Results) -> Iterator[TextTable]:
     yield TextTable(
         "Win rates",
         "Percentages of the models and seeds that both kinds have: first kind / tie / second kind.",
-        ["set", "kinds", "the paper's 1 % rule", "tested"],
+        ["set", "kinds", "tested", "the paper's 1 % rule"],
         [
-            [name, " against ".join(pair), _shares(rates), _shares(measured.tested[name][pair])]
+            [name, " against ".join(pair), _shares(measured.tested[name][pair]), _shares(rates)]
             for name, pairs in measured.by_rule.items()
             for pair, rates in pairs.items()
         ],
@@ -64,24 +65,27 @@ def figures(results: Results) -> Iterator[Figure]:
     """Return the shares of wins of every two kinds."""
     measured = measure(results)
     played = dict.fromkeys(pair for pairs in measured.tested.values() for pair in pairs)
-    variants = {}
+    variants: dict[str, LayerChart] = {}
+    has_paper = False
     for pair in sorted(played, key=lambda pair: pair[1] != OPPONENT):  # the paper's pairs first
         for rule, rates in (
-            ("the paper's 1 % rule", measured.by_rule),
             ("tested", measured.tested),
+            ("the paper's 1 % rule", measured.by_rule),
         ):
             rows = []
             for name in results.sets:
                 paper = _paper(results, name, pair) if rates is measured.by_rule else {}
+                has_paper |= bool(paper)
                 ours = vars(rates[name][pair]) if pair in rates[name] else {}
                 rows.append({"line": name} | ours | paper)
             label = f"{pair[0]} against {pair[1]}, {rule}"
             variants[label] = stacked_shares(pd.DataFrame(rows), pair)
+    thin = " The paper's own figures are the thin bars." if has_paper else ""
     yield Figure(
         "Which kind wins",
-        "Share of models and seeds in which one kind's accuracy is higher. By the paper's rule, "
-        "accuracies within 0.01 of each other are a tie; tested, a tie is what McNemar's test with "
-        "Holm's correction does not separate. The paper's own figures are the thin bars.",
+        "Share of models and seeds in which one kind is more accurate. Tested, a tie is what "
+        "McNemar's test with Holm's correction does not separate; by the paper's rule, accuracies "
+        f"within 0.01 of each other are a tie.{thin}",
         variants,
     )
 

@@ -1,0 +1,62 @@
+"""What gives rewards to texts, be it one reward model or an ensemble."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rewardgap.data.dropped import Dropped
+from rewardgap.data.records import Message, Record
+from rewardgap.data.trees import Tree
+from rewardgap.errors import UserError
+
+Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
+"""A user's words, or a conversation that ends before the response."""
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Records with their rewards.
+
+    Attributes:
+        records: Those that could be used, in order.
+        trees: How a model reads each, which gives the lengths; of an ensemble, its first member.
+        rewards: For each the rewards of its responses, chosen ones first.
+    """
+
+    records: Sequence[Record]
+    trees: Sequence[Tree]
+    rewards: list[list[float]]
+
+
+class Rater(ABC):
+    """A reward model, or an ensemble, ready to score texts; `rewardgap.load` makes one."""
+
+    @abstractmethod
+    def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
+        """Return rewards of responses to one prompt, which is computed once for all of them.
+
+        Args:
+            prompt: A user's words, or a conversation that ends before the response, as messages
+                or as mappings {role, content}.
+            responses: What the assistant might say; a text is a single response.
+        """
+
+    @abstractmethod
+    def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
+        """Return the rewards of records; those that cannot be written are added to `dropped`.
+
+        Raises:
+            BadRecordError: A record cannot be written and there is no list of dropped ones.
+        """
+
+    def best(self, prompt: Prompt, responses: Sequence[str]) -> str:
+        """Return the response of the highest reward (best-of-n), of equal ones the first.
+
+        Raises:
+            UserError: There are no responses.
+        """
+        if isinstance(responses, str) or not responses:
+            raise UserError("best needs a list of at least one response")
+        rewards = self.score(prompt, responses)
+        return responses[rewards.index(max(rewards))]
