@@ -6,7 +6,7 @@ PEERS := .venv-bench/.installed
 PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check rooms bench clean
+.PHONY: help demo test fuzz check docs pictures rooms bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,12 @@ check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED) ## build the documentation into site/, without a network; a broken link fails
+	$(BIN)/python docs/make_site.py
+
+pictures: $(INSTALLED) ## take the pictures of the README in Chromium, from what make demo has left
+	HF_HUB_OFFLINE=1 $(BIN)/python docs/make_pictures.py
+
 rooms: $(INSTALLED) ## print the rooms, what they import, and the figures of the structure
 	$(BIN)/python tests/structure.py
 
@@ -32,7 +38,7 @@ bench: $(INSTALLED) $(PEERS) ## measure speed and memory against peers; options 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove caches and build outputs; .venv, .venv-bench and runs stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pip:

@@ -58,7 +58,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
         help=str(list(CASES)),
     )
     add("--rows", type=int, default=32, help="rows that are timed")
-    add("--batch-size", type=int, default=8, help="pairs an optimiser step; rows of the warm-up")
+    add("--batch-size", type=int, default=8, help="pairs per optimiser step; rows of the warm-up")
     add("--repeats", type=int, default=3, help="rounds")
     add("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     add("--device", choices=["cpu", "cuda"], default=device)

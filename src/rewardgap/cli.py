@@ -3,7 +3,9 @@
 Nothing heavy is imported before the command is known.
 """
 
+import atexit
 import dataclasses
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -90,6 +92,7 @@ def _run(name: str, words: list[str]) -> int:
         print(text, end="")
         return 0
     config = _configure(name, command, words)
+    atexit.register(gc.freeze)  # or the exit takes a second to look for garbage among modules
     try:
         find(command.check)(config)
         if sys.stderr.isatty() and command.imports_torch:

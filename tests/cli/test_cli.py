@@ -1,6 +1,7 @@
 """The command line: what it takes, what it prints, and one line for every mistake."""
 
 import errno
+import gc
 import json
 import os
 import resource
@@ -230,6 +231,13 @@ def test_a_reference_with_another_tokenizer(desk, refused):
     (folder / "tokenizer.json").write_text(text.replace("<|user|>", "<|human|>"))
     words = flags("score", kind="implicit", reference="other", data="test.jsonl")
     assert "other has another tokenizer than the reward model" in refused(words)
+
+
+def test_the_exit_looks_for_no_garbage(desk, monkeypatch):
+    handlers = []
+    monkeypatch.setattr("atexit.register", handlers.append)
+    assert main(["check", "data", "train.jsonl"]) in (0, 3, 4)
+    assert handlers == [gc.freeze]
 
 
 def test_an_output_folder_of_another_configuration(refused, capsys):

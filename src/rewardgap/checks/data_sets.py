@@ -1,6 +1,6 @@
 """The data that are checked: rows as they are, also those that are refused, and their digest.
 
-A digest keeps numbers instead of texts: some 70 bytes a pair, whatever the length of the responses.
+A digest keeps numbers instead of texts: some 70 bytes per pair, however long its responses are.
 """
 
 import re
