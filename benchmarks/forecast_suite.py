@@ -247,6 +247,7 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
         "intervals of 90 % that hold": round(float(np.mean(held)), 3),
         "error on the probit scale": round(float(np.sqrt(np.mean(squares))), 3),
         "sentences that are true": f"{sum(spoken)} of {len(spoken)}",
+        "sentences that could have been said": _possible(results),
         "better kind named rightly": f"{sum(told)} of {len(told)}",
     }
 
@@ -260,6 +261,12 @@ def _spoken(results: Mapping[str, Any]) -> Iterator[bool]:
                 yield from (measured[kind] > measured[other] for other in entry["better_than"])
                 if entry["fails"]:
                     yield bool(measured[kind] < 0.5)
+
+
+def _possible(results: Mapping[str, Any]) -> int:
+    """Return how many sentences there could be: of each two kinds on a set, and of each kind."""
+    counts = [len(of_set["kinds"]) for sets in results.values() for of_set in sets.values()]
+    return sum(count * (count + 1) // 2 for count in counts)
 
 
 def _told(results: Mapping[str, Any]) -> Iterator[bool]:

@@ -28,8 +28,8 @@ def test_the_intervals_hold_as_often_as_they_say() -> None:
     assert 0.85 <= suite.summary(RESULTS)["all"]["intervals of 90 % that hold"] <= 0.97
 
 
-def test_the_error_of_the_forecast_is_the_one_that_the_suite_measured() -> None:
-    assert abs(suite.calibrate(RESULTS) - prediction.ERROR) < 0.05
+def test_the_error_of_the_forecast_is_not_less_than_the_suite_measured() -> None:
+    assert suite.calibrate(RESULTS) <= prediction.ERROR
 
 
 def test_an_error_is_found_again_and_cases_are_held_out() -> None:
@@ -71,6 +71,7 @@ def test_sentences_and_errors_are_counted_by_hand(tmp_path: Path) -> None:
     case = {"set": {"separated": [["explicit", "implicit"]], "kinds": kinds}}
     told = suite.summary({"chat-4m persona": case})["all"]
     assert told["sentences that are true"] == "1 of 2"
+    assert told["sentences that could have been said"] == 3
     assert told["better kind named rightly"] == "0 of 1"
     assert told["mean error, forecast"] == 0.2
     assert told["largest error, forecast"] == 0.4
