@@ -18,7 +18,7 @@ from rewardgap.evaluation.bootstrap import TAIL, Clusters, FloatArray, Interval
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.forecasting.rehearsal import Rehearsal, draw
 
-ERROR = 0.5
+ERROR = 0.3
 """Standard deviation of a forecast's own error on the probit scale."""
 
 
