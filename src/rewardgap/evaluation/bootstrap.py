@@ -21,6 +21,8 @@ Statistic = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """Values, shape (...), and their gradients, (..., columns), at means of shape (..., columns)."""
 
 RESAMPLES = 2000
+ROUNDING = 1e-12
+"""A resample whose error is a smaller part of the sample's has no spread but for rounding."""
 TAIL = 0.025
 """Probability left out at either end of an interval."""
 UNSEEN = 0.75
@@ -182,7 +184,7 @@ def studentised_draws(
     totals = resampling_units(columns, clusters, seed)
     value, error = _values_and_errors(totals, np.ones((1, len(totals)), np.float32), statistic)
     values, errors = _values_and_errors(totals, drawn_weights(len(totals), seed), statistic)
-    units = np.where(errors > 0, errors, error)
+    units = np.where(errors > ROUNDING * error, errors, error)
     distances = np.divide(values - value, units, out=np.zeros_like(values), where=units > 0)
     return value - error * distances
 

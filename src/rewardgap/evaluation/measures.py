@@ -128,8 +128,9 @@ class Measure:
 def mean_margin(scored: ScoredRuns) -> Interval:
     """Return the mean over runs of r(chosen) - r(rejected), each record counting once."""
     halves = [half_margins(rewards)[:, None] for rewards in scored.rewards]
-    over = _over_runs(halves, mean_and_gradient, scored)
-    return Interval(*(float(np.clip(2 * end, -MAX, MAX)) for end in astuple(over)))
+    largest = float(max(np.abs(half).max() for half in halves)) or 1.0  # whose square is finite
+    over = _over_runs([half / largest for half in halves], mean_and_gradient, scored)
+    return Interval(*(min(max(2 * end * largest, -MAX), MAX) for end in astuple(over)))
 
 
 def mean_separation(scored: ScoredRuns) -> Interval:
