@@ -40,7 +40,8 @@ API = """\
 # Python API
 
 `import rewardgap` is quick: a name is imported when it is first used. The verbs of the command line
-are functions, and each has a configuration whose fields are the keys of the command.
+are functions, which take the keys of their command as keywords ([how](python.md)) or, as it is shown
+here, as a configuration whose fields are these keys.
 """
 
 
