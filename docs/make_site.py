@@ -40,7 +40,7 @@ API = """\
 # Python API
 
 `import rewardgap` is quick: a name is imported when it is first used. The verbs of the command line
-are functions, which take the keys of their command as keywords ([how](python.md)) or, as it is shown
+are functions, which take the keys of their command as keywords ([how](python.md)) or, as shown
 here, as a configuration whose fields are these keys.
 """
 
