@@ -167,6 +167,10 @@ def test_little_may_always_be_spent(
         monkeypatch.setattr(rehearsal, "LEAST", least)
         result = make(kinds=["explicit"], budget=None, out=str(tmp_path / str(least)))
         assert rehearsed(result).plan == plan
+    monkeypatch.setattr(rehearsal, "LEAST", 400)
+    monkeypatch.setattr(rehearsal, "MOST", 0.5)
+    result = make(kinds=["explicit"], budget=None, out=str(tmp_path / "half"))
+    assert rehearsed(result).plan == plans[1]
 
 
 def test_records_that_are_followed_are_drawn_once() -> None:

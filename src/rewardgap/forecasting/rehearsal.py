@@ -46,9 +46,10 @@ T = TypeVar("T")
 Point: TypeAlias = tuple[int, Mapping[str, Sequence[RecordRewards]]]
 """A number of steps, and the rewards of every set after them."""
 
-BUDGET, LEAST = 0.05, 400
+BUDGET, LEAST, MOST = 0.05, 400, 0.75
 """Share of the cost of training that rehearsals take where the user names none, and what they may
-always take: as much as learning so many pairs once, 8 % of five epochs over 1,000 pairs."""
+take if that is more: as much as learning so many pairs once (8 % of five epochs over 1,000 pairs),
+but no larger share than the last."""
 BACKWARD = 3
 """A training step costs as much as three forward passes."""
 
@@ -206,7 +207,8 @@ class Costs:
         """
         smaller = [plan for plan in LADDER if plan.batch_size < max(2, self.config.batch_size)]
         least = BACKWARD * self._pair_size * LEAST / self.training
-        budget = max(BUDGET, least) if self.config.budget is None else self.config.budget
+        usual = max(BUDGET, min(least, MOST))
+        budget = usual if self.config.budget is None else self.config.budget
         fitting = [plan for plan in smaller if self.share(plan) <= budget]
         if fitting:
             return fitting[-1]

@@ -118,7 +118,7 @@ def captions(forecasts: Forecasts) -> Iterator[str]:
         seeds = "" if plan.seeds == 1 else f" by {counted(plan.seeds, 'seed')}"
         yield (
             f"{kind}: {first.steps[-1]} steps of {counted(plan.batch_size, 'pair')}{seeds}, "
-            f"{100 * rehearsed.share:.2g} % of its training; "
+            f"{100 * rehearsed.share:.3g} % of its training; "
             f"loss {rehearsed.first_loss:.2f} to {rehearsed.last_loss:.2f}"
         )
 
