@@ -1,7 +1,7 @@
 """Rehearsals: every optimiser step of the training that is forecast, with a few pairs in each.
 
 A rehearsal is a run with the training's model, optimiser, learning rates, schedule and number of
-steps, and a smaller batch: it ends where the training ends, for a few per cent of its cost. Adam's
+steps, and a smaller batch: it ends where the training ends, for a part of its cost. Adam's
 second moments are those of the training's batches, without which a smaller batch lags behind, as
 larger steps on larger batches would (docs/forecast.md). The pairs of a smaller batch are among
 those of a larger one.

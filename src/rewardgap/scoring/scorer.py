@@ -256,7 +256,7 @@ def load(
 def as_one_model(rater: Rater) -> Scorer:
     """Return what `load` has opened where only a single model will do; refuse an ensemble."""
     if not isinstance(rater, Scorer):
-        raise UserError("name one reward model: ensembles are for score, rank and metrics")
+        raise UserError("name one reward model: an ensemble cannot be used here")
     return rater
 
 
