@@ -96,8 +96,12 @@ class Scorer(Rater):
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        place = f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
-        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {place})"
+        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {self._place})"
+
+    @property
+    def _place(self) -> str:
+        """Where it computes, and in which precision, in words."""
+        return f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
 
     def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
         """Return rewards of responses to one prompt, which is computed once for all of them.
@@ -147,8 +151,7 @@ class Scorer(Rater):
         """Return the rewards of records; those that cannot be written are added to `dropped`."""
         trees = encode_usable(self.model.encode, records, self.max_length, dropped)
         usable = usable_records(records, trees)
-        place = f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
-        logger.info("scoring %s records on %s", f"{len(usable):,}", place)
+        logger.info("scoring %s records on %s", f"{len(usable):,}", self._place)
         return Rated(usable, *self.rewards(usable, trees))
 
     def score_records(
