@@ -3,7 +3,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv-bench/.installed
-PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz check docs pictures rooms bench clean

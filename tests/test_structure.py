@@ -26,12 +26,12 @@ REGISTRIES = {".", "commands", "data/layouts", "data/sources", "models/kinds"}
 
 def test_rooms_are_few():
     assert {room(path) for path in MODULES} - {"__init__"} == set(ROOMS)
-    assert len(ROOMS) <= 20
+    assert len(ROOMS) <= 22
 
 
 def test_imports_run_one_way():
     assert not [arrow for arrow in arrows() if RANKS[arrow[1]] >= RANKS[arrow[0]]]
-    assert len(arrows()) <= 110
+    assert len(arrows()) <= 130
 
 
 def test_a_part_is_imported_without_the_whole():
@@ -44,7 +44,7 @@ def test_a_part_is_imported_without_the_whole():
 
 
 def test_the_package_is_small():
-    assert lines().total() <= 30_000
+    assert lines().total() <= 34_000
 
 
 def test_files_and_functions_are_small():
