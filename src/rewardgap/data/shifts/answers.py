@@ -7,9 +7,9 @@ from typing import NamedTuple
 from rewardgap.data.shifts.shift import RESPONSES, Passage, Shift
 
 BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
-HEADING = re.compile(r"\s*^#+ (?:Final )?Answer:?[ \t]*\n+[ \t]*(\S.*?)\s*\Z", re.MULTILINE)
+HEADING = re.compile(r"^#+ (?:Final )?Answer:?[ \t]*\n+[ \t]*(\S.*?)\Z", re.MULTILINE)
 SENTENCE = re.compile(
-    r"\s*(?<![\w,] )\bThe (?:final )?answer is:? +(\$[^$\n]+\$|[^\s$](?:[^\n$]*?[^\s$.])?)\.?\s*\Z",
+    r"(?<![\w,] )\bThe (?:final )?answer is:? +(\$[^$\n]+\$|[^\s$](?:[^\n$]*?[^\s$.])?)\.?\Z",
 )
 PLAIN = re.compile(r"[\d.,:/% -]*\d%?")
 WORDS = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
@@ -31,6 +31,7 @@ class FinalAnswer(NamedTuple):
 
 def find_answer(text: str) -> FinalAnswer | None:
     """Return the final answer of a text, if it is in one of the forms."""
+    text = text.rstrip()
     if match := HEADING.search(text):
         return FinalAnswer("heading", text[: match.start()], match[1].strip("$ "))
     if match := SENTENCE.search(text):

@@ -49,19 +49,15 @@ def _behind(make: Callable[[Random], str], gap: str = " ") -> Callable[[Passage]
 
 
 def _padded(passage: Passage) -> str:
-    """Put neutral sentences between paragraphs, or behind the only one."""
-    spans = [
-        (match.start(), match.end())
-        for start, stop in prose_spans(passage.text)
-        for match in PARAGRAPHS.finditer(passage.text, start, stop)
-    ]
-    if not spans:
-        return _behind(lambda draw: draw.choice(NEUTRAL))(passage)
-    return passage.replace(
-        PARAGRAPHS,
-        lambda match, draw: f"\n\n{draw.choice(NEUTRAL)}{match.group()}",
-        prose_spans(passage.text),
-    )
+    """Put neutral sentences between paragraphs, or before the only one."""
+    spans = prose_spans(passage.text)
+    if not any(PARAGRAPHS.search(passage.text, *span) for span in spans):
+        return _before(tuple(f"{sentence}\n\n" for sentence in NEUTRAL))(passage)
+
+    def padded(match: re.Match[str], draw: Random) -> str:
+        return f"\n\n{draw.choice(NEUTRAL)}{match.group()}"
+
+    return passage.replace(PARAGRAPHS, padded, spans)
 
 
 def _name(draw: Random) -> str:

@@ -10,7 +10,7 @@ Spans: TypeAlias = tuple[tuple[int, int], ...]
 """Parts of a text, from start to end, in order."""
 
 MATH = (
-    r"\$\$.+?\$\$|\\\[.+?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\2\}",
+    r"\$\$.{1,5000}?\$\$|\\\[.{1,5000}?\\\]|\\begin\{(\w+\*?)\}.{0,5000}?\\end\{\2\}",
     r"\\\(.+?\\\)|(?<![\\$\w])\$(?![\s$])[^$\n]*?(?<![\s\\])\$(?![\d$])",
     r"\\[A-Za-z]+\*?(?:\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|\[[^\]\n]*\])*",
 )
@@ -20,7 +20,7 @@ TOKENS = (
     r"(?:https?|ftp)://[^\s<>\"]+|www\.[^\s<>\"]+",
     r"</?[A-Za-z!][^<>\n]*>|\{\{?[\w .]+\}?\}",
     r"(?<![\w.+-])[\w+-]+(?:\.[\w-]+)*@\w[\w.-]*|[@#]\w+",  # addresses, handles, tags
-    r"\b\w+(?:(?:[/-]\w+)*(?:\.\w+)+(?:[/-]\w+)*|\([^()\n]*\))",  # names with dots, calls
+    r"(?<![\w./-])\w+(?:[/-]\w+)*(?:\.\w+)+(?:[/-]\w+)*|\b\w+\([^()\n]*\)",  # dotted names, calls
     r"(?<!\S)[~.]{0,2}/\w\S*|(?<!\S)--?\w[\w-]*",  # paths, flags
     r"(?<!\S)(?:[^\s*=^|<>+]{1,40}[=^|<>+]\S*|[=^|<>+]\S+)",  # formulas without marks
 )
@@ -28,10 +28,10 @@ BLOCKS = re.compile("|".join((FENCE, MATH[0], DOCTEST)), re.MULTILINE | re.DOTAL
 INLINE = re.compile("|".join((*MATH[1:], *TOKENS)), re.MULTILINE)
 PARAGRAPH = re.compile(r"\S.*(?:\n[ \t]*\S.*)*")
 CODE_LINE = re.compile(
-    r"[ \t]*(?:.*[;{}]|(?:def|class|for|while|if|elif|with|except|func|fn)\b.*[:{]|else:|try:"
+    r".*[;{}]|(?:def|class|for|while|if|elif|with|except|func|fn)\b.*[:{]|else:|try:"
     r"|(?:return|import|from \S+ import|let|const|var|public|private|#include|using|package)\b.*"
     r"|[\w.\[\]]+ [-+*/]?= .+|[\w.]+\(.*\)|[)\]]+,?|//.*|@\w+.*"
-    r"|[(\[{'\"].*[,)\]]|\.\w+.*|.*(?:&&|\|\||[!=]=|[-=]>|::).*)[ \t]*"
+    r"|[(\[{'\"].*[,)\]]|\.\w+.*|.*(?:&&|\|\||[!=]=|[-=]>|::).*"
 )
 
 
@@ -61,13 +61,17 @@ def free_spans(text: str) -> Spans:
 def _is_bare_code(text: str) -> bool:
     """Return whether a text without fences begins as code, and half of it looks like that."""
     lines = [line for line in text.split("\n") if line.strip()]
-    begins = lines and (lines[0][0].isspace() or CODE_LINE.fullmatch(lines[0]))
+    begins = lines and (lines[0][0].isspace() or _is_code_line(lines[0]))
     return bool(begins) and not FENCED.search(text) and _is_code(lines)
 
 
 def _is_code(lines: list[str]) -> bool:
     """Return whether half of the lines look like code; a single one is a call in a sentence."""
-    return len(lines) > 1 and 2 * sum(map(bool, map(CODE_LINE.fullmatch, lines))) >= len(lines)
+    return len(lines) > 1 and 2 * sum(_is_code_line(line) for line in lines) >= len(lines)
+
+
+def _is_code_line(line: str) -> bool:
+    return CODE_LINE.fullmatch(line.strip()) is not None
 
 
 def _between(spans: list[tuple[int, int]], end: int, start: int = 0) -> Spans:

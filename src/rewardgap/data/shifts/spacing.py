@@ -29,7 +29,7 @@ SHIFTS = {
     ),
     "blank-lines": Shift(
         "a further blank line between paragraphs and between items of a list",
-        edits(r"\n+(?=[^\s|])", lambda match, draw: match.group() + "\n"),
+        edits(r"(?<!\n)\n+(?=[^\s|])", lambda match, draw: match.group() + "\n"),
     ),
     "trailing-spaces": Shift(
         "a space at the end of lines",
