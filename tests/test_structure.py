@@ -20,7 +20,7 @@ LIGHT = sorted(
 )
 """Modules that do without torch and transformers."""
 
-REGISTRIES = {".", "commands", "data/layouts", "data/sources", "models/kinds"}
+REGISTRIES = {".", "commands", "data/layouts", "data/shifts", "data/sources", "models/kinds"}
 """Folders whose `__init__.py` says something."""
 
 

@@ -17,10 +17,14 @@ from .configs.scoring import RankConfig as RankConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
 from .configs.serving import PushConfig as PushConfig
 from .configs.serving import ServeConfig as ServeConfig
+from .configs.shifting import ShiftConfig as ShiftConfig
+from .configs.shifting import ShiftListConfig as ShiftListConfig
 from .configs.training import DemoConfig as DemoConfig
 from .configs.training import PretrainConfig as PretrainConfig
 from .configs.training import TrainConfig as TrainConfig
 from .data.records import Message as Message
+from .data.shift_files import shift as shift
+from .data.shift_files import shifts as shifts
 from .demonstration import demo as demo
 from .dynamics.theorems.theory import theory as theory
 from .errors import UserError as UserError

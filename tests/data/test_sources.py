@@ -202,7 +202,7 @@ OPTIONS = {
     "sample=4": "between 1 and the 3 records",
     "sample=0": "between 1 and the 3 records",
     "seed=1": "`seed` does nothing without `sample`",
-    "train=3": "unknown option `train`: valid are layout, limit, sample, seed",
+    "train=3": "unknown option `train`: valid are layout, limit, rate, sample, seed, shift",
     "limit": "as key=value, not 'limit'",
     "limit=1&limit=2": "each option once",
 }
@@ -307,7 +307,9 @@ def test_persona_from_a_file(tmp_path):
     assert sorted(asked) == [f"Would you say {number}?" for number in range(10)]
     assert "lower `train` or `test`" in refused(f"persona:original-test?path={path}")
     assert "valid are original-train," in refused(f"persona?path={path}")
-    assert "valid are limit, path, sample, seed, test, train" in refused("persona:x?paht=y")
+    assert "valid are limit, path, rate, sample, seed, shift, side, test, train" in refused(
+        "persona:x?paht=y"
+    )
     assert "`train` must be a whole number" in refused(
         f"persona:original-train?path={path}&train=a"
     )

@@ -17,6 +17,7 @@ from rewardgap.commands.report import REPORT
 from rewardgap.commands.run import RUN
 from rewardgap.commands.score import SCORE
 from rewardgap.commands.serve import SERVE
+from rewardgap.commands.shift import SHIFT, SHIFT_LIST
 from rewardgap.commands.theory import THEORY
 from rewardgap.commands.train import TRAIN
 
@@ -24,6 +25,6 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         *(DEMO, TRAIN, SCORE, RANK, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
-        *(THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
+        *(SHIFT, SHIFT_LIST, THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
     )
 }

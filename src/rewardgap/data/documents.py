@@ -27,7 +27,9 @@ def read_documents(paths: str | Sequence[str]) -> list[Document]:
         if path.endswith(".jsonl"):
             rows = whole_rows(read_jsonl(path))
             documents.extend(_document(row, location) for location, row in rows)
-        elif named_source(parse_spec(path)):
+        elif named_source(spec := parse_spec(path)):
+            if "shift" in spec.options:
+                raise UserError(f"{path}: only preference data can be shifted: leave out shift")
             documents.extend(_document(row, location) for location, row in read_rows(path))
         else:
             documents.extend(filter(None, map(str.strip, _read_text(path).split("\n\n"))))

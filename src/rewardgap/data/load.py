@@ -9,6 +9,7 @@ A specification is one string, `NAME[:PART][?key=value&key=value]`:
 - Options of all data: `limit=N`, the first N rows; `sample=N` with `seed=S`, a random sample in the
   order of the data. A named source adds its options; if it has a `seed`, that is the sample's too.
   Other data have `layout=NAME`, how to read rows that could be read in two ways.
+- `shift=NAME`, with `rate=R`, `side=SIDE` and the same `seed`: the records in other words.
 
 A wrong specification or row raises a `UserError`.
 """
@@ -37,12 +38,14 @@ from rewardgap.data.readers import (
     refuse_absent,
 )
 from rewardgap.data.records import Record, Rows
+from rewardgap.data.shifting import Shifting, shift_records, shift_rows, shifting
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import Source, Spec, option_types, parse_spec, read_options
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 
 SELECTION: Mapping[str, Any] = {"limit": int, "sample": int, "seed": int}
 READING: Mapping[str, Any] = {"layout": str}
+SHIFTED: Mapping[str, Any] = {"shift": str, "rate": float, "side": str}
 
 
 def load(
@@ -90,11 +93,26 @@ def stream(
             raise UserError(f"{parsed.text}: holds no records{reason}")
         records = chain(first, records)
         if "sample" in options:
-            usable = list(records)
-            for row, index in enumerate(_draw(len(usable), options, parsed)):
-                yield replace(usable[index], row=row)
-        else:
-            yield from records
+            records = _sampled(list(records), options, parsed)
+        plan = _shifting(parsed, options)
+        yield from shift_records(records, plan, parsed.text) if plan else records
+
+
+def _sampled(usable: Sequence[Record], options: Mapping[str, Any], spec: Spec) -> Iterator[Record]:
+    for row, index in enumerate(_draw(len(usable), options, spec)):
+        yield replace(usable[index], row=row)
+
+
+def _shifting(spec: Spec, options: Mapping[str, Any]) -> Shifting | None:
+    """Return the shift of the options, if there is one."""
+    settings = {key: options[key] for key in SHIFTED if key in options}
+    if "shift" not in settings:
+        if settings:
+            key = next(iter(settings))
+            raise UserError(f"{spec.text}: `{key}` does nothing without `shift`: add `shift=NAME`")
+        return None
+    with reported(UserError, f"{spec.text}: "):
+        return shifting(settings.pop("shift"), seed=options.get("seed", 0), **settings)
 
 
 def _draw(count: int, options: Mapping[str, Any], spec: Spec) -> list[int]:
@@ -123,8 +141,14 @@ def named_source(spec: Spec) -> Source | None:
 
 
 def read_rows(spec: str) -> Rows:
-    """Return the unparsed rows of one specification, each with its location for errors."""
-    return _read(parse_spec(spec))[0]
+    """Return the unparsed rows of one specification, each with its location for errors.
+
+    A shift is applied to rows that are records.
+    """
+    parsed = parse_spec(spec)
+    rows, options = _read(parsed)
+    plan = _shifting(parsed, options)
+    return shift_rows(rows, plan) if plan else rows
 
 
 def added_tokens(spec: str | Sequence[str]) -> tuple[str, ...]:
@@ -187,8 +211,9 @@ def _check(spec: Spec) -> tuple[Source | None, Mapping[str, Any]]:
     """Return the source that a specification names, and all options."""
     source = named_source(spec)
     types = option_types(source.rows) if source else READING
-    options = read_options(spec, {**SELECTION, **types})
-    if "seed" in options and "seed" not in types and "sample" not in options:
+    options = read_options(spec, {**SELECTION, **SHIFTED, **types})
+    plan = _shifting(spec, options)
+    if "seed" in options and "seed" not in types and "sample" not in options and plan is None:
         raise UserError(f"{spec.text}: `seed` does nothing without `sample`: add `sample=N`")
     if source is None:
         refuse_absent(spec.name, f", nor a named source (valid are {', '.join(SOURCES)})")

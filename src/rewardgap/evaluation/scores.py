@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rewardgap.data.bag_of_words import BagOfWords, response_text
-from rewardgap.data.records import Record, Response, prompt_id, responses_id
+from rewardgap.data.records import Record, Response, prompt_key, responses_id
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, reported
 from rewardgap.io.files import whole_file
@@ -128,7 +128,7 @@ def score_row(
         tokens_rejected=tree.lengths[chosen:],
         truncated=tree.truncated,
         baselines=baselines,
-        prompt=prompt_id(record.prompt),
+        prompt=prompt_key(record),
         responses=responses_id(record),
         subset=_subset(record.metadata.get("subset")),
         gold=_gold(record),

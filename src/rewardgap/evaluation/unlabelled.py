@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewardgap.data.records import Record, prompt_id, responses_id
+from rewardgap.data.records import Record, prompt_key, responses_id
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, reported
 from rewardgap.evaluation.scores import check_finite
@@ -36,7 +36,7 @@ def write_rewards(
                 "scores": list(values),
                 "tokens": list(tree.lengths),
                 "truncated": tree.truncated,
-                "prompt": prompt_id(record.prompt),
+                "prompt": prompt_key(record),
                 "responses": responses_id(record),
             }
             file.write(json.dumps(fields, ensure_ascii=False, allow_nan=False) + "\n")

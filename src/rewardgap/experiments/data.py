@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rewardgap.data.load import named_source
-from rewardgap.data.records import Record
+from rewardgap.data.records import Record, prompt_key
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
@@ -77,7 +77,7 @@ def check_shifts(
     for name, original in shifts.items():
         shifted, originals = (
             {
-                record.row: (record.prompt, len(record.chosen), len(record.rejected))
+                record.row: (prompt_key(record), len(record.chosen), len(record.rejected))
                 for record in read(spec)
             }
             for spec in (held_out[name], held_out[original])

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from rewardgap.data.load import load
-from rewardgap.data.records import Record, Response, prompt_id, responses_id
+from rewardgap.data.records import Record, Response, prompt_key, responses_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.io.grid_folder import Cell
@@ -136,7 +136,7 @@ def _rates(row: ScoreRow, record: Record | None) -> bool:
     """Whether a score row is that of a record, as far as the row can tell."""
     return (
         record is not None
-        and row.prompt in ("", prompt_id(record.prompt))
+        and row.prompt in ("", prompt_key(record))
         and row.responses in ("", responses_id(record))
         and len(row.scores_chosen) == len(record.chosen)
         and len(row.scores_rejected) == len(record.rejected)
