@@ -14,6 +14,7 @@ from rewardgap.commands.pretrain import PRETRAIN
 from rewardgap.commands.push import PUSH
 from rewardgap.commands.rank import RANK
 from rewardgap.commands.report import REPORT
+from rewardgap.commands.rewrite import REWRITE
 from rewardgap.commands.run import RUN
 from rewardgap.commands.score import SCORE
 from rewardgap.commands.serve import SERVE
@@ -24,6 +25,6 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         *(DEMO, TRAIN, SCORE, RANK, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
-        *(THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
+        *(THEORY, REPORT, CHES, REWRITE, RUN, PRETRAIN, SERVE, PUSH),
     )
 }

@@ -19,7 +19,7 @@ from rewardgap.configs.scoring import RankConfig
 from rewardgap.data.dropped import new_list, write_dropped
 from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load
-from rewardgap.data.records import Record, Response
+from rewardgap.data.records import Record, text_or_messages
 from rewardgap.evaluation.scores import check_finite
 from rewardgap.io.files import refuse_existing, whole_file
 from rewardgap.scoring.scorer import open_rater
@@ -73,17 +73,9 @@ def ranked_row(record: Record, rewards: Sequence[float], top: int | None) -> dic
     order = np.argsort(-np.array(rewards), kind="stable").tolist()[:top]
     return {
         "id": record.id,
-        "prompt": _text_or_messages(record.prompt, "user"),
-        "responses": [_text_or_messages(record.responses[i], "assistant") for i in order],
+        "prompt": text_or_messages(record.prompt, "user"),
+        "responses": [text_or_messages(record.responses[i], "assistant") for i in order],
         "rewards": [rewards[i] for i in order],
         "order": order,
         "best": order[0],
     }
-
-
-def _text_or_messages(messages: Response, role: str) -> Any:
-    """Return a single plain message of a role as its text, and all else as messages."""
-    first, *further = messages
-    if not further and first.role == role and not first.further:
-        return first.content
-    return [message.as_mapping() for message in messages]
