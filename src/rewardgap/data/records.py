@@ -112,11 +112,11 @@ def as_row(record: Record) -> dict[str, Any]:
     tools = arguments.pop("tools", None)
     further = {"tools": tools, "chat_template_kwargs": arguments}
     return {
-        **record.metadata,
         "id": record.id,
         "prompt": text_or_messages(record.prompt, "user"),
         **{side: texts[0] if record.is_pair else texts for side, texts in written.items()},
         **{key: value for key, value in further.items() if value},
+        **record.metadata,
     }
 
 

@@ -95,7 +95,7 @@ class Attempts:
         for attempt in range(most):
             if attempt:
                 logger.info(
-                    "%d of %d texts have a fault and are rewritten again (attempt %d of %d)",
+                    "texts rewritten again, for their answers have a fault: %d of %d (attempt %d of %d)",
                     *(len(pending), len(texts), attempt + 1, most),
                 )
             replies = self._ask(pending, self.config.seed + attempt)
