@@ -95,7 +95,7 @@ class Attempts:
         for attempt in range(most):
             if attempt:
                 logger.info(
-                    "texts rewritten again, for their answers have a fault: %d of %d (attempt %d of %d)",
+                    "%d of %d texts are rewritten again for a fault (attempt %d of %d)",
                     *(len(pending), len(texts), attempt + 1, most),
                 )
             replies = self._ask(pending, self.config.seed + attempt)
