@@ -259,7 +259,14 @@
   }
 
   function counterpartLinks(collection, row) {
+    const holds = (ids, others) => {
+      const known = new Set(ids);
+      return others.every((id) => known.has(id));
+    };
     const counterpart = (each) => {
+      if (holds(each.ids, collection.ids) || holds(collection.ids, each.ids)) {
+        return each.ids.indexOf(collection.ids[row.index]);
+      }
       if (each.places && collection.places) {
         return each.places.indexOf(collection.places[row.index]);
       }
