@@ -58,7 +58,8 @@ def by_keywords(
                 raise UserError(f"rewardgap.{name} takes keywords, or a {class_name} alone")
             return function(config, *further)
 
-        command.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n{describe(form)}"
+        meanings = describe(form, f"Keywords, or a {form.__name__} of them:")
+        command.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n{meanings}"
         command.__signature__ = signature(form)  # type: ignore[attr-defined]
         return command
 

@@ -4,15 +4,20 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.prepared import RunData
 from rewardgap.evaluation.text import counted
 from rewardgap.io.progress import duration
 from rewardgap.io.run_folder import LogLine, Run
+from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.training.loop import Settings, peak_memory
+from rewardgap.training.memory import estimate_memory, memory_of_weights
 
 logger = logging.getLogger(__name__)
 
+GIB = 2**30
 SHARE = 10
 """The means of the first and of the last tenth of the steps are compared."""
 LEAST_FALL, LEAST_RISE = 0.01, 0.05
@@ -46,6 +51,19 @@ def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> Non
         *(where, config.learning_rate, f"{summary.truncated:,}", f"{left_out:,}"),
         f"records to evaluate on: {sets}" if sets else "nothing to evaluate on (--eval.NAME DATA)",
     )
+
+
+def say_memory(model: RewardModel, settings: Settings, data: RunData) -> None:
+    """Say about how much memory training will take, and warn if the GPU has less."""
+    device = settings.accelerator.device
+    needed = estimate_memory(model, settings.config, data.training.sizes)
+    if device.type == "cpu":  # what the program takes by itself, the weights left out
+        needed += peak_memory(device) - memory_of_weights(model)
+    logger.info("memory: about %.1f GiB at the most", needed / GIB)
+    if device.type == "cuda" and needed > (present := torch.cuda.mem_get_info(device)[1]):
+        logger.warning(
+            "the GPU has %.1f GiB: lower token_budget, or set gradient_checkpointing", present / GIB
+        )
 
 
 def say_end(config: TrainConfig, run: Run, seconds: float) -> None:

@@ -40,7 +40,7 @@ from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer, score_trees
 from rewardgap.training.batches import BatchSampler
-from rewardgap.training.course import say_end, say_start
+from rewardgap.training.course import say_end, say_memory, say_start
 from rewardgap.training.inputs import PACKAGES, check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
@@ -88,6 +88,8 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
             several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
             say_start(config, data, len(steps), place + several)
         model = build(config, data)
+        if accelerator.is_main_process:
+            say_memory(model, settings, data)
         training, held_out = add_references(settings, model, data)
         began = time.perf_counter()
         fit(model, training, steps, held_out, settings)
@@ -243,7 +245,7 @@ def evaluate(settings: Settings, data: RunData) -> None:
         rows = scorer.score_records(records, baseline, trees, f"scoring {name}")
         write_scores(run.scores(name), rows)
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
-    write_model_card(run, config, summaries)
+    write_model_card(run, config, int(data.training.pairs.sum()), summaries)
     with whole_file(run.metrics) as unfinished:
         unfinished.write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
         run.write_checksums(unfinished)
