@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accessibility import find_faults
 from grids import SCRIPT, Grid, figures, results_of, tables, write_grid
 
 from rewardgap.configs.experiments import ReportConfig
@@ -253,6 +254,10 @@ def test_it_loads_without_an_error_and_draws(shown):
         shown.driver.implicitly_wait(10)
         assert figure.find_elements("css selector", "svg.marks path")
     assert shown.driver.get_log("browser") == []
+
+
+def test_nothing_keeps_people_from_reading_it(browser, page):
+    assert find_faults(browser, page, "#records[data-ready]") == []
 
 
 def test_search_and_filters(shown):
