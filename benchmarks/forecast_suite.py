@@ -51,15 +51,20 @@ class Case:
     options: Mapping[str, Any]
 
 
-SMALL = {"profile": "small", "seeds": [0, 1]}
+SEEDS = [0, 1, 2]
+SMALL = {"profile": "small", "seeds": SEEDS}
 SHORT = {"epochs": 10, "learning_rate": 1e-5, "batch_size": 16, "dtype": "bfloat16"}
+LONG_ROWS = {"epochs": 2, "learning_rate": 2e-5, "batch_size": 8, "dtype": "bfloat16"}
 REAL = {"kinds": ["explicit", "implicit"], "seeds": [0], "settings": SHORT}
+FEW = {"profile": "small", "train_rows": 100, "eval_rows": 50, "settings": LONG_ROWS}
 CASES = {
     "chat-4m persona": Case("chat-4m", "persona", SMALL),
-    "chat-4m agreement": Case("chat-4m", "demo", {"seeds": [0, 1]}),
-    "chat-4m math": Case("chat-4m", "math", SMALL | {"seeds": [0]}),
-    "chat-4m chat": Case("chat-4m", "chat", SMALL | {"seeds": [0]}),
+    "chat-4m agreement": Case("chat-4m", "demo", {"seeds": SEEDS}),
+    "chat-4m math": Case("chat-4m", "math", SMALL),
+    "chat-4m math, 400 pairs": Case("chat-4m", "math", SMALL | {"train_rows": 400, "seeds": [0]}),
+    "chat-4m chat": Case("chat-4m", "chat", SMALL),
     "smollm2-135m persona": Case("smollm2-135m", "persona", REAL),
+    "smollm2-135m math": Case("smollm2-135m", "math", REAL | FEW),
     "gemma3-270m persona": Case("gemma3-270m", "persona", REAL),
 }
 
@@ -75,7 +80,7 @@ def main() -> None:
     models = dict(text.split("=", 1) for text in arguments.model)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in arguments.case:
-        case, out = CASES[name], Path(arguments.out) / name.replace(" ", "-")
+        case, out = CASES[name], Path(arguments.out) / name.replace(",", "").replace(" ", "-")
         config = RunConfig(
             experiment=str(EXPERIMENTS / f"{case.experiment}.yaml"),
             models=[models[case.model]],

@@ -50,6 +50,17 @@ def test_records_of_one_prompt_are_one_draw() -> None:
     assert together > alone
 
 
+def test_theory_counts_for_a_quarter_where_it_is_near() -> None:
+    margins = np.array([[0] * 8, [1, 1, 1, 1, -1, -1, -1, -1]])
+    alone = predict_from([rehearsal(margins)], "set", np.arange(8), None)
+    assert (alone.accuracy.value, alone.with_theory(0.9)) == (0.5, alone)  # 1.02 probits away
+    both = alone.with_theory(0.62)
+    assert both.accuracy.value == pytest.approx(0.53)
+    assert both.z == pytest.approx(norm.ppf((0.53 * 8 + 0.5) / 9))
+    assert both.accuracy.low == pytest.approx(norm.cdf(both.z + norm.ppf(0.025) * alone.deviation))
+    assert both.deviation == alone.deviation
+
+
 def test_the_interval_holds_the_point_and_is_never_empty() -> None:
     for sign in (-1, 1):
         found = predict_from([rehearsal(np.full((2, 5), sign))], "set", np.arange(5), None)

@@ -160,14 +160,14 @@ def test_half_of_the_records_are_followed_along_training(
 def test_little_may_always_be_spent(
     make: Forecast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """36 pairs are learnt in all: 400 pay for any plan, 9 for the second but not the third."""
+    """36 pairs are learnt in all: of 5,000 any plan may be paid for, of 73 a third of training."""
     plans = (RehearsalPlan(1, 1, 2, 2), RehearsalPlan(1, 1, 3, 2), RehearsalPlan(1, 2, 6, 2))
     monkeypatch.setattr(rehearsal, "LADDER", plans)
-    for least, plan in ((400, plans[2]), (12, plans[1]), (0, plans[0])):
-        monkeypatch.setattr(rehearsal, "LEAST", least)
-        result = make(kinds=["explicit"], budget=None, out=str(tmp_path / str(least)))
+    for learnt, plan in ((5000, plans[2]), (36 * 2.04, plans[1]), (0, plans[0])):
+        monkeypatch.setattr(rehearsal, "LEARNT", learnt)
+        result = make(kinds=["explicit"], budget=None, out=str(tmp_path / str(learnt)))
         assert rehearsed(result).plan == plan
-    monkeypatch.setattr(rehearsal, "LEAST", 400)
+    monkeypatch.setattr(rehearsal, "LEARNT", 5000)
     monkeypatch.setattr(rehearsal, "MOST", 0.5)
     result = make(kinds=["explicit"], budget=None, out=str(tmp_path / "half"))
     assert rehearsed(result).plan == plans[1]

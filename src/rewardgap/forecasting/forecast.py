@@ -34,7 +34,7 @@ from rewardgap.evaluation.text import counted
 from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
 from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
-from rewardgap.forecasting.theory import LOSS, Theory, forecast_by_theory
+from rewardgap.forecasting.theory import LOSS, Outcomes, Theory, forecast_by_theory
 from rewardgap.forecasting.verdict import (
     Forecasts,
     describe,
@@ -114,7 +114,7 @@ def forecast(config: ForecastConfig, shared: PreparedData | None = None) -> Fore
     evaluation = _unscored(next(iter(data.values())))
     forecasts = Forecasts(
         theory.outcomes,
-        _predictions(config, rehearsed, evaluation) if rehearsed else {},
+        _predictions(config, rehearsed, evaluation, theory.outcomes) if rehearsed else {},
         rehearsed,
         {name: summarise(of_set).baselines for name, of_set in evaluation.items()},
     )
@@ -189,16 +189,14 @@ def _predictions(
     config: ForecastConfig,
     rehearsed: Mapping[str, Rehearsed],
     evaluation: Mapping[str, Sequence[ScoreRow]],
+    theory: Outcomes,
 ) -> dict[str, dict[str, Prediction]]:
-    """Return what rehearsals predict, by evaluation set and kind."""
+    """Return what rehearsals predict, with theory where both agree, by evaluation set and kind."""
     return {
         name: {
             kind: predict_from(
-                of_kind.rehearsals,
-                name,
-                prompt_clusters(rows),
-                config.loss,
-            )
+                of_kind.rehearsals, name, prompt_clusters(rows), config.loss
+            ).with_theory(theory[name][kind].accuracy.value)
             for kind, of_kind in rehearsed.items()
         }
         for name, rows in evaluation.items()

@@ -3,11 +3,12 @@
 Rewards are averaged over the rehearsals' seeds, record by record, before they are compared. Errors
 are added on the probit scale, z = Φ⁻¹(accuracy), on which they are alike for all accuracies: of the
 records that are not followed, of seeds and samples of pairs, and of rehearsing with fewer pairs a
-step. Of the last one benchmarks/forecast_suite.json has what trained models say.
+step. Of the last one benchmarks/forecast_suite.json has what trained models say. Where theory
+agrees with the rehearsals it counts for a part.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from rewardgap.forecasting.rehearsal import Rehearsal, draw
 
 ERROR = 0.3
 """Standard deviation of a forecast's own error on the probit scale."""
+THEORY, AGREEMENT = 0.25, 0.5
+"""The part for which theory counts, and how near it has to be on the probit scale to count."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ class Prediction:
         """Return what forecast.json holds of it."""
         return asdict(self)
 
+    def with_theory(self, accuracy: float) -> "Prediction":
+        """Return the prediction with theory's accuracy counted in, if both nearly agree."""
+        z = _probit(accuracy, self.followed)
+        if abs(z - self.z) >= AGREEMENT:
+            return self
+        value = (1 - THEORY) * self.accuracy.value + THEORY * accuracy
+        z = _probit(value, self.followed)
+        return replace(self, z=z, accuracy=_interval(value, z, self.deviation))
+
     def probability_above(self, accuracy: float) -> float:
         """Return the probability that the trained model is more accurate than this."""
         return float(norm.cdf((self.z - norm.ppf(accuracy)) / self.deviation))
@@ -96,11 +108,11 @@ def predict_from(
     stop = _stop(losses, loss)
     by_seed = np.array([record_accuracies(r.rewards[name][stop]).mean() for r in rehearsals])
     followed = np.array(draw(draw(clusters.tolist(), len(joined[-1])), len(joined[stop])))
-    z, deviation = _probit(joined[stop], by_seed, followed, len(clusters))
-    value, half = float(joined[stop].mean()), norm.isf(TAIL) * deviation
-    low, high = min(value, norm.cdf(z - half)), max(value, norm.cdf(z + half))
+    value = float(joined[stop].mean())
+    z = _probit(value, len(followed))
+    deviation = _deviation(z, joined[stop], by_seed, followed, len(clusters))
     return Prediction(
-        accuracy=Interval(value, float(low), float(high)),
+        accuracy=_interval(value, z, deviation),
         curve=[
             CurvePoint(int(step), float(value), float(of_step.mean()))
             for step, value, of_step in zip(first.steps, losses, joined, strict=True)
@@ -130,15 +142,23 @@ def _mean_rewards(seeds: Sequence[Sequence[RecordRewards]]) -> list[RecordReward
     ]
 
 
-def _probit(
-    accuracies: FloatArray, seeds: FloatArray, clusters: Clusters, records: int
-) -> tuple[float, float]:
-    """Return z of the mean accuracy, half a record away from 0 and 1, and its deviation."""
-    followed = len(accuracies)
-    mean = (accuracies.sum() + 0.5) / (followed + 1)
-    z = float(norm.ppf(mean))
+def _probit(accuracy: float, records: int) -> float:
+    """Return Φ⁻¹ of an accuracy on some records, half a record away from 0 and 1."""
+    return float(norm.ppf((accuracy * records + 0.5) / (records + 1)))
+
+
+def _interval(value: float, z: float, deviation: float) -> Interval:
+    """Return an accuracy with the interval around Φ⁻¹ of it."""
+    half = norm.isf(TAIL) * deviation
+    low, high = min(value, norm.cdf(z - half)), max(value, norm.cdf(z + half))
+    return Interval(value, float(low), float(high))
+
+
+def _deviation(
+    z: float, accuracies: FloatArray, seeds: FloatArray, clusters: Clusters, records: int
+) -> float:
+    """Return the standard deviation of z: of records, of seeds, and of the forecast itself."""
     residuals = np.bincount(clusters, weights=accuracies - accuracies.mean())
-    of_records = (residuals**2).sum() / followed**2 * (1 - followed / records)
+    of_records = (residuals**2).sum() / len(accuracies) ** 2 * (1 - len(accuracies) / records)
     of_seeds = seeds.var(ddof=1) * (1 + 1 / len(seeds)) if len(seeds) > 1 else 0.0
-    variance = (of_records + of_seeds) / norm.pdf(z) ** 2 + ERROR**2
-    return z, float(np.sqrt(variance))
+    return float(np.sqrt((of_records + of_seeds) / norm.pdf(z) ** 2 + ERROR**2))

@@ -47,10 +47,11 @@ T = TypeVar("T")
 Point: TypeAlias = tuple[int, Mapping[str, Sequence[RecordRewards]]]
 """A number of steps, and the rewards of every set after them."""
 
-BUDGET, LEAST, MOST = 0.05, 400, 0.75
-"""Share of the cost of training that rehearsals take where the user names none, and what they may
-take if that is more: as much as learning so many pairs once (8 % of five epochs over 1,000 pairs),
-but no larger share than the last."""
+BUDGET, MOST = 0.05, 0.75
+"""Shares of the cost of training between which rehearsals take where the user names none."""
+USUAL, LEARNT = 0.08, 5000
+"""Such a share of a training that learns so many pairs (1,000 in five epochs); of smaller ones,
+which are cheap and have fewer steps over which chance averages out, more by the square."""
 BACKWARD = 3
 """A training step costs as much as three forward passes."""
 
@@ -179,8 +180,12 @@ class Costs:
     @property
     def training(self) -> float:
         """What the whole training costs, without any evaluation."""
-        pairs = min(self.steps * self.config.batch_size, self.config.epochs * self.pairs)
-        return BACKWARD * self._pair_size * pairs
+        return BACKWARD * self._pair_size * self.learnt
+
+    @property
+    def learnt(self) -> int:
+        """How many pairs the training learns from, every one as often as it does."""
+        return min(self.steps * self.config.batch_size, self.config.epochs * self.pairs)
 
     @cached_property
     def pairs(self) -> int:
@@ -207,9 +212,9 @@ class Costs:
             UserError: The user's budget is too small for the cheapest plan.
         """
         smaller = [plan for plan in LADDER if plan.batch_size < max(2, self.config.batch_size)]
-        least = BACKWARD * self._pair_size * LEAST / self.training
-        usual = max(BUDGET, min(least, MOST))
-        budget = usual if self.config.budget is None else self.config.budget
+        usual = USUAL * (LEARNT / self.learnt) ** 2
+        most = min(max(BUDGET, usual), MOST)
+        budget = most if self.config.budget is None else self.config.budget
         fitting = [plan for plan in smaller if self.share(plan) <= budget]
         if fitting:
             return fitting[-1]
