@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rewardgap.data import parsing
 from rewardgap.data.parsing import TakenIds, collect, parse_record
-from rewardgap.data.records import Message, Record, as_row, prompt_id
+from rewardgap.data.records import Message, Record, prompt_id, record_row
 from rewardgap.errors import UserError
 
 USER = {"role": "user", "content": "q"}
@@ -70,7 +70,7 @@ SHAPES = {
 @pytest.mark.parametrize("row", [*LAYOUTS.values(), *SHAPES.values()], ids=[*LAYOUTS, *SHAPES])
 def test_a_record_is_written_as_a_row_that_is_read_as_the_same(row):
     record = parse_record(row, "here")
-    assert parse_record(json.loads(json.dumps(as_row(record))), "there") == record
+    assert parse_record(json.loads(json.dumps(record_row(record))), "there") == record
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))

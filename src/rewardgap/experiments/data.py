@@ -125,6 +125,14 @@ def _find(
             "and name it with --data-dir"
             + ("" if folder is None else f"; {folder} does not hold what is needed")
         )
-    if rows is None:
-        return specs
-    return [f"{spec}{'&' if '?' in spec else '?'}limit={rows}" for spec in specs]
+    return specs if rows is None else [_limited(spec, rows) for spec in specs]
+
+
+def _limited(text: str, rows: int) -> str:
+    """Return a specification of at most so many rows, of fewer where it says so itself."""
+    limit = parse_spec(text).options.get("limit", "")
+    if not limit:
+        return f"{text}{'&' if '?' in text else '?'}limit={rows}"
+    if not limit.isdecimal() or float(limit) <= rows:
+        return text  # a limit that is no number is refused where the data are read
+    return re.sub(r"(?<=[?&])limit=[^&]*", f"limit={rows}", text)

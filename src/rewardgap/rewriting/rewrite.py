@@ -11,7 +11,7 @@ from rewardgap.configs.rewriting import RewriteConfig
 from rewardgap.data.dropped import DroppedRecord, new_list, write_dropped
 from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load, refuse_wrong
-from rewardgap.data.records import Message, Record, Response, as_row
+from rewardgap.data.records import Message, Record, Response, record_row
 from rewardgap.errors import UserError
 from rewardgap.evaluation.text import counted
 from rewardgap.io.cache import cache_folder
@@ -197,7 +197,7 @@ def _write(
         Path(f"{out}.rewriting.json"), json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     )
     write_dropped(Path(f"{out}.dropped.jsonl"), {config.data: left_out})
-    rows = (json.dumps(as_row(record), ensure_ascii=False) + "\n" for record in records)
+    rows = (json.dumps(record_row(record), ensure_ascii=False) + "\n" for record in records)
     write_text(out, "".join(rows))
     return RewriteResult(out, {"out": str(out), **figures}, _describe(config, figures))
 

@@ -121,7 +121,8 @@ def fit(
     step_log = StepLog.of(run.log, lines)
     best = BestWeights.of(config.keep_best or "", run.checkpoints, lines)
     with _open_log(settings, done, lines) as log:
-        label, shown = f"training {config.kind}", accelerator.is_main_process
+        label = f"{'rehearsing' if watch else 'training'} {config.kind}"
+        shown = accelerator.is_main_process
         bar = progress(range(done, len(steps)), label, initial=done, shown=shown)
         for step in bar:
             for group in adam.param_groups:
