@@ -47,8 +47,8 @@ FEWER = {"count": "count=60", "sample": "sample=4"}
 """Options of data specifications, with few rows."""
 SHELL = {"cd", "curl", "git", "source"}
 """Programs beside ours, which are not run here."""
-READ_ONLY = {"demo", "push", "serve"}
-"""Commands of which only the flags are read: they take minutes, send, or wait for requests."""
+READ_ONLY = {"demo", "push", "rewrite", "serve"}
+"""Commands of which only the flags are read: they take minutes, ask, send, or wait for requests."""
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,7 @@ def classifier(
     states = []
     model.score.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0, -1]))
     for record in EXAMPLE_RECORDS:
-        noises = [_with_noise(record, noise).rejected[0] for noise in NOISE.values()]
-        for response in (record.chosen[0], *noises):
+        for response in _with_noise(record).responses:
             messages = [{"role": m.role, "content": m.content} for m in (*record.prompt, *response)]
             text = (
                 tokenizer.apply_chat_template(messages, tokenize=False)

@@ -1,12 +1,17 @@
 """Fixtures that several test files share: tiny models, made once a session."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported: tests use no network
 
@@ -28,3 +33,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return tiny_model(tmp_path_factory.mktemp("model"), *arguments)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser without a window, where there is one."""
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium with its driver")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1200,900"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()

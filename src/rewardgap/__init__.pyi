@@ -12,6 +12,7 @@ from .configs.forecasting import ChesConfig as ChesConfig
 from .configs.forecasting import ExplainConfig as ExplainConfig
 from .configs.forecasting import ForecastConfig as ForecastConfig
 from .configs.forecasting import TheoryConfig as TheoryConfig
+from .configs.rewriting import RewriteConfig as RewriteConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
 from .configs.scoring import RankConfig as RankConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
@@ -35,6 +36,7 @@ from .explaining.displacement import ches as ches
 from .explaining.explain import explain as explain
 from .forecasting.forecast import forecast as forecast
 from .reporting.report import report as report
+from .rewriting.rewrite import rewrite as rewrite
 from .scoring.ranking import rank as rank
 from .scoring.reward_function import reward_function as reward_function
 from .scoring.scorer import Scorer as Scorer

@@ -18,6 +18,7 @@ from toy import read_rows, write_rows
 from rewardgap.cli import main
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io.run_folder import Run
+from rewardgap.models.hub import refuse_absent_model
 from rewardgap.models.kinds import KINDS
 
 
@@ -89,6 +90,19 @@ from rewardgap.models.kinds import KINDS
 )
 def test_a_mistake_in_the_words_is_one_line(words, message, refused):
     assert message in refused(words)
+
+
+def test_a_misspelt_folder_is_not_asked_of_the_hub(refused, desk, monkeypatch):
+    from huggingface_hub import constants
+
+    (desk / "runs" / "explicit").mkdir(parents=True)
+    words = flags("score", model="runs/explicti", data="test.jsonl")
+    assert "no folder runs/explicti; did you mean runs/explicit?" in refused(words)
+    words = flags("score", model="runs/none", data="test.jsonl")
+    assert "no folder runs/none; give a model directory" in refused(words)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(desk / "hub"))
+    (desk / "hub" / "models--runs--explicti").mkdir(parents=True)
+    refuse_absent_model("runs/explicti")
 
 
 @pytest.mark.parametrize(

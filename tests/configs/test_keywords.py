@@ -1,14 +1,18 @@
 """Commands called by keywords: what is checked, and what help says of them."""
 
 import inspect
+from dataclasses import fields
 
 import pytest
 
 import rewardgap
+from rewardgap.configs.help import field_texts
 from rewardgap.configs.keywords import accepts, configure
+from rewardgap.configs.printing import PrintConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.errors import UserError
 
+PRINTED = {key.name for key in fields(PrintConfig)}
 NEEDED = {"model": "m", "kind": "explicit", "train": "a.jsonl", "out": "o"}
 
 
@@ -62,6 +66,17 @@ def test_help_lists_every_keyword_with_its_meaning():
     assert "Keywords, or a TrainConfig of them: model: initial language model: a directory" in said
     assert "batch_size: pairs per optimiser step" in said
     assert "json" not in inspect.signature(rewardgap.metrics).parameters  # that is of printing
+
+
+def test_help_of_a_configuration_says_what_its_keys_mean(capsys):
+    for name in (name for name in dir(rewardgap) if name.endswith("Config")):
+        form = getattr(rewardgap, name)
+        said = " ".join(inspect.getdoc(form).split())
+        assert said.startswith(inspect.getdoc(form).partition("\n")[0])
+        for key, text in field_texts(form).items():
+            assert f"{key}: {' '.join(text.split())}" in said or key in PRINTED, (name, key)
+    help(rewardgap.TrainConfig)
+    assert "batch_size: pairs per optimiser step" in capsys.readouterr().out
 
 
 def test_a_configuration_is_given_alone():

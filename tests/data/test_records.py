@@ -1,6 +1,7 @@
 """Records: every layout, every error, ids."""
 
 import hashlib
+import json
 import logging
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from rewardgap.data import parsing
 from rewardgap.data.parsing import TakenIds, collect, parse_record
-from rewardgap.data.records import Message, Record, prompt_id
+from rewardgap.data.records import Message, Record, prompt_id, record_row
 from rewardgap.errors import UserError
 
 USER = {"role": "user", "content": "q"}
@@ -54,6 +55,22 @@ def test_several_responses_and_metadata():
     assert record.pairs == ((0, 2), (0, 3), (1, 2), (1, 3))
     assert not record.is_pair
     assert record.metadata == {"score": 3}
+
+
+SHAPES = {
+    "system": {"system": "be", "prompt": "q", "chosen": "a", "rejected": "b", "id": "1", "x": [1]},
+    "several": {"prompt": "q", "chosen": ["a"], "rejected": [[BAD], "c"]},
+    "turns": {"prompt": [USER, BAD, USER], "chosen": [GOOD, USER, BAD], "rejected": "b"},
+    "unlabelled": {"prompt": "q", "responses": ["a", [GOOD, USER, BAD]], "tools": [{"a": 1}]},
+    "arguments": {"prompt": "q", "response": "a", "chat_template_kwargs": {"think": False}},
+    "calls": {"prompt": "q", "chosen": [{**GOOD, "name": "n"}], "rejected": "b"},
+}
+
+
+@pytest.mark.parametrize("row", [*LAYOUTS.values(), *SHAPES.values()], ids=[*LAYOUTS, *SHAPES])
+def test_a_record_is_written_as_a_row_that_is_read_as_the_same(row):
+    record = parse_record(row, "here")
+    assert parse_record(json.loads(json.dumps(record_row(record))), "there") == record
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))

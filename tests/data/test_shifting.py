@@ -120,7 +120,7 @@ def test_all_shifts_go_to_a_folder(tmp_path, capsys):
     assert main(["shift", "all", data, str(folder)]) == 0
     names = {path.stem for path in folder.iterdir()}
     assert names == {name for name, shift in SHIFTS.items() if shift.keeps != "nothing"}
-    assert read_rows(folder / "contractions.jsonl")[0]["responses"] == "I don't know."
+    assert read_rows(folder / "contractions.jsonl")[0]["responses"] == ["I don't know."]
     assert read_rows(folder / "greeting.jsonl")[0]["prompt"] != "Why?"
     assert "contractions           1  responses        1          0" in capsys.readouterr().out
     assert main(["shift", "all", data, str(tmp_path / "p"), "--side", "prompt", "--json"]) == 0

@@ -108,6 +108,17 @@ def test_records_that_one_file_lacks_are_left_out_by_their_row() -> None:
         drop([(numbered({n: RIGHT}), numbered({n: RIGHT})) for n in (0, 1)])
 
 
+def test_records_of_the_same_ids_correspond_wherever_they_are() -> None:
+    """A set in another order that lacks record 1, with the numbers of its rows: 3 is lost."""
+    original = rows_of([RIGHT, WRONG, RIGHT, RIGHT])
+    rewritten = [ScoreRow(str(i), (r,), (0.0,)) for i, r in ((3, WRONG), (0, RIGHT), (2, RIGHT))]
+    for rows in ([None] * 3, [0, 1, 2]):
+        runs = (original, [replace(r, data_row=n) for r, n in zip(rewritten, rows, strict=True)])
+        found = drop([runs])
+        assert (found.loss.n, found.left_out) == (3, 1)
+        assert found.loss.difference.value == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     ("shifted", "words"),
     [

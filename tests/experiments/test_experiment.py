@@ -153,6 +153,21 @@ def test_local_files_take_the_place_of_sources_where_they_exist(read, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("data", "limited"),
+    [
+        ("a.jsonl?limit=3", "a.jsonl?limit=2"),
+        ("a.jsonl?limit=1", "a.jsonl?limit=1"),
+        ("org/data:test?limit=30&seed=4", "org/data:test?limit=2&seed=4"),
+        ("org/data?my_limit=30", "org/data?my_limit=30&limit=2"),
+        ("a.jsonl?limit=all", "a.jsonl?limit=all"),
+    ],
+)
+def test_of_two_limits_the_smaller_one_holds(data, limited, read):
+    experiment = read({"train": {"name": "t", "data": data}, "train_rows": 2})
+    assert find_training_data(experiment, None) == limited
+
+
 @pytest.mark.parametrize("data_dir", [None, "."])
 def test_data_without_a_source_need_a_folder(data_dir, read):
     with pytest.raises(UserError, match=r"certainly: no source .* put c.jsonl .* --data-dir"):

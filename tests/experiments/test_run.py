@@ -161,7 +161,7 @@ def test_missing_data_are_told_before_anything_is_done(config, tmp_path):
     assert not (tmp_path / "grid").exists()
 
 
-def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_path):
+def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_path, caplog):
     rows = pair_rows(6, start=12)
     reworded = [row | {"chosen": "Sure.", "rejected": "Never."} for row in rows]
     sets = {
@@ -170,14 +170,22 @@ def test_sets_that_are_no_twins_are_refused_before_anything_is_done(config, tmp_
     }
     sets["twin"]["shift_of"] = "test"
     told = config(changes={"eval": sets}, kinds=["length"])
-    for wrong, row in ((reworded[::-1], 1), (reworded[:5], 6)):
+    unnamed = [row | {"id": f"twin-{row['id']}"} for row in reworded]
+    for wrong, row in ((unnamed[::-1], 1), (unnamed[:5], 6)):
         write_rows(tmp_path / "twin.jsonl", wrong)
         for dry in (True, False):
             with pytest.raises(UserError, match=f"twin: its rows do not .* of test: row {row} has"):
                 run(replace(told, dry_run=dry))
         assert not Path(told.out).exists()
-    write_rows(tmp_path / "twin.jsonl", reworded)
+    write_rows(tmp_path / "twin.jsonl", unnamed)
+    run(replace(told, dry_run=True))
+    other = [*reworded[:3], reworded[3] | {"prompt": "another"}]
+    write_rows(tmp_path / "twin.jsonl", other)
+    with pytest.raises(UserError, match=r"twin: its rows .* record pair-15 has another prompt"):
+        run(told)
+    write_rows(tmp_path / "twin.jsonl", reworded[:3:-1])  # ids tell which records correspond
     run(told)
+    assert "4 of 6 records are in only one of test and twin" in caplog.text
 
 
 BAD = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accessibility import find_faults
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -340,6 +341,16 @@ def test_colours_say_sign_and_size():
     assert "--raise" in colour(1.0, 1.0) and "--lower" in colour(-1.0, 1.0)
     opacities = [float(colour(v, 1.0).rpartition("/")[2][:-1]) for v in (0.1, 0.5, 1.0)]
     assert opacities == sorted(opacities) and opacities[-1] < 0.7
+
+
+def test_nothing_keeps_people_from_reading_it(browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(render(EXPLANATION), encoding="utf-8")
+    assert find_faults(browser, page) == []
+    faint = render(EXPLANATION).replace("--muted: #5b636d", "--muted: #8b939d")
+    page.write_text(faint.replace("</h1>", "</h1><button></button>"), encoding="utf-8")
+    told = " ".join(find_faults(browser, page))
+    assert "1400 light: contrast 3." in told and "without a name: <button>" in told
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

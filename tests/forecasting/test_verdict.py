@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from accessibility import find_faults
 from scipy.stats import norm
 
 from rewardgap.evaluation.bootstrap import Interval
@@ -211,3 +213,9 @@ def test_the_page_says_and_shows_the_same(tmp_path: Path) -> None:
     assert "<td>0.900 [" in text
     assert "<b>" not in text
     assert "<script" not in text
+
+
+def test_nothing_keeps_people_from_reading_the_page(browser: Any, tmp_path: Path) -> None:
+    long = "a-set-with-a-long-name-" * 4
+    write_page(tmp_path / "page.html", forecasts(REWORDED | {long: REWORDED["reworded"]}))
+    assert find_faults(browser, tmp_path / "page.html") == []

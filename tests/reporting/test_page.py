@@ -4,12 +4,14 @@ import base64
 import gzip
 import json
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from accessibility import find_faults
 from grids import SCRIPT, Grid, figures, results_of, tables, write_grid
 
 from rewardgap.configs.experiments import ReportConfig
@@ -254,6 +256,10 @@ def test_it_loads_without_an_error_and_draws(shown):
     assert shown.driver.get_log("browser") == []
 
 
+def test_nothing_keeps_people_from_reading_it(browser, page):
+    assert find_faults(browser, page, "#records[data-ready]") == []
+
+
 def test_search_and_filters(shown):
     assert shown.status() == f"{RECORDS} of {RECORDS} records."
     assert len(shown.rows()) == 50
@@ -330,6 +336,20 @@ def test_records_by_keyboard(shown):
     assert not shown.run("return document.getElementById('record').open")
     # A dialog tells of its end in a task of its own, after it is shut.
     shown.wait.until(lambda _: "Question 2:" in shown.focused())
+
+
+def test_the_command_that_explains_a_record_can_be_copied(shown, page):
+    shown.all("[data-part=rows] tr")[2].click()
+    shown.one("#record summary").click()
+    commands = [shlex.split(each.text) for each in shown.all("#record .command code")]
+    run = page.parent.parent / "grid/small/explicit/seed-0"
+    data = page.parent.parent / "grid/data/ultrafeedback.jsonl"
+    (known,) = [command for command in commands if command[2] == str(run)]
+    record = ["--id", "ultrafeedback-2", "--out", "explicit-0-record-3.html"]
+    assert known == ["rewardgap", "explain", str(run), "--data", str(data), *record]
+    shown.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    shown.one("#record .command button").click()
+    assert shlex.split(shown.run("return window.copied")) == commands[0]
 
 
 def test_the_same_record_in_other_words(shown):

@@ -262,7 +262,7 @@ def test_results_say_what_they_are(model, data, tmp_path):
     assert list(rewards["response"]) == ["chosen", "rejected"]
     assert list(rewards["reward"]) == list(rewards["tokens"])  # which is what the kind counts
     scorer = scoring.load(model, kind="length", device="cpu")
-    assert repr(scorer) == "Scorer(Length, 0 parameters, cpu, float32)"
+    assert repr(scorer) == "Scorer(Length, 0 parameters, cpu, products in float32)"
 
 
 def test_a_record_that_is_too_long_is_named(model, tmp_path):

@@ -64,6 +64,7 @@ def test_a_run_says_where_it_starts_and_how_far_it_came(model, tmp_path, caplog)
     start = r"training explicit on \S+: 12 pairs of 12 records, [\d,]+ tokens; 9 steps of 4 pairs"
     assert re.search(start, text)
     assert "on cpu, products in float32; learning rate 0.003; truncated 0, left out 0" in text
+    assert 0.2 < float(re.search(r"memory: about (\d+\.\d) GiB at the most", text)[1]) < 8
     end = (
         r"trained explicit: loss (\d\.\d+) → (\d\.\d+), accuracy \S+ → 1.000 .* 9 steps\) in \d+ s"
     )

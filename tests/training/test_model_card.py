@@ -40,7 +40,7 @@ def front_matter(text: str) -> dict:
 
 
 def test_metadata_are_a_model_index():
-    front = front_matter(model_card(CONFIG, {"test": SUMMARY}, "AutoModelForCausalLM"))
+    front = front_matter(model_card(CONFIG, 1200, {"test": SUMMARY}, "AutoModelForCausalLM"))
     assert front["base_model"] == "some/model"
     assert front["tags"] == ["reward-model", "rewardgap", "implicit"]
     (entry,) = front["model-index"]
@@ -51,7 +51,7 @@ def test_metadata_are_a_model_index():
 
 
 def test_the_table_has_baselines_beside_the_model():
-    text = model_card(CONFIG, {"test": SUMMARY}, "AutoModelForCausalLM")
+    text = model_card(CONFIG, 1200, {"test": SUMMARY}, "AutoModelForCausalLM")
     assert (
         "| set | records | accuracy | margin | separation | (longer) | "
         "(bag of words) | where longer fails |" in text
@@ -60,6 +60,7 @@ def test_the_table_has_baselines_beside_the_model():
         "| test | 200 | 0.712 [0.650, 0.770] | 0.400 [0.300, 0.500] | 0.900 [0.800, 1.000] | "
         "0.600 | 0.400 | 0.300 |" in text
     )
+    assert "on 1,200 pairs of `pairs.jsonl`" in text
     assert "beta 0.1" in text and "max length" not in text
     assert "`AutoModelForCausalLM`" in text
 
@@ -69,9 +70,9 @@ def test_sets_without_lengths_and_runs_without_sets():
         "baselines": {}
     }
     assert "| 0.400 [0.300, 0.500] | 0.900 [0.800, 1.000] | – |" in model_card(
-        CONFIG, {"other": bare}, None
+        CONFIG, 9, {"other": bare}, None
     )
-    text = model_card(CONFIG, {}, None)
+    text = model_card(CONFIG, 1200, {}, None)
     assert "Evaluation" not in text and "transformers loads" not in text
     assert front_matter(text)["model-index"][0]["results"] == []
 
@@ -84,7 +85,7 @@ def test_it_names_the_class_that_loads_the_model(tmp_path):
     ):
         run.reward_model.mkdir(exist_ok=True)
         (run.reward_model / "config.json").write_text(json.dumps({"architectures": [architecture]}))
-        write_model_card(run, CONFIG, {"test": SUMMARY})
+        write_model_card(run, CONFIG, 12, {"test": SUMMARY})
         assert f"loads it as `{loader}`" in (run.reward_model / "README.md").read_text()
     assert [path.name for path in run.reward_model.iterdir() if path.name.startswith(".")] == []
 
@@ -101,7 +102,7 @@ def test_it_tells_no_place_on_this_machine(tmp_path):
         out="b",
         eval={"test": str(tmp_path / "test.jsonl")},
     )
-    text = model_card(config, {"test": SUMMARY}, None)
+    text = model_card(config, 1, {"test": SUMMARY}, None)
     assert "`train.jsonl, persona:original-train`" in text
     (result,) = front_matter(text)["model-index"][0]["results"]
     assert result["dataset"]["type"] == "test.jsonl"

@@ -80,7 +80,7 @@ def setting(folders: Callable[..., Path], tmp_path: Path) -> Callable[..., Train
 
 @pytest.mark.parametrize(("kind", "every"), [("explicit", 1), ("implicit", 3)])
 def test_killed_at_random_moments(kind, every, setting, forks, tmp_path):
-    changes = {"kind": kind, "checkpoint_steps": every, "epochs": 4}
+    changes = {"kind": kind, "checkpoint_steps": every, "epochs": 4, "keep_best": "test"}
     expected = result(Run(train(setting("whole", **changes))))
     config = setting("killed", **changes)
     random = np.random.default_rng(every)

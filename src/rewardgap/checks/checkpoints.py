@@ -5,7 +5,7 @@ The reward of a classification model is its first output; of a language model it
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.records import Record, Response
 from rewardgap.errors import UserError, first_line
+from rewardgap.io.progress import progress
 from rewardgap.models.devices import choose_device
 from rewardgap.models.heads import choose_label
 from rewardgap.models.kinds import find_kind
@@ -157,7 +158,8 @@ class Checkpoint:
     ) -> Rewards:
         """Return rewards as plain transformers computes them, in padded batches of `size`."""
         model, values = model or self.model, []
-        for start in range(0, len(written), size):
+        label = f"rewards in batches of {size}" if size > 1 else "rewards one by one"
+        for start in progress(range(0, len(written), size), label, unit="batches"):
             batch = written[start : start + size]
             tokens, mask = self._padded(batch, side)
             logits = model(input_ids=tokens, attention_mask=mask).logits.float()
@@ -210,10 +212,18 @@ class Checkpoint:
         except UserError as error:
             return str(error)
 
-    def scored(self, records: Sequence[Record]) -> Rewards | None:
-        """Return rewards as rewardgap gives them, of the first chosen and rejected responses.
+    @cached_property
+    def own(self) -> Rewards | None:
+        """Rewards of all that is `written` as rewardgap gives them; None if it refuses."""
+        firsts = [replace(r, chosen=r.chosen[:1], rejected=r.rejected[:1]) for r in self.records]
+        rewards = self.scored(firsts)
+        return None if rewards is None else rewards.ravel()
 
-        None if it refuses the model or the records.
+    def scored(self, records: Sequence[Record]) -> Rewards | None:
+        """Return rewards as rewardgap gives them, of records with equally many responses.
+
+        Returns:
+            (records, responses), chosen ones first; None if it refuses the model or the records.
         """
         if isinstance(self.scorer, str):
             return None
@@ -221,7 +231,7 @@ class Checkpoint:
             rows = self.scorer.score_records(records)
         except UserError:
             return None
-        return np.array([(row.scores_chosen[0], row.scores_rejected[0]) for row in rows]).ravel()
+        return np.array([(*row.scores_chosen, *row.scores_rejected) for row in rows])
 
     def in_bfloat16(self) -> PreTrainedModel:
         """Return a copy with all weights in bfloat16."""

@@ -4,6 +4,7 @@ A new check of models is a function of `Checkpoint` and an entry in `MODEL_CHECK
 outside the package calls `register_model_check`.
 """
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -33,10 +34,13 @@ from rewardgap.data.records import Record
 from rewardgap.data.templates import find_template
 from rewardgap.errors import UserError, first_line
 from rewardgap.evaluation.text import counted
+from rewardgap.io.progress import progress
 from rewardgap.models.hub import ADAPTER, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.saved import saved_folder
+
+logger = logging.getLogger(__name__)
 
 MODEL_CHECKS: list[Check] = [
     Check("template refuses", find_refused_records),
@@ -82,6 +86,7 @@ def check_model(config: CheckModelConfig) -> CheckReport:
     records = _records(config)
     rows = counted(len(records), "record")
     source = f"the first of {config.data}" if config.data else "of our own"
+    logger.info("loading %s", config.model)
     findings = list(_findings(config, _folder(config.model), records))
     return CheckReport.of(f"{config.model} on {rows}, {source}", findings)
 
@@ -116,7 +121,13 @@ def _findings(
     except Exception as error:  # damaged files raise whatever the libraries that read them raise
         yield _not_loaded(f"plain transformers: {type(error).__name__}: {first_line(error)}")
         return
-    for check in MODEL_CHECKS:
+    lengths = [len(response.tokens) for response in checkpoint.written]
+    logger.info(
+        "%d checks on %s of up to %s tokens, on %s",
+        *(len(MODEL_CHECKS), counted(len(lengths), "response")),
+        *(f"{max(lengths, default=0):,}", checkpoint.model.device),
+    )
+    for check in progress(MODEL_CHECKS, "checking the model", unit="checks"):
         findings = _of_check(check, checkpoint)
         yield from findings
         if any(finding.check in FATAL for finding in findings) or not checkpoint.records:

@@ -18,7 +18,8 @@ from rewardgap.data.records import Record
 from rewardgap.evaluation.text import join_names, share
 from rewardgap.models.saved import FILE
 
-SIZES = (2, 3, 16)
+SIZES = {2: 4, 3: 6, 16: 16}
+"""Sizes of batches, and how many responses are computed in them."""
 SIDES: tuple[Side, ...] = ("right", "left")
 TOLERANCE = 1e-3
 """Differences from which rewards count as different, in standard deviations of the rewards."""
@@ -34,16 +35,21 @@ def find_batches(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     """Yield rewards that depend on the batch in which they are computed."""
     if checkpoint.is_classifier and checkpoint.pad is None:
         return  # batches are refused, which is a finding of its own
-    written, alone = checkpoint.written[: max(SIZES)], checkpoint.alone[: max(SIZES)]
+    alone = checkpoint.alone[: max(SIZES)]
     scale = max(float(np.std(alone)), 1e-6 * float(np.abs(alone).max()), 1e-12)
     for side in SIDES:
-        rewards = {size: checkpoint.rewards(written, size, side) for size in SIZES}
-        odd = [size for size in SIZES if _differ(rewards[size], alone, scale)]
+        rewards = {
+            size: checkpoint.rewards(checkpoint.written[:count], size, side)
+            for size, count in SIZES.items()
+        }
+        singly = {size: alone[: len(values)] for size, values in rewards.items()}
+        odd = [size for size in SIZES if _differ(rewards[size], singly[size], scale)]
         if not odd:
             continue
-        worst = max(odd, key=lambda size: reordered(alone, rewards[size]))
-        changed = reordered(alone, rewards[worst])
-        moved = float(np.max(np.abs(rewards[worst] - alone))) / scale
+        worst = max(odd, key=lambda size: (reordered(singly[size], rewards[size]), size))
+        changed = reordered(singly[worst], rewards[worst])
+        moved = float(np.max(np.abs(rewards[worst] - singly[worst]))) / scale
+        pairs = share(changed, len(rewards[worst]) // 2, "pair")
         severity: Severity = "warning" if changed or moved > SHIFT else "note"
         if side == "right":
             severity = "error"
@@ -52,7 +58,7 @@ def find_batches(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
             "batches",
             f"rewards change in batches of {join_names(list(map(str, odd)))} padded on the {side}",
             f"by up to {moved:.2g} standard deviations; "
-            f"in batches of {worst} the order of {share(changed, len(alone) // 2, 'pair')} changes",
+            f"in batches of {worst} the order of {pairs} changes",
             f"score without padding, or padded on the {'left' if side == 'right' else 'right'}; "
             "see what is said of the pad token",
         )
@@ -85,13 +91,12 @@ def find_sign(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     One sort is not enough: a model that likes length prefers letters in random order, which are
     more tokens than words.
     """
-    count, right = len(checkpoint.records), {}
-    for sort, noise in NOISE.items():
-        records = [_with_noise(record, noise) for record in checkpoint.records]
-        rewards = checkpoint.scored(records)
-        if rewards is None or np.ptp(rewards) == 0:
-            return
-        right[sort] = right_pairs(rewards)
+    count = len(checkpoint.records)
+    rewards = checkpoint.scored([*map(_with_noise, checkpoint.records)])
+    if rewards is None or np.ptp(rewards) == 0:
+        return
+    above = (rewards[:, :1] > rewards[:, 1:]).sum(axis=0)
+    right = dict(zip(NOISE, map(int, above), strict=True))
     if max(right.values()) <= SUSPICIOUS * count:
         numbers = ", ".join(f"{sort} in {number}" for sort, number in right.items())
         yield CheckFinding(
@@ -127,11 +132,12 @@ NOISE: Mapping[str, Callable[[str], str]] = {
 """Texts without sense, longer and shorter than the response in tokens, and as long."""
 
 
-def _with_noise(record: Record, noise: Callable[[str], str]) -> Record:
-    """Return a record whose rejected response is noise made of the chosen one."""
+def _with_noise(record: Record) -> Record:
+    """Return a record whose rejected responses are noise of every sort, made of the chosen one."""
     *earlier, last = record.chosen[0]
-    text = noise(last.content).strip() or "x"
-    return replace(record, rejected=((*earlier, replace(last, content=text)),))
+    texts = [noise(last.content).strip() or "x" for noise in NOISE.values()]
+    rejected = tuple((*earlier, replace(last, content=text)) for text in texts)
+    return replace(record, chosen=record.chosen[:1], rejected=rejected)
 
 
 def find_own_reading(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
@@ -155,7 +161,7 @@ def find_own_reading(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
         return
     if not checkpoint.is_classifier:
         return
-    rewards, alone = checkpoint.scored(checkpoint.records), checkpoint.alone
+    rewards, alone = checkpoint.own, checkpoint.alone
     if rewards is None:
         return
     scale = max(float(np.std(alone)), 1e-12)

@@ -7,12 +7,14 @@ reads there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 import numpy as np
 
 from rewardgap.checks.checkpoints import Checkpoint, WrittenResponse, ranked_right
 from rewardgap.checks.findings import CheckFinding
 from rewardgap.evaluation.text import join_names, share
+from rewardgap.io.progress import progress
 
 Tokens = tuple[int, ...]
 
@@ -71,8 +73,9 @@ def find_reward_token(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
         what = f"the reward is read at {place} by {join_names(list(READERS))} alike"
         yield CheckFinding("note", "reward token", what)
         return
+    read = cache(checkpoint.reward_at_end)  # most tools read most sequences alike
     rewards = {
-        name: np.array([checkpoint.reward_at_end(tokens) for tokens in sequences[name]])
+        name: np.array([read(tokens) for tokens in progress(sequences[name], f"as {name} reads")])
         for name in ("transformers", *odd)
     }
     others = [f"{name} at {checkpoint.token_text(sequences[name][0][-1])}" for name in odd]

@@ -73,7 +73,7 @@ def _equal_to_policy(checkpoint: Checkpoint) -> Iterator[CheckFinding]:
     scorer = checkpoint.scorer
     if not isinstance(scorer, Scorer) or scorer.reference is None:
         return
-    rewards = checkpoint.scored(checkpoint.records)  # None: other tokens, a finding of its own
+    rewards = checkpoint.own  # None: other tokens, a finding of its own
     if rewards is not None and np.abs(rewards).max() < 1e-7:
         yield CheckFinding(
             "error",

@@ -3,7 +3,6 @@
 Near duplicates and languages need the packages of the extra `checks`.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from rewardgap.checks.data_sets import CheckedData, CheckedSet
 from rewardgap.checks.findings import CheckFinding, Severity, first_few
 from rewardgap.checks.pairs import ENOUGH, reached_by_rule
 from rewardgap.data.bag_of_words import BagOfWords, response_text
+from rewardgap.data.languages import languages_of
 from rewardgap.data.records import Record, Response
 from rewardgap.evaluation.accuracy import record_accuracies
 from rewardgap.evaluation.text import counted, join_names, share
@@ -28,13 +28,6 @@ PERMUTATIONS, BANDS = 128, 16
 READ = 5_000
 """Characters of a text that are compared with others."""
 
-LETTERS, PROSE, CERTAIN = 60, 0.75, 0.9
-"""A language is told of at least so many letters, in texts of which they are at least this share,
-and believed from this confidence on."""
-CODE = re.compile(r"[{};]\s*$|\(\)|`{3}|\$.+\$", re.MULTILINE)
-"""What program code and formulas have and prose has not."""
-NO_PROSE = ("LATIN", "ESPERANTO")
-"""Languages that are guessed of names and terms more often than they are written."""
 BATCH = 256
 
 Signature = Any
@@ -106,24 +99,19 @@ def find_languages(data: CheckedData) -> Iterator[CheckFinding]:
     if find_spec("lingua") is None:
         yield _not_checked("languages", "lingua-language-detector")
         return
-    from lingua import Language, LanguageDetectorBuilder
-
-    left_out = [getattr(Language, name) for name in NO_PROSE]
-    builder = LanguageDetectorBuilder.from_all_languages_without(*left_out)
-    detector = builder.with_low_accuracy_mode().build()
     for checked in data.sets:
-        yield from _languages_of_set(checked, detector)
+        yield from _languages_of_set(checked)
 
 
-def _languages_of_set(checked: CheckedSet, detector: Any) -> Iterator[CheckFinding]:
+def _languages_of_set(checked: CheckedSet) -> Iterator[CheckFinding]:
     counts, prompts = Counter[str](), Counter[str]()
     records: dict[str, list[str]] = defaultdict(list)
     mixed: list[str] = []
     stream = checked.records()
     while batch := list(islice(stream, BATCH)):
-        prompts.update(filter(None, _languages([PARTS["prompt"](r) for r in batch], detector)))
+        prompts.update(filter(None, languages_of([PARTS["prompt"](r) for r in batch])))
         texts = [response_text(response) for record in batch for response in record.responses]
-        languages = iter(_languages(texts, detector))
+        languages = iter(languages_of(texts))
         for record in batch:
             named = list(filter(None, [next(languages) for _ in record.responses]))
             counts.update(named)
@@ -173,23 +161,6 @@ def _language_of_prompts(
             "rewards are measured on answers in a language that nobody asked for",
             "translate the prompts too, or say so where the accuracy is shown",
         )
-
-
-def _languages(texts: Sequence[str], detector: Any) -> list[str | None]:
-    """Return the language of each text, or None where it is not certain."""
-    starts = [text[: READ // 5] for text in texts]
-    values_of_texts = detector.compute_language_confidence_values_in_parallel(starts)
-    return [
-        values[0].language.name
-        if values and values[0].value >= CERTAIN and _is_prose(text)
-        else None
-        for text, values in zip(starts, values_of_texts, strict=True)
-    ]
-
-
-def _is_prose(text: str) -> bool:
-    letters = 0 if CODE.search(text) else sum(map(str.isalpha, text))
-    return letters >= LETTERS and letters >= PROSE * len("".join(text.split()))
 
 
 def find_word_rule(data: CheckedData) -> Iterator[CheckFinding]:

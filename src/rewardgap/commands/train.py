@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardgap.commands.command import Command, advise_report, say_metrics
+from rewardgap.io.run_folder import Run
 
 
 def _advise(config: Any) -> str:
@@ -15,10 +16,10 @@ def _advise(config: Any) -> str:
 
 def _resume(config: Any) -> str:
     """Return how a run goes on that was interrupted."""
-    steps = sorted(Path(config.out).glob("checkpoints/step-*[0-9]"))
-    if not Path(config.out).exists():
+    run = Run(Path(config.out))
+    if not run.folder.exists():
         return ""
-    done = f"after step {int(steps[-1].name[5:])}" if steps else "from its first step"
+    done = f"after step {run.steps_saved}" if run.steps_saved else "from its first step"
     return f": the same command with --resume continues {done}"
 
 

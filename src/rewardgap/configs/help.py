@@ -62,6 +62,8 @@ EVERY_COMMAND = (
 )
 WORDS = {"train": "DATA", "data": "DATA", "out": "PATH", "text": "FILE", "scores": "FILE"}
 """What stands for the value of a key, where its own name would not say it."""
+FIELDS = ("settings", "request")
+"""Mappings whose values are no data."""
 TYPES = {int: "N", float: "NUMBER"}
 COLUMN, WIDEST = 28, 100
 
@@ -145,7 +147,7 @@ def _typed(key: Field[Any]) -> str:
     if kind is bool:
         return flag
     if origin is dict:
-        return f"{flag}.{'KEY VALUE' if key.name == 'settings' else 'NAME DATA'}"
+        return f"{flag}.{'KEY VALUE' if key.name in FIELDS else 'NAME DATA'}"
     if origin is list:
         (item,) = get_args(kind)
         return f"{flag} {_value(item, WORDS.get(key.name, word.removesuffix('S')))} ..."

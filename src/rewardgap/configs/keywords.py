@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, cleandoc
 from textwrap import fill, indent
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -15,6 +15,7 @@ from rewardgap.errors import UserError
 Config = TypeVar("Config")
 
 WIDTH = 96
+ATTRIBUTES = "Attributes:"
 
 
 def configure(form: type[Config], values: Mapping[str, Any], command: str) -> Config:
@@ -94,8 +95,15 @@ def _default(key: Field[Any]) -> Any:
     return key.default if key.default_factory is MISSING else key.default_factory()
 
 
-def describe(form: type) -> str:
-    """Return what every keyword of a configuration's class means, as a section of a docstring."""
+def document(form: type) -> None:
+    """Add what every key of a configuration's class means to its docstring, for `help`."""
+    text = cleandoc(form.__doc__ or "")
+    if ATTRIBUTES not in text:
+        form.__doc__ = f"{text}\n\n{describe(form, ATTRIBUTES)}"
+
+
+def describe(form: type, title: str) -> str:
+    """Return what every key of a configuration's class means, as a section of a docstring."""
     texts = field_texts(form)
     lines = [
         fill(
@@ -106,4 +114,4 @@ def describe(form: type) -> str:
         )
         for key in _shown(form)
     ]
-    return f"Keywords, or a {form.__name__} of them:\n" + indent("\n".join(lines), " " * 4)
+    return f"{title}\n" + indent("\n".join(lines), " " * 4)

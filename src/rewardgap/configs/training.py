@@ -67,6 +67,9 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
     """evaluate every N steps; 0: only at the end"""
+    keep_best: str | None = None
+    """name of an evaluation set: keep the weights of the evaluated step that ranks it best, of
+    equal ones the last; by default those of the last step"""
     checkpoint_steps: int = 100
     """write a checkpoint every N steps; 0: never"""
     report_to: list[Tracker] = field(default_factory=list)
@@ -81,6 +84,13 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
         for name in self.eval:
             if not name or "/" in name or name.startswith("."):
                 raise UserError(f"eval has the name {name!r}, which cannot name a score file")
+        if self.keep_best is not None and self.keep_best not in self.eval:
+            raise UserError(
+                f"keep_best is {self.keep_best!r}, which is no evaluation set; the sets are "
+                f"{', '.join(self.eval) or 'none: give one with --eval.NAME DATA'}"
+            )
+        if self.keep_best is not None and not self.eval_steps:
+            raise UserError("keep_best needs eval_steps: give the steps between evaluations")
 
     def settings(self) -> dict[str, Any]:
         """Return everything that determines the run, as its config.yaml holds it."""

@@ -51,13 +51,15 @@ def by_keywords(
 
         @wraps(function)
         def command(config: Any = None, /, *further: Any, **keywords: Any) -> Result:
-            if config is not None and (keywords or not isinstance(config, form)):
+            if config is None:
+                config = configure(form, _on_disk(keywords), name)
+            elif keywords or not isinstance(config, form):
                 class_name = form.__name__
                 raise UserError(f"rewardgap.{name} takes keywords, or a {class_name} alone")
-            values = keywords if config is None else vars(config)
-            return function(configure(form, _on_disk(values), name), *further)
+            return function(config, *further)
 
-        command.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n{describe(form)}"
+        meanings = describe(form, f"Keywords, or a {form.__name__} of them:")
+        command.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n{meanings}"
         command.__signature__ = signature(form)  # type: ignore[attr-defined]
         return command
 

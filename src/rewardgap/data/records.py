@@ -91,6 +91,35 @@ class Record:
         return len(self.chosen) == len(self.rejected) == 1
 
 
+def text_or_messages(messages: Response, role: str) -> Any:
+    """Return a single plain message of a role as its text, and all else as messages."""
+    first, *further = messages
+    if not further and first.role == role and not first.further:
+        return first.content
+    return [message.as_mapping() for message in messages]
+
+
+def record_row(record: Record) -> dict[str, Any]:
+    """Return a row of our own layout that is read as the same record, its id included."""
+    sides = {"chosen": record.chosen, "rejected": record.rejected}
+    if not record.rejected:
+        sides = {"responses": record.chosen}
+    written = {
+        side: [text_or_messages(response, "assistant") for response in responses]
+        for side, responses in sides.items()
+    }
+    arguments = {**record.template_arguments}
+    tools = arguments.pop("tools", None)
+    further = {"tools": tools, "chat_template_kwargs": arguments}
+    return {
+        "id": record.id,
+        "prompt": text_or_messages(record.prompt, "user"),
+        **{side: texts[0] if record.is_pair else texts for side, texts in written.items()},
+        **{key: value for key, value in further.items() if value},
+        **record.metadata,
+    }
+
+
 def content_id(
     prompt: Response,
     chosen: Sequence[Response],
@@ -116,36 +145,6 @@ def prompt_key(record: Record) -> str:
         case {"name": str(), "changed": int(), "prompt": str(original)}:
             return original
     return prompt_id(record.prompt)
-
-
-def record_row(record: Record) -> dict[str, Any]:
-    """Return a record as a row of our own layout, which is read as the same record."""
-    responses = {"chosen": record.chosen, "rejected": record.rejected}
-    if not record.rejected:
-        responses = {"responses": record.chosen}
-    arguments = dict(record.template_arguments)
-    tools = arguments.pop("tools", None)
-    given = {"tools": tools, "chat_template_kwargs": arguments}
-    return {
-        "id": record.id,
-        "prompt": text_or_messages(record.prompt, "user"),
-        **{key: _one_or_several(value) for key, value in responses.items()},
-        **{key: value for key, value in given.items() if value},
-        **record.metadata,
-    }
-
-
-def _one_or_several(responses: Sequence[Response]) -> Any:
-    rows = [text_or_messages(response, "assistant") for response in responses]
-    return rows[0] if len(rows) == 1 else rows
-
-
-def text_or_messages(messages: Response, role: str) -> Any:
-    """Return a single plain message of a role as its text, and all else as messages."""
-    first, *further = messages
-    if not further and first.role == role and not first.further:
-        return first.content
-    return [message.as_mapping() for message in messages]
 
 
 def responses_id(record: "Record") -> str:

@@ -10,6 +10,7 @@ from rewardgap.data.records import Record, prompt_key
 from rewardgap.data.sources import SOURCES
 from rewardgap.data.spec import parse_spec
 from rewardgap.errors import UserError
+from rewardgap.evaluation.robustness import are_known_by_ids
 from rewardgap.experiments.experiment import EvaluationSource, Experiment, TrainingSource
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ def check_shifts(
         experiment: The experiment.
         held_out: A specification for each evaluation set.
         read: Returns the records of a specification.
-        drops: Whether it leaves out records that cannot be used; they need no counterpart.
+        drops: Whether it leaves out records that cannot be used; they need no counterpart. Where
+            ids tell which records correspond, none does.
 
     Raises:
         UserError: The rows of a set have other prompts than their counterparts, or another number
@@ -75,19 +77,26 @@ def check_shifts(
     """
     shifts = {name: source.shift_of for name, source in experiment.eval.items() if source.shift_of}
     for name, original in shifts.items():
+        records = [read(held_out[name]), read(held_out[original])]
+        by_id = are_known_by_ids(*({record.id for record in side} for side in records))
         shifted, originals = (
             {
-                record.row: (prompt_key(record), len(record.chosen), len(record.rejected))
-                for record in read(spec)
+                (record.id if by_id else record.row): (
+                    prompt_key(record),
+                    len(record.chosen),
+                    len(record.rejected),
+                )
+                for record in side
             }
-            for spec in (held_out[name], held_out[original])
+            for side in records
         )
         shared, single = shifted.keys() & originals.keys(), shifted.keys() ^ originals.keys()
-        differing = {row for row in shared if shifted[row] != originals[row]}
-        if differing or not shared or (single and not drops):
-            row = min(row for row in differing or single if row is not None)
+        differing = {key for key in shared if shifted[key] != originals[key]}
+        if differing or not shared or (single and not (drops or by_id)):
+            key = next(key for key in (*originals, *shifted) if key in (differing or single))
+            place = f"row {key + 1}" if isinstance(key, int) else f"record {key}"
             raise UserError(
-                f"{name}: its rows do not reword those of {original}: row {row + 1} has another "
+                f"{name}: its rows do not reword those of {original}: {place} has another "
                 f"prompt or number of responses in {held_out[name]} than in {held_out[original]}; "
                 f"give both with --eval.{original} and --eval.{name}, or "
                 f"--eval.{name}.shift_of null"
@@ -116,6 +125,14 @@ def _find(
             "and name it with --data-dir"
             + ("" if folder is None else f"; {folder} does not hold what is needed")
         )
-    if rows is None:
-        return specs
-    return [f"{spec}{'&' if '?' in spec else '?'}limit={rows}" for spec in specs]
+    return specs if rows is None else [_limited(spec, rows) for spec in specs]
+
+
+def _limited(text: str, rows: int) -> str:
+    """Return a specification of at most so many rows, of fewer where it says so itself."""
+    limit = parse_spec(text).options.get("limit", "")
+    if not limit:
+        return f"{text}{'&' if '?' in text else '?'}limit={rows}"
+    if not limit.isdecimal() or float(limit) <= rows:
+        return text  # a limit that is no number is refused where the data are read
+    return re.sub(r"(?<=[?&])limit=[^&]*", f"limit={rows}", text)

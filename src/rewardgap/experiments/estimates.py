@@ -4,26 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.evaluation.text import align_columns
 from rewardgap.io.progress import duration
-from rewardgap.models.devices import choose_device, tokens_at_once
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import RewardModel
-
-BYTES_PER_PARAMETER = 16
-"""Float32 weights and gradients, and Adam's two moments of the gradients."""
-VALUES_KEPT = 17
-"""Float32 values per token and hidden dimension that a transformer block keeps for the backward
-pass, about (Korthikanti et al., 2022)."""
-VALUES_KEPT_BY_CHECKPOINTING = 1
-"""With gradient checkpoints a block keeps its input alone."""
+from rewardgap.training.memory import estimate_memory
 
 DONE = "done"
 TITLES: tuple[str, ...] = (
@@ -88,20 +76,8 @@ def estimate(
         trained=config.epochs * epoch if parameters else 0,
         reference=epoch + scored if model.needs_reference else 0,
         scored=scored,
-        memory=BYTES_PER_PARAMETER * parameters + _activations(model, config, training.sizes),
+        memory=estimate_memory(model, config, training.sizes),
     )
-
-
-def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
-    """Return the bytes that the largest micro-batch keeps for the backward pass."""
-    if model.language_model is None:
-        return 0
-    shape = model.language_model.model.config.get_text_config()
-    values = VALUES_KEPT_BY_CHECKPOINTING if config.gradient_checkpointing else VALUES_KEPT
-    longest = np.sort(sizes)[-config.batch_size :]
-    at_once = tokens_at_once(config.token_budget, choose_device(config.device))
-    tokens = min(int(longest.sum()), max(at_once, int(longest[-1])))
-    return 4 * values * tokens * int(shape.num_hidden_layers) * int(shape.hidden_size)
 
 
 def format_estimates(lines: Sequence[tuple[str, str, Estimate]]) -> str:

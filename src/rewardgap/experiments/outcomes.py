@@ -1,6 +1,5 @@
 """What the runs of an experiment came to: accuracies by kind and set, and how fast they trained."""
 
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from statistics import fmean
@@ -54,8 +53,7 @@ def read_speeds(cells: Iterable[Cell]) -> dict[tuple[str, str], float]:
     """Return tokens trained per second, by model and kind, of runs that have begun here."""
     speeds: dict[tuple[str, str], list[float]] = {}
     for cell in cells:
-        with suppress(OSError, ValueError, KeyError, TypeError, UserError):
-            rows = map(json.loads, cell.run.log.read_text(encoding="utf-8").splitlines())
-            seconds = [1 / row["tokens_per_second"] for row in rows]
+        with suppress(UserError, ValueError, KeyError):
+            seconds = [1 / row["tokens_per_second"] for row in cell.run.read_log()]
             speeds.setdefault((cell.model, cell.kind), []).append(1 / fmean(seconds))
     return {key: fmean(values) for key, values in speeds.items()}

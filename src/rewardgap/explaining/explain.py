@@ -45,7 +45,7 @@ from rewardgap.explaining.page import ExplanationResult, write_page
 from rewardgap.explaining.tokens import reward_tokens
 from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
-from rewardgap.models.devices import choose_device, choose_dtype
+from rewardgap.models.devices import choose_device, choose_dtype, describe_place
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
@@ -93,7 +93,7 @@ def _say_start(
     config: ExplainConfig, saved: SavedRewardModel, record: Record, scorer: Scorer
 ) -> None:
     """Say which record is explained by what, and where."""
-    place = f"{scorer.model.device}, {str(scorer.compute_dtype).removeprefix('torch.')}"
+    place = describe_place(scorer.model.device, scorer.compute_dtype)
     logger.info(
         "explaining record %s (row %s of %s) by %s, %s, on %s: its tokens, then its training pairs",
         *(record.id, record.row, config.data, saved.kind, config.model, place),

@@ -30,6 +30,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import prompt_clusters
 from rewardgap.evaluation.measures import summarise
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
+from rewardgap.evaluation.text import counted
 from rewardgap.forecasting.page import write_page
 from rewardgap.forecasting.prediction import Prediction, predict_from
 from rewardgap.forecasting.rehearsal import Rehearsed, rehearse
@@ -155,12 +156,13 @@ def _say_start(config: ForecastConfig, data: RunData) -> None:
     """Say what will be forecast of what, and how."""
     sets = ", ".join(f"{name} ({len(trees):,})" for name, trees in data.evaluation.items())
     pairs = int(data.training.pairs.sum(dtype=np.int64))
+    epochs = counted(config.epochs, "epoch")
     logger.info(
-        "forecasting %s on %s: %s training pairs; records of sets: %s; %s",
-        *(", ".join(config.kinds), config.model, f"{pairs:,}", sets),
+        "forecasting %s on %s: %s; records of sets: %s; %s",
+        *(", ".join(config.kinds), config.model, counted(pairs, "training pair"), sets),
         "theory alone"
         if config.budget == 0
-        else f"rehearsing every step of {config.epochs} epochs with a few pairs in each, on "
+        else f"rehearsing every step of {epochs} with a few pairs in each, on "
         f"{choose_device(config.device)}",
     )
 

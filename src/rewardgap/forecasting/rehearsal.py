@@ -27,6 +27,7 @@ from rewardgap.evaluation.bootstrap import FloatArray
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.io.files import read_json, write_text
 from rewardgap.io.lock import sole_process
+from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.packing import References
 from rewardgap.training.loop import Settings, TreeData, fit, held_out_rewards
@@ -262,7 +263,7 @@ def _rehearse(config: TrainConfig, plan: RehearsalPlan, shared: PreparedData) ->
         path = settings.run.folder / "rehearsal.json"
         if not path.exists():
             _write(path, _train(settings, open_data(settings, shared), plan))
-        return _read(path, settings.run.log)
+        return _read(path, settings.run)
 
 
 def _train(settings: Settings, data: RunData, plan: RehearsalPlan) -> list[Point]:
@@ -303,7 +304,7 @@ def _write(path: Path, seen: Sequence[Point]) -> None:
     write_text(path, json.dumps(points) + "\n")
 
 
-def _read(path: Path, log: Path) -> Rehearsal:
+def _read(path: Path, run: Run) -> Rehearsal:
     """Read a rehearsal that was written, and its losses from its log.
 
     Raises:
@@ -311,7 +312,7 @@ def _read(path: Path, log: Path) -> Rehearsal:
     """
     with reported(DAMAGE, f"{path.parent} holds no rehearsal: ", "; remove it"):
         points = read_json(path)
-        losses = [float(json.loads(line)["loss"]) for line in log.read_text().splitlines()]
+        losses = [row["loss"] for row in run.read_log()]
         steps = [int(point["step"]) for point in points]
         between = [losses[first:last] for first, last in pairwise([0, *steps])]
         return Rehearsal(

@@ -5,16 +5,17 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
-from rewardgap.errors import UserError
+from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import (
     CHECKSUMS,
     find_damaged,
     read_json,
+    read_number,
     read_yaml,
     refuse_damaged,
     write_checksums,
@@ -29,6 +30,12 @@ RUN_KEYS = {"model": str, "kind": str, "seed": int, "train": str | list, "eval":
 
 MEASURED = ("metrics.json", "scores/*", "reward_model/README.md")
 """Files with a checksum that can be computed again from the model."""
+
+
+LogLine: TypeAlias = Mapping[str, float]
+"""The figures of a training step."""
+
+NO_FIGURES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Checkpoints, from which an interrupted run continues."""
         return self.folder / "checkpoints"
+
+    @property
+    def steps_saved(self) -> int:
+        """The number of steps after which the run would go on; 0 without a checkpoint."""
+        return max([0, *map(step_of, self.checkpoints.glob("*"))])
 
     @property
     def metrics(self) -> Path:
@@ -142,6 +154,26 @@ class Run:
             remedy = "the command that wrote it makes it again"
             refuse_damaged(self.folder, *patterns, remedy=remedy, gone=False)
 
+    def read_log(self, remedy: str = "") -> list[LogLine]:
+        """Read the lines of the log that are written whole; those of a run in progress may not be.
+
+        Raises:
+            UserError: The log cannot be read, or a line holds no figures of the step after the
+                last; `remedy` is its end.
+        """
+        with reported((OSError, UnicodeDecodeError), f"cannot read {self.log}: "):
+            lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+        rows: list[LogLine] = []
+        for number, line in enumerate(lines, start=1):
+            with reported(
+                NO_FIGURES, f"{self.log}, line {number}: not of a training log: ", remedy
+            ):
+                row = {str(key): read_number(value) for key, value in json.loads(line).items()}
+                if rows and row["step"] <= rows[-1]["step"]:
+                    raise ValueError("its step is not the next one")
+                rows.append(row)
+        return rows
+
     def read_config(self) -> dict[str, Any]:
         """Read the resolved configuration.
 
@@ -161,6 +193,17 @@ class Run:
         if not isinstance(values, dict):
             raise UserError(f"{self.config} holds no configuration")
         return values
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the folder of the checkpoint after so many steps."""
+    return f"step-{step:08d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the number of steps of a checkpoint's folder, -1 of any other."""
+    number = checkpoint.name.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
 
 
 def _is_summary(values: Any) -> bool:

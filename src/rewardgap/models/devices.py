@@ -40,6 +40,12 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def describe_place(device: torch.device, compute_dtype: torch.dtype) -> str:
+    """Return in words where something computes, and in which precision."""
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return f"{device}{name}, products in {str(compute_dtype).removeprefix('torch.')}"
+
+
 def tokens_at_once(token_budget: int | None, device: torch.device) -> int:
     """Return how many tokens to compute at once: what the user says, else what suits the device."""
     return token_budget or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)

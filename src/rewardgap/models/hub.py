@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from rewardgap.configs.flags import similar
 from rewardgap.errors import UserError, first_line, reported
 from rewardgap.io.hub import hub_fault
 from rewardgap.io.run_folder import Run
@@ -47,12 +48,28 @@ def locate_model(name: str, weights: bool = True) -> Path:
 
 
 def refuse_absent_model(name: str) -> None:
-    """Refuse a path that does not exist and that cannot be a hub id."""
+    """Refuse a path that does not exist and that cannot be a hub id.
+
+    A name of two parts is a path if the first is a folder here, unless the hub's cache has it.
+    """
     is_path = name.count("/") > 1 or name.startswith((".", "/", "~"))
     with reported(OSError, f"{name:.60}: "):  # a name may be too long for a path
         path = Path(name).expanduser()
         if is_path and not (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
             raise UserError(f"{name} does not exist; give a model directory or a hub id")
+        if name.count("/") == 1 and path.parent.is_dir() and not path.exists():
+            _refuse_misspelt(name, path)
+
+
+def _refuse_misspelt(name: str, path: Path) -> None:
+    """Refuse a folder that is not there, and name those beside it that may be meant."""
+    from huggingface_hub import constants
+
+    if not (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir():
+        folders = sorted(entry.name for entry in path.parent.iterdir() if entry.is_dir())
+        likely = [str(path.parent / folder) for folder in similar(path.name, folders)]
+        hint = f"did you mean {' or '.join(likely)}?" if likely else "give a model directory"
+        raise UserError(f"there is no folder {name}; {hint}")
 
 
 def _from_hub(name: str, patterns: list[str]) -> Path:

@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -15,7 +16,6 @@ from rewardgap.data.load import load
 from rewardgap.data.records import Record, Response, prompt_key, responses_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow
-from rewardgap.io.grid_folder import Cell
 from rewardgap.reporting.drawing import kind_style
 from rewardgap.reporting.results import Results, Rows
 
@@ -83,6 +83,7 @@ def _collection(
                 "subject": run.subject,
                 "kind": run.kind,
                 "seed": run.seed,
+                "folder": shlex.quote(str(run.run.folder)),
                 "rewards": [reward for row in by_cell[run] for reward in _short_rewards(row)],
             }
             for run in by_cell
@@ -94,11 +95,13 @@ def _collection(
         collection["sizes"] = [[len(row.scores_chosen), len(row.scores_rejected)] for row in rows]
     if all(row.tokens_chosen for row in rows):
         collection["tokens"] = [[row.tokens_chosen, row.tokens_rejected] for row in rows]
-    records, obstacle = _scored_records(cell, name, rows, load_once)
+    spec = cell.run.read_config().get("eval", {}).get(name)
+    records, obstacle = _scored_records(spec, rows, load_once)
     if obstacle:
         return collection | {"without_texts": f"Texts are not shown: {obstacle}."}
     scored = [records[row.id] for row in rows]
     return collection | {
+        "data": shlex.quote(str(spec)),
         "prompts": [texts.number(_plain(record.prompt)) for record in scored],
         "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in scored],
         "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in scored],
@@ -119,11 +122,8 @@ def _plain(messages: Response) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def _scored_records(
-    cell: Cell, name: str, rows: Rows, load_once: Callable[[str], Loaded]
-) -> Loaded:
-    """Return the records that were scored, by the configuration of a run."""
-    spec = cell.run.read_config().get("eval", {}).get(name)
+def _scored_records(spec: object, rows: Rows, load_once: Callable[[str], Loaded]) -> Loaded:
+    """Return the records that were scored, by what the configuration of a run names as data."""
     if not isinstance(spec, str):
         return {}, "the run's config.yaml does not name their data"
     records, obstacle = load_once(spec)

@@ -1,6 +1,5 @@
 """What folders hold: experiments of planned cells, their runs, training logs and forecasts."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from rewardgap.io.grid_folder import (
     SetRecord,
     read_experiment_record,
 )
-from rewardgap.io.run_folder import RUN_KEYS, Run
+from rewardgap.io.run_folder import NO_FIGURES, RUN_KEYS, LogLine, Run
 
 DEPTH = 4
 """How far below a given folder runs are looked for."""
@@ -26,10 +25,7 @@ CURVE_POINTS = 120
 CURVES = ("loss", "accuracy", "margin")
 EVALUATION = "eval_accuracy/"
 """What the key of an evaluation set's accuracy begins with in a log."""
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 REMEDY = "; remove the file to report without it"
-
-LogLine = Mapping[str, float]
 
 
 class Evaluation(NamedTuple):
@@ -211,29 +207,15 @@ def read_curves(experiment: ExperimentRecord) -> list[Curve]:
 
 
 def _read_curve(cell: Cell) -> Curve:
-    path = cell.run.log
-    with reported((OSError, UnicodeDecodeError), f"cannot read {path}: "):
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last is being written
+    rows = cell.run.read_log(REMEDY)
     # Each kept point is the mean of the steps since the last: thinning must not hide a peak.
-    rows: list[LogLine] = []
-    for number, line in enumerate(lines, start=1):
-        with reported(DAMAGE, f"{path}, line {number}: not of a training log: ", REMEDY):
-            rows.append(_read_line(line, rows))
     size = max(1, -(-len(rows) // CURVE_POINTS))
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
-    with reported(KeyError, f"{path} is no training log: ", REMEDY):
+    with reported(KeyError, f"{cell.run.log} is no training log: ", REMEDY):
         steps = tuple(int(group[-1]["step"]) for group in groups)
         present = [name for name in CURVES if rows and name in rows[0]]
         values = {name: tuple(_mean(group, name) for group in groups) for name in present}
         return Curve(str(cell), cell.kind, steps, values, _evaluations(rows))
-
-
-def _read_line(line: str, before: Sequence[LogLine]) -> LogLine:
-    """Return the figures of a step; raise an error of DAMAGE if they are none."""
-    row = {str(key): read_number(value) for key, value in json.loads(line).items()}
-    if before and row["step"] <= before[-1]["step"]:
-        raise ValueError("its step is not the next one")
-    return row
 
 
 def _mean(group: Sequence[LogLine], name: str) -> float:
@@ -266,7 +248,7 @@ def read_forecasts(experiment: ExperimentRecord) -> list[ForecastAccuracy]:
 
 def _read_forecast(path: Path) -> list[ForecastAccuracy]:
     sets = read_json(path)
-    with reported(DAMAGE, f"{path} is no forecast: ", REMEDY):
+    with reported(NO_FIGURES, f"{path} is no forecast: ", REMEDY):
         return [
             _forecast(path.parent.name, name, kind, numbers)
             for name, kinds in sets.items()

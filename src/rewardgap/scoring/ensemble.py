@@ -22,10 +22,9 @@ class Ensemble(Rater):
     members: Sequence[Callable[[], Rater]]
 
     def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
-        """Return the combined rewards of responses to one prompt."""
-        return self.name.combine([[member().score(prompt, responses)] for member in self.members])[
-            0
-        ]
+        """Return the combined rewards of responses to one prompt; see `Rater.score`."""
+        ratings = [[member().score(prompt, responses)] for member in self.members]
+        return self.name.combine(ratings)[0]
 
     def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
         """Return the combined rewards of the records that every member can read."""

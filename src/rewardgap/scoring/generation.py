@@ -1,19 +1,19 @@
 """Responses of a language model to the prompts of a data set, and the share that is correct.
 
-One response per prompt, sampled at temperature 1 from the whole vocabulary by plain transformers.
+One response per prompt, sampled from the whole vocabulary by plain transformers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.chat_template import ChatTemplate, Conversation
 from rewardgap.data.records import Record
 from rewardgap.data.trees import Tokens
 from rewardgap.errors import UserError
@@ -29,19 +29,35 @@ TOKENS_AT_ONCE = 16_384
 Check = Callable[[str, str], bool]
 """Returns whether a response, the second argument, to a prompt, the first, is correct."""
 
+Prompt: TypeAlias = tuple[Conversation, Mapping[str, Any]]
+"""A conversation that a model responds to, and a record's `template_arguments`."""
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How responses are sampled.
 
     A batch has at most `token_budget` tokens; None stands for `TOKENS_AT_ONCE`. `template` is that
-    of prompts, where it is not the model's own.
+    of prompts, where it is not the model's own. At the temperature 0 the likeliest token is taken.
+    A response has at most `max_tokens` tokens; None stands for `MOST_NEW_TOKENS`.
     """
 
     seed: int
     device: torch.device
     token_budget: int | None
     template: str | None = None
+    temperature: float = 1.0
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """A response that was sampled, and whether the model ended it."""
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    is_ended: bool
 
 
 def answer(
@@ -64,63 +80,86 @@ def answer(
         if [response.id for response in answers] != [record.id for record in records]:
             raise UserError(f"{out} holds answers to other prompts; remove it")
         return answers
-    responses = _sample(folder, records, sampling)
+    prompts = [(record.prompt, record.template_arguments) for record in records]
+    samples = dict(Sampler(folder, sampling).sample(prompts))
     answers = [
         Answer(record.id, response, check(record.prompt[-1].content, response))
-        for record, response in zip(records, responses, strict=True)
+        for index, record in enumerate(records)
+        for response in [samples[index].text]
     ]
     write_answers(out, answers)
     return answers
 
 
-def _sample(folder: Path, records: Sequence[Record], sampling: Sampling) -> list[str]:
-    template = ChatTemplate.load(folder, sampling.template)
-    prompts = template.tokenize(
-        [
-            template.render(r.prompt, open_response=True, arguments=r.template_arguments)
-            for r in records
+class Sampler:
+    """A language model that responds to prompts.
+
+    Args:
+        folder: A causal language model and its tokenizer.
+        sampling: How responses are sampled.
+    """
+
+    def __init__(self, folder: Path, sampling: Sampling):
+        self._template = ChatTemplate.load(folder, sampling.template)
+        ending = self._template.end_of_turn
+        assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
+        self._ending, self._sampling = ending, sampling
+        self._most = sampling.max_tokens or MOST_NEW_TOKENS
+        self._model = self._open(folder)
+
+    def _open(self, folder: Path) -> Any:
+        model, _ = load_model(folder, AutoModelForCausalLM, torch.float32)
+        temperature = self._sampling.temperature
+        chance = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        # Set, not passed to `generate`, which would mix in the model's default settings.
+        model.generation_config = GenerationConfig(
+            do_sample=bool(temperature),
+            **chance,
+            max_new_tokens=self._most,
+            eos_token_id=self._ending,
+            pad_token_id=self._ending,
+        )
+        LanguageModel(model).fit_tokenizer(self._template)
+        return model.eval().to(self._sampling.device)
+
+    def sample(
+        self, prompts: Sequence[Prompt], seed: int | None = None
+    ) -> Iterator[tuple[int, GeneratedText]]:
+        """Yield the number of a prompt and a response to it, batch by batch, in any order.
+
+        Args:
+            prompts: Conversations, with what the chat template gets beside them.
+            seed: Another one than that of `sampling`.
+        """
+        template, device = self._template, self._sampling.device
+        written = [
+            template.render(messages, open_response=True, arguments=arguments)
+            for messages, arguments in prompts
         ]
-    )
-    ending = template.end_of_turn
-    assert ending is not None, "ChatTemplate.load refuses a template without an end of turn"
-    model = _open(folder, ending)
-    LanguageModel(model).fit_tokenizer(template)
-    model.to(sampling.device)
-    responses: dict[int, str] = {}
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(sampling.seed)
-        token_budget = sampling.token_budget or TOKENS_AT_ONCE
-        for batch in progress(list(_batches(prompts, token_budget)), "generating"):
-            tokens, mask = _pad([prompts[i] for i in batch], ending)
-            written = model.generate(
-                input_ids=tokens.to(sampling.device), attention_mask=mask.to(sampling.device)
-            )
-            for i, row in zip(batch, written[:, tokens.shape[1] :].tolist(), strict=True):
-                kept = row[: row.index(ending)] if ending in row else row
-                responses[i] = str(template.tokenizer.decode(kept))
-    return [responses[i] for i in range(len(records))]
+        rows = template.tokenize(written)
+        with torch.random.fork_rng():
+            torch.manual_seed(self._sampling.seed if seed is None else seed)
+            token_budget = self._sampling.token_budget or TOKENS_AT_ONCE
+            for batch in progress(list(_batches(rows, token_budget, self._most)), "generating"):
+                tokens, mask = _pad([rows[i] for i in batch], self._ending)
+                responses = self._model.generate(
+                    input_ids=tokens.to(device), attention_mask=mask.to(device)
+                )[:, tokens.shape[1] :].tolist()
+                for i, row in zip(batch, responses, strict=True):
+                    yield i, self._read(row, len(rows[i]))
+
+    def _read(self, row: list[int], prompt_tokens: int) -> GeneratedText:
+        is_ended = self._ending in row
+        kept = row[: row.index(self._ending)] if is_ended else row
+        text = str(self._template.tokenizer.decode(kept))
+        return GeneratedText(text, prompt_tokens, len(kept) + is_ended, is_ended)
 
 
-def _open(folder: Path, ending: int) -> Any:
-    model, _ = load_model(folder, AutoModelForCausalLM, torch.float32)
-    # Set, not passed to `generate`, which would mix in the model's default settings.
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=MOST_NEW_TOKENS,
-        eos_token_id=ending,
-        pad_token_id=ending,
-    )
-    return model.eval()
-
-
-def _batches(prompts: Sequence[Tokens], token_budget: int) -> Iterator[list[int]]:
+def _batches(prompts: Sequence[Tokens], token_budget: int, most: int) -> Iterator[list[int]]:
     """Yield the indices of prompts of similar length that are answered together, longest first."""
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     while order:
-        size = max(1, token_budget // (len(prompts[order[0]]) + MOST_NEW_TOKENS))
+        size = max(1, token_budget // (len(prompts[order[0]]) + most))
         yield order[:size]
         order = order[size:]
 

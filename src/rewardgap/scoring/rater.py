@@ -36,6 +36,8 @@ class Rater(ABC):
     def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
         """Return rewards of responses to one prompt, which is computed once for all of them.
 
+        They are raw, unless the model was loaded to standardise.
+
         Args:
             prompt: A user's words, or a conversation that ends before the response, as messages
                 or as mappings {role, content}.

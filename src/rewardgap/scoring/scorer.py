@@ -32,16 +32,18 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.ensembles import parse_ensemble
 from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
+from rewardgap.evaluation.text import counted
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
-from rewardgap.models.devices import autocast, choose_device, choose_dtype
+from rewardgap.models.devices import autocast, choose_device, choose_dtype, describe_place
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
 from rewardgap.scoring.ensemble import Ensemble
 from rewardgap.scoring.rater import Prompt, Rated, Rater
+from rewardgap.scoring.responses import ChatPrompt
 
 logger = logging.getLogger(__name__)
 
@@ -96,27 +98,15 @@ class Scorer(Rater):
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {self._place})"
-
-    @property
-    def _place(self) -> str:
-        """Where it computes, and in which precision, in words."""
-        return f"{self.model.device}, {str(self.compute_dtype).removeprefix('torch.')}"
+        place = describe_place(self.model.device, self.compute_dtype)
+        return f"Scorer({type(self.model).__name__}, {parameters:,} parameters, {place})"
 
     def score(self, prompt: Prompt, responses: str | Sequence[str]) -> list[float]:
-        """Return rewards of responses to one prompt, which is computed once for all of them.
-
-        They are raw, unless the scorer was loaded to standardise.
-
-        Args:
-            prompt: A user's words, or a conversation that ends before the response, as messages
-                or as mappings {role, content}.
-            responses: What the assistant might say; a text is a single response.
-        """
+        """Return rewards of responses to one prompt; see `Rater.score`."""
         responses = [responses] if isinstance(responses, str) else responses
         if not responses:
             return []
-        return self.compute(self._encode(prompt, responses))[0]
+        return self.compute([self._encode(prompt, responses)])[0]
 
     def token_rewards(self, prompt: Prompt, response: str) -> list[float]:
         """Return the rewards of a response's tokens, end of turn included; their sum is its reward.
@@ -124,7 +114,7 @@ class Scorer(Rater):
         Raises:
             UserError: Rewards of the model's kind are no sums over tokens.
         """
-        model, (tree,) = self.model, self._encode(prompt, [response])
+        model, tree = self.model, self._encode(prompt, [response])
         model.check_readable([tree])
         references = self.reference.compute([tree]) if self.reference else None
         with torch.no_grad(), autocast(model.device, torch.float32, self.compute_dtype):
@@ -141,17 +131,18 @@ class Scorer(Rater):
         references = self.reference.compute(trees) if self.reference else None
         return self._score_trees(trees, references)
 
-    def _encode(self, prompt: Prompt, responses: Sequence[str]) -> list[Tree]:
+    def _encode(self, prompt: Prompt, responses: Sequence[str]) -> Tree:
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt
         turns = tuple(m if isinstance(m, Message) else Message(**m) for m in conversation)
-        answers = tuple((Message("assistant", response),) for response in responses)
-        return self.model.encode([Record("prompt", turns, answers, (), {})], self.max_length)
+        answers = [(Message("assistant", response),) for response in responses]
+        return ChatPrompt(turns).encode(self.model, answers, self.max_length)
 
     def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
         """Return the rewards of records; those that cannot be written are added to `dropped`."""
         trees = encode_usable(self.model.encode, records, self.max_length, dropped)
         usable = usable_records(records, trees)
-        logger.info("scoring %s records on %s", f"{len(usable):,}", self._place)
+        place = describe_place(self.model.device, self.compute_dtype)
+        logger.info("scoring %s on %s", counted(len(usable), "record"), place)
         return Rated(usable, *self.rewards(usable, trees))
 
     def score_records(

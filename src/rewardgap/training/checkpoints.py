@@ -17,6 +17,7 @@ from torch import nn
 
 from rewardgap.errors import UserError
 from rewardgap.io.files import checksum, read_json, whole_folder, write_text
+from rewardgap.io.run_folder import checkpoint_name, step_of
 from rewardgap.training.step_log import DAMAGE, StepLog
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def save_checkpoint(
     log: StepLog,
 ) -> None:
     """Write the state after `step` steps as a whole folder, then remove older ones."""
-    latest = folder / f"step-{step:08d}"
+    latest = folder / checkpoint_name(step)
     moments = {
         f"{key}/{name}": value
         for name, parameter in parameters.items()
@@ -88,12 +89,7 @@ def _restore(
         key, _, name = joined.partition("/")
         parameter = parameters[name]
         optimizer.state[parameter][key] = value.to(parameter.device)
-    return _step(latest), (latest / LOG).read_text(encoding="utf-8")
-
-
-def _step(path: Path) -> int:
-    number = path.name.removeprefix("step-")
-    return int(number) if number.isdecimal() else -1
+    return step_of(latest), (latest / LOG).read_text(encoding="utf-8")
 
 
 def _state(path: Path, step: int, log: StepLog) -> dict[str, object]:
@@ -108,6 +104,6 @@ def _is_intact(path: Path) -> bool:
     """Return whether all files of a checkpoint are what they were when it was written."""
     try:
         log = StepLog.of(path / LOG, (path / LOG).read_text(encoding="utf-8"))
-        return bool(read_json(path / STATE) == _state(path, _step(path), log))
+        return bool(read_json(path / STATE) == _state(path, step_of(path), log))
     except (UserError, OSError, *DAMAGE):
         return False

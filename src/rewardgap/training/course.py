@@ -1,21 +1,23 @@
 """What a run says of itself: where it starts, how far it came, and what went wrong on the way."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.prepared import RunData
+from rewardgap.evaluation.text import counted
 from rewardgap.io.progress import duration
+from rewardgap.io.run_folder import LogLine, Run
+from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.training.loop import Settings, peak_memory
+from rewardgap.training.memory import estimate_memory, memory_of_weights
 
 logger = logging.getLogger(__name__)
 
-Row = Mapping[str, float]
-"""A row of a run's log."""
-
+GIB = 2**30
 SHARE = 10
 """The means of the first and of the last tenth of the steps are compared."""
 LEAST_FALL, LEAST_RISE = 0.01, 0.05
@@ -29,9 +31,18 @@ def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> Non
     training, summary = data.training, data.training.summary
     tokens = int(training.sizes.sum(dtype=np.int64))
     logger.info(
-        "training %s on %s: %s pairs of %s records, %s tokens; %s steps of %d pairs in %d epochs",
-        *(config.kind, config.model, f"{int(training.pairs.sum(dtype=np.int64)):,}"),
-        *(f"{len(training):,}", f"{tokens:,}", f"{steps:,}", config.batch_size, config.epochs),
+        "training %s on %s: %s of %s, %s; %s of %s in %s",
+        *(config.kind, config.model),
+        *(
+            counted(int(training.pairs.sum(dtype=np.int64)), "pair"),
+            counted(len(training), "record"),
+            counted(tokens, "token"),
+        ),
+        *(
+            counted(steps, "step"),
+            counted(config.batch_size, "pair"),
+            counted(config.epochs, "epoch"),
+        ),
     )
     left_out = summary.identical + len(summary.dropped)
     sets = ", ".join(f"{name} ({len(trees):,})" for name, trees in data.evaluation.items())
@@ -42,12 +53,23 @@ def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> Non
     )
 
 
-def say_end(config: TrainConfig, log: Path, seconds: float) -> None:
+def say_memory(model: RewardModel, settings: Settings, data: RunData) -> None:
+    """Say about how much memory training will take, and warn if the GPU has less."""
+    device = settings.accelerator.device
+    needed = estimate_memory(model, settings.config, data.training.sizes)
+    if device.type == "cpu":  # what the program takes by itself, the weights left out
+        needed += peak_memory(device) - memory_of_weights(model)
+    logger.info("memory: about %.1f GiB at the most", needed / GIB)
+    if device.type == "cuda" and needed > (present := torch.cuda.mem_get_info(device)[1]):
+        logger.warning(
+            "the GPU has %.1f GiB: lower token_budget, or set gradient_checkpointing", present / GIB
+        )
+
+
+def say_end(config: TrainConfig, run: Run, seconds: float) -> None:
     """Say from where to where loss and accuracy went, and warn if the training came to nothing."""
-    if not log.exists():  # nothing is trained in a baseline
-        return
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    if not rows:
+    rows = run.read_log() if run.log.exists() else []
+    if not rows:  # nothing is trained in a baseline
         return
     first, last = _first_and_last(rows)
     logger.info(
@@ -60,7 +82,7 @@ def say_end(config: TrainConfig, log: Path, seconds: float) -> None:
         logger.warning("%s", warning)
 
 
-def find_faults(rows: Sequence[Row], learning_rate: float) -> list[str]:
+def find_faults(rows: Sequence[LogLine], learning_rate: float) -> list[str]:
     """Return in sentences why a training, as its log tells it, may have come to nothing."""
     if len(rows) < 2:  # a single step says nothing of what it has changed
         return []
@@ -79,7 +101,7 @@ def find_faults(rows: Sequence[Row], learning_rate: float) -> list[str]:
     peak = max(rows, key=lambda row: row["loss"])
     if peak["loss"] > PEAK * rows[0]["loss"]:
         return [
-            f"the loss has exploded: {peak['loss']:.3g} at step {peak['step']}, "
+            f"the loss has exploded: {peak['loss']:.3g} at step {peak['step']:.0f}, "
             f"{rows[0]['loss']:.3g} at the first: lower the learning rate ({learning_rate:g})"
         ]
     fell = first["loss"] - last["loss"] >= LEAST_FALL * first["loss"]
@@ -92,11 +114,11 @@ def find_faults(rows: Sequence[Row], learning_rate: float) -> list[str]:
     return []
 
 
-def _tenth(rows: Sequence[Row]) -> int:
+def _tenth(rows: Sequence[LogLine]) -> int:
     return max(1, len(rows) // SHARE)
 
 
-def _first_and_last(rows: Sequence[Row]) -> list[dict[str, float]]:
+def _first_and_last(rows: Sequence[LogLine]) -> list[dict[str, float]]:
     """Return the means of the figures over the first and over the last tenth of the steps."""
     names = ("loss", "accuracy", "margin", "reward_chosen", "reward_rejected")
     count = _tenth(rows)
@@ -106,5 +128,5 @@ def _first_and_last(rows: Sequence[Row]) -> list[dict[str, float]]:
     ]
 
 
-def _size(row: Row) -> float:
+def _size(row: LogLine) -> float:
     return max(abs(row["reward_chosen"]), abs(row["reward_rejected"]))

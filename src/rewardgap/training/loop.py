@@ -36,6 +36,7 @@ from rewardgap.models.packing import Pack, References, pack
 from rewardgap.scoring.scorer import score_trees
 from rewardgap.training.adam import make_adam
 from rewardgap.training.batches import BatchSampler, divide_step
+from rewardgap.training.best import PREFIX, BestWeights
 from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
 from rewardgap.training.step_log import StepLog
 from rewardgap.training.trackers import Track, open_trackers
@@ -118,8 +119,10 @@ def fit(
     trainer = Trainer(model, wrapped, optimizer, settings)
     logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
+    best = BestWeights.of(config.keep_best or "", run.checkpoints, lines)
     with _open_log(settings, done, lines) as log:
-        label, shown = f"training {config.kind}", accelerator.is_main_process
+        label = f"{'rehearsing' if watch else 'training'} {config.kind}"
+        shown = accelerator.is_main_process
         bar = progress(range(done, len(steps)), label, initial=done, shown=shown)
         for step in bar:
             for group in adam.param_groups:
@@ -129,18 +132,19 @@ def fit(
             row |= take_step(trainer, step_data)
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
             if config.eval_steps and (step + 1) % config.eval_steps == 0:
-                rewards = held_out_rewards(model, held_out, settings)
-                row |= _accuracies(rewards)
-                if watch:
-                    watch(step + 1, rewards)
+                row |= _accuracies(model, held_out, settings, step + 1, watch)
+                if shown:
+                    best.keep(row, parameters)
             bar.say(loss=row["loss"], accuracy=row["accuracy"])
             if shown and not watch:
                 warn_of_first_step(row, sum(tree.pair_count for tree in step_data.trees))
             log(row)
             step_log.count(row)
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
-            if is_due and accelerator.is_main_process:
+            if is_due and shown:
                 save_checkpoint(run.checkpoints, step + 1, parameters, adam, step_log)
+    if shown:
+        best.restore(parameters)
     model.eval()
 
 
@@ -262,11 +266,19 @@ def _learning_rates(
     return lambda step: config.learning_rate * factor(step)
 
 
-def _accuracies(rewards: Mapping[str, Sequence[RecordRewards]]) -> dict[str, float]:
-    """Return the accuracy on every held-out set, as the log names it."""
+def _accuracies(
+    model: RewardModel,
+    held_out: Mapping[str, TreeData],
+    settings: Settings,
+    step: int,
+    watch: Watch | None,
+) -> dict[str, float]:
+    """Return the accuracy on every held-out set, as the log names it, and let `watch` see why."""
+    rewards = held_out_rewards(model, held_out, settings)
+    if watch:
+        watch(step, rewards)
     return {
-        f"eval_accuracy/{name}": float(record_accuracies(sides).mean())
-        for name, sides in rewards.items()
+        PREFIX + name: float(record_accuracies(sides).mean()) for name, sides in rewards.items()
     }
 
 

@@ -11,7 +11,7 @@ import yaml
 from rewardgap.configs.training import TrainConfig
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.measures import MEASURES
-from rewardgap.evaluation.text import format_interval
+from rewardgap.evaluation.text import counted, format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
 
@@ -29,22 +29,25 @@ model.score("What is two plus two?", ["Four.", "Five."])  # raw rewards
 ```"""
 
 
-def write_model_card(run: Run, config: TrainConfig, summaries: Summaries) -> None:
-    """Write the card beside a run's model, in one step."""
+def write_model_card(run: Run, config: TrainConfig, pairs: int, summaries: Summaries) -> None:
+    """Write the card beside a run's model, trained on so many pairs, in one step."""
     path, automatic_class = run.reward_model / "config.json", None
     if path.exists():
         architectures = json.loads(path.read_text(encoding="utf-8")).get("architectures") or [""]
         is_classifier = architectures[0].endswith("ForSequenceClassification")
         task = "SequenceClassification" if is_classifier else "CausalLM"
         automatic_class = f"AutoModelFor{task}"
-    write_text(run.card, model_card(config, summaries, automatic_class))
+    write_text(run.card, model_card(config, pairs, summaries, automatic_class))
 
 
-def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str | None) -> str:
+def model_card(
+    config: TrainConfig, pairs: int, summaries: Summaries, automatic_class: str | None
+) -> str:
     """Return the card as Markdown under the metadata that the Hugging Face hub reads.
 
     Args:
         config: How the model was trained.
+        pairs: On how many pairs.
         summaries: What it reached on the evaluation sets; there may be none.
         automatic_class: Class of transformers that loads it; None where no model was trained.
     """
@@ -75,7 +78,8 @@ def model_card(config: TrainConfig, summaries: Summaries, automatic_class: str |
     parts = [
         f"---\n{front}---",
         f"# {name}",
-        f"A reward model of kind *{config.kind}*, trained from `{base}` on `{data}` ({settings}). "
+        f"A reward model of kind *{config.kind}*, trained from `{base}` on "
+        f"{counted(pairs, 'pair')} of `{data}` ({settings}). "
         "It says which of several responses to a prompt is better; only differences between "
         "rewards for the same prompt have a meaning. "
         f"Made with rewardgap {version('rewardgap')} and transformers {version('transformers')}.",

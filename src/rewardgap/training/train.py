@@ -31,7 +31,7 @@ from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, whole_file
 from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import open_run
-from rewardgap.models.devices import choose_device, choose_dtype
+from rewardgap.models.devices import choose_device, choose_dtype, describe_place
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -40,7 +40,7 @@ from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer, score_trees
 from rewardgap.training.batches import BatchSampler
-from rewardgap.training.course import say_end, say_start
+from rewardgap.training.course import say_end, say_memory, say_start
 from rewardgap.training.inputs import PACKAGES, check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
@@ -84,13 +84,17 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     if not run.reward_model.is_dir():
         steps = steps_of(config, data)
         if accelerator.is_main_process:
-            say_start(config, data, len(steps), _place(settings))
+            place = describe_place(accelerator.device, settings.compute_dtype)
+            several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
+            say_start(config, data, len(steps), place + several)
         model = build(config, data)
+        if accelerator.is_main_process:
+            say_memory(model, settings, data)
         training, held_out = add_references(settings, model, data)
         began = time.perf_counter()
         fit(model, training, steps, held_out, settings)
         if accelerator.is_main_process:
-            say_end(config, run.log, time.perf_counter() - began)
+            say_end(config, run, time.perf_counter() - began)
             run.write_checksums()  # before the model, with which training ends
             save(model, settings, measure_scale(model, training, settings))
     accelerator.wait_for_everyone()
@@ -103,16 +107,6 @@ def steps_of(config: TrainConfig | ForecastConfig, data: RunData) -> BatchSample
     return BatchSampler(
         data.training.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
     )
-
-
-def _place(settings: Settings) -> str:
-    """Return in words where a run computes, and in which precision."""
-    accelerator, dtype = settings.accelerator, str(settings.compute_dtype).removeprefix("torch.")
-    device = accelerator.device
-    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device
-    several = accelerator.num_processes
-    processes = f" and {several - 1} more" if several > 1 else ""
-    return f"{name}{processes}, products in {dtype}"
 
 
 def open_processes(config: TrainConfig) -> Accelerator:
@@ -251,7 +245,7 @@ def evaluate(settings: Settings, data: RunData) -> None:
         rows = scorer.score_records(records, baseline, trees, f"scoring {name}")
         write_scores(run.scores(name), rows)
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
-    write_model_card(run, config, summaries)
+    write_model_card(run, config, int(data.training.pairs.sum()), summaries)
     with whole_file(run.metrics) as unfinished:
         unfinished.write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
         run.write_checksums(unfinished)

@@ -51,18 +51,18 @@ def lines_of(table: Table) -> list[Line]:
         values, papers, differences = zip(*entries, strict=True)
         lines.append(Line("ours", shown, row.label, values))
         for part, texts in (("paper", papers), ("difference", differences)):
-            if set(texts) != {NOTHING}:
+            if any(texts):
                 lines.append(Line(part, "", part, texts))
     return lines
 
 
 def _texts(entry: Entry, decimals: int) -> tuple[str, str, str]:
-    """Write what was measured, the paper's and the difference."""
+    """Write what was measured, and the paper's and the difference, where there are any."""
     value, deviation, paper, paper_deviation, difference = (get(entry) for get in PARTS.values())
     return (
         _spread(value, deviation, decimals) + "†" * entry.partial,
-        _spread(paper, paper_deviation, decimals),
-        NOTHING if difference is None else f"{difference:+.1f} σ".replace("-", "−"),
+        "" if paper is None else _spread(paper, paper_deviation, decimals),
+        "" if difference is None else f"{difference:+.1f} σ".replace("-", "−"),
     )
 
 

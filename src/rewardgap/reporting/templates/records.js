@@ -220,7 +220,8 @@
     content.replaceChildren(make("p", { className: "muted" }, `id ${row.id}`));
     if (collection.prompts) content.append(...textBlocks(collection, row));
     else content.append(make("p", {}, collection.without_texts));
-    content.append(rewardTable(collection, row), ...counterpartLinks(collection, row));
+    content.append(rewardTable(collection, row), ...counterpartLinks(collection, row),
+      ...explainCommands(collection, row));
     if (!dialog.open) dialog.showModal();
     content.scrollTop = 0;
   }
@@ -258,8 +259,35 @@
     return make("div", { className: "scroll", tabIndex: 0 }, table);
   }
 
+  // What to type in a shell for an explanation of a record, by each run that is shown.
+  function explainCommands(collection, row) {
+    if (!collection.data) return [];
+    const number = collection.places?.[row.index];
+    const name = number === undefined
+      ? `--id '${row.id.replaceAll("'", "'\\''")}'` : `--row ${number}`;
+    const commands = selectedCells().map((cell) => {
+      const text = `rewardgap explain ${cell.folder} --data ${collection.data} ${name} `
+        + `--out ${cell.kind.replace(/\W/g, "-")}-${cell.seed}-record-${row.index + 1}.html`;
+      const button = make("button", { type: "button" }, "Copy");
+      button.setAttribute("aria-label", `Copy the command for ${cell.kind}, seed ${cell.seed}`);
+      button.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      });
+      return make("p", { className: "command" }, button, make("code", {}, text));
+    });
+    return [make("details", {}, make("summary", {}, "Why these rewards?"), ...commands)];
+  }
+
   function counterpartLinks(collection, row) {
+    const holds = (ids, others) => {
+      const known = new Set(ids);
+      return others.every((id) => known.has(id));
+    };
     const counterpart = (each) => {
+      if (holds(each.ids, collection.ids) || holds(collection.ids, each.ids)) {
+        return each.ids.indexOf(collection.ids[row.index]);
+      }
       if (each.places && collection.places) {
         return each.places.indexOf(collection.places[row.index]);
       }
