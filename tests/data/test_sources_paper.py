@@ -225,7 +225,9 @@ def test_rewardbench(name, numbers, tmp_path, tokenizer, monkeypatch):
     assert load(f"{name}:test?{options}") == records
     assert "lower `test`" in refused(f"{name}:test?path={path}&tokenizer=none")
     assert "valid are test" in refused(f"{name}:train?path={path}")
-    assert "valid are limit, path, sample, seed, test, tokenizer" in refused(f"{name}:test?train=1")
+    assert "valid are limit, path, rate, sample, seed, shift, side, test" in refused(
+        f"{name}:test?train=1"
+    )
 
 
 def rewardmath(problem, number):
