@@ -19,7 +19,7 @@ from rewardgap.evaluation.bootstrap import TAIL, Clusters, FloatArray, Interval
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.forecasting.rehearsal import Rehearsal, draw
 
-ERROR = 0.3
+ERROR = 0.25
 """Standard deviation of a forecast's own error on the probit scale."""
 THEORY, AGREEMENT = 0.25, 0.5
 """The part for which theory counts, and how near it has to be on the probit scale to count."""
