@@ -56,7 +56,7 @@ def cells(shift: str, effect: Effect) -> list[str]:
         format_interval(lost),
         f"{flips:.3f}",
         *numbers,
-        _p_value(effect.cost.loss.holm_p),
+        p_value(effect.cost.loss.holm_p),
     ]
 
 
@@ -64,7 +64,8 @@ def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _p_value(value: float) -> str:
+def p_value(value: float) -> str:
+    """Return a p-value as tables show it."""
     return "<.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -106,7 +107,7 @@ def _conclude(model: str, effects: Mapping[str, Effect]) -> str:
             f"{model} loses accuracy under {share(len(losses), len(effects), 'shift')}: "
             f"{_names(losses)}. The worst is {worst}: accuracy falls from {most.before:.3f} to "
             f"{most.after:.3f}, by {format_interval(most.cost.loss.difference)}, and "
-            f"{most.cost.flip_rate.value:.0%} of the verdicts flip"
+            f"{100 * most.cost.flip_rate.value:.0f} % of the verdicts flip"
         )
     else:
         text = (

@@ -11,7 +11,7 @@ from rewardgap.evaluation.text import format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.pages import page_templates
 from rewardgap.models.kinds.palette import GREY
-from rewardgap.perturbing.conclusion import HEAD, NOTES, Measured, cells, conclude, title
+from rewardgap.perturbing.conclusion import HEAD, NOTES, Measured, cells, conclude, p_value, title
 from rewardgap.perturbing.effects import Effect, Place
 from rewardgap.perturbing.flips import Flip
 from rewardgap.reporting.drawing import as_svg, short
@@ -32,7 +32,10 @@ def write_page(path: Path, measured: Measured, flips: Mapping[Place, list[Flip]]
             "title": title(measured, model),
             "name": model,
             "picture": as_svg(_chart(measured.of_model(model))),
-            "rows": [[*cells(*item), _bh(item[1])] for item in measured.of_model(model).items()],
+            "rows": [
+                [*cells(*item), p_value(item[1].cost.loss.bh_p)]
+                for item in measured.of_model(model).items()
+            ],
             "examples": [
                 _examples(shift, effect, flips[model, shift])
                 for shift, effect in measured.of_model(model).items()
@@ -44,10 +47,6 @@ def write_page(path: Path, measured: Measured, flips: Mapping[Place, list[Flip]]
     head = [*HEAD[:-1], "p (Holm)", "p (BH)"]
     text = page.render(sentences=conclude(measured), notes=NOTES, head=head, models=models)
     write_text(path, text)
-
-
-def _bh(effect: Effect) -> str:
-    return f"{effect.cost.loss.bh_p:.3f}"
 
 
 def _examples(shift: str, effect: Effect, flips: list[Flip]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from rewardgap.configs.robustness import RobustnessConfig
@@ -38,6 +39,8 @@ from rewardgap.perturbing.shifted_scores import Shifted, ShiftedScores, folders_
 
 logger = logging.getLogger(__name__)
 
+WIDTH = 80
+
 
 @dataclass(frozen=True, repr=False)
 class RobustnessResult(NotebookResult):
@@ -46,8 +49,10 @@ class RobustnessResult(NotebookResult):
     measured: Measured
 
     def __str__(self) -> str:
-        parts = (format_effects(self.measured), "\n".join(NOTES), "\n".join(self.conclusion))
-        return "\n\n".join(parts)
+        said = (
+            "\n".join(fill(text, WIDTH) for text in texts) for texts in (NOTES, self.conclusion)
+        )
+        return "\n\n".join((format_effects(self.measured), *said))
 
     def __repr__(self) -> str:
         detected = sum(effect.is_detected for effect in self.measured.effects.values())
