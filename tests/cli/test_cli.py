@@ -15,6 +15,7 @@ import pytest
 from command_line import GOOD, flags
 from toy import read_rows, write_rows
 
+import rewardgap.io.cache
 from rewardgap.cli import main
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io.run_folder import Run
@@ -254,7 +255,8 @@ def test_the_exit_looks_for_no_garbage(desk, monkeypatch):
     assert handlers == [gc.freeze]
 
 
-def test_an_output_folder_of_another_configuration(refused, capsys):
+def test_an_output_folder_of_another_configuration(refused, capsys, monkeypatch):
+    monkeypatch.setattr(rewardgap.io.cache, "SETTLED", 1e6)  # a slow machine notes hashes meanwhile
     assert main(flags("train", eval__test="test.jsonl")) == 0
     message = refused(flags("train", eval__test="test.jsonl", seed=1, kind="implicit"))
     assert "out holds a run with another kind, seed; choose another out" in message

@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from toy import train_toy
+from toy import read_rows, train_toy
 
 from rewardgap.training.course import find_faults
 from rewardgap.training.loop import warn_of_first_step
@@ -70,3 +70,13 @@ def test_a_run_says_where_it_starts_and_how_far_it_came(model, tmp_path, caplog)
     )
     first, last = re.search(end, text).groups()
     assert float(first) > float(last)
+
+
+def test_a_margin_of_log_ratios_is_also_told_in_nats(model, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "rewardgap")
+    run = train_toy(tmp_path, model, kind="implicit", beta=0.02, eval={})
+    before, after = read_rows(run.log)[:: len(read_rows(run.log)) - 1]
+    start, end = (row["log_prob_chosen"] - row["log_prob_rejected"] for row in (before, after))
+    told = int(re.search(r"→ 1.000, margin/β (\d+) nats \(", caplog.text)[1])
+    assert told == round(after["margin"] / 0.02)
+    assert told > 0 and end > start

@@ -31,7 +31,7 @@ class ForecastConfig(
     """kinds of reward model to forecast"""
     budget: float | None = None
     """share of the cost of training that rehearsals may take: every step of the training, with
-    few pairs in each; by default 0.05, or what the smallest rehearsal takes; 0: theory alone"""
+    few pairs in each; by default 0.05 of many pairs to 0.75 of few; 0: theory alone"""
     loss: float | None = None
     """loss of a pair at which training is expected to stop; by default it stops when its epochs end
     (theory alone: 0.3)"""

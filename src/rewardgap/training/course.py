@@ -11,6 +11,7 @@ from rewardgap.data.prepared import RunData
 from rewardgap.evaluation.text import counted
 from rewardgap.io.progress import duration
 from rewardgap.io.run_folder import LogLine, Run
+from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.training.loop import Settings, peak_memory
 from rewardgap.training.memory import estimate_memory, memory_of_weights
@@ -72,10 +73,13 @@ def say_end(config: TrainConfig, run: Run, seconds: float) -> None:
     if not rows:  # nothing is trained in a baseline
         return
     first, last = _first_and_last(rows)
+    kind = find_kind(config.kind)
+    beta = config.beta or kind.default_beta
     logger.info(
-        "trained %s: loss %.3f → %.3f, accuracy %.3f → %.3f (training pairs, first and last "
+        "trained %s: loss %.3f → %.3f, accuracy %.3f → %.3f%s (training pairs, first and last "
         "%d of %d steps) in %s",
         *(config.kind, first["loss"], last["loss"], first["accuracy"], last["accuracy"]),
+        f", margin/β {last['margin'] / beta:.0f} nats" if kind.generates else "",
         *(_tenth(rows), len(rows), duration(seconds)),
     )
     for warning in find_faults(rows, config.learning_rate):

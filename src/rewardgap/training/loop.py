@@ -119,7 +119,8 @@ def fit(
     trainer = Trainer(model, wrapped, optimizer, settings)
     logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
-    best = BestWeights.of(config.keep_best or "", run.checkpoints, lines)
+    kept = config.keep_best if accelerator.is_main_process else None
+    best = BestWeights.of(kept or "", run.checkpoints, lines)
     with _open_log(settings, done, lines) as log:
         label = f"{'rehearsing' if watch else 'training'} {config.kind}"
         shown = accelerator.is_main_process
@@ -133,8 +134,7 @@ def fit(
             row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
             if config.eval_steps and (step + 1) % config.eval_steps == 0:
                 row |= _accuracies(model, held_out, settings, step + 1, watch)
-                if shown:
-                    best.keep(row, parameters)
+                best.keep(row, parameters)
             bar.say(loss=row["loss"], accuracy=row["accuracy"])
             if shown and not watch:
                 warn_of_first_step(row, sum(tree.pair_count for tree in step_data.trees))
@@ -143,8 +143,7 @@ def fit(
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
             if is_due and shown:
                 save_checkpoint(run.checkpoints, step + 1, parameters, adam, step_log)
-    if shown:
-        best.restore(parameters)
+    best.restore(parameters)
     model.eval()
 
 
