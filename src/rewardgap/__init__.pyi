@@ -13,6 +13,7 @@ from .configs.forecasting import ExplainConfig as ExplainConfig
 from .configs.forecasting import ForecastConfig as ForecastConfig
 from .configs.forecasting import TheoryConfig as TheoryConfig
 from .configs.rewriting import RewriteConfig as RewriteConfig
+from .configs.robustness import RobustnessConfig as RobustnessConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
 from .configs.scoring import RankConfig as RankConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
@@ -35,6 +36,7 @@ from .experiments.run import run as run
 from .explaining.displacement import ches as ches
 from .explaining.explain import explain as explain
 from .forecasting.forecast import forecast as forecast
+from .perturbing.robustness import robustness as robustness
 from .reporting.report import report as report
 from .rewriting.rewrite import rewrite as rewrite
 from .scoring.ranking import rank as rank

@@ -15,6 +15,7 @@ from rewardgap.commands.push import PUSH
 from rewardgap.commands.rank import RANK
 from rewardgap.commands.report import REPORT
 from rewardgap.commands.rewrite import REWRITE
+from rewardgap.commands.robustness import ROBUSTNESS
 from rewardgap.commands.run import RUN
 from rewardgap.commands.score import SCORE
 from rewardgap.commands.serve import SERVE
@@ -26,6 +27,6 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         *(DEMO, TRAIN, SCORE, RANK, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
-        *(SHIFT, SHIFT_LIST, REWRITE, THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
+        *(SHIFT, SHIFT_LIST, ROBUSTNESS, REWRITE, THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
     )
 }

@@ -13,7 +13,7 @@ from rewardgap.forecasting.verdict import Forecasts, best_rule, captions, recomm
 from rewardgap.io.files import write_text
 from rewardgap.io.pages import page_templates
 from rewardgap.models.kinds.palette import GREY
-from rewardgap.reporting.drawing import STYLE, kind_style
+from rewardgap.reporting.drawing import as_svg, kind_style
 
 WIDTH, HEIGHT = 420, 230
 PAIRS, LOSS = "pairs that training has learnt from", "training loss of a pair"
@@ -44,7 +44,7 @@ def _of_set(forecasts: Forecasts, name: str) -> dict[str, Any]:
     rule, of_rule = best_rule(forecasts, name)
     return {
         "name": name,
-        "pictures": [_svg(_chart(forecasts, name, along)) for along in _axes(forecasts)],
+        "pictures": [as_svg(_chart(forecasts, name, along)) for along in _axes(forecasts)],
         "rule": f"{rule} wins",
         "of_rule": f"{of_rule.value:.3f}",
         "kinds": {
@@ -110,10 +110,3 @@ def _chart(forecasts: Forecasts, name: str, along: str) -> alt.LayerChart:
         marks.mark_point(filled=True, size=80, opacity=1).encode(y),
     ]
     return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT)
-
-
-def _svg(chart: alt.LayerChart) -> str:
-    from vl_convert import vegalite_to_svg
-
-    spec = chart.to_dict(validate=False) | {"config": {**STYLE, "background": "white"}}
-    return str(vegalite_to_svg(spec))

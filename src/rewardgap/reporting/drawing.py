@@ -284,3 +284,11 @@ def panels(
     scale = alt.ScaleResolveMap(x="shared" if one_axis else "independent")
     columns = min(columns, len(charts))
     return alt.ConcatChart(concat=titled, columns=columns, resolve=alt.Resolve(scale=scale))
+
+
+def as_svg(chart: alt.LayerChart) -> str:
+    """Return a chart as SVG on white, for a page that runs no script."""
+    from vl_convert import vegalite_to_svg
+
+    spec = chart.to_dict(validate=False) | {"config": {**STYLE, "background": "white"}}
+    return str(vegalite_to_svg(spec))

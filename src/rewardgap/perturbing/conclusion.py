@@ -1,0 +1,164 @@
+"""What robustness comes to: a table, a few sentences, and the section of a model card."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewardgap.evaluation.text import align_columns, counted, format_interval, join_names, share
+from rewardgap.perturbing.effects import Effect, Place
+
+HEAD = ("shift", "changed", "accuracy lost", "flips", "SD", "d", "p")
+NOTES = (
+    "changed: records with other words; all others count too, with their rewards as they were.",
+    "accuracy lost: paired by record, with its 95 % interval. flips: share of verdicts that flip.",
+    "SD: mean change of a reward in standard deviations of the original rewards.",
+    "d: Cohen's d of the paired fall of the margin. p: paired permutation test of the accuracy "
+    "lost, after Holm's correction for all models and shifts.",
+)
+"""What the columns are."""
+MOST_NAMES = 6
+"""Shifts that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one or several models.
+
+    Attributes:
+        data: The data, as they were named.
+        effects: By model and shift, for all shifts that changed a record.
+        unchanged: The shifts that changed none.
+    """
+
+    data: str
+    effects: Mapping[Place, Effect]
+    unchanged: Sequence[str]
+
+    @property
+    def models(self) -> list[str]:
+        """The models, in order."""
+        return list(dict.fromkeys(model for model, _ in self.effects))
+
+    def of_model(self, model: str) -> dict[str, Effect]:
+        """Return the effects on a model by shift, what costs most first."""
+        effects = {shift: effect for (name, shift), effect in self.effects.items() if name == model}
+        return dict(sorted(effects.items(), key=lambda item: -item[1].lost))
+
+
+def cells(shift: str, effect: Effect) -> list[str]:
+    """Return a row of the table: see `HEAD`."""
+    lost, flips = effect.cost.loss.difference, effect.cost.flip_rate.value
+    numbers = (_short(effect.reward_change), _short(effect.effect_size))
+    return [
+        shift,
+        f"{effect.changed:,}",
+        format_interval(lost),
+        f"{flips:.3f}",
+        *numbers,
+        p_value(effect.cost.loss.holm_p),
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value as tables show it."""
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def title(measured: Measured, model: str) -> str:
+    """Return what the table of a model is of."""
+    effect = next(iter(measured.of_model(model).values()))
+    records = counted(effect.cost.loss.n, "record")
+    return f"{model} on {measured.data}: {records}, accuracy {effect.before:.3f}"
+
+
+def format_effects(measured: Measured) -> str:
+    """Return a table for every model, 80 characters wide."""
+    return "\n\n".join(
+        f"{title(measured, model)}\n{align_columns([HEAD, *rows], right=range(1, len(HEAD)))}"
+        for model in measured.models
+        for rows in [[cells(*item) for item in measured.of_model(model).items()]]
+    )
+
+
+def conclude(measured: Measured) -> list[str]:
+    """Return for every model in a sentence what costs it most, and what is not known."""
+    sentences = [_conclude(model, measured.of_model(model)) for model in measured.models]
+    if measured.unchanged:
+        names = _names(measured.unchanged)
+        sentences.append(f"Not measured, as nothing in the data could be changed: {names}.")
+    left_out = max(effect.cost.left_out for effect in measured.effects.values())
+    if left_out:
+        sentences.append(f"Up to {counted(left_out, 'record')} could not be read and are left out.")
+    return sentences
+
+
+def _conclude(model: str, effects: Mapping[str, Effect]) -> str:
+    (worst, most), *_ = effects.items()
+    losses = [shift for shift, effect in effects.items() if effect.is_detected and effect.lost > 0]
+    gains = [shift for shift, effect in effects.items() if effect.is_detected and effect.lost < 0]
+    if losses:
+        worst, most = losses[0], effects[losses[0]]
+        text = (
+            f"{model} loses accuracy under {share(len(losses), len(effects), 'shift')}: "
+            f"{_names(losses)}. The worst is {worst}: accuracy falls from {most.before:.3f} to "
+            f"{most.after:.3f}, by {format_interval(most.cost.loss.difference)}, and "
+            f"{100 * most.cost.flip_rate.value:.0f} % of the verdicts flip"
+        )
+    else:
+        text = (
+            f"{model}: no shift shows a detectable loss; the largest is "
+            f"{format_interval(most.cost.loss.difference)} under {worst}"
+        )
+    return f"{text}. It gains under {_names(gains)}." if gains else f"{text}."
+
+
+def _names(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return join_names([*names[:MOST_NAMES], f"{more} more"] if more > 0 else names)
+
+
+def write_card(measured: Measured) -> str:
+    """Return a section for a model card in Markdown, without anything that Markdown would read."""
+    return "\n".join(_card(measured)) + "\n"
+
+
+def _card(measured: Measured) -> Iterator[str]:
+    yield from ("## Robustness to wording", "")
+    yield from (f"- {_plain(sentence)}" for sentence in conclude(measured))
+    for model in measured.models:
+        yield from ("", f"{_plain(title(measured, model))}:", "")
+        yield from (_line(HEAD), _line(["---", *["---:"] * (len(HEAD) - 1)]))
+        yield from (_line(cells(*item)) for item in measured.of_model(model).items())
+    yield from ("", *(f"{note}" for note in NOTES))
+    yield from (
+        "",
+        "Shifts are those of `rewardgap shift list`; measured by `rewardgap robustness`.",
+    )
+
+
+def _line(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def _plain(text: str) -> str:
+    """Return a text whose names Markdown shows as they are."""
+    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", text)
+
+
+def figures(measured: Measured) -> dict[str, Any]:
+    """Return all numbers as `robustness.json` has them."""
+    return {
+        "data": measured.data,
+        "models": {
+            model: {shift: effect.to_json() for shift, effect in measured.of_model(model).items()}
+            for model in measured.models
+        },
+        "unchanged": list(measured.unchanged),
+        "conclusion": conclude(measured),
+    }

@@ -1,0 +1,164 @@
+"""The whole of robustness: what is scored, what goes on, what is said, and mistakes."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from toy import pair_rows, read_rows, write_rows
+
+import rewardgap
+from rewardgap.cli import main
+from rewardgap.errors import UserError
+from rewardgap.perturbing import shifted_scores
+from rewardgap.scoring.rater import Rated, Rater
+from rewardgap.scoring.scorer import Scorer
+
+SHIFTS = ["upper-case", "contractions", "quotes", "strip-markdown"]
+"""What changes all, half, and all texts, and none."""
+
+
+def polite_rows(count: int) -> list[dict[str, Any]]:
+    """Pairs of which every other one has a contraction to make."""
+    return [
+        row
+        | {"prompt": f"<b>{row['prompt']}", "rejected": f"no, {('I do not mind', 'never')[i % 2]}"}
+        for i, row in enumerate(pair_rows(count))
+    ]
+
+
+class LowerCase(Rater):
+    """Likes "yes" in lower case; counts the records that it rates."""
+
+    def __init__(self) -> None:
+        self.rated: list[int] = []
+
+    def score(self, prompt: Any, responses: Any) -> list[float]:
+        raise NotImplementedError
+
+    def rate(self, records: Sequence[Any], dropped: Any = None) -> Rated:
+        self.rated.append(len(records))
+        tree: Any = SimpleNamespace(chosen=1, lengths=(1, 1), truncated=False)
+        rewards = [[float("yes" in text[0].content) for text in r.responses] for r in records]
+        return Rated(records, [tree] * len(records), rewards)
+
+
+@pytest.fixture
+def rater(monkeypatch: pytest.MonkeyPatch) -> LowerCase:
+    """The model of every name."""
+    rater = LowerCase()
+    monkeypatch.setattr(shifted_scores, "load_model", lambda *_, **__: rater)
+    return rater
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Callable[..., Any]:
+    """Robustness of the model m<b> on twelve pairs."""
+    data = write_rows(tmp_path / "data.jsonl", polite_rows(12))
+
+    def run(**keys: Any) -> Any:
+        common = {"model": ["m<b>"], "data": data, "out": tmp_path / "out", "shifts": SHIFTS}
+        return rewardgap.robustness(**common | keys)
+
+    return run
+
+
+def test_only_changed_records_are_scored_and_only_once(rater, measure, tmp_path):
+    first = measure()
+    assert rater.rated == [12, 12, 6, 12]
+    files = sorted(path.name for path in (tmp_path / "out" / "m-b").iterdir())
+    assert files == ["contractions.jsonl", "original.jsonl", "quotes.jsonl", "upper-case.jsonl"]
+    (tmp_path / "out" / "m-b" / "contractions.jsonl").unlink()  # as if it had been killed there
+    assert measure().rows() == first.rows() and rater.rated[4:] == [6]
+    measure(model=["m<b>", "other"], shifts=["quotes"])
+    assert rater.rated[5:] == [12, 12]
+    measure(seed=1, overwrite=True, shifts=["quotes"])
+    assert rater.rated[7:] == [12, 12]
+
+
+def test_what_is_said(rater, measure, tmp_path):
+    result = measure()
+    by_shift = {row["shift"]: row for row in result.rows()}
+    loud = by_shift["upper-case"]
+    assert next(iter(by_shift)) == "upper-case" and "strip-markdown" not in by_shift
+    assert (loud["accuracy_before"], loud["accuracy_after"], loud["changed"]) == (1.0, 0.5, 12)
+    assert loud["accuracy_lost"] == 0.5 and loud["flip_rate"] == 0.5 and loud["detected"]
+    assert loud["reward_change"] == -1.0  # from a mean of 0.5 with deviation 0.5 to 0
+    assert loud["holm_p"] == pytest.approx(3 * 2 / 2**12)  # three shifts; exact over 12 prompts
+    assert by_shift["contractions"]["changed"] == 6 and not by_shift["quotes"]["detected"]
+    worst, unmeasured = result.conclusion
+    assert worst.startswith("m<b> loses accuracy under 1 of 3 shifts (33 %): upper-case. ")
+    assert "falls from 1.000 to 0.500, by 0.500 [" in worst and "50 % of the verdicts flip" in worst
+    assert unmeasured.endswith("could be changed: strip-markdown.")
+    assert "no shift shows a detectable loss" in measure(shifts="quotes").conclusion[0]
+    assert max(map(len, str(result).splitlines()[1:])) <= 80
+
+
+def test_the_folder_holds_figures_a_page_and_a_card(rater, measure, tmp_path):
+    measure()
+    figures = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    assert figures["models"]["m<b>"]["upper-case"]["accuracy_lost"]["value"] == 0.5
+    page = (tmp_path / "out" / "robustness.html").read_text()
+    assert "<script" not in page and "m<b>" not in page and "<b>" not in page
+    assert page.count("<svg") == 1 and page.count("<h4>") == 3  # examples of the only loss
+    assert re.search(r"<pre[^>]*>yes, sure</pre>\s*<pre[^>]*>YES, SURE</pre>", page)
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert card.startswith("## Robustness to wording\n") and "m\\<b\\>" in card
+    assert "| upper-case | 12 | 0.500 [" in card
+
+
+def test_mistakes(rater, measure, tmp_path, capsys):
+    measure(shifts="quotes")
+    unlabelled = write_rows(tmp_path / "bare.jsonl", [{"prompt": "hi", "response": "yes"}])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("kind: explicit\n")
+    for keys, message in (
+        ({"shifts": "tipos"}, "unknown shift 'tipos'; did you mean typos?"),
+        ({"shifts": "typos,case"}, "unknown shift 'case'"),
+        ({"shifts": ["quotes,quotes"]}, "shifts names quotes twice"),
+        ({"model": ["a", "a"]}, "model names a twice"),
+        ({"model": ["a/b", "a-b"]}, "a/b and a-b would share"),
+        (
+            {"data": unlabelled, "out": tmp_path / "new"},
+            "bare.jsonl, line 1: `response` without labels",
+        ),
+        ({"seed": 1}, "was made with another seed; choose another out"),
+        ({"rate": 2.0}, "rate must be from 0 to 1"),
+        ({"out": tmp_path / "run", "overwrite": True}, "holds something else than robustness"),
+        ({"shifts": "strip-markdown"}, "find nothing to change"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)) as error:
+            measure(**keys)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
+    write_rows(tmp_path / "data.jsonl", pair_rows(12))
+    with pytest.raises(UserError, match="rates other texts, the first of record pair-0"):
+        measure(shifts="quotes")
+
+
+def test_a_model_rates_shifted_data_as_score_does(folders, tmp_path, capsys, monkeypatch):
+    counts, rate = [], Scorer.rate
+    monkeypatch.setattr(Scorer, "rate", lambda *a: counts.append(len(a[1])) or rate(*a))
+    data = write_rows(tmp_path / "data.jsonl", polite_rows(6))
+    model, where = str(folders("llama")), ["--device", "cpu", "--cache", str(tmp_path / "cache")]
+    where += ["--kind", "implicit", "--reference", str(folders("llama", "<|pad|>", None, 1))]
+    words = ["robustness", model, "--data", data, "--out", str(tmp_path / "out"), *where]
+    assert main([*words, "--shifts", "contractions", "greeting", "--json", "--quiet"]) == 0
+    assert counts == [6, 3, 6]
+    shown = json.loads(capsys.readouterr().out)
+    assert {row["shift"]: row["changed"] for row in shown["effects"]} == {
+        "contractions": 3,
+        "greeting": 6,
+    }
+    (folder,) = {path.parent for path in (tmp_path / "out").glob("*/greeting.jsonl")}
+    for shift in ("contractions", "greeting"):
+        out = tmp_path / f"{shift}.jsonl"
+        score = ["score", model, "--data", f"{data}?shift={shift}"]
+        assert main([*score, "--out", str(out), *where, "--quiet"]) == 0
+        for row, expected in zip(read_rows(folder / out.name), read_rows(out), strict=True):
+            for key in expected.keys() - {"baselines"}:
+                close = pytest.approx(expected[key], rel=1e-5) if "scores" in key else expected[key]
+                assert row[key] == close, key
