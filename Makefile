@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## tell the whole story on a small language model made here (
 	$(BIN)/rewardgap demo --out runs/demo
 
 test: $(INSTALLED) ## run the tests; pytest options go into ARGS="..."
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 fuzz: $(INSTALLED) ## damage input of every format and read it; options go into ARGS="--count 10000 --seed 1"
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)

@@ -66,7 +66,7 @@ def test_a_measure_from_outside_is_in_metrics_table_and_card(registered: None, t
     (line,) = [line for line in table.splitlines() if line.startswith("  clear wins")]
     assert line.split()[2:3] == ["0.250"]
     config = TrainConfig(model="m", kind="explicit", train="t.jsonl", out="o")
-    lines = model_card(config, {"test": summary}, None).splitlines()
+    lines = model_card(config, 1, {"test": summary}, None).splitlines()
     (heading,) = [line for line in lines if line.startswith("| set |")]
     (row,) = [line for line in lines if line.startswith("| test |")]
     assert (heading.split(" | ")[-1], row.split(" | ")[-1]) == ("clear wins |", "0.250 |")

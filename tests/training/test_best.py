@@ -6,7 +6,7 @@ import pytest
 from toy import configure, pair_rows, read_rows, train_toy, write_rows
 
 from rewardgap.errors import UserError
-from rewardgap.training.best import BestWeights
+from rewardgap.training.checkpoints import BestWeights
 
 
 def swapped(folder):

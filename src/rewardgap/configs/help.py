@@ -36,6 +36,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "output": (
         "eval_steps",
+        "keep_best",
         "checkpoint_steps",
         "report_to",
         "resume",

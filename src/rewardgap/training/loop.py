@@ -36,8 +36,12 @@ from rewardgap.models.packing import Pack, References, pack
 from rewardgap.scoring.scorer import score_trees
 from rewardgap.training.adam import make_adam
 from rewardgap.training.batches import BatchSampler, divide_step
-from rewardgap.training.best import PREFIX, BestWeights
-from rewardgap.training.checkpoints import load_checkpoint, save_checkpoint
+from rewardgap.training.checkpoints import (
+    PREFIX,
+    BestWeights,
+    load_checkpoint,
+    save_checkpoint,
+)
 from rewardgap.training.step_log import StepLog
 from rewardgap.training.trackers import Track, open_trackers
 
