@@ -3,7 +3,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv-bench/.installed
-PIP_INSTALL := $(BIN)/pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz check docs pictures rooms bench clean
@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## tell the whole story on a small language model made here (
 	$(BIN)/rewardgap demo --out runs/demo
 
 test: $(INSTALLED) ## run the tests; pytest options go into ARGS="..."
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 fuzz: $(INSTALLED) ## damage input of every format and read it; options go into ARGS="--count 10000 --seed 1"
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)
