@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.documentation import write_tables
 from rewardgap.configs.training import TrainConfig
-from rewardgap.evaluation.text import align_columns
+from rewardgap.evaluation.text import align_columns, markdown_table
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
 from rewardgap.training.train import train
@@ -186,13 +186,8 @@ def _near(points: Sequence[Mapping[str, float]], part: str, margin: float) -> st
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the tables as they stand in the documentation."""
-    return "\n".join(_table(lines) for lines in (by_nats(results), rows(results)))
-
-
-def _table(lines: Sequence[tuple[str, ...]]) -> str:
-    header, *rest = lines
-    table = [header, ("---",) * len(header), *rest]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
+    tables = (markdown_table(lines, left=2) for lines in (by_nats(results), rows(results)))
+    return "\n\n".join(tables) + "\n"
 
 
 if __name__ == "__main__":

@@ -99,6 +99,13 @@ def text_or_messages(messages: Response, role: str) -> Any:
     return [message.as_mapping() for message in messages]
 
 
+def as_text(messages: Response) -> str:
+    """Return a prompt or a response as text, with roles where there is more than one turn."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
 def record_row(record: Record) -> dict[str, Any]:
     """Return a row of our own layout that is read as the same record, its id included."""
     sides = {"chosen": record.chosen, "rejected": record.rejected}

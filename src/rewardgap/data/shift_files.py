@@ -84,7 +84,7 @@ def _plans(config: ShiftConfig) -> dict[Shifting, Path]:
     names = [
         name
         for name, known in SHIFTS.items()
-        if known.keeps != "nothing" and config.side in (AUTO, *known.sides)
+        if known.preserves and config.side in (AUTO, *known.sides)
     ]
     return {shifting(name, *settings): Path(config.out, f"{name}.jsonl") for name in names}
 

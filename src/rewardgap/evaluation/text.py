@@ -22,6 +22,19 @@ def align_columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) ->
     )
 
 
+def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return rows of cells as a table of Markdown, the first row as its heading.
+
+    Args:
+        rows: Rows of equal length.
+        left: So many columns are aligned to the left, all others to the right.
+    """
+    heading, *others = rows
+    rule = ["---"] * left + ["--:"] * (len(heading) - left)
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (heading, rule, *others)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
 def format_interval(interval: Interval) -> str:
     """Return a value with its interval: "0.912 [0.880, 0.940]"."""
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

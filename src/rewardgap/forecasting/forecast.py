@@ -42,7 +42,7 @@ from rewardgap.forecasting.verdict import (
     recommend,
     write_list,
 )
-from rewardgap.io.files import read_yaml, write_text
+from rewardgap.io.files import differing_keys, read_yaml, write_text
 from rewardgap.io.notebook import NotebookResult
 from rewardgap.models.devices import choose_device
 from rewardgap.models.hub import locate_model
@@ -144,12 +144,11 @@ def _open_folder(out: Path, config: ForecastConfig) -> None:
 
 def _differing(path: Path, settings: Mapping[str, Any]) -> list[str]:
     """Return the keys by which a forecast's configuration differs from these settings."""
-    before, now = read_yaml(path), json.loads(json.dumps(settings))
+    before = read_yaml(path)
     if not isinstance(before, dict):
         return [path.name]
-    same = PLACE | ({"kinds"} if set(before.get("kinds", ())) <= set(now["kinds"]) else set())
-    keys = sorted(map(str, {**now, **before}))
-    return [key for key in keys if before.get(key) != now.get(key) and key not in same]
+    grown = set(before.get("kinds", ())) <= set(settings["kinds"])
+    return differing_keys(before, settings, PLACE | ({"kinds"} if grown else set()))
 
 
 def _say_start(config: ForecastConfig, data: RunData) -> None:

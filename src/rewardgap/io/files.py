@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from glob import escape
@@ -99,6 +99,21 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; raise a `UserError` if it is missing or damaged."""
     with reported((OSError, ValueError, RecursionError), f"cannot read {path}: "):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def differing_keys(
+    before: Mapping[Any, Any], settings: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """Return in order the keys, but for some that may differ, whose written values are no longer.
+
+    Args:
+        before: The settings as a file has them.
+        settings: Those of now; tuples and lists are alike, as in a file.
+        free: Keys that may differ.
+    """
+    now = json.loads(json.dumps(settings))
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return sorted(str(key) for key in keys if key not in free)
 
 
 def read_yaml(path: Path) -> Any:

@@ -13,6 +13,7 @@ from rewardgap.errors import UserError, reported
 from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import (
     CHECKSUMS,
+    differing_keys,
     find_damaged,
     read_json,
     read_number,
@@ -243,11 +244,9 @@ def open_run(
     paths = {path for path in paths if not cached.is_relative_to(path.resolve())}
     paths -= {run.inputs, run.dropped, run.folder / CHECKSUMS, run.folder / LOCK}
     if run.config in paths and len(paths) > 1:
-        old = run.read_config()
-        new = json.loads(json.dumps(settings))
-        differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "out"]
+        differing = differing_keys(run.read_config(), settings, {"out"})
         if differing:
-            difference = f"holds a run with another {', '.join(sorted(map(str, differing)))}"
+            difference = f"holds a run with another {', '.join(differing)}"
             raise UserError(f"{folder} {difference}; choose another out")
         if not resume:
             remedy = "pass --resume to continue it, or choose another out"

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewardgap.evaluation.text import align_columns, counted, format_interval, join_names, share
+from rewardgap.evaluation.text import (
+    align_columns,
+    counted,
+    format_interval,
+    join_names,
+    markdown_table,
+    share,
+)
 from rewardgap.perturbing.effects import Effect, Place
 
 HEAD = ("shift", "changed", "accuracy lost", "flips", "SD", "d", "p")
@@ -133,17 +140,12 @@ def _card(measured: Measured) -> Iterator[str]:
     yield from (f"- {_plain(sentence)}" for sentence in conclude(measured))
     for model in measured.models:
         yield from ("", f"{_plain(title(measured, model))}:", "")
-        yield from (_line(HEAD), _line(["---", *["---:"] * (len(HEAD) - 1)]))
-        yield from (_line(cells(*item)) for item in measured.of_model(model).items())
-    yield from ("", *(f"{note}" for note in NOTES))
+        yield markdown_table([HEAD, *(cells(*item) for item in measured.of_model(model).items())])
+    yield from ("", *NOTES)
     yield from (
         "",
         "Shifts are those of `rewardgap shift list`; measured by `rewardgap robustness`.",
     )
-
-
-def _line(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from rewardgap.data.records import Record, Response
+from rewardgap.data.records import Record, as_text
 from rewardgap.evaluation.scores import ScoreRow
 
 SHOWN = 3
@@ -87,19 +87,12 @@ def _flipped(row: ScoreRow, shifted: ScoreRow, before: Record, after: Record) ->
         if _order(*old) != _order(*new):
             yield Flip(
                 id=row.id,
-                prompt=(_text(before.prompt), _text(after.prompt)),
-                chosen=(_text(before.chosen[chosen]), _text(after.chosen[chosen])),
-                rejected=(_text(before.rejected[rejected]), _text(after.rejected[rejected])),
+                prompt=(as_text(before.prompt), as_text(after.prompt)),
+                chosen=(as_text(before.chosen[chosen]), as_text(after.chosen[chosen])),
+                rejected=(as_text(before.rejected[rejected]), as_text(after.rejected[rejected])),
                 margins=(old[0] - old[1], new[0] - new[1]),
             )
 
 
 def _order(chosen: float, rejected: float) -> int:
     return (chosen > rejected) - (chosen < rejected)
-
-
-def _text(messages: Response) -> str:
-    """Return the text of a message, or of several with their roles."""
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)

@@ -121,7 +121,7 @@ def robustness(config: RobustnessConfig) -> RobustnessResult:
 
 def _plans(config: RobustnessConfig) -> list[Shifting]:
     """Return the shifts that are named, or all that keep the meaning or the ranking."""
-    kept = [name for name, shift in SHIFTS.items() if shift.keeps != "nothing"]
+    kept = [name for name, shift in SHIFTS.items() if shift.preserves]
     return [shifting(name, config.rate, config.seed) for name in config.shifts or kept]
 
 

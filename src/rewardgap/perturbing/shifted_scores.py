@@ -1,6 +1,5 @@
 """Score files of data in the words of every shift, of which only what is not there is computed."""
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from rewardgap.data.records import Record, prompt_key, responses_id
 from rewardgap.data.shifting import COLUMN, Shifting
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, read_scores, score_row, write_scores
-from rewardgap.io.files import read_yaml, write_text
+from rewardgap.io.files import differing_keys, read_yaml, write_text
 from rewardgap.scoring.rater import Rater
 from rewardgap.scoring.scorer import load as load_model
 
@@ -55,14 +54,13 @@ def open_folder(out: Path, config: RobustnessConfig) -> None:
     Raises:
         UserError: The folder holds something else.
     """
-    path, settings = out / "config.yaml", json.loads(json.dumps(config.settings()))
+    path, settings = out / "config.yaml", config.settings()
     if path.exists():
         before = read_yaml(path)
         if not isinstance(before, dict) or "shifts" not in before:
             raise UserError(f"{out} holds something else than robustness: choose another out")
-        keys = sorted(map(str, settings.keys() | before.keys()))
-        differing = [key for key in keys if before.get(key) != settings.get(key)]
-        if (differing := [key for key in differing if key not in PLACE]) and not config.overwrite:
+        differing = differing_keys(before, settings, PLACE)
+        if differing and not config.overwrite:
             remedy = "choose another out, or pass `overwrite: true`"
             raise UserError(f"{out} was made with another {', '.join(differing)}; {remedy}")
         for scores in out.glob("*/*.jsonl") if config.overwrite else ():

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from rewardgap.data.load import load
-from rewardgap.data.records import Record, Response, prompt_key, responses_id
+from rewardgap.data.records import Record, as_text, prompt_key, responses_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow
 from rewardgap.reporting.drawing import kind_style
@@ -102,9 +102,9 @@ def _collection(
     scored = [records[row.id] for row in rows]
     return collection | {
         "data": shlex.quote(str(spec)),
-        "prompts": [texts.number(_plain(record.prompt)) for record in scored],
-        "chosen": [[texts.number(_plain(y)) for y in record.chosen] for record in scored],
-        "rejected": [[texts.number(_plain(y)) for y in record.rejected] for record in scored],
+        "prompts": [texts.number(as_text(record.prompt)) for record in scored],
+        "chosen": [[texts.number(as_text(y)) for y in record.chosen] for record in scored],
+        "rejected": [[texts.number(as_text(y)) for y in record.rejected] for record in scored],
     }
 
 
@@ -113,13 +113,6 @@ def _short_rewards(row: ScoreRow) -> Sequence[float]:
     rewards = (*row.scores_chosen, *row.scores_rejected)
     rounded = [float(f"{reward:.6g}") for reward in rewards]
     return rounded if len(set(rounded)) == len(set(rewards)) else rewards
-
-
-def _plain(messages: Response) -> str:
-    """Write a prompt or a response as text; name roles where there is more than one turn."""
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
 def _scored_records(spec: object, rows: Rows, load_once: Callable[[str], Loaded]) -> Loaded:

@@ -276,7 +276,7 @@ def _accuracies(
     step: int,
     watch: Watch | None,
 ) -> dict[str, float]:
-    """Return the accuracy on every held-out set, as the log names it, and let `watch` see why."""
+    """Return the accuracy on every held-out set, as the log names it, and tell `watch`."""
     rewards = held_out_rewards(model, held_out, settings)
     if watch:
         watch(step, rewards)

@@ -11,7 +11,7 @@ import yaml
 from rewardgap.configs.training import TrainConfig
 from rewardgap.evaluation.bootstrap import Interval
 from rewardgap.evaluation.measures import MEASURES
-from rewardgap.evaluation.text import counted, format_interval
+from rewardgap.evaluation.text import counted, format_interval, markdown_table
 from rewardgap.io.files import write_text
 from rewardgap.io.run_folder import Run
 
@@ -110,7 +110,7 @@ def _evaluation(summaries: Summaries) -> list[str]:
     headings = ["set", "records", *(measure.title for measure in columns)]
     headings += [f"({rule.replace('_', ' ')})" for rule in rules]
     headings += [measure.title for measure in further]
-    rows = [headings, ["---", *["--:"] * (len(headings) - 1)]]
+    rows = [headings]
     for name, summary in summaries.items():
         intervals = [summary.get(measure.name) for measure in columns]
         values = [summary["baselines"].get(rule) for rule in rules]
@@ -120,11 +120,10 @@ def _evaluation(summaries: Summaries) -> list[str]:
         rows.append(
             [*cells, *(f"{figures['value']:.3f}" if figures else "–" for figures in values)]
         )
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     meanings = "; ".join(f"{measure.title}: {measure.meaning}" for measure in (*columns, *further))
     return [
         "## Evaluation",
-        "\n".join(lines),
+        markdown_table(rows),
         f"{meanings[0].upper()}{meanings[1:]}. Brackets: 95 % intervals over records. Columns in "
         "parentheses: the accuracy of baselines, which are rules of length and a bag of words "
         "fitted to the training data.",

@@ -95,6 +95,11 @@ class Shift:
     rate: float = 1.0
     sides: tuple[Side, ...] = SIDES
 
+    @property
+    def preserves(self) -> bool:
+        """Whether it keeps the meaning or the ranking."""
+        return self.keeps != "nothing"
+
 
 def edits(pattern: str, change: Change) -> Callable[[Passage], str]:
     """Return a shift of all matches of a pattern that are drawn, outside of what is protected."""

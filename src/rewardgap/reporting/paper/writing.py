@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from rewardgap.evaluation.text import markdown_table
 from rewardgap.reporting.paper.tables import Entry, Table
 from rewardgap.reporting.topic import NOTHING
 
@@ -76,12 +77,12 @@ def _spread(mean: float | None, deviation: float | None, decimals: int) -> str:
 def markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown, under its title."""
     headings = [*table.stubs, *(f"{quantity}, {kind}" for quantity, kind in table.columns)]
-    rows = [headings, ["---", "---", *["--:"] * len(table.columns)]]
+    rows = [headings]
     for line in lines_of(table):
         label = line.label if line.part == "ours" else f"*{line.label}*"
         rows.append([line.group, label, *line.texts])
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([f"**{table.title}**", "", *lines, "", *table.notes, ""])
+    written = markdown_table(rows, left=len(table.stubs))
+    return "\n".join([f"**{table.title}**", "", written, "", *table.notes, ""])
 
 
 def latex(table: Table) -> str:
