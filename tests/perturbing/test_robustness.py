@@ -162,3 +162,16 @@ def test_a_model_rates_shifted_data_as_score_does(folders, tmp_path, capsys, mon
             for key in expected.keys() - {"baselines"}:
                 close = pytest.approx(expected[key], rel=1e-5) if "scores" in key else expected[key]
                 assert row[key] == close, key
+
+
+def test_settings_of_a_command_that_failed_bind_nobody(rater, measure, monkeypatch):
+    def refuse(*arguments: Any) -> Rated:
+        raise UserError("set max_length")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LowerCase, "rate", refuse)
+        with pytest.raises(UserError, match="set max_length"):
+            measure()
+    assert measure(max_length=256).measured.effects
+    with pytest.raises(UserError, match="was made with another max_length"):
+        measure(max_length=128)

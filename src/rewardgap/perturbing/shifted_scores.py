@@ -49,7 +49,8 @@ class Shifted:
 def open_folder(out: Path, config: RobustnessConfig) -> None:
     """Write the settings into a folder, whose score files were made with the same ones.
 
-    With `overwrite` the score files of earlier settings are removed.
+    With `overwrite` the score files of earlier settings are removed. Where there are none, because
+    the command failed before, other settings take their place.
 
     Raises:
         UserError: The folder holds something else.
@@ -59,12 +60,13 @@ def open_folder(out: Path, config: RobustnessConfig) -> None:
         before = read_yaml(path)
         if not isinstance(before, dict) or "shifts" not in before:
             raise UserError(f"{out} holds something else than robustness: choose another out")
+        score_files = list(out.glob("*/*.jsonl"))
         differing = differing_keys(before, settings, PLACE)
-        if differing and not config.overwrite:
+        if differing and score_files and not config.overwrite:
             remedy = "choose another out, or pass `overwrite: true`"
             raise UserError(f"{out} was made with another {', '.join(differing)}; {remedy}")
-        for scores in out.glob("*/*.jsonl") if config.overwrite else ():
-            scores.unlink()
+        for path_of_scores in score_files if config.overwrite else ():
+            path_of_scores.unlink()
     write_text(path, yaml.safe_dump(settings, sort_keys=False))
 
 
