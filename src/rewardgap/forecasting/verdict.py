@@ -111,8 +111,8 @@ def captions(forecasts: Forecasts) -> Iterator[str]:
         yield "Accuracy by theory alone (no rehearsal: --budget 0); 95 % intervals leave out the"
         yield "error of theory itself, which may be large: nothing is advised."
         return
-    yield "Accuracy where training ends, from rehearsals; 95 % intervals are over records,"
-    yield "seeds and pairs, and hold the error of the forecast itself."
+    yield "Accuracy where training ends, from rehearsals and, where it agrees, theory;"
+    yield "95 % intervals are over records, seeds and pairs, and the forecast's own error."
     for kind, rehearsed in forecasts.rehearsed.items():
         plan, first = rehearsed.plan, rehearsed.rehearsals[0]
         seeds = "" if plan.seeds == 1 else f" by {counted(plan.seeds, 'seed')}"
