@@ -68,8 +68,6 @@ def _train(job: Job, kind: str) -> Measurement:
     folder = Path(job.model)
     template = ChatTemplate.load(folder)
     model = find_kind(kind).load(folder, template, KindConfig(beta=BETA), torch.float32)
-    if job.compile:
-        model.language_model.compile()
     trees = model.encode_for_training(_records(job))
     model.check_readable(trees)
     trainer = _trainer(job, kind, model)
@@ -112,6 +110,8 @@ def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
     accelerator = Accelerator(cpu=job.device == "cpu")
     settings = Settings(config, Run(Path(job.scratch)), accelerator, getattr(torch, job.dtype))
     model.to(accelerator.device).train()
+    if job.compile:
+        model.language_model.compile(settings.compute_dtype)
     adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     wrapped, optimizer = accelerator.prepare(model, adam)
     return Trainer(model, wrapped, optimizer, settings)

@@ -1,21 +1,34 @@
 """Attention over packed trees, for every transformers model that lets its attention be chosen.
 
-The linear layers of the model run over one unpadded row; here the row is split into nodes, and
-every node attends to its ancestors and to itself. No (N, N) mask is ever made.
+The linear layers of the model run over one unpadded row; here every node of the row attends to its
+ancestors and to itself: on a GPU all nodes in one kernel, elsewhere, and where that kernel cannot
+compute a model's scores, node by node. No (N, N) mask is ever made.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from inspect import signature
+from typing import Any, cast
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from rewardgap.models.packing import Layout
+from rewardgap.models.packing import Layout, Segments
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before PyTorch 2.10
+    KNOWN: set[str] = set()
+else:
+    KNOWN = {*signature(varlen_attn).parameters}
+
+HAS_KERNEL = {"window_size", "scale"} <= KNOWN
+SHARES_HEADS = "enable_gqa" in KNOWN  # before PyTorch 2.12 it does not
 TREE_ATTENTION = "rewardgap_trees"
+LARGEST_HEAD = 256
+"""of flash attention"""
 
 
 def tree_attention(
@@ -27,6 +40,7 @@ def tree_attention(
     *,
     scaling: float | None = None,
     layout: Layout | None = None,
+    segments: Segments | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **unused: Any,
@@ -35,8 +49,9 @@ def tree_attention(
 
     `query` is (1, heads, N, d); `key` and `value` may have fewer heads, which are repeated. Scores
     are scaled by `scaling` or d^(-1/2), and become softcap · tanh(scores / softcap), as in Gemma-2.
-    A token sees `sliding_window` positions at most, itself included. `module`, `attention_mask` and
-    further arguments are transformers' and unused.
+    A token sees `sliding_window` positions at most, itself included. `segments`, where there are
+    any, are those of `layout`, on the device of the tensors. `module`, `attention_mask` and further
+    arguments are transformers' and unused.
 
     Returns:
         (1, N, heads, d) outputs, and None for the weights.
@@ -52,9 +67,10 @@ def tree_attention(
     if query.device.type == "cpu":
         dtype = torch.promote_types(dtype, torch.float32)
     query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    if segments is not None and softcap is None and in_one_kernel(dtype, query.shape[-1]):
+        output = _attend_at_once(query, key, value, segments, scaling, sliding_window)
+        return output.to(output_dtype), None
+    key, value = _repeat_heads(key, query), _repeat_heads(value, query)
     nodes = layout or Layout((query.shape[2],), ((),))
     # One split per tensor: its backward is a single concatenation, where slices would each fill
     # a whole row with zeros.
@@ -66,6 +82,55 @@ def tree_attention(
             attended, read = _join(keys, path), _join(values, path)
             outputs.append(_attend(queries[node], attended, read, scaling, sliding_window, softcap))
     return torch.cat(outputs, dim=2).transpose(1, 2).to(output_dtype).contiguous(), None
+
+
+def in_one_kernel(dtype: torch.dtype, head_size: int) -> bool:
+    """Return whether flash attention computes heads of this size in this precision."""
+    halves = (torch.float16, torch.bfloat16)
+    return HAS_KERNEL and dtype in halves and head_size <= LARGEST_HEAD
+
+
+def _attend_at_once(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    segments: Segments,
+    scaling: float | None,
+    sliding_window: int | None,
+) -> torch.Tensor:
+    """Return (1, N, heads, d) outputs of all nodes.
+
+    The last query of a node lies at the last key of its path, as in the kernel.
+    """
+    options: dict[str, Any] = {}
+    if SHARES_HEADS:
+        options["enable_gqa"] = query.shape[1] != key.shape[1]
+    else:
+        key, value = _repeat_heads(key, query), _repeat_heads(value, query)
+    # (heads, N, d) to (N, heads, d)
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    if segments.keys is not None:
+        keys, values = (tensor.index_select(0, segments.keys) for tensor in (keys, values))
+    before = -1 if sliding_window is None else sliding_window - 1
+    output = varlen_attn(
+        queries,
+        keys,
+        values,
+        segments.query_ends,
+        segments.key_ends,
+        segments.longest_node,
+        segments.longest_path,
+        scale=scaling,
+        window_size=(before, 0),
+        **options,
+    )
+    return cast(torch.Tensor, output)[None]
+
+
+def _repeat_heads(tensor: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Repeat the heads of keys or values so that every head of the queries has one."""
+    groups = query.shape[1] // tensor.shape[1]
+    return tensor.repeat_interleave(groups, dim=1) if groups > 1 else tensor
 
 
 def _join(tensors: Sequence[torch.Tensor], path: Sequence[int]) -> torch.Tensor:

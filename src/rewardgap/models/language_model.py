@@ -20,6 +20,7 @@ from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, first_line, reported
 from rewardgap.io.files import remove_unfinished, whole_folder
+from rewardgap.models.attention import in_one_kernel
 from rewardgap.models.loading import load_model, quiet, read_config, refuse_missing
 from rewardgap.models.packing import Pack
 from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of
@@ -177,15 +178,21 @@ class LanguageModel:
         """Compute activations again in the backward pass, to save memory."""
         self.model.activation_checkpointing_enable()
 
-    def compile(self) -> None:
-        """Compile the norms and feed-forward networks of all layers, for rows of any length.
+    def compile(self, compute_dtype: torch.dtype) -> None:
+        """Compile the layers, for rows of any length, where the model is now.
 
-        Attention is left out: every pack has another layout of trees. Raise a UserError where
-        there is no working compiler, or the layers have another form.
+        Where attention is one kernel, a layer is compiled whole, but for the last, whose
+        feed-forward network reads other positions in some passes than in others. Elsewhere its
+        norms and feed-forward network are: attention follows a layout that changes with every pack.
+
+        Raises:
+            UserError: There is no working compiler, or the layers have another form.
         """
+        layers = layers_of(self.model)
+        whole = layers[:-1] if self._attends_at_once(compute_dtype) else []
         parts = [
             part
-            for layer in layers_of(self.model)
+            for layer in layers[len(whole) :]
             for name, part in layer.named_children()
             if name == "mlp" or type(part).__name__.endswith("Norm")
         ]
@@ -196,8 +203,17 @@ class LanguageModel:
             torch.compile(torch.neg)(torch.zeros(1, device=self.device))
         except RuntimeError as error:
             raise UserError(f"compile: this machine cannot: {first_line(error)}") from error
-        for part in parts:
+        for part in (*whole, *parts):
             part.forward = torch.compile(part.forward, dynamic=True)
+
+    def _attends_at_once(self, compute_dtype: torch.dtype) -> bool:
+        config = self.model.config.get_text_config()
+        head_size = getattr(config, "head_dim", None)
+        if head_size is None:
+            head_size = config.hidden_size // config.num_attention_heads
+        capped = getattr(config, "attn_logit_softcapping", None) is not None
+        on_gpu = self.device.type == "cuda"
+        return on_gpu and not capped and in_one_kernel(compute_dtype, head_size)
 
     def save(self, folder: Path, template: ChatTemplate) -> None:
         """Write model, tokenizer and chat template for plain transformers."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from operator import gt
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,9 +19,30 @@ from rewardgap.errors import UserError
 from rewardgap.io.progress import progress
 from rewardgap.models.devices import tokens_at_once
 
+LENGTH_STEP = 128
+
 Result = TypeVar("Result")
 References = Sequence[np.ndarray]
 """For each tree the reference log-probabilities (float32) of its response tokens."""
+
+
+class Segments(NamedTuple):
+    """The queries of every node and the keys of its path, for one kernel over all nodes.
+
+    Attributes:
+        query_ends: (n + 1,) int32; the queries of node i are tokens `query_ends[i]` and following.
+        key_ends: (n + 1,) int32; its keys are `keys[key_ends[i]]` and following.
+        keys: indices in the row of the tokens of every node's path; None where each node is its
+            own path, so that keys lie as queries do.
+        longest_node: number of tokens, or a few more.
+        longest_path: number of tokens, or a few more.
+    """
+
+    query_ends: torch.Tensor
+    key_ends: torch.Tensor
+    keys: torch.Tensor | None
+    longest_node: int
+    longest_path: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +51,36 @@ class Layout:
 
     lengths: tuple[int, ...]
     ancestors: tuple[tuple[int, ...], ...]
+
+    def segments(self, device: torch.device) -> Segments:
+        """Return the same for attention over all nodes at once, on `device`."""
+        ends = np.cumsum((0, *self.lengths), dtype=np.int32)
+        paths = [(*above, node) for node, above in enumerate(self.ancestors)]
+        path_lengths = [sum(self.lengths[i] for i in path) for path in paths]
+        query_ends = torch.from_numpy(ends)
+        key_ends = torch.from_numpy(np.cumsum((0, *path_lengths), dtype=np.int32))
+        keys = None
+        if any(self.ancestors):
+            pieces = [np.arange(ends[i], ends[i + 1]) for path in paths for i in path]
+            keys = copy_to(torch.from_numpy(np.concatenate(pieces)), device)
+        return Segments(
+            copy_to(query_ends, device),
+            copy_to(key_ends, device),
+            keys,
+            _rounded(max(self.lengths)),
+            _rounded(max(path_lengths)),
+        )
+
+
+def _rounded(length: int) -> int:
+    """Round up, so that code compiled for one pack serves others."""
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
+
+
+def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a copy on `device`, for a GPU without waiting for it."""
+    pinned = tensor.pin_memory() if device.type == "cuda" and not tensor.is_cuda else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +107,7 @@ class Pack:
         rejected: (P,) index of its rejected response.
         margins: (P,) by how much each chosen reward is to exceed the rejected one; None for 0.
         reference: (R,) the reference model's log-probability of each response token, or None.
+        segments: The nodes again, on a GPU, for attention over all of them at once; elsewhere None.
     """
 
     tokens: torch.Tensor
@@ -71,6 +123,7 @@ class Pack:
     rejected: torch.Tensor
     margins: torch.Tensor | None = None
     reference: torch.Tensor | None = None
+    segments: Segments | None = None
 
     @property
     def last_positions(self) -> torch.Tensor:
@@ -83,13 +136,12 @@ class Pack:
         Copies to a GPU are asynchronous: the next pack is made while the GPU computes.
         """
         moved: dict[str, Any] = {
-            name: (value.pin_memory() if device.type == "cuda" else value).to(
-                device, non_blocking=True
-            )
+            name: copy_to(value, device)
             for name in self.__slots__
             if isinstance(value := getattr(self, name), torch.Tensor)
         }
-        return replace(self, **moved)
+        segments = self.layout.segments(device) if device.type == "cuda" else None
+        return replace(self, **moved, segments=segments)
 
 
 def pack(trees: Sequence[Tree], references: References | None = None) -> Pack:

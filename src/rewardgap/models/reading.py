@@ -63,6 +63,7 @@ class TreeReading(Reading):
                 position_ids=pack.positions[None],
                 use_cache=False,
                 layout=pack.layout,
+                segments=pack.segments,
             )
         return cast(torch.Tensor, output.last_hidden_state[0])
 
@@ -167,14 +168,15 @@ def _unshare(pack: Pack) -> Pack:
         range(end - pack.layout.lengths[path[-1]], end)
         for end, path in zip(accumulate(lengths), paths, strict=True)
     ]
-    device = pack.tokens.device
+    device, layout = pack.tokens.device, Layout(tuple(lengths), ((),) * len(lengths))
     taken = torch.tensor(index, device=device)
     read = torch.tensor([*chain.from_iterable(responses)], device=device)
     return replace(
         pack,
         tokens=pack.tokens[taken],
         positions=pack.positions[taken],
-        layout=Layout(tuple(lengths), ((),) * len(lengths)),
+        layout=layout,
+        segments=pack.segments and layout.segments(device),
         response_positions=read,
         predicting_positions=read - 1,
     )

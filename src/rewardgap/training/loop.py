@@ -116,6 +116,8 @@ def fit(
         return
     config, run, accelerator = settings.config, settings.run, settings.accelerator
     model.to(accelerator.device).train()
+    if config.compile and model.language_model:
+        model.language_model.compile(settings.compute_dtype)
     adam = make_adam(parameters.values(), config)
     rate = _learning_rates(config, adam, len(steps))
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)

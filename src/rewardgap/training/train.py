@@ -169,8 +169,6 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
             model.language_model.freeze()
         if config.gradient_checkpointing:
             model.language_model.checkpoint_activations()
-        if config.compile:
-            model.language_model.compile()
     for trees in (data.training.extremes, *data.evaluation.values()):
         model.check_readable(trees)
     return model
