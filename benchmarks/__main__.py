@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _parse(words)
     try:
         _check(arguments)
-        with TemporaryDirectory() as folder:
+        with nullcontext(arguments.models) if arguments.models else TemporaryDirectory() as folder:
             _measure_all(arguments, Path(folder))
     except UserError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -64,8 +65,10 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--device", choices=["cpu", "cuda"], default=device)
     add("--quick", action="store_true", help="tiny models and few rows: is everything in order?")
     add("--compile", action="store_true", help="let our side compile the model's layers")
+    add("--token-budget", type=int, help="tokens that our side's training computes at once")
     add("--profile", action="store_true", help="only print where our training spends its time")
     add("--data", type=Path, default=Path(shared or ".") / "data", help="folder of the data sets")
+    add("--models", type=Path, help="folder where made models are kept from one call to the next")
     add("--peer-python", type=Path, default=Path(".venv-bench/bin/python"))
     add("--out", type=Path, default=Path("runs/benchmarks.json"), help="JSON of all figures")
     arguments = parser.parse_args(words)
@@ -92,6 +95,7 @@ def _measure_all(arguments: argparse.Namespace, folder: Path) -> None:
         arguments.device,
         arguments.peer_python,
         arguments.compile,
+        arguments.token_budget,
     )
     workshop = Workshop(folder, arguments.data, arguments.quick)
     if arguments.profile:
@@ -139,9 +143,11 @@ def _profile_all(arguments: argparse.Namespace, workshop: Workshop, plan: Plan) 
     for dtype in _precisions(arguments):
         for name in arguments.cases:
             job = make_job(CASES[name], workshop, plan, dtype)
-            run(sys.executable, replace(job, profile=str(table)))
+            measured = run(sys.executable, replace(job, profile=str(table)))
             if table.exists():
-                print(f"{name}, {dtype}\n{table.read_text('utf-8')}", flush=True)
+                print(f"{name}, {dtype}: {measured.seconds:.2f} s", end="")
+                print(f", the GPU computed {measured.busy:.0%} of them" if measured.busy else "")
+                print(table.read_text("utf-8"), flush=True)
                 table.unlink()
 
 

@@ -52,17 +52,14 @@ def _explicit(data: str, size: str, *, cuda: bool = False) -> Case:
     return Case("benchmarks.ours:explicit", peers, _classifier, rows, size, cuda=cuda)
 
 
-def _implicit(data: str, size: str, *, batch_size: int | None = None, cuda: bool = False) -> Case:
-    peers = {
-        "TRL DPOTrainer": "benchmarks.trl_peer:dpo",
-        "TRL DPOTrainer, precomputed": "benchmarks.trl_peer:dpo_precomputed",
-    }
+def _implicit(data: str, size: str, *, batch_size: int | None = None) -> Case:
     rows = partial(pairs, data)
-    return Case(
-        "benchmarks.ours:implicit", peers, _causal, rows, size, batch_size=batch_size, cuda=cuda
-    )
+    peers = DPO | DPO_PRECOMPUTED
+    return Case("benchmarks.ours:implicit", peers, _causal, rows, size, batch_size=batch_size)
 
 
+DPO = {"TRL DPOTrainer": "benchmarks.trl_peer:dpo"}
+DPO_PRECOMPUTED = {"TRL DPOTrainer, precomputed": "benchmarks.trl_peer:dpo_precomputed"}
 LOOP = {"transformers, padded": "benchmarks.transformers_peer:score"}
 SCORE = "benchmarks.ours:score"
 
@@ -82,5 +79,23 @@ CASES: dict[str, Case] = {
         precisions=False,
     ),
     "explicit-1b": _explicit("uf_test", "1b", cuda=True),
-    "implicit-1b": _implicit("uf_test", "1b", cuda=True),
+    "implicit-1b": Case(
+        "benchmarks.ours:implicit",
+        DPO,
+        _causal,
+        partial(pairs, "uf_test"),
+        "1b",
+        batch_size=4,
+        cuda=True,
+    ),
+    "score-16-1b": Case(
+        SCORE,
+        LOOP,
+        _classifier,
+        partial(candidates, "uf_test"),
+        "1b",
+        share=0.5,
+        precisions=True,
+        cuda=True,
+    ),
 }

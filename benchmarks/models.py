@@ -143,7 +143,9 @@ def _save(size: Size, tokenizer: PreTrainedTokenizerBase, made: Made) -> None:
         eos_token_id=tokenizer.eos_token_id,
     )
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(made.causal)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # a billion draws
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.save_pretrained(made.causal)
     classifier = AutoModelForSequenceClassification.from_pretrained(
         made.causal, num_labels=1, problem_type="regression", dtype=torch.float32
     )

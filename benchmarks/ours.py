@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cost import FORWARD, TRAINING, necessary_tokens, operations, synchronize
@@ -80,7 +81,7 @@ def _train(job: Job, kind: str) -> Measurement:
     untimed = job.warm_up // job.pairs_per_step
     losses = [take_step(trainer, step)["loss"] for step in steps[:untimed]]
     synchronize(job.device)
-    with _profile(job.profile):
+    with _profile(job.profile) as profiled:
         began = time.perf_counter()
         losses += [take_step(trainer, step)["loss"] for step in steps[untimed:]]
         synchronize(job.device)
@@ -94,6 +95,7 @@ def _train(job: Job, kind: str) -> Measurement:
         operations=operations(model.model, timed, TRAINING, predicts=model.needs_reference),
         threads=torch.get_num_threads(),
         peak_memory=gpu_memory(job.device),
+        busy=profiled.kernel_seconds / seconds,
     )
 
 
@@ -106,6 +108,7 @@ def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
         out=job.scratch,
         learning_rate=LEARNING_RATE,
         batch_size=job.pairs_per_step,
+        token_budget=job.token_budget,
     )
     accelerator = Accelerator(cpu=job.device == "cpu")
     settings = Settings(config, Run(Path(job.scratch)), accelerator, getattr(torch, job.dtype))
@@ -134,28 +137,33 @@ def _references(
 
 
 class _profile:
-    """Profile what is done in the block, and write a table of it; nothing without a path."""
+    """Profile what is done in the block, and write a table of it; nothing without a path.
+
+    Attributes:
+        kernel_seconds: how long a GPU computed.
+    """
 
     def __init__(self, path: str):
-        self.path = path
+        self.path, self.kernel_seconds = path, 0.0
         activities = [ProfilerActivity.CPU]
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
-        self.profiler = (
-            profile(activities=activities, record_shapes=True) if path else nullcontext()
-        )
+        self.profiler = profile(activities=activities) if path else nullcontext()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "_profile":
         self.profiler.__enter__()
+        return self
 
     def __exit__(self, *error: object) -> None:
         self.profiler.__exit__(*error)
-        if self.path:
-            by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-            table = self.profiler.key_averages().table(
-                sort_by=by, row_limit=25, max_name_column_width=50
-            )
-            Path(self.path).write_text(table, "utf-8")
+        if not self.path:
+            return
+        rows = self.profiler.key_averages()
+        kernels = [row for row in rows if row.device_type is not DeviceType.CPU]
+        self.kernel_seconds = sum(row.self_device_time_total for row in kernels) / 1e6
+        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = rows.table(sort_by=by, row_limit=30, max_name_column_width=60)
+        Path(self.path).write_text(table, "utf-8")
 
 
 def gpu_memory(device: str) -> int:

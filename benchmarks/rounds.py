@@ -32,6 +32,7 @@ class Plan:
         device: "cpu" or "cuda".
         peer_python: interpreter of the peers' environment.
         compile: whether our side compiles the model's layers.
+        token_budget: tokens that our side's training computes at once; None for its default.
     """
 
     rows: int
@@ -40,12 +41,14 @@ class Plan:
     device: str
     peer_python: Path
     compile: bool
+    token_budget: int | None
 
 
 def make_job(case: Case, workshop: Workshop, plan: Plan, dtype: str) -> Job:
     """Return the job of a case, with the model and the rows that it names."""
     batch_size = case.batch_size or plan.batch_size
-    job = Job(case.ours, "", "", dtype, plan.device, batch_size, 0, "", compile=plan.compile)
+    ours = {"compile": plan.compile, "token_budget": plan.token_budget}
+    job = Job(case.ours, "", "", dtype, plan.device, batch_size, 0, "", **ours)
     if case.model is None or case.rows is None:
         return job
     folder = case.model(workshop.make(case.size))

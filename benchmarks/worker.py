@@ -28,6 +28,7 @@ class Job:
         scratch: an empty folder for caches.
         profile: file that a profile of the last step is written to; none where empty.
         compile: whether our side compiles the model's layers.
+        token_budget: tokens that our side's training computes at once; None for its default.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Job:
     scratch: str
     profile: str = ""
     compile: bool = False
+    token_budget: int | None = None
 
     def read_rows(self) -> list[dict]:
         """Return the rows, warm-up first."""
@@ -60,6 +62,7 @@ class Measurement:
         threads: that PyTorch computed with.
         memory_before: bytes resident after the imports, or allocated on the GPU (0).
         peak_memory: bytes resident, or allocated on the GPU, at the highest.
+        busy: share of the time in which a GPU computed, where that was profiled.
     """
 
     seconds: float
@@ -70,6 +73,7 @@ class Measurement:
     threads: int = 0
     memory_before: int = 0
     peak_memory: int = 0
+    busy: float = 0.0
 
 
 def main(job_path: str, result_path: str) -> None:

@@ -32,8 +32,9 @@ from rewardgap.models.self_check import (
     tolerance,
 )
 
-# Logits of one chunk: 2**24 float32 values are 64 MiB.
-CHUNK_VALUES = 2**24
+# Logits of one chunk: 2**24 float32 values are 64 MiB. A GPU would read the output layer for every
+# chunk without being busy.
+CHUNK_VALUES, GPU_CHUNK_VALUES = 2**24, 2**27
 SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
@@ -222,6 +223,11 @@ class LanguageModel:
         template.tokenizer.save_pretrained(folder)
 
 
+def chunk_values(device: torch.device) -> int:
+    """Return how many logits are computed at once."""
+    return CHUNK_VALUES if device.type == "cpu" else GPU_CHUNK_VALUES
+
+
 def open_template(folder: Path, tokens: tuple[str, ...], name: str | None = None) -> ChatTemplate:
     """Return the chat template of a model, or the one that is named, with further tokens."""
     template = ChatTemplate.load(folder, name)
@@ -297,7 +303,7 @@ class Vocabulary:
 
     def log_probs(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return (N,) float32 ln π(token | state) of (N, D) predicting states and (N,) tokens."""
-        rows = max(1, CHUNK_VALUES // self.layer.out_features)
+        rows = max(1, chunk_values(states.device) // self.layer.out_features)
         chunks = zip(states.split(rows), tokens.split(rows), strict=True)
         run: Callable[..., torch.Tensor] = self._chunk
         if torch.is_grad_enabled() and (states.requires_grad or self.layer.weight.requires_grad):
