@@ -190,7 +190,7 @@ def test_compiled_layers_change_no_gradient(folders):
     ours, plain = make(folders, "explicit", ("gpt-neox", "<|pad|>", TEMPLATE))
     written = gradients(ours, plain)
     before = compiled_graphs()
-    ours.language_model.compile()
+    ours.language_model.compile(torch.device("cpu"))
     both = (written, gradients(ours, plain))
     assert compiled_graphs() > before
     first, second = (torch.cat([each.flatten() for each in some.values()]) for some in both)
@@ -208,7 +208,7 @@ def test_a_machine_that_cannot_compile_is_told_so(folders, monkeypatch):
     ours, _ = make(folders, "explicit")
     monkeypatch.setattr(torch, "compile", fail)
     with pytest.raises(UserError, match="compile: this machine cannot: no working C"):
-        ours.language_model.compile()
+        ours.language_model.compile(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("kind", "options"), GRADIENT_CASES)

@@ -177,11 +177,11 @@ class LanguageModel:
         """Compute activations again in the backward pass, to save memory."""
         self.model.activation_checkpointing_enable()
 
-    def compile(self) -> None:
+    def compile(self, device: torch.device) -> None:
         """Compile the norms and feed-forward networks of all layers, for rows of any length.
 
         Attention is left out: every pack has another layout of trees. Raise a UserError where
-        there is no working compiler, or the layers have another form.
+        there is no working compiler for the device, or the layers have another form.
         """
         parts = [
             part
@@ -193,7 +193,7 @@ class LanguageModel:
             name = type(self.model).__name__
             raise UserError(f"compile: the layers of a {name} have an unknown form")
         try:
-            torch.compile(torch.neg)(torch.zeros(1, device=self.device))
+            torch.compile(torch.neg)(torch.zeros(1, device=device))
         except RuntimeError as error:
             raise UserError(f"compile: this machine cannot: {first_line(error)}") from error
         for part in parts:

@@ -170,7 +170,7 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
         if config.gradient_checkpointing:
             model.language_model.checkpoint_activations()
         if config.compile:
-            model.language_model.compile()
+            model.language_model.compile(choose_device(config.device))
     for trees in (data.training.extremes, *data.evaluation.values()):
         model.check_readable(trees)
     return model
