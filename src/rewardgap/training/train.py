@@ -82,24 +82,31 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
     if not run.reward_model.is_dir():
-        steps = steps_of(config, data)
-        if accelerator.is_main_process:
-            place = describe_place(accelerator.device, settings.compute_dtype)
-            several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
-            say_start(config, data, len(steps), place + several)
-        model = build(config, data)
-        if accelerator.is_main_process:
-            say_memory(model, settings, data)
-        training, held_out = add_references(settings, model, data)
-        began = time.perf_counter()
-        fit(model, training, steps, held_out, settings)
-        if accelerator.is_main_process:
-            say_end(config, run, time.perf_counter() - began)
-            run.write_checksums()  # before the model, with which training ends
-            save(model, settings, measure_scale(model, training, settings))
+        _train_model(settings, data)
+        accelerator.free_memory()  # of what was trained, before the saved model is loaded
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
+
+
+def _train_model(settings: Settings, data: RunData) -> None:
+    """Build, train and save a model."""
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    steps = steps_of(config, data)
+    if accelerator.is_main_process:
+        place = describe_place(accelerator.device, settings.compute_dtype)
+        several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
+        say_start(config, data, len(steps), place + several)
+    model = build(config, data)
+    if accelerator.is_main_process:
+        say_memory(model, settings, data)
+    training, held_out = add_references(settings, model, data)
+    began = time.perf_counter()
+    fit(model, training, steps, held_out, settings)
+    if accelerator.is_main_process:
+        say_end(config, run, time.perf_counter() - began)
+        run.write_checksums()  # before the model, with which training ends
+        save(model, settings, measure_scale(model, training, settings))
 
 
 def steps_of(config: TrainConfig | ForecastConfig, data: RunData) -> BatchSampler:
