@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 
 from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.forecasting import ForecastConfig
@@ -120,7 +121,11 @@ def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     refuse_absent_trackers(config)
-    choose_device(config.device)  # refuses one that is not there; accelerate takes its own
+    state = PartialState(cpu=config.device == "cpu")
+    # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
+    device = choose_device(config.device)
+    if state.device.type != device.type:  # that of an earlier run of this process
+        AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
     )
