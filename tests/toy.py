@@ -69,6 +69,19 @@ def configure(folder: Path, model: Path, **changes: Any) -> TrainConfig:
     return TrainConfig(**settings | changes)
 
 
+def eight_steps(folder: Path) -> dict[str, Any]:
+    """Settings of a run of eight steps on records of two to five responses."""
+    return {
+        "train": write_rows(folder / "several.jsonl", several_rows(8)),
+        "epochs": 2,
+        "batch_size": 5,
+        "max_steps": 8,
+        "learning_rate": 1e-3,
+        "dtype": "float32",
+        "checkpoint_steps": 0,
+    }
+
+
 def train_toy(folder: Path, model: Path, **changes: Any) -> Run:
     """Train as `configure` says."""
     return Run(train(configure(folder, model, **changes)))

@@ -8,7 +8,7 @@ import dataclasses
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,7 @@ from rewardgap.configs.flags import (
     as_flags,
     explain_mismatch,
     refuse_nulls,
+    shown_flag,
     similar,
     with_flags,
 )
@@ -28,6 +29,14 @@ from rewardgap.io.messages import Messages
 from rewardgap.models.kinds import KINDS
 
 logger = logging.getLogger("rewardgap.cli")
+
+MEMORY_KEYS = {
+    "token_budget": "lower",
+    "batch_tokens": "lower",
+    "gradient_checkpointing": "set",
+    "max_length": "lower",
+}
+"""The keys by which a command needs less memory of a GPU, and what to do with them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,9 +112,21 @@ def _run(name: str, words: list[str]) -> int:
         return _fail(f"interrupted{command.resumed(config)}") + 128
     except UserError as error:
         raise UserError(as_flags(str(error), vars(config))) from error
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        raise UserError(_out_of_memory(error, vars(config))) from error
     if advice := command.advice(config):
         logger.info("%s", advice)
     return command.status(result)
+
+
+def _out_of_memory(error: Exception, keys: Collection[str]) -> str:
+    """Return that a GPU has too little memory, and what needs less among the keys of a command."""
+    remedies = [f"{verb} {shown_flag(key)}" for key, verb in MEMORY_KEYS.items() if key in keys]
+    remedy = ", or ".join(remedies) or "choose a smaller model, or --device cpu"
+    cause = first_line(error).partition(" Including")[0]  # advice on torch's allocator follows
+    return f"the GPU has too little memory: {remedy} ({cause})"
 
 
 def _config_file(words: Sequence[str]) -> str:

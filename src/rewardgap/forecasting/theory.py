@@ -83,13 +83,14 @@ def _open_models(config: ForecastConfig) -> dict[str, TrainedRewardModel]:
     template = ChatTemplate.load(folder, config.template)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    language_model = LanguageModel.load(folder, template, dtype=dtype).to(device)
+    language_model = LanguageModel.load(folder, template, dtype=dtype)
     models = {}
     for kind in config.kinds:
         cls = find_kind(kind)
         assert issubclass(cls, TrainedRewardModel)
         models[kind] = cls(cls.adapt(language_model, config.seed), template, KindConfig.of(config))
-    return models
+    # Only now, for `adapt` checks a model where it was loaded.
+    return {kind: model.to(device) for kind, model in models.items()}
 
 
 def _read_kernels(

@@ -137,7 +137,7 @@ class Sampler:
             for messages, arguments in prompts
         ]
         rows = template.tokenize(written)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self._sampling.seed if seed is None else seed)
             token_budget = self._sampling.token_budget or TOKENS_AT_ONCE
             for batch in progress(list(_batches(rows, token_budget, self._most)), "generating"):

@@ -115,6 +115,7 @@ def fit(
     if not parameters:
         return
     config, run, accelerator = settings.config, settings.run, settings.accelerator
+    _forget_peak_memory(accelerator.device)
     model.to(accelerator.device).train()
     if config.compile and model.language_model:
         model.language_model.compile(settings.compute_dtype)
@@ -304,8 +305,14 @@ def held_out_rewards(
     return sides
 
 
+def _forget_peak_memory(device: torch.device) -> None:
+    """Begin anew on a GPU, where another run of this process may have needed more."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int:
-    """Return the peak memory so far in bytes: of the GPU, else of this process."""
+    """Return the peak memory in bytes: of the GPU in this training, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")

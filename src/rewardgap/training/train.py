@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 
 from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.forecasting import ForecastConfig
@@ -82,24 +83,31 @@ def run_training(settings: Settings, shared: PreparedData) -> None:
     if accelerator.is_main_process:
         write_dropped(run.dropped, data.dropped)
     if not run.reward_model.is_dir():
-        steps = steps_of(config, data)
-        if accelerator.is_main_process:
-            place = describe_place(accelerator.device, settings.compute_dtype)
-            several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
-            say_start(config, data, len(steps), place + several)
-        model = build(config, data)
-        if accelerator.is_main_process:
-            say_memory(model, settings, data)
-        training, held_out = add_references(settings, model, data)
-        began = time.perf_counter()
-        fit(model, training, steps, held_out, settings)
-        if accelerator.is_main_process:
-            say_end(config, run, time.perf_counter() - began)
-            run.write_checksums()  # before the model, with which training ends
-            save(model, settings, measure_scale(model, training, settings))
+        _train_model(settings, data)
+        accelerator.free_memory()  # of what was trained, before the saved model is loaded
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         evaluate(settings, data)
+
+
+def _train_model(settings: Settings, data: RunData) -> None:
+    """Build, train and save a model."""
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    steps = steps_of(config, data)
+    if accelerator.is_main_process:
+        place = describe_place(accelerator.device, settings.compute_dtype)
+        several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
+        say_start(config, data, len(steps), place + several)
+    model = build(config, data)
+    if accelerator.is_main_process:
+        say_memory(model, settings, data)
+    training, held_out = add_references(settings, model, data)
+    began = time.perf_counter()
+    fit(model, training, steps, held_out, settings)
+    if accelerator.is_main_process:
+        say_end(config, run, time.perf_counter() - began)
+        run.write_checksums()  # before the model, with which training ends
+        save(model, settings, measure_scale(model, training, settings))
 
 
 def steps_of(config: TrainConfig | ForecastConfig, data: RunData) -> BatchSampler:
@@ -113,7 +121,11 @@ def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     refuse_absent_trackers(config)
-    choose_device(config.device)  # refuses one that is not there; accelerate takes its own
+    state = PartialState(cpu=config.device == "cpu")
+    # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
+    device = choose_device(config.device)
+    if state.device.type != device.type:  # that of an earlier run of this process
+        AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
     )
