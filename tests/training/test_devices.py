@@ -3,12 +3,10 @@
 import weakref
 from importlib import import_module
 
-import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from toy import read_rows, train_toy
 
-from rewardgap.errors import UserError
 from rewardgap.training import loop
 
 WHERE = {"cuda": "meta", "cpu": "cpu"}
@@ -47,20 +45,3 @@ def test_what_was_trained_is_gone_before_the_saved_model_is_loaded(model, tmp_pa
     )
     train_toy(tmp_path, model, kind="implicit")
     assert left == [None, None], "the model or Adam's moments are still in memory"
-
-
-def test_a_compiler_is_looked_for_where_the_model_will_compute(model, tmp_path, monkeypatch):
-    asked: list[torch.device] = []
-
-    def compile_nothing(function, **_):
-        return lambda tensor: asked.append(tensor.device)
-
-    def refuse(*_):
-        raise UserError("seen enough")
-
-    monkeypatch.setattr(training, "choose_device", lambda name: torch.device(WHERE[name]))
-    monkeypatch.setattr(torch, "compile", compile_nothing)
-    monkeypatch.setattr(training, "say_memory", refuse)
-    with pytest.raises(UserError, match="seen enough"):
-        train_toy(tmp_path, model, compile=True, device="cuda")
-    assert asked == [torch.device("meta")]
