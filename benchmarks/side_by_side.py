@@ -1,0 +1,272 @@
+"""Jobs side by side in several processes, in the order of their worth, until a deadline.
+
+Every job writes one small file of its own, so that no two processes write the same one, and has a
+log. What is done is not done again. A job is started only if the time that is left is enough for
+what it is expected to take, and whatever runs at the deadline is killed.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardgap.io.files import write_text
+
+TELLING = 4
+"""So many jobs done tell how long jobs take, against what was expected."""
+PACE = (0.5, 4.0)
+"""The least and the most by which expectations are corrected."""
+BEGINNING = 60.0
+"""A process that has not said within so many seconds that it is ready is given up."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do in a process of its own or after other jobs in the same one.
+
+    Attributes:
+        name: Its name, a path below the folder of results.
+        seconds: What it is expected to take.
+        work: Does it, and returns what its file is to hold; must be known by its module.
+        needs: Names of jobs that must be done before.
+    """
+
+    name: str
+    seconds: float
+    work: Callable[[], Any]
+    needs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """The folder of all results: a file and a log for each job."""
+
+    folder: Path
+
+    def file(self, name: str) -> Path:
+        """Return the file of a job that is done: its `seconds` and its `result`."""
+        return self.folder / "jobs" / f"{name}.json"
+
+    def log(self, name: str) -> Path:
+        """Return the log of a job."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def done(self, name: str) -> bool:
+        """Return whether a job is done."""
+        return self.file(name).exists()
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """Return what is there of all jobs, by name."""
+        top = self.folder / "jobs"
+        return {
+            path.relative_to(top).with_suffix("").as_posix(): json.loads(path.read_text())
+            for path in sorted(top.rglob("*.json"))
+        }
+
+
+@dataclass
+class Worker:
+    """A process that does one job after another."""
+
+    process: BaseProcess
+    pipe: Connection
+    began: float
+    ready: bool = False
+    job: Job | None = None
+
+
+@dataclass
+class Board:
+    """What is to do, what is done and what was not.
+
+    Attributes:
+        jobs: All jobs in the order of their worth.
+        results: Where they are written.
+        deadline: When all must have ended, on the monotonic clock.
+        failed: Names of jobs that failed; they are not tried again in this call.
+        begun: Names of jobs that were given to a process.
+        paces: Seconds that jobs took, as multiples of what was expected.
+    """
+
+    jobs: Sequence[Job]
+    results: Results
+    deadline: float
+    failed: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
+    paces: list[float] = field(default_factory=list)
+
+    @property
+    def pace(self) -> float:
+        """By how much jobs take longer than expected, by those that are done."""
+        if len(self.paces) < TELLING:
+            return 1.0
+        return float(np.clip(np.mean(self.paces), *PACE))
+
+    def open(self) -> Iterator[Job]:
+        """Yield the jobs that may still be begun, now or when others are done."""
+        left = self.deadline - time.monotonic()
+        lost = set(self.failed)
+        for job in self.jobs:
+            if self.results.done(job.name) or job.name in self.failed | self.begun:
+                continue
+            if lost & set(job.needs) or job.seconds * self.pace > left:
+                lost.add(job.name)
+            else:
+                yield job
+
+    def next(self) -> Job | None:
+        """Return the first job that may begin now."""
+        return next((job for job in self.open() if all(map(self.results.done, job.needs))), None)
+
+    def took(self, job: Job, seconds: float | None, error: str | None) -> None:
+        """Note that a job has ended, and say it."""
+        left = self.deadline - time.monotonic()
+        if error is not None or seconds is None:
+            self.failed.add(job.name)
+            said = f"failed: {error or 'its process ended'}"
+        else:
+            self.paces.append(seconds / job.seconds)
+            said = f"{seconds:.0f} s of {job.seconds:.0f}"
+        print(f"{left:6.0f} s left  {job.name}: {said}", flush=True)
+
+
+def run_jobs(
+    jobs: Sequence[Job], folder: Path, seconds: float, workers: int, threads: int = 2
+) -> Board:
+    """Do as many jobs as the seconds allow; return what came of them."""
+    board = Board(jobs, Results(folder), time.monotonic() + seconds)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of the processes that are started from here
+    os.environ.setdefault("REWARDGAP_CACHE", str(folder / "cache"))
+    wanted = min(workers, len(list(board.open())))
+    staff = [_hire(board) for _ in range(wanted)]
+    try:
+        while staff and time.monotonic() < board.deadline:
+            for worker in staff:
+                _give(worker, board)
+            staff = [worker for worker in staff if worker.job or not worker.ready or _waits(board)]
+            _hear(staff, board)
+    finally:
+        for worker in staff:
+            _dismiss(worker)
+    return board
+
+
+def _waits(board: Board) -> bool:
+    """Return whether there may be something to do for an idle process."""
+    return any(True for _ in board.open())
+
+
+def _hire(board: Board) -> Worker:
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, board.results), daemon=True)
+    process.start()
+    theirs.close()
+    return Worker(process, ours, time.monotonic())
+
+
+def _give(worker: Worker, board: Board) -> None:
+    """Give an idle process the next job."""
+    if not worker.ready or worker.job:
+        return
+    worker.job = board.next()
+    if worker.job:
+        board.begun.add(worker.job.name)
+        worker.pipe.send(worker.job)
+
+
+def _hear(staff: list[Worker], board: Board) -> None:
+    """Wait until a process says something, or ends, or a second has passed."""
+    left = max(0.0, min(1.0, board.deadline - time.monotonic()))
+    wait([worker.pipe for worker in staff], left)
+    for place, worker in enumerate(staff):
+        late = not worker.ready and time.monotonic() - worker.began > BEGINNING
+        if worker.pipe.poll() or late:
+            try:
+                said = None if late else worker.pipe.recv()
+            except (EOFError, OSError):
+                said = None
+            if worker.job:
+                board.took(worker.job, *(said or (None, None)))
+            worker.ready, worker.job = True, None
+            if said is None:
+                _dismiss(worker)
+                staff[place] = _hire(board)
+
+
+def _dismiss(worker: Worker) -> None:
+    with suppress(OSError, EOFError):
+        if not worker.job and worker.ready:
+            worker.pipe.send(None)
+            worker.process.join(2)
+    worker.process.kill()
+    worker.process.join(5)
+    worker.pipe.close()
+
+
+def _serve(pipe: Connection, results: Results) -> None:
+    """Do the jobs that come through the pipe, until there is none."""
+    import torch
+
+    from rewardgap.training import train  # noqa: F401  the first job does not wait for imports
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("rewardgap").setLevel(logging.INFO)
+    pipe.send((0.0, None))
+    while job := pipe.recv():
+        began = time.perf_counter()
+        error = None
+        with _output_to(results.log(job.name)):
+            try:
+                _write(results.file(job.name), job, began)
+            except Exception as problem:  # of any kind: the next job is done all the same
+                traceback.print_exc()
+                error = f"{type(problem).__name__}: {problem}".partition("\n")[0][:200]
+            _free()
+        pipe.send((time.perf_counter() - began, error))
+
+
+def _write(path: Path, job: Job, began: float) -> None:
+    result = job.work()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seconds = round(time.perf_counter() - began, 2)
+    write_text(path, json.dumps({"seconds": seconds, "result": result}) + "\n")
+
+
+def _free() -> None:
+    """Give the memory of a job back, that of a GPU too."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Write everything that this process says to a file while the context lasts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(1), os.dup(2)
+    with path.open("a") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+        try:
+            yield
+        finally:
+            for stream, descriptor in zip((1, 2), kept, strict=True):
+                os.dup2(descriptor, stream)
+                os.close(descriptor)
