@@ -9,6 +9,7 @@ import json
 import logging
 import multiprocessing
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,6 @@ TELLING = 4
 """So many jobs done tell how long jobs take, against what was expected."""
 PACE = (0.5, 4.0)
 """The least and the most by which expectations are corrected."""
-BEGINNING = 60.0
-"""A process that has not said within so many seconds that it is ready is given up."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,6 @@ class Worker:
 
     process: BaseProcess
     pipe: Connection
-    began: float
     ready: bool = False
     job: Job | None = None
 
@@ -91,7 +89,7 @@ class Board:
     """What is to do, what is done and what was not.
 
     Attributes:
-        jobs: All jobs in the order of their worth.
+        jobs: All jobs in the order of their worth, each behind those that it needs.
         results: Where they are written.
         deadline: When all must have ended, on the monotonic clock.
         failed: Names of jobs that failed; they are not tried again in this call.
@@ -116,13 +114,13 @@ class Board:
     def open(self) -> Iterator[Job]:
         """Yield the jobs that may still be begun, now or when others are done."""
         left = self.deadline - time.monotonic()
-        lost = set(self.failed)
+        coming = self.begun - self.failed
         for job in self.jobs:
-            if self.results.done(job.name) or job.name in self.failed | self.begun:
+            if job.name in self.begun or self.results.done(job.name):
                 continue
-            if lost & set(job.needs) or job.seconds * self.pace > left:
-                lost.add(job.name)
-            else:
+            possible = all(name in coming or self.results.done(name) for name in job.needs)
+            if possible and job.seconds * self.pace <= left:
+                coming.add(job.name)
                 yield job
 
     def next(self) -> Job | None:
@@ -148,23 +146,18 @@ def run_jobs(
     board = Board(jobs, Results(folder), time.monotonic() + seconds)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # of the processes that are started from here
     os.environ.setdefault("REWARDGAP_CACHE", str(folder / "cache"))
-    wanted = min(workers, len(list(board.open())))
-    staff = [_hire(board) for _ in range(wanted)]
+    staff = [_hire(board) for _ in range(min(workers, len(list(board.open()))))]
     try:
         while staff and time.monotonic() < board.deadline:
             for worker in staff:
                 _give(worker, board)
-            staff = [worker for worker in staff if worker.job or not worker.ready or _waits(board)]
-            _hear(staff, board)
+            left = max(0.0, min(1.0, board.deadline - time.monotonic()))
+            wait([worker.pipe for worker in staff], left)
+            staff = [kept for worker in staff for kept in _hear(worker, board)]
     finally:
         for worker in staff:
             _dismiss(worker)
     return board
-
-
-def _waits(board: Board) -> bool:
-    """Return whether there may be something to do for an idle process."""
-    return any(True for _ in board.open())
 
 
 def _hire(board: Board) -> Worker:
@@ -173,7 +166,7 @@ def _hire(board: Board) -> Worker:
     process = context.Process(target=_serve, args=(theirs, board.results), daemon=True)
     process.start()
     theirs.close()
-    return Worker(process, ours, time.monotonic())
+    return Worker(process, ours)
 
 
 def _give(worker: Worker, board: Board) -> None:
@@ -186,28 +179,32 @@ def _give(worker: Worker, board: Board) -> None:
         worker.pipe.send(worker.job)
 
 
-def _hear(staff: list[Worker], board: Board) -> None:
-    """Wait until a process says something, or ends, or a second has passed."""
-    left = max(0.0, min(1.0, board.deadline - time.monotonic()))
-    wait([worker.pipe for worker in staff], left)
-    for place, worker in enumerate(staff):
-        late = not worker.ready and time.monotonic() - worker.began > BEGINNING
-        if worker.pipe.poll() or late:
-            try:
-                said = None if late else worker.pipe.recv()
-            except (EOFError, OSError):
-                said = None
-            if worker.job:
-                board.took(worker.job, *(said or (None, None)))
-            worker.ready, worker.job = True, None
-            if said is None:
-                _dismiss(worker)
-                staff[place] = _hire(board)
+def _hear(worker: Worker, board: Board) -> list[Worker]:
+    """Hear what a process has to say; return it, or the one in its place, or none."""
+    if not worker.pipe.poll():
+        idle = worker.ready and not worker.job
+        if not idle or any(True for _ in board.open()):
+            return [worker]
+        _dismiss(worker)
+        return []
+    job, worker.job = worker.job, None
+    try:
+        said = worker.pipe.recv()
+    except (EOFError, OSError):  # it has ended by itself
+        said = None, None
+    if job:
+        board.took(job, *said)
+    if said[0] is not None:
+        worker.ready = True
+        return [worker]
+    _dismiss(worker)
+    return [_hire(board)] if job else []
 
 
 def _dismiss(worker: Worker) -> None:
-    with suppress(OSError, EOFError):
-        if not worker.job and worker.ready:
+    """End a process, whatever it does."""
+    with suppress(OSError):
+        if worker.ready and not worker.job:
             worker.pipe.send(None)
             worker.process.join(2)
     worker.process.kill()
@@ -267,6 +264,7 @@ def _output_to(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            sys.stdout.flush()
             for stream, descriptor in zip((1, 2), kept, strict=True):
                 os.dup2(descriptor, stream)
                 os.close(descriptor)
