@@ -11,20 +11,19 @@ them, unpacked on any machine, into the results of the suite and of the study, a
 
 import argparse
 import json
+import os
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks import closing_the_gap as gap
-from benchmarks import forecast_suite as suite
-from benchmarks import suite_jobs
-from benchmarks.documentation import write_tables
-from benchmarks.side_by_side import Board, Job, Results, run_jobs
-from benchmarks.suite_jobs import Expected
+from benchmarks.side_by_side import Board, Job, Office, Results, run_jobs
 from rewardgap.evaluation.text import align_columns
+
+if TYPE_CHECKING:  # else the processes would be started only when all is imported here
+    from benchmarks.closing_the_gap import Curve, Place
 
 MODEL = "smollm2-135m"
 PACKING = 6.0
@@ -32,16 +31,17 @@ PACKING = 6.0
 ARCHIVE = "results.tar.gz"
 
 FORECASTS = {
-    "persona": ("smollm2-135m persona, three kinds", Expected(25, 35, 30)),
-    "math-1000": ("smollm2-135m math, 1000 pairs", Expected(55, 75, 40)),
-    "chat": ("smollm2-135m chat", Expected(38, 50, 40)),
-    "math-500": ("smollm2-135m math, 500 pairs", Expected(35, 50, 40)),
-    "agreement": ("smollm2-135m agreement", Expected(25, 35, 25)),
+    "persona": ("smollm2-135m persona, three kinds", (25, 35, 30)),
+    "math-1000": ("smollm2-135m math, 1000 pairs", (55, 75, 40)),
+    "chat": ("smollm2-135m chat", (38, 50, 40)),
+    "math-500": ("smollm2-135m math, 500 pairs", (35, 50, 40)),
+    "agreement": ("smollm2-135m agreement", (25, 35, 25)),
 }
-"""Cases of the suite, and what their parts are expected to take on an H100 that six processes
-share: 0.25 s for a step of 16 short pairs, 0.15 s for one of 8 long pairs, 0.1 s for one of a
-rehearsal; 100,000 tokens a second in training and three times as many in scoring; 5 s for the model
-and the data."""
+"""Cases of the suite, and the seconds that a training, the rehearsals of a kind, and theory are
+expected to take on an H100 that six processes share: 0.25 s for a step of 16 short pairs, 0.15 s for
+one of 8 long pairs, 0.1 s for one of a rehearsal (attention is computed node by node, so that the
+steps of small models wait for the processor), 100,000 tokens a second in training and three times as
+many in scoring, 5 s for the model and the data."""
 GAPS = {"persona": 25.0, "agreement": 25.0, "math": 38.0, "chat": 48.0}
 """By source, what a run of the study is expected to take."""
 FIRST = (
@@ -73,42 +73,57 @@ def main() -> None:
     add("--smollm2", default=MODEL, help="folder of SmolLM2-135M-Instruct")
     add("--out", default="runs/gpu-jobs", help="folder of the results")
     add("--workers", type=int, default=6, help="processes at once")
+    add("--threads", type=int, default=2, help="threads of each process")
     add("--only", nargs="+", choices=ORDER, default=ORDER, metavar="LIST", help=", ".join(ORDER))
     arguments = parser.parse_args()
     out = Path(arguments.out)
     if arguments.action == "take":
         take(out)
         return
-    jobs = list(make_jobs(arguments.only, arguments.data, arguments.smollm2, out / "runs"))
+    lists = (arguments.only, arguments.data, arguments.smollm2, out / "runs")
     if arguments.action == "list":
+        jobs = list(make_jobs(*lists))
         print(align_columns([(job.name, f"{job.seconds:.0f} s") for job in jobs], right=[1]))
         print(f"{len(jobs)} jobs, {sum(job.seconds for job in jobs):.0f} s one after the other")
         return
-    began = time.monotonic()
-    board = run_jobs(jobs, out, arguments.seconds - PACKING, arguments.workers)
+    left = arguments.seconds - age() - PACKING
+    imports = ("benchmarks.suite_jobs", "benchmarks.closing_the_gap")
+    office = Office(out, arguments.workers, arguments.threads, imports)
+    board = run_jobs(lambda: list(make_jobs(*lists)), left, office)
     pack(out)
-    say(board, time.monotonic() - began)
+    say(board, age())
+
+
+def age() -> float:
+    """Return the seconds since this process was started, its imports included."""
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK")
 
 
 def make_jobs(lists: Iterable[str], data: str, smollm2: str, runs: Path) -> Iterator[Job]:
     """Yield the jobs of some lists, in their order."""
+    from benchmarks import closing_the_gap as gap
+    from benchmarks import suite_jobs
+
     place = suite_jobs.Place({MODEL: smollm2}, data, runs / "forecast")
     studied = gap.Place(MODEL, smollm2, data, runs / "gap")
     for name in lists:
         topic, _, rest = name.partition("/")
         if topic == suite_jobs.PREFIX:
             case, expected = FORECASTS[rest]
-            yield from suite_jobs.jobs_of(case, place, expected)
+            yield from suite_jobs.jobs_of(case, place, suite_jobs.Expected(*expected))
         else:
             yield from gap_jobs(*rest.split("/"), studied)
 
 
-def gap_jobs(source: str, part: str, place: gap.Place) -> Iterator[Job]:
+def gap_jobs(source: str, part: str, place: "Place") -> Iterator[Job]:
     """Yield a part of the study's candidates on a source, seed by seed."""
+    from benchmarks.closing_the_gap import measure
+
     candidates = [name for name in FIRST if (name in CORE) == (part != "rest")]
     for seed in (1, 2) if part == "seeds" else (0,):
         for name in candidates:
-            work = partial(gap.measure, source, name, seed, place)
+            work = partial(measure, source, name, seed, place)
             yield Job(f"gap/{place.name}/{source}/{name}-{seed}", GAPS[source], work)
 
 
@@ -136,6 +151,11 @@ def say(board: Board, seconds: float) -> None:
 
 def take(out: Path) -> None:
     """Put everything that is done into the results and the pages of the suite and the study."""
+    from benchmarks import closing_the_gap as gap
+    from benchmarks import forecast_suite as suite
+    from benchmarks import suite_jobs
+    from benchmarks.documentation import write_tables
+
     jobs = Results(out).read()
     taken = suite_jobs.take_in(jobs, out / "runs" / "forecast")
     gap.take_in(list(_curves(jobs)))
@@ -147,7 +167,7 @@ def take(out: Path) -> None:
     print(json.dumps(suite.summary(forecasts), indent=1))
 
 
-def _curves(jobs: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, int, gap.Curve]]:
+def _curves(jobs: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, int, "Curve"]]:
     for name, entry in jobs.items():
         topic, *place = name.split("/")
         if topic == "gap":

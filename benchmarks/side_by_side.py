@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -139,31 +140,50 @@ class Board:
         print(f"{left:6.0f} s left  {job.name}: {said}", flush=True)
 
 
-def run_jobs(
-    jobs: Sequence[Job], folder: Path, seconds: float, workers: int, threads: int = 2
-) -> Board:
-    """Do as many jobs as the seconds allow; return what came of them."""
-    board = Board(jobs, Results(folder), time.monotonic() + seconds)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # of the processes that are started from here
-    os.environ.setdefault("REWARDGAP_CACHE", str(folder / "cache"))
-    staff = [_hire(board) for _ in range(min(workers, len(list(board.open()))))]
+@dataclass(frozen=True)
+class Office:
+    """What every process is started with.
+
+    Attributes:
+        folder: The folder of all results.
+        workers: Processes at once.
+        threads: Threads of each.
+        imports: Modules that every process imports before its first job.
+    """
+
+    folder: Path
+    workers: int
+    threads: int = 2
+    imports: Sequence[str] = ()
+
+
+def run_jobs(make: Callable[[], Sequence[Job]], seconds: float, office: Office) -> Board:
+    """Make jobs and do as many as the seconds allow; return what came of them.
+
+    The processes are started first, for their imports take time.
+    """
+    deadline = time.monotonic() + seconds
+    os.environ["OMP_NUM_THREADS"] = str(office.threads)  # of the processes started from here
+    os.environ.setdefault("REWARDGAP_CACHE", str(office.folder / "cache"))
+    staff = [_hire(office) for _ in range(office.workers)]
     try:
+        board = Board(make(), Results(office.folder), deadline)
         while staff and time.monotonic() < board.deadline:
             for worker in staff:
                 _give(worker, board)
             left = max(0.0, min(1.0, board.deadline - time.monotonic()))
             wait([worker.pipe for worker in staff], left)
-            staff = [kept for worker in staff for kept in _hear(worker, board)]
+            staff = [kept for worker in staff for kept in _hear(worker, board, office)]
     finally:
         for worker in staff:
             _dismiss(worker)
     return board
 
 
-def _hire(board: Board) -> Worker:
+def _hire(office: Office) -> Worker:
     context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, board.results), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, office), daemon=True)
     process.start()
     theirs.close()
     return Worker(process, ours)
@@ -179,7 +199,7 @@ def _give(worker: Worker, board: Board) -> None:
         worker.pipe.send(worker.job)
 
 
-def _hear(worker: Worker, board: Board) -> list[Worker]:
+def _hear(worker: Worker, board: Board, office: Office) -> list[Worker]:
     """Hear what a process has to say; return it, or the one in its place, or none."""
     if not worker.pipe.poll():
         idle = worker.ready and not worker.job
@@ -198,7 +218,7 @@ def _hear(worker: Worker, board: Board) -> list[Worker]:
         worker.ready = True
         return [worker]
     _dismiss(worker)
-    return [_hire(board)] if job else []
+    return [_hire(office)] if job else []
 
 
 def _dismiss(worker: Worker) -> None:
@@ -212,13 +232,14 @@ def _dismiss(worker: Worker) -> None:
     worker.pipe.close()
 
 
-def _serve(pipe: Connection, results: Results) -> None:
+def _serve(pipe: Connection, office: Office) -> None:
     """Do the jobs that come through the pipe, until there is none."""
     import torch
 
-    from rewardgap.training import train  # noqa: F401  the first job does not wait for imports
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    for module in office.imports:
+        import_module(module)
+    torch.set_num_threads(office.threads)
+    results = Results(office.folder)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("rewardgap").setLevel(logging.INFO)
     pipe.send((0.0, None))
