@@ -160,8 +160,8 @@ CANDIDATES = {
     "beta-0.003": Candidate("β = 0.003", changes={"beta": 0.003}),
     "beta-0.3": Candidate("β = 0.3", changes={"beta": 0.3}),
     "beta-1": Candidate("β = 1", changes={"beta": 1.0}),
-    "slower": Candidate("a third of the learning rate", pace=0.3),
-    "slower-beta-0.1": Candidate("the same, β = 0.1", changes={"beta": 0.1}, pace=0.3),
+    "slower": Candidate("a third of the rate", pace=0.3),
+    "slower-beta-0.1": Candidate("a third of the rate, β = 0.1", changes={"beta": 0.1}, pace=0.3),
     "low-rank": Candidate("rank 8, ten times the rate", "benchmarks.gap_kinds:LowRank", pace=10),
     "low-rank-faster": Candidate(
         "rank 8, 30 times the rate", "benchmarks.gap_kinds:LowRank", pace=30
@@ -172,7 +172,9 @@ CANDIDATES = {
         twin="delete-words&rate=0.5",
     ),
     "very-consistent": Candidate(
-        "the same × 100", "benchmarks.gap_kinds:VeryConsistent", twin="delete-words&rate=0.5"
+        "equal rewards of such twins × 100",
+        "benchmarks.gap_kinds:VeryConsistent",
+        twin="delete-words&rate=0.5",
     ),
     "more-likelihood": Candidate("more likelihood", "benchmarks.gap_kinds:KeepingText"),
     "unexpected": Candidate("tokens weighted by 1 − π_ref", "benchmarks.gap_kinds:Unexpected"),

@@ -38,10 +38,10 @@ FORECASTS = {
     "agreement": ("smollm2-135m agreement", (25, 35, 25)),
 }
 """Cases of the suite, and the seconds that a training, the rehearsals of a kind, and theory are
-expected to take on an H100 that six processes share: 0.25 s for a step of 16 short pairs, 0.15 s for
-one of 8 long pairs, 0.1 s for one of a rehearsal (attention is computed node by node, so that the
-steps of small models wait for the processor), 100,000 tokens a second in training and three times as
-many in scoring, 5 s for the model and the data."""
+expected to take on an H100 that six processes share: 0.25 s for a step of 16 short pairs, 0.15 s
+for one of 8 long pairs, 0.1 s for one of a rehearsal (attention is computed node by node, so that
+steps of small models wait for the processor), 100,000 tokens a second in training and three times
+as many in scoring, 5 s for the model and the data."""
 GAPS = {"persona": 25.0, "agreement": 25.0, "math": 38.0, "chat": 48.0}
 """By source, what a run of the study is expected to take."""
 FIRST = (
@@ -168,12 +168,14 @@ def take(out: Path) -> None:
 
 
 def _curves(jobs: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, int, "Curve"]]:
+    curves = []
     for name, entry in jobs.items():
         topic, *place = name.split("/")
         if topic == "gap":
             model, source, run = place
             candidate, _, seed = run.rpartition("-")
-            yield f"{model} {source}", candidate, int(seed), entry["result"]
+            curves.append((f"{model} {source}", candidate, int(seed), entry["result"]))
+    yield from sorted(curves, key=lambda curve: (curve[0], FIRST.index(curve[1]), curve[2]))
 
 
 if __name__ == "__main__":
