@@ -262,7 +262,10 @@ def configure(source: str, name: str, seed: int, place: Place) -> TrainConfig:
     settings = dict(SETTINGS[place.name][source]) | dict(candidate.changes)
     settings["learning_rate"] *= candidate.pace
     if candidate.twin:
-        train = [str(_write_twins(original, candidate.twin, place.out / "twins" / source / name))]
+        path = _write_twins(
+            original, candidate.twin, place.out / "twins" / f"{source}-{name}-{seed}"
+        )
+        train = [f"{path}?layout=responses"]
         settings["batch_size"] *= 4  # pairs of a record
     sets = {part: spec.format(data=place.data) for part, spec in of_source.sets.items()}
     first = next(iter(sets.values()))
