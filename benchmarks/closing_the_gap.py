@@ -2,8 +2,8 @@
 
     python -m benchmarks.closing_the_gap --data DIR --model FOLDER --candidate NAME ... [--seeds N]
 
-Every candidate is trained on the original wording of `persona` or `agreement`, and measured on the
-paraphrased and the crossed ones every five steps. Runs that are done are read. The results go into
+Every candidate is trained on the original wording of a source, and measured on others several times
+along the way; no weights are kept. Runs that are done are read. The results go into
 `benchmarks/closing_the_gap.json`, and as a table into docs/closing-the-gap.md.
 """
 
@@ -13,21 +13,101 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from benchmarks.documentation import write_tables
 from rewardgap.configs.training import TrainConfig
+from rewardgap.data.load import load
+from rewardgap.data.prepared import PreparedData
+from rewardgap.data.records import record_row
+from rewardgap.data.shifting import shifting
 from rewardgap.evaluation.text import align_columns, markdown_table
 from rewardgap.io.files import write_text
+from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import Run
-from rewardgap.training.train import train
+from rewardgap.training.loop import fit
+from rewardgap.training.train import (
+    add_references,
+    build,
+    open_data,
+    open_processes,
+    open_training,
+    steps_of,
+)
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCS = Path(__file__).parents[1] / "docs" / "closing-the-gap.md"
-PARTS = ("original-test", "paraphrased-test", "crossed-test")
-SMALL = {"epochs": 20, "batch_size": 16, "learning_rate": 5e-5}
+PUT_ASIDE = "put-aside"
+"""A set in other words, by whose accuracy training may be stopped."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is trained on, and what is measured.
+
+    Attributes:
+        train: Specifications of the training pairs; {data} stands for the folder of data.
+        sets: Evaluation sets by name, the first in distribution.
+        put_aside: The shift of the first set by which training may be stopped.
+    """
+
+    train: Sequence[str]
+    sets: Mapping[str, str]
+    put_aside: str
+
+    @property
+    def shown(self) -> list[str]:
+        """Names of the sets of the table, all but the first."""
+        return list(self.sets)[1:]
+
+
+def _wordings(spec: str) -> Source:
+    parts = ("original-test", "paraphrased-test", "crossed-test")
+    sets = {part: spec.format(part=part, data="{data}") for part in parts}
+    return Source([spec.format(part="original-train", data="{data}")], sets, "quotes")
+
+
+ROWS = "?limit=100"
+SOURCES = {
+    "persona": _wordings("persona:{part}?path={data}/persona_agreeableness.jsonl"),
+    "agreement": _wordings("agreement:{part}"),
+    "math": Source(
+        ["{data}/rewardmath_train.jsonl?limit=500"],
+        {
+            "rewardmath": "{data}/rewardmath_test.jsonl" + ROWS,
+            "rewardbench-math": "{data}/rewardbench_math_test.jsonl" + ROWS,
+        },
+        "synonyms",
+    ),
+    "chat": Source(
+        [
+            "{data}/uf_train200.jsonl",
+            "ultrafeedback:pairs?path={data}/uf_extra_train.jsonl&limit=300",
+        ],
+        {
+            "ultrafeedback": "{data}/uf_test.jsonl" + ROWS,
+            "paraphrased": "{data}/uf_paraphrase_test.jsonl" + ROWS,
+            "french": "{data}/uf_french_test.jsonl" + ROWS,
+            "spanish": "{data}/uf_spanish_test.jsonl" + ROWS,
+        },
+        "synonyms",
+    ),
+}
+SHORT = {"epochs": 50, "batch_size": 16, "eval_steps": 5}
+LONG = {"epochs": 50, "batch_size": 8, "eval_steps": 25, "max_length": 1024, "token_budget": 8192}
+SMALL = SHORT | {"learning_rate": 5e-5, "max_steps": 100}
+REAL = SHORT | {"learning_rate": 1e-5, "max_steps": 50, "dtype": "bfloat16"}
+REAL_LONG = LONG | {"learning_rate": 2e-5, "max_steps": 125, "dtype": "bfloat16"}
+SMALL_LONG = LONG | {"learning_rate": 3e-5, "max_steps": 75, "batch_size": 16}
+SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "chat-4m": dict.fromkeys(("persona", "agreement"), SMALL)
+    | dict.fromkeys(("math", "chat"), SMALL_LONG),
+    "smollm2-135m": dict.fromkeys(("persona", "agreement"), REAL)
+    | dict.fromkeys(("math", "chat"), REAL_LONG),
+}
+"""Keys of `train` by model and source; epochs are more than any run comes to."""
 SMOOTH = 2
 """The loss of a step is the mean over so many steps to either side, too."""
 LOSS = 0.15
@@ -36,6 +116,9 @@ NATS = (24, 37, 51, 63, 80, 105, 123, 139, 165, 210)
 """Margins over β at which accuracies are told."""
 NEAR = 0.04
 """A point counts for a number of nats if it is off by no larger share."""
+
+Curve: TypeAlias = Sequence[Mapping[str, float]]
+"""What was measured at several points of a run."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +130,16 @@ class Candidate:
         kind: The kind.
         changes: Keys of `train`.
         shifts: Shifts whose copies of the training pairs are learnt, too.
+        twin: The shift of the text that stands beside every response in its record.
+        pace: By what the learning rate is multiplied.
     """
 
     words: str
     kind: str = "implicit"
     changes: Mapping[str, Any] = field(default_factory=dict)
     shifts: Sequence[str] = ()
+    twin: str = ""
+    pace: float = 1.0
 
 
 WORDS = ("delete-words&rate=0.5", "shuffle-words", "opener", "closer")
@@ -70,57 +157,151 @@ CANDIDATES = {
     "likelihood": Candidate("likelihood in the loss", "benchmarks.gap_kinds:WithLikelihood"),
     "small-ratios": Candidate("squared log-ratios", "benchmarks.gap_kinds:WithSmallRatios"),
     "explicit": Candidate("explicit, to compare", "explicit"),
+    "beta-0.003": Candidate("β = 0.003", changes={"beta": 0.003}),
+    "beta-0.3": Candidate("β = 0.3", changes={"beta": 0.3}),
+    "beta-1": Candidate("β = 1", changes={"beta": 1.0}),
+    "slower": Candidate("a third of the rate", pace=0.3),
+    "slower-beta-0.1": Candidate("a third of the rate, β = 0.1", changes={"beta": 0.1}, pace=0.3),
+    "low-rank": Candidate("rank 8, ten times the rate", "benchmarks.gap_kinds:LowRank", pace=10),
+    "low-rank-faster": Candidate(
+        "rank 8, 30 times the rate", "benchmarks.gap_kinds:LowRank", pace=30
+    ),
+    "consistent": Candidate(
+        "equal rewards of twins without some words",
+        "benchmarks.gap_kinds:Consistent",
+        twin="delete-words&rate=0.5",
+    ),
+    "very-consistent": Candidate(
+        "equal rewards of such twins × 100",
+        "benchmarks.gap_kinds:VeryConsistent",
+        twin="delete-words&rate=0.5",
+    ),
+    "more-likelihood": Candidate("more likelihood", "benchmarks.gap_kinds:KeepingText"),
+    "unexpected": Candidate("tokens weighted by 1 − π_ref", "benchmarks.gap_kinds:Unexpected"),
+    "reference-free": Candidate("without a reference", "implicit-no-reference"),
+    "mean-reference-free": Candidate(
+        "mean without a reference, β = 2", "benchmarks.gap_kinds:MeanWithoutReference"
+    ),
+    "frozen": Candidate("output embedding alone", changes={"frozen_backbone": True}),
+    "explicit-text": Candidate(
+        "explicit with text in its loss", "benchmarks.gap_kinds:KeepingTextExplicit"
+    ),
+    "explicit-slower": Candidate("explicit, a third of the rate", "explicit", pace=0.3),
 }
-BETAS = {"plain": 0.01, "beta-0.03": 0.03, "beta-0.1": 0.1}
+BETAS = {
+    **{"plain": 0.01, "beta-0.03": 0.03, "beta-0.1": 0.1},
+    **{"beta-0.003": 0.003, "beta-0.3": 0.3, "beta-1": 1.0},
+}
 """β of the candidates that differ in it alone."""
 
 
 def main() -> None:
     """Train what is asked for, and write what all results say."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.closing_the_gap")
-    parser.add_argument("--data", required=True, help="folder with persona_agreeableness.jsonl")
-    parser.add_argument("--model", required=True, help="folder of the language model")
-    parser.add_argument("--source", default="persona", choices=["persona", "agreement"])
+    parser.add_argument("--data", required=True, help="folder of prepared local files")
+    parser.add_argument(
+        "--model", required=True, help="folder of the language model, or NAME=FOLDER"
+    )
+    parser.add_argument("--source", default="persona", choices=list(SOURCES))
     parser.add_argument("--candidate", action="append", choices=list(CANDIDATES), default=[])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", default="runs/closing-the-gap", help="folder of the runs")
     arguments = parser.parse_args()
-    model = Path(arguments.model).name
-    for name, seed in product(arguments.candidate, range(arguments.seeds)):
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        place = results.setdefault(f"{model} {arguments.source}", {}).setdefault(name, {})
-        run = Run(train(configure(arguments, CANDIDATES[name], name, seed)))
-        place[str(seed)] = along(run)
-        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    name, _, folder = arguments.model.rpartition("=")
+    place = Place(name or Path(folder).name, folder, arguments.data, Path(arguments.out))
+    for candidate, seed in product(arguments.candidate, range(arguments.seeds)):
+        curve = measure(arguments.source, candidate, seed, place)
+        take_in([(f"{place.name} {arguments.source}", candidate, seed, curve)])
     results = json.loads(RESULTS.read_text())
     write_tables(DOCS, markdown(results))
     for lines in (by_nats(results), rows(results)):
         print(align_columns(lines), end="\n\n")
 
 
-def configure(
-    arguments: argparse.Namespace, candidate: Candidate, name: str, seed: int
-) -> TrainConfig:
+@dataclass(frozen=True)
+class Place:
+    """The model by name, where it and the data are, and where runs go."""
+
+    name: str
+    model: str
+    data: str
+    out: Path
+
+
+def take_in(curves: Sequence[tuple[str, str, int, Curve]]) -> None:
+    """Put curves of a model and source, a candidate and a seed among the results."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for place, candidate, seed, curve in curves:
+        results.setdefault(place, {}).setdefault(candidate, {})[str(seed)] = curve
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+
+
+def measure(source: str, name: str, seed: int, place: Place) -> Curve:
+    """Train a candidate, unless that was done, and return what was measured along the way."""
+    config, shared = configure(source, name, seed, place), PreparedData()
+    shared.check(config)
+    accelerator = open_processes(config)
+    with sole_process(Path(config.out)):
+        settings = open_training(config, accelerator, shared)
+        done = settings.run.folder / "curve.json"
+        if not done.exists():
+            data = open_data(settings, shared)
+            model = build(config, data)
+            training, held_out = add_references(settings, model, data)
+            fit(model, training, steps_of(config, data), held_out, settings)
+            write_text(done, json.dumps(along(settings.run, list(config.eval))) + "\n")
+        curve: Curve = json.loads(done.read_text())
+        return curve
+
+
+def configure(source: str, name: str, seed: int, place: Place) -> TrainConfig:
     """Return the configuration of a run."""
-    data = {"persona": f"?path={arguments.data}/persona_agreeableness.jsonl", "agreement": ""}
-    place = data[arguments.source]
-    original = f"{arguments.source}:original-train{place}"
-    joined = f"{original}{'&' if place else '?'}shift="
-    settings = SMALL | {"max_steps": 100} | dict(candidate.changes)
+    candidate, of_source = CANDIDATES[name], SOURCES[source]
+    original = [spec.format(data=place.data) for spec in of_source.train]
+    train = [*original, *(_shifted(spec, to) for to in candidate.shifts for spec in original)]
+    settings = dict(SETTINGS[place.name][source]) | dict(candidate.changes)
+    settings["learning_rate"] *= candidate.pace
+    if candidate.twin:
+        path = _write_twins(
+            original, candidate.twin, place.out / "twins" / f"{source}-{name}-{seed}"
+        )
+        train = [f"{path}?layout=responses"]
+        settings["batch_size"] *= 4  # pairs of a record
+    sets = {part: spec.format(data=place.data) for part, spec in of_source.sets.items()}
+    first = next(iter(sets.values()))
     return TrainConfig(
-        model=arguments.model,
+        model=place.model,
         kind=candidate.kind,
-        train=[original, *(joined + shift for shift in candidate.shifts)],
-        eval={part: f"{arguments.source}:{part}{place}" for part in PARTS},
-        out=f"{arguments.out}/{Path(arguments.model).name}/{arguments.source}/{name}-{seed}",
-        eval_steps=5,
+        train=train,
+        eval=sets | {PUT_ASIDE: _shifted(first, of_source.put_aside)},
+        out=f"{place.out}/{place.name}/{source}/{name}-{seed}",
         seed=seed,
         resume=True,
+        identical_pairs="drop",
+        checkpoint_steps=0,
         **settings,
     )
 
 
-def along(run: Run) -> list[dict[str, float]]:
+def _shifted(spec: str, shift: str) -> str:
+    return f"{spec}{'&' if '?' in spec else '?'}shift={shift}"
+
+
+def _write_twins(specs: Sequence[str], shift: str, folder: Path) -> Path:
+    """Write records in which every response is followed by its own text in other words."""
+    name, _, rate = shift.partition("&rate=")
+    change = shifting(name, float(rate) if rate else None)
+    lines = []
+    for record in load(specs, "drop"):
+        row, twin = record_row(record), record_row(change.record(record))
+        sides = {side: [row[side], twin[side]] for side in ("chosen", "rejected")}
+        if not set(sides["chosen"]) & set(sides["rejected"]):
+            lines.append(json.dumps({"prompt": row["prompt"], **sides}))
+    write_text(folder / "twins.jsonl", "\n".join(lines) + "\n")
+    return folder / "twins.jsonl"
+
+
+def along(run: Run, sets: Sequence[str]) -> Curve:
     """Return what was measured along a run: step, loss, margin, accuracy on each set."""
     log = [json.loads(line) for line in run.log.read_text().splitlines()]
     losses = np.array([row["loss"] for row in log])
@@ -129,52 +310,65 @@ def along(run: Run) -> list[dict[str, float]]:
             "step": row["step"],
             "loss": float(losses[max(0, i - SMOOTH) : i + SMOOTH + 1].mean()),
             "margin": row["margin"],
-            **{part: row[f"eval_accuracy/{part}"] for part in PARTS},
+            **{part: row[f"eval_accuracy/{part}"] for part in sets},
         }
         for i, row in enumerate(log)
-        if f"eval_accuracy/{PARTS[0]}" in row
+        if f"eval_accuracy/{sets[0]}" in row
     ]
 
 
 def rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the table: a line for every model, data and candidate, means over its seeds."""
     header = ("model and data", "implicit, trained", "seeds", f"at loss {LOSS:g}", "at the end")
-    lines = [(*header, "highest on the way")]
+    lines = [(*header, "highest on the way", "stopped by a set put aside")]
     for place, candidates in results.items():
+        parts = SOURCES[place.rpartition(" ")[2]].shown
         for name, seeds in candidates.items():
             curves = list(seeds.values())
             lines.append(
                 (
                     *(place, CANDIDATES[name].words, str(len(curves))),
-                    *(_mean([_at_loss(curve) for curve in curves]),),
-                    *(_mean([curve[-1] for curve in curves]),),
-                    _mean([{part: max(p[part] for p in c) for part in PARTS} for c in curves]),
+                    _mean([_at_loss(curve) for curve in curves], parts),
+                    _mean([curve[-1] for curve in curves], parts),
+                    _mean(
+                        [{part: max(p[part] for p in c) for part in parts} for c in curves], parts
+                    ),
+                    _mean([_stopped(curve) for curve in curves], parts),
                 )
             )
     return lines
 
 
-def _at_loss(curve: Sequence[dict[str, float]]) -> dict[str, float] | None:
+def _at_loss(curve: Curve) -> Mapping[str, float] | None:
     return next((point for point in curve if point["loss"] <= LOSS), None)
 
 
-def _mean(points: Sequence[Mapping[str, float] | None]) -> str:
-    """Return mean accuracies on the paraphrased and the crossed set; a dash if one is missing."""
+def _stopped(curve: Curve) -> Mapping[str, float] | None:
+    """Return the last of the points that are best on the set put aside, if there is one."""
+    if PUT_ASIDE not in curve[0]:
+        return None
+    return max(reversed(curve), key=lambda point: point[PUT_ASIDE])
+
+
+def _mean(points: Sequence[Mapping[str, float] | None], parts: Sequence[str]) -> str:
+    """Return mean accuracies on the sets that are shown; a dash if a point is missing."""
     there = [point for point in points if point is not None]
     if len(there) < len(points):
         return "–"
-    return ", ".join(f"{np.mean([point[part] for point in there]):.2f}" for part in PARTS[1:])
+    return ", ".join(f"{np.mean([point[part] for point in there]):.2f}" for part in parts)
 
 
 def by_nats(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return accuracies at several margins over β, of candidates that differ in β alone."""
     lines = [("model and data", "accuracy", *map(str, NATS))]
     for place, candidates in results.items():
+        parts = SOURCES[place.rpartition(" ")[2]].shown
         for name in (name for name in candidates if name in BETAS):
             points = [point for curve in candidates[name].values() for point in curve]
-            for part in PARTS[1:]:
+            for part in parts:
                 cells = [_near(points, part, nats * BETAS[name]) for nats in NATS]
-                lines.append((place, f"{CANDIDATES[name].words}, {part}", *cells))
+                if any(cells):
+                    lines.append((place, f"{CANDIDATES[name].words}, {part}", *cells))
     return lines
 
 

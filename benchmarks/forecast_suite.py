@@ -57,6 +57,14 @@ SHORT = {"epochs": 10, "learning_rate": 1e-5, "batch_size": 16, "dtype": "bfloat
 LONG_ROWS = {"epochs": 2, "learning_rate": 2e-5, "batch_size": 8, "dtype": "bfloat16"}
 REAL = {"kinds": ["explicit", "implicit"], "seeds": [0], "settings": SHORT}
 FEW = {"profile": "small", "train_rows": 100, "eval_rows": 50, "settings": LONG_ROWS}
+THREE = {"seeds": SEEDS, "settings": SHORT | {"eval_steps": 0, "checkpoint_steps": 0}}
+MANY = {
+    "profile": "small",
+    "kinds": ["explicit", "implicit"],
+    "seeds": SEEDS,
+    "eval_rows": 200,
+    "settings": LONG_ROWS | {"token_budget": 8192, "checkpoint_steps": 0},
+}
 CASES = {
     "chat-4m persona": Case("chat-4m", "persona", SMALL),
     "chat-4m agreement": Case("chat-4m", "demo", {"seeds": SEEDS}),
@@ -66,7 +74,13 @@ CASES = {
     "smollm2-135m persona": Case("smollm2-135m", "persona", REAL),
     "smollm2-135m math": Case("smollm2-135m", "math", REAL | FEW),
     "gemma3-270m persona": Case("gemma3-270m", "persona", REAL),
+    "smollm2-135m persona, three kinds": Case("smollm2-135m", "persona", THREE),
+    "smollm2-135m agreement": Case("smollm2-135m", "demo", THREE),
+    "smollm2-135m math, 500 pairs": Case("smollm2-135m", "math", MANY | {"train_rows": 500}),
+    "smollm2-135m math, 1000 pairs": Case("smollm2-135m", "math", MANY | {"train_rows": 1000}),
+    "smollm2-135m chat": Case("smollm2-135m", "chat", MANY | {"train_rows": 300}),
 }
+"""Cases with several seeds of SmolLM2 are for a GPU: `benchmarks.gpu_jobs` runs them."""
 
 
 def main() -> None:
@@ -80,31 +94,44 @@ def main() -> None:
     models = dict(text.split("=", 1) for text in arguments.model)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in arguments.case:
-        case, out = CASES[name], Path(arguments.out) / name.replace(",", "").replace(" ", "-")
-        config = RunConfig(
-            experiment=str(EXPERIMENTS / f"{case.experiment}.yaml"),
-            models=[models[case.model]],
-            out=str(out),
-            data_dir=arguments.data,
-            forecast=True,
-            **case.options,
-        )
+        config = configure(name, models, arguments.data, Path(arguments.out))
         run(config)
-        results[name] = compare(out)
+        results[name] = compare(Path(config.out))
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
     write_tables(DOCS, markdown(results))
     print(table(results))
     print(json.dumps(summary(results), indent=1))
 
 
+def configure(name: str, models: Mapping[str, str], data: str | None, out: Path) -> RunConfig:
+    """Return the configuration of a case."""
+    case = CASES[name]
+    return RunConfig(
+        experiment=str(EXPERIMENTS / f"{case.experiment}.yaml"),
+        models=[models[case.model]],
+        out=str(out / folder_of(name)),
+        data_dir=data,
+        forecast=True,
+        **case.options,
+    )
+
+
+def folder_of(name: str) -> str:
+    """Return the name of a case's folder."""
+    return name.replace(",", "").replace(" ", "-")
+
+
 def compare(out: Path) -> dict[str, Any]:
-    """Return forecast and measured accuracies of a grid, by set and kind."""
+    """Return forecast and measured accuracies of a grid, by set and kind.
+
+    Of a kind, all runs count that have scored every set; kinds without one are left out.
+    """
     (folder,) = GridFolder(out).forecasts()
     forecast = json.loads((folder / "forecast.json").read_text())
     runs: dict[str, list[Path]] = {}
-    for path in sorted(out.rglob("metrics.json")):
-        config = json.loads((path.parent / "reward_model" / "rewardgap.json").read_text())
-        runs.setdefault(config["kind"], []).append(path.parent)
+    for path in sorted(out.glob("*/*/seed-*")):
+        if all((path / "scores" / f"{name}.jsonl").exists() for name in forecast):
+            runs.setdefault(path.parent.name, []).append(path)
     return {name: _compare_set(name, kinds, runs) for name, kinds in forecast.items()}
 
 
@@ -138,10 +165,11 @@ def _compare_set(
                     for of_run in rows[kind]
                 ],
                 "records": len(clusters),
-                "better_than": figures["better_than"],
+                "better_than": [other for other in figures["better_than"] if other in rows],
                 "fails": figures["fails"],
             }
             for kind, figures in kinds.items()
+            if kind in rows
         },
     }
 

@@ -230,13 +230,20 @@ class Runner:
                 known = list(dict.fromkeys(kind for kinds in sets.values() for kind in kinds))
             if set(kinds) <= set(known):
                 return
-            config = self.config(cells[0])
-            keys = {key.name for key in fields(ForecastConfig)} - OF_A_FORECAST
-            shared = keys & {key.name for key in fields(config)}
-            settings = {key: getattr(config, key) for key in shared}
-            settings["kinds"] = list(dict.fromkeys([*known, *kinds]))
-            initial = str(self._initial_model(model))
-            forecast(ForecastConfig(model=initial, out=str(folder.folder), **settings), self.data)
+            forecast(self.forecast_config(model, list(dict.fromkeys([*known, *kinds]))), self.data)
+
+    def forecast_config(self, model: str, kinds: list[str]) -> ForecastConfig:
+        """Return the configuration of the forecast of kinds from an initial model."""
+        cells = (c for c in self.grid.cells if c.model == model and not c.variation)
+        config = self.config(next(cells))
+        keys = {key.name for key in fields(ForecastConfig)} - OF_A_FORECAST
+        shared = keys & {key.name for key in fields(config)}
+        return ForecastConfig(
+            model=str(self._initial_model(model)),
+            out=str(self.grid.folder.forecast(model)),
+            kinds=kinds,
+            **{key: getattr(config, key) for key in shared},
+        )
 
     def _initial_model(self, model: str) -> Path:
         """Return the folder of an initial language model that knows the tokens of the data."""
