@@ -111,12 +111,13 @@ def fit(
     Raises:
         UserError: The loss is no longer finite.
     """
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    _forget_peak_memory(accelerator.device)
+    model.to(accelerator.device)  # first, for some devices take other parameters in their place
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         return
-    config, run, accelerator = settings.config, settings.run, settings.accelerator
-    _forget_peak_memory(accelerator.device)
-    model.to(accelerator.device).train()
+    model.train()
     adam = make_adam(parameters.values(), config)
     rate = _learning_rates(config, adam, len(steps))
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)
