@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TEXT
 from toy import pair_rows, read_rows, several_rows, write_rows
 
 import rewardgap
@@ -164,10 +163,9 @@ def forecast_words(model: Path, folder: Path, *further: str) -> list[str]:
 
 
 def test_robustness(device, trained, command, tmp_path, apart):
-    rows = [{"prompt": f"{i}?", "chosen": text, "rejected": "no"} for i, text in enumerate(TEXT)]
-    data = write_rows(tmp_path / "texts.jsonl", rows)
+    data = write_rows(tmp_path / "pairs.jsonl", pair_rows(6))
     words = ["robustness", str(trained("cpu", "explicit").folder), "--data", data]
-    words += ["--shifts", "typos"]
+    words += ["--shifts", "quotes", "upper-case"]
     outs = [command(d, words, "robust") for d in (device.type, "cpu")]
     ours, expected = (json.loads((out / "robustness.json").read_text()) for out in outs)
     assert apart(numbers(ours), numbers(expected)) <= SUMS

@@ -111,12 +111,13 @@ def fit(
     Raises:
         UserError: The loss is no longer finite.
     """
+    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    _forget_peak_memory(accelerator.device)
+    model.to(accelerator.device)  # first, for some devices take other parameters in their place
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         return
-    config, run, accelerator = settings.config, settings.run, settings.accelerator
-    _forget_peak_memory(accelerator.device)
-    model.to(accelerator.device).train()
+    model.train()
     if config.compile and model.language_model:
         model.language_model.compile(settings.compute_dtype)
     adam = make_adam(parameters.values(), config)
