@@ -25,6 +25,7 @@ from scipy.stats import norm
 from benchmarks.documentation import write_tables
 from rewardgap.configs.experiments import RunConfig
 from rewardgap.evaluation.accuracy import prompt_clusters, record_accuracies
+from rewardgap.evaluation.bootstrap import FloatArray
 from rewardgap.evaluation.comparisons import SIGNIFICANCE, compare_gains
 from rewardgap.evaluation.scores import read_scores
 from rewardgap.evaluation.text import align_columns
@@ -189,7 +190,7 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(
             (
                 *(case, name, kind, f"{figures['forecast']:.3f}", f"{figures['theory']:.3f}"),
-                *(f"{measured:.3f}", f"{residual(figures):+.1f}"),
+                *(f"{measured:.3f}", f"{residuals(figures).mean():+.1f}"),
             )
         )
     return align_columns(lines, right=range(3, 7))
@@ -213,14 +214,16 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def residual(figures: Mapping[str, Any]) -> float:
-    """Return by how many standard deviations a forecast is too low, on the probit scale."""
-    return float((_probit(figures) - figures["z"]) / figures["deviation"])
+def residuals(figures: Mapping[str, Any]) -> FloatArray:
+    """Return by how many standard deviations a forecast is too low for each trained model."""
+    return _apart(figures) / figures["deviation"]
 
 
-def _probit(figures: Mapping[str, Any]) -> float:
+def _apart(figures: Mapping[str, Any]) -> FloatArray:
+    """Return by how much a forecast is too low for each trained model, on the probit scale."""
     records = figures["records"]
-    return float(norm.ppf((np.mean(figures["measured"]) * records + 0.5) / (records + 1)))
+    probits = norm.ppf((np.array(figures["measured"]) * records + 0.5) / (records + 1))
+    return np.asarray(probits - figures["z"])
 
 
 def calibrate(results: Mapping[str, Any]) -> float:
@@ -229,8 +232,9 @@ def calibrate(results: Mapping[str, Any]) -> float:
     With it the squares of the residuals have the mean 1; none where records and seeds explain all.
     """
     figures = [entry for *_, entry in _entries(results)]
-    squares = np.array([(_probit(entry) - entry["z"]) ** 2 for entry in figures])
-    variances = np.array([entry["deviation"] ** 2 - ERROR**2 for entry in figures])
+    squares = np.concatenate([_apart(entry) ** 2 for entry in figures])
+    counts = [len(entry["measured"]) for entry in figures]
+    variances = np.repeat([entry["deviation"] ** 2 - ERROR**2 for entry in figures], counts)
 
     def excess(error: float) -> float:
         return float((squares / (variances + error**2)).mean() - 1)
@@ -245,7 +249,7 @@ def held_out(results: Mapping[str, Any]) -> float:
         error = calibrate({other: of for other, of in results.items() if other != case})
         for *_, entry in _entries({case: sets}):
             variance = entry["deviation"] ** 2 - ERROR**2 + error**2
-            held.append((_probit(entry) - entry["z"]) ** 2 <= QUANTILE**2 * variance)
+            held.extend(_apart(entry) ** 2 <= QUANTILE**2 * variance)
     return float(np.mean(held))
 
 
@@ -270,11 +274,12 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
         source: [abs(entry[source] - np.mean(entry["measured"])) for entry in figures]
         for source in ("forecast", "theory")
     }
-    held = [abs(residual(entry)) <= QUANTILE for entry in figures]
-    squares = [(_probit(entry) - entry["z"]) ** 2 for entry in figures]
+    held = np.concatenate([abs(residuals(entry)) <= QUANTILE for entry in figures])
+    squares = np.concatenate([_apart(entry) ** 2 for entry in figures])
     spoken, told = list(_spoken(results)), list(_told(results))
     return {
         "forecasts": len(figures),
+        "trained models they are of": len(held),
         **{f"mean error, {name}": round(float(np.mean(of)), 3) for name, of in errors.items()},
         **{f"largest error, {name}": round(float(max(of)), 3) for name, of in errors.items()},
         "intervals of 90 % that hold": round(float(np.mean(held)), 3),
@@ -286,20 +291,25 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spoken(results: Mapping[str, Any]) -> Iterator[bool]:
-    """Yield whether each sentence that was said is true of the trained models."""
+    """Yield whether each sentence that was said is true of each trained model, seed by seed."""
     for sets in results.values():
         for of_set in sets.values():
-            measured = {kind: np.mean(e["measured"]) for kind, e in of_set["kinds"].items()}
+            measured = {kind: entry["measured"] for kind, entry in of_set["kinds"].items()}
             for kind, entry in of_set["kinds"].items():
-                yield from (measured[kind] > measured[other] for other in entry["better_than"])
+                for other in entry["better_than"]:
+                    yield from (a > b for a, b in zip(measured[kind], measured[other], strict=True))
                 if entry["fails"]:
-                    yield bool(measured[kind] < 0.5)
+                    yield from (accuracy < 0.5 for accuracy in measured[kind])
 
 
 def _possible(results: Mapping[str, Any]) -> int:
-    """Return how many sentences there could be: of each two kinds on a set, and of each kind."""
-    counts = [len(of_set["kinds"]) for sets in results.values() for of_set in sets.values()]
-    return sum(count * (count + 1) // 2 for count in counts)
+    """Return how many sentences there could be of two kinds or of one, a set and a seed."""
+    return sum(
+        len(next(iter(of_set["kinds"].values()))["measured"])
+        * (len(of_set["kinds"]) * (len(of_set["kinds"]) + 1) // 2)
+        for sets in results.values()
+        for of_set in sets.values()
+    )
 
 
 def _told(results: Mapping[str, Any]) -> Iterator[bool]:

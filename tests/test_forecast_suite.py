@@ -66,13 +66,14 @@ def test_sentences_and_errors_are_counted_by_hand(tmp_path: Path) -> None:
         }
         for kind, forecast, measured, better, fails in (
             ("explicit", 0.9, [0.8, 1.0], ["implicit"], False),
-            ("implicit", 0.2, [0.6], [], True),
+            ("implicit", 0.2, [0.6, 0.4], [], True),
         )
     }
     case = {"set": {"separated": [["explicit", "implicit"]], "kinds": kinds}}
     told = suite.summary({"chat-4m persona": case})["all"]
-    assert told["sentences that are true"] == "1 of 2"
-    assert told["sentences that could have been said"] == 3
+    assert told["sentences that are true"] == "3 of 4"
+    assert told["sentences that could have been said"] == 6
     assert told["better kind named rightly"] == "0 of 1"
-    assert told["mean error, forecast"] == 0.2
-    assert told["largest error, forecast"] == 0.4
+    assert told["mean error, forecast"] == 0.15
+    assert told["largest error, forecast"] == 0.3
+    assert told["trained models they are of"] == 4

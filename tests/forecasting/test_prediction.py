@@ -88,3 +88,13 @@ def test_intervals_hold_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> No
         found = predict_from([rehearsal(np.stack([margins, margins]))], "set", np.arange(300), None)
         held += found.accuracy.low <= right.mean() <= found.accuracy.high
     assert 0.91 <= held / 400 <= 0.98
+
+
+def test_another_head_is_counted_where_training_begins_with_a_new_one():
+    margins = np.stack([np.linspace(-1, 2, 8)] * 2)
+    old, new = (
+        predict_from([rehearsal(margins)], "set", np.arange(8), None, new_head=new_head)
+        for new_head in (False, True)
+    )
+    assert new.z == old.z
+    assert new.deviation**2 - old.deviation**2 == pytest.approx(prediction.HEADS**2)

@@ -194,7 +194,11 @@ def _predictions(
     return {
         name: {
             kind: predict_from(
-                of_kind.rehearsals, name, prompt_clusters(rows), config.loss
+                of_kind.rehearsals,
+                name,
+                prompt_clusters(rows),
+                config.loss,
+                new_head=find_kind(kind).new_head,
             ).with_theory(theory[name][kind].accuracy.value)
             for kind, of_kind in rehearsed.items()
         }

@@ -2,9 +2,9 @@
 
 Rewards are averaged over the rehearsals' seeds, record by record, before they are compared. Errors
 are added on the probit scale, z = Φ⁻¹(accuracy), on which they are alike for all accuracies: of the
-records that are not followed, of seeds and samples of pairs, and of rehearsing with fewer pairs a
-step. Of the last one benchmarks/forecast_suite.json has what trained models say. Where theory
-agrees with the rehearsals it counts for a part.
+records that are not followed, of seeds and samples of pairs, of rehearsing with fewer pairs a step,
+and of the random head with which some kinds begin. Of the last two benchmarks/forecast_suite.json
+has what trained models say. Where theory agrees with the rehearsals it counts for a part.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,9 @@ from rewardgap.evaluation.bootstrap import TAIL, Clusters, FloatArray, Interval
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.forecasting.rehearsal import Rehearsal, draw
 
-ERROR = 0.25
-"""Standard deviation of a forecast's own error on the probit scale."""
+ERROR, HEADS = 0.25, 0.42
+"""Standard deviations on the probit scale: of a forecast's own error, and, beside it, between two
+trainings of a kind with a new head, which differ by what was drawn for the head."""
 THEORY, AGREEMENT = 0.25, 0.5
 """The part for which theory counts, and how near it has to be on the probit scale to count."""
 
@@ -90,6 +91,8 @@ def predict_from(
     name: str,
     clusters: Clusters,
     loss: float | None,
+    *,
+    new_head: bool = False,
 ) -> Prediction:
     """Predict the accuracy on a set from rehearsals of one kind.
 
@@ -98,6 +101,7 @@ def predict_from(
         name: The evaluation set.
         clusters: (R,) numbers of the prompts of all of its records.
         loss: Where training stops; None for its end.
+        new_head: Whether the kind's training begins with a random head.
     """
     first = rehearsals[0]
     losses = np.mean([rehearsal.losses for rehearsal in rehearsals], axis=0)
@@ -110,7 +114,8 @@ def predict_from(
     followed = np.array(draw(draw(clusters.tolist(), len(joined[-1])), len(joined[stop])))
     value = float(joined[stop].mean())
     z = _probit(value, len(followed))
-    deviation = _deviation(z, joined[stop], by_seed, followed, len(clusters))
+    sampled = _sampling_deviation(z, joined[stop], by_seed, followed, len(clusters))
+    deviation = float(np.sqrt(sampled**2 + ERROR**2 + new_head * HEADS**2))
     return Prediction(
         accuracy=_interval(value, z, deviation),
         curve=[
@@ -154,11 +159,11 @@ def _interval(value: float, z: float, deviation: float) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _deviation(
+def _sampling_deviation(
     z: float, accuracies: FloatArray, seeds: FloatArray, clusters: Clusters, records: int
 ) -> float:
-    """Return the standard deviation of z: of records, of seeds, and of the forecast itself."""
+    """Return the standard deviation of z for the records and seeds that rehearsals took."""
     residuals = np.bincount(clusters, weights=accuracies - accuracies.mean())
     of_records = (residuals**2).sum() / len(accuracies) ** 2 * (1 - len(accuracies) / records)
     of_seeds = seeds.var(ddof=1) * (1 + 1 / len(seeds)) if len(seeds) > 1 else 0.0
-    return float(np.sqrt((of_records + of_seeds) / norm.pdf(z) ** 2 + ERROR**2))
+    return float(np.sqrt(of_records + of_seeds) / norm.pdf(z))
