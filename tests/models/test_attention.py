@@ -150,7 +150,8 @@ def test_what_the_kernel_cannot_compute_is_computed_node_by_node():
     compare(packed, None, 0.5, at_once=True)  # soft-capping
     compare(packed, None, None, at_once=True)  # float64
     assert attention.in_one_kernel(torch.bfloat16, 256)
-    assert not attention.in_one_kernel(torch.bfloat16, 257)
+    assert not attention.in_one_kernel(torch.bfloat16, 264)
+    assert not attention.in_one_kernel(torch.bfloat16, 20)
     assert not attention.in_one_kernel(torch.float32, 64)
 
 

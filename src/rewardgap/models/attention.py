@@ -27,8 +27,8 @@ else:
 HAS_KERNEL = {"window_size", "scale"} <= KNOWN
 SHARES_HEADS = "enable_gqa" in KNOWN  # before PyTorch 2.12 it does not
 TREE_ATTENTION = "rewardgap_trees"
-LARGEST_HEAD = 256
-"""of flash attention"""
+LARGEST_HEAD, HEAD_STEP = 256, 8
+"""The sizes of heads that flash attention takes."""
 
 
 def tree_attention(
@@ -87,7 +87,8 @@ def tree_attention(
 def in_one_kernel(dtype: torch.dtype, head_size: int) -> bool:
     """Return whether flash attention computes heads of this size in this precision."""
     halves = (torch.float16, torch.bfloat16)
-    return HAS_KERNEL and dtype in halves and head_size <= LARGEST_HEAD
+    fits = head_size <= LARGEST_HEAD and head_size % HEAD_STEP == 0
+    return HAS_KERNEL and dtype in halves and fits
 
 
 def _attend_at_once(

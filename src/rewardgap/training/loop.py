@@ -112,14 +112,10 @@ def fit(
         UserError: The loss is no longer finite.
     """
     config, run, accelerator = settings.config, settings.run, settings.accelerator
-    _forget_peak_memory(accelerator.device)
-    model.to(accelerator.device)  # first, for some devices take other parameters in their place
+    _place(model, settings)  # first, for some devices take other parameters in their place
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         return
-    model.train()
-    if config.compile and model.language_model:
-        model.language_model.compile(settings.compute_dtype)
     adam = make_adam(parameters.values(), config)
     rate = _learning_rates(config, adam, len(steps))
     done, lines = load_checkpoint(run.checkpoints, parameters, adam)
@@ -153,6 +149,16 @@ def fit(
                 save_checkpoint(run.checkpoints, step + 1, parameters, adam, step_log)
     best.restore(parameters)
     model.eval()
+
+
+def _place(model: RewardModel, settings: Settings) -> None:
+    """Bring a model to where it is trained, and prepare it for that."""
+    device = settings.accelerator.device
+    if device.type == "cuda":  # where another run of this process may have needed more
+        torch.cuda.reset_peak_memory_stats(device)
+    model.to(device).train()
+    if settings.config.compile and model.language_model:
+        model.language_model.compile(settings.compute_dtype)
 
 
 @contextmanager
@@ -304,12 +310,6 @@ def held_out_rewards(
         ]
     model.train(training)
     return sides
-
-
-def _forget_peak_memory(device: torch.device) -> None:
-    """Begin anew on a GPU, where another run of this process may have needed more."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int:
