@@ -31,12 +31,11 @@ WRITTEN = [
     *(
         (architecture, pad, form)
         for architecture in OTHERS
-        for pad, form in zip(PADS, ("paper", "own", "own"), strict=True)
+        for pad, form in (("<|end|>", "own"), (None, "paper"))
     ),
 ]
-"""Every pad token with every form, and every architecture with every pad token and form."""
-PAIRED = [(LLAMA, "<|end|>", "paper")]
-PAIRED += [(name, PADS[i % 2], list(FORMS)[i % 2]) for i, name in enumerate(ARCHITECTURES)]
+"""Every pad token with every form; every architecture with both forms and without a pad token."""
+PAIRED = [(name, PADS[i % 2], list(FORMS)[i % 2]) for i, name in enumerate(ARCHITECTURES)]
 GRADIENT_CASES = [(kind, KindConfig()) for kind in TRAINABLE]
 GRADIENT_CASES += [("generative", KindConfig(likelihood_weight=0.3))]
 CASES = [*GRADIENT_CASES, *((kind, KindConfig()) for kind in BASELINES)]
