@@ -1,7 +1,10 @@
 """Tiny checkpoints of explicit reward models, and the report of `check model` on a checkpoint."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,6 +33,16 @@ def classifier(
     template: str | None = TEMPLATE,
 ) -> Path:
     """A tiny reward model whose head prefers answers to the same letters in random order."""
+    made = _classifier(architecture, pad, template)
+    return Path(copytree(made.name, folder, dirs_exist_ok=True))
+
+
+@cache
+def _classifier(
+    architecture: str, pad: str | None, template: str | None
+) -> TemporaryDirectory[str]:
+    made = TemporaryDirectory()
+    folder = Path(made.name)
     tiny_model(folder, architecture, pad, template)
     tokenizer = tiny_tokenizer(pad, template)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1).eval()
@@ -55,7 +68,7 @@ def classifier(
         model.score.weight.copy_(head.T)
     model.config.pad_token_id = model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    return folder
+    return made
 
 
 def written_in(template: str | None, pad: str | None = "<|pad|>") -> Callable[[Path], Path]:

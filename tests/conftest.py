@@ -4,11 +4,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from processes import start_forks
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -33,6 +35,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return tiny_model(tmp_path_factory.mktemp("model"), *arguments)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Starts processes that have torch and the package imported already; see `processes`."""
+    return start_forks()
 
 
 @pytest.fixture(scope="session")

@@ -13,4 +13,6 @@ def peak_kibibytes(script: str, *words: Path) -> int:
     Linux lets getrusage begin at the parent's peak, which would be that of the whole suite.
     """
     command = [sys.executable, "-c", script + REPORT, *map(str, words)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    )

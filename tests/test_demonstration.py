@@ -17,6 +17,7 @@ from rewardgap.demonstration import EXPERIMENT, conclude, demo
 from rewardgap.errors import UserError
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.io.grid_folder import read_experiment_record
+from rewardgap.reporting.paper import saving
 from rewardgap.reporting.results import Results, read_results
 from rewardgap.reporting.topics.accuracy import terminal_table
 
@@ -118,6 +119,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DemoConfig:
         batch_tokens=512,
     )
     monkeypatch.setattr(rewardgap.demonstration, "LANGUAGE_MODEL", smaller)
+    monkeypatch.setattr(saving, "FORMATS", ("svg", "png"))
     # A check of a file is noted once the file has settled, in this demo or in the next.
     monkeypatch.setattr(rewardgap.io.cache, "SETTLED", -1)
     return DemoConfig(

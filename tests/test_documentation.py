@@ -21,6 +21,7 @@ from rewardgap.checks.model import MODEL_CHECKS
 from rewardgap.commands import COMMANDS
 from rewardgap.evaluation.measures import MEASURES
 from rewardgap.models.kinds import KINDS
+from rewardgap.reporting.paper import saving
 from rewardgap.training.train import train
 
 TRAINING = ("pairs.jsonl", "PAIRS.jsonl", "data.jsonl", "all.jsonl", "rewardmath_train.jsonl")
@@ -62,6 +63,7 @@ def desk(prepared, tmp_path, monkeypatch) -> Path:
     shutil.copytree(prepared, folder, symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("REWARDGAP_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(saving, "FORMATS", ("svg",))  # the other two take most of the time
     kept = [
         (registry, registry.copy()) for registry in (DATA_CHECKS, MODEL_CHECKS, MEASURES, KINDS)
     ]

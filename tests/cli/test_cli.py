@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import GOOD, flags
+from processes import start
 from toy import read_rows, write_rows
 
 import rewardgap.io.cache
@@ -187,14 +188,12 @@ def test_identical_responses_can_be_dropped(desk, caplog):
     assert "are the same: 1, the first at data.jsonl, line 2" in caplog.text
 
 
-def test_a_warning_is_shown_once_however_often_the_data_are_read(desk):
+def test_a_warning_is_shown_once_however_often_the_data_are_read(desk, forks):
     write_rows(desk / "data.jsonl", [GOOD, GOOD | {"rejected": "yes"}])
     words = flags("train", train="data.jsonl", identical_pairs="drop")
-    result = subprocess.run(
-        [sys.executable, "-m", "rewardgap.cli", *words], capture_output=True, text=True
-    )
-    assert result.returncode == 0
-    assert result.stderr.count("the first at data.jsonl, line 2") == 1
+    run = start(forks, desk / "printed", main, words)
+    assert run.end() == 0, run.stderr
+    assert run.stderr.count("the first at data.jsonl, line 2") == 1
 
 
 def test_a_remedy_is_the_flag_to_type(desk, refused):
@@ -346,19 +345,18 @@ def test_an_interrupt_says_how_training_goes_on(left, remedy, desk, monkeypatch,
     assert capsys.readouterr().err == f"rewardgap: interrupted: {remedy}\n"
 
 
-def test_training_talks_on_standard_error_unless_it_is_to_be_quiet(desk):
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        process = [sys.executable, "-m", "rewardgap.cli", *flags("train", eval__test="test.jsonl")]
-        return subprocess.run([*process, *words], capture_output=True, text=True)
-
-    loud = run("--log-every", "0")
-    assert loud.returncode == 0 and "wrote out" in loud.stdout
+def test_training_talks_on_standard_error_unless_it_is_to_be_quiet(desk, forks):
+    """The quiet one imports everything anew, which must say nothing either."""
+    words = flags("train", eval__test="test.jsonl")
+    loud = start(forks, desk / "printed", main, [*words, "--log-every", "0"])
+    assert loud.end() == 0 and "wrote out" in loud.stdout
     *_, last = loud.stderr.splitlines()
     assert "training explicit on model: 6 pairs of 6 records" in loud.stderr
     assert "training explicit: 2 of 2 steps, loss " in loud.stderr
     assert last == "next: rewardgap report out --out out-report"
     shutil.rmtree(desk / "out")
-    quiet = run("--quiet")
+    process = [sys.executable, "-m", "rewardgap.cli", *words, "--quiet"]
+    quiet = subprocess.run(process, capture_output=True, text=True)
     assert quiet.returncode == 0
     assert all(line.startswith("rewardgap: ") for line in quiet.stderr.splitlines())  # warnings
     assert quiet.stdout == loud.stdout
@@ -388,13 +386,16 @@ def test_train_score_and_metrics_one_after_the_other(desk, capsys):
     }
 
 
-def test_a_process_of_its_own_fails_with_status_2_and_one_line(desk):
+def test_a_process_of_its_own_fails_with_status_2_and_one_line(desk, forks):
+    """Before torch is imported, in a new interpreter, and after."""
+    words = [sys.executable, "-m", "rewardgap.cli", *flags("train", train="none.jsonl")]
+    early = subprocess.run(words, capture_output=True, text=True)
+    assert early.returncode == 2
     (desk / "data.jsonl").write_text(json.dumps(GOOD) + "\n{\n")
-    words = flags("train", train="data.jsonl")
-    result = subprocess.run(
-        [sys.executable, "-m", "rewardgap.cli", *words], capture_output=True, text=True
-    )
-    assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr.startswith("rewardgap: data.jsonl, line 2: broken JSON")
-    assert result.stderr.count("\n") == 1
+    late = start(forks, desk / "printed", main, flags("train", train="data.jsonl"))
+    assert late.end() == 2
+    assert early.stderr.startswith("rewardgap: none.jsonl: no such file")
+    assert late.stderr.startswith("rewardgap: data.jsonl, line 2: broken JSON")
+    for result in (early, late):
+        assert result.stdout == "" and result.stderr.count("\n") == 1
     assert not (desk / "out").exists()

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import ASKED, WRITERS, arena, arena_turns, numbered, rated, read, replies
 
@@ -13,6 +13,7 @@ WORD = st.text("abcdefgh é猫", min_size=1).map(str.strip).filter(bool)
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@settings(max_examples=25)
 @given(WORD, WORD)
 def test_a_pair_written_in_any_layout_is_read_back(name, good, bad):
     write, roles = WRITERS[name]

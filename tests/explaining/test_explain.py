@@ -151,12 +151,12 @@ def test_contributions_are_those_of_the_run_before_training(kind, runs, folders,
     assert found["margins"] == pytest.approx((expected[0] - expected[1]).tolist(), rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["explicit", "implicit", "generative"])
-def test_a_forecast_is_explained_by_what_its_first_step_would_do(kind, runs, folders, tmp_path):
-    run = runs(kind)
+def test_a_forecast_is_explained_by_what_its_first_step_would_do(runs, folders, tmp_path):
+    kinds = ["explicit", "implicit", "generative"]
+    run = runs("explicit")
     data = {name: str(run.folder.parent / f"{name}.jsonl") for name in ("train", "test")}
     settings = {
-        "kinds": ["explicit", "implicit", "generative"],
+        "kinds": kinds,
         "model": str(folders("llama")),
         "train": data["train"],
         "out": str(tmp_path / "forecast"),
@@ -164,16 +164,17 @@ def test_a_forecast_is_explained_by_what_its_first_step_would_do(kind, runs, fol
         "seed": run.read_config()["seed"],
     }
     forecast(ForecastConfig(eval={"test": data["test"]}, device="cpu", **settings))
-    config = configure(run, tmp_path, model=settings["out"], kind=kind)
-    found = numbers(explain(config))
-    trained = numbers(explain(configure(run, tmp_path)))
-    for ours, theirs in zip(
-        found["influence"]["responses"], trained["influence"]["responses"], strict=True
-    ):
-        assert ours["contributions"] == pytest.approx(theirs["contributions"], rel=1e-6)
-    rewards = [response["reward"] for response in found["record"]["responses"]]
-    initial = [response["initial_reward"] for response in found["influence"]["responses"]]
-    assert rewards == pytest.approx(initial, abs=1e-6)
+    for kind in kinds:
+        config = configure(run, tmp_path, model=settings["out"], kind=kind)
+        found = numbers(explain(config))
+        trained = numbers(explain(configure(runs(kind), tmp_path)))
+        for ours, theirs in zip(
+            found["influence"]["responses"], trained["influence"]["responses"], strict=True
+        ):
+            assert ours["contributions"] == pytest.approx(theirs["contributions"], rel=1e-6)
+        rewards = [response["reward"] for response in found["record"]["responses"]]
+        initial = [response["initial_reward"] for response in found["influence"]["responses"]]
+        assert rewards == pytest.approx(initial, abs=1e-6)
     with pytest.raises(UserError, match="forecast of explicit, implicit, generative: name one"):
         explain(configure(run, tmp_path, model=settings["out"]))
 

@@ -43,16 +43,17 @@ def save(tmp_path_factory) -> Callable[[str], Path]:
 def losses_of_steps(model: nn.Module, loss: Callable[[], torch.Tensor]) -> list[float]:
     """The losses before, between and after two steps of gradient descent."""
     losses = []
-    for _ in range(3):
+    while True:
         value = loss()
         losses.append(value.item())
+        if len(losses) == 3:
+            return losses
         model.zero_grad()
         value.backward()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.grad is not None:
                     parameter -= 0.01 * parameter.grad
-    return losses
 
 
 def compare(kind: str, ours: TrainedRewardModel) -> None:

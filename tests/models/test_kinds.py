@@ -24,6 +24,18 @@ from rewardgap.testing import check_kind
 
 Folders = Callable[..., Path]
 PADS = ("<|pad|>", "<|end|>", None)
+FORMS = {"own": TEMPLATE, "paper": None}
+LLAMA, *OTHERS = ARCHITECTURES
+WRITTEN = [
+    *((LLAMA, pad, form) for pad in PADS for form in FORMS),
+    *(
+        (architecture, pad, form)
+        for architecture in OTHERS
+        for pad, form in (("<|end|>", "own"), (None, "paper"))
+    ),
+]
+"""Every pad token with every form; every architecture with both forms and without a pad token."""
+PAIRED = [(name, PADS[i % 2], list(FORMS)[i % 2]) for i, name in enumerate(ARCHITECTURES)]
 GRADIENT_CASES = [(kind, KindConfig()) for kind in TRAINABLE]
 GRADIENT_CASES += [("generative", KindConfig(likelihood_weight=0.3))]
 CASES = [*GRADIENT_CASES, *((kind, KindConfig()) for kind in BASELINES)]
@@ -64,12 +76,10 @@ def close(values: Iterable[float], tolerance: float):
     return pytest.approx(list(values), rel=tolerance, abs=tolerance)
 
 
-@pytest.mark.parametrize("template", [TEMPLATE, None], ids=["own", "paper"])
-@pytest.mark.parametrize("pad", PADS, ids=["pad", "pad-is-eos", "no-pad"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "pad", "form"), WRITTEN)
 @pytest.mark.parametrize("kind", KINDS)
-def test_rewards_equal_plain_transformers(kind, architecture, pad, template, folders):
-    ours, plain = make(folders, kind, (architecture, pad, template))
+def test_rewards_equal_plain_transformers(kind, architecture, pad, form, folders):
+    ours, plain = make(folders, kind, (architecture, pad, FORMS[form]))
     expected = [plain.rewards(record) for record in RECORDS]
     for record, rewards in zip(RECORDS, expected, strict=True):
         assert score(ours, plain, [record]) == close(rewards, 1e-5)
@@ -79,11 +89,10 @@ def test_rewards_equal_plain_transformers(kind, architecture, pad, template, fol
     )
 
 
-@pytest.mark.parametrize(("pad", "template"), [("<|pad|>", TEMPLATE), ("<|end|>", None)])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "pad", "form"), PAIRED)
 @pytest.mark.parametrize(("kind", "options"), CASES)
-def test_the_contract(kind, options, architecture, pad, template, folders):
-    check_kind(kind, folders(architecture, pad, template), options)
+def test_the_contract(kind, options, architecture, pad, form, folders):
+    check_kind(kind, folders(architecture, pad, FORMS[form]), options)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import TEMPLATE
 
+from rewardgap.cli import main
 from rewardgap.configs.kind import KindConfig
 from rewardgap.errors import UserError
 from rewardgap.models.kinds import find_kind
@@ -166,7 +167,7 @@ def _template(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-def test_code_in_a_folder_is_never_run_nor_asked_about(name, folder, tmp_path):
+def test_code_in_a_folder_is_never_run_nor_asked_about(name, folder, tmp_path, monkeypatch, capfd):
     code = "import pathlib; pathlib.Path(__file__).with_name('RAN').touch()\n"
     (folder / "hostile.py").write_text(code)
     classes = {
@@ -180,17 +181,14 @@ def test_code_in_a_folder_is_never_run_nor_asked_about(name, folder, tmp_path):
     data = tmp_path / "data.jsonl"
     data.write_text('{"prompt": "hi", "chosen": "yes", "rejected": "no"}\n')
     words = ["score", str(folder), "--kind", "implicit-no-reference", "--data", str(data)]
-    done = subprocess.run(
-        [sys.executable, "-m", "rewardgap.cli", *words, "--out", str(tmp_path / "scores.jsonl")],
-        input="y\n" * 10,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not list(tmp_path.rglob("RAN"))
-    assert "Traceback" not in done.stderr and "[y/N]" not in done.stdout + done.stderr
+    answers = StringIO("y\n" * 10)
+    monkeypatch.setattr(sys, "stdin", answers)
+    status = main([*words, "--out", str(tmp_path / "scores.jsonl")])
+    printed = "".join(capfd.readouterr())
+    assert not list(tmp_path.rglob("RAN")) and "hostile" not in str(sys.modules.keys())
+    assert answers.tell() == 0 and "Traceback" not in printed and "[y/N]" not in printed
     if name == "config.json":
-        assert done.returncode == 2 and "Python code of its own" in done.stderr
+        assert status == 2 and "Python code of its own" in printed
 
 
 def test_an_index_that_names_a_pickle(folder):

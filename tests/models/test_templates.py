@@ -3,6 +3,7 @@ record is dropped with a reason. Text, borders and positions are found anew from
 
 import copy
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 import torch
@@ -98,12 +99,15 @@ def language_model():
 class Independent:
     """Rewards by plain transformers, from the template as it came and from whole renderings."""
 
-    def __init__(self, shape: Shape, model: TrainedRewardModel):
+    def __init__(self, shape: Shape):
         self.shape, self.tokenizer = shape, shape_tokenizer(shape)
+        self.tokens = cache(self.written)
+
+    def read_by(self, model: TrainedRewardModel) -> None:
         self.plain = plain_copy(model.model)
         self.plain.config.pad_token_id = None
 
-    def tokens(self, messages: Sequence[Message], opened: bool = False) -> list[int]:
+    def written(self, messages: Sequence[Message], opened: bool = False) -> list[int]:
         turns = [{"role": m.role, "content": m.content} for m in messages]
         options = {"tokenize": True, "return_dict": False, "add_generation_prompt": opened}
         ids = list(self.tokenizer.apply_chat_template(turns, **options))
@@ -130,8 +134,8 @@ class Independent:
             f"Question: {last.content}\nAnswer: {answer}\n"
             "Verification: Is the answer correct (Yes/No)?"
         )
-        turns = [*before, Message("user", question)]
-        yes, no = (self.tokens([*turns, Message(ASSISTANT, word)]) for word in ("Yes", "No"))
+        turns = (*before, Message("user", question))
+        yes, no = (self.tokens((*turns, Message(ASSISTANT, word))) for word in ("Yes", "No"))
         border = common(yes, no)
         asked = yes[:border]
         if self.drops_system(turns):  # once there is an answer, but not before
@@ -139,8 +143,10 @@ class Independent:
         return float(self.logits(asked)[-1].softmax(-1)[yes[border]])
 
     def drops_system(self, turns: Sequence[Message]) -> bool:
-        answered = self.tokens([*turns, Message(ASSISTANT, "Yes")])
-        return turns[0] == PIRATE and "pirate" not in self.tokenizer.decode(answered)
+        if turns[0] != PIRATE:
+            return False
+        answered = self.tokens((*turns, Message(ASSISTANT, "Yes")))
+        return "pirate" not in self.tokenizer.decode(answered)
 
     def is_usable(self, record: Record, kind: str) -> bool:
         """Whether the template writes all of the conversations, without an error."""
@@ -178,6 +184,7 @@ def common(first: Sequence[int], second: Sequence[int]) -> int:
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_reward_is_right_or_the_record_is_dropped(name, language_model):
     shape = SHAPES[name]
+    independent = Independent(shape)
     for kind in KINDS:
         cls = find_kind(kind)
         body = LanguageModel(
@@ -185,7 +192,8 @@ def test_every_reward_is_right_or_the_record_is_dropped(name, language_model):
         )
         template = ChatTemplate(shape_tokenizer(shape))
         model = cls(cls.adapt(body, seed=0), template, KindConfig()).eval()
-        independent, dropped = Independent(shape, model), []
+        independent.read_by(model)
+        dropped = []
         trees = encode_usable(model.encode, RECORDS, None, dropped)
         usable = [record for record in RECORDS if independent.is_usable(record, kind)]
         assert [tree.record for tree in trees] == [record.id for record in usable]

@@ -9,6 +9,7 @@ import pytest
 from grids import REWORDED, Grid, write_grid
 
 from rewardgap.configs.experiments import ReportConfig
+from rewardgap.reporting.paper import saving
 from rewardgap.reporting.report import report
 
 LINK = '<a href="https://example.org/{}">{}</a><b>bold</b>'
@@ -27,7 +28,9 @@ GRID = Grid(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("markup")
     grids = write_grid(top / "grid", GRID), write_grid(top / "plain", replace(REWORDED, records=6))
-    report(ReportConfig(folders=[str(grid) for grid in grids], out=str(top / "out")))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(saving, "FORMATS", ("svg",))
+        report(ReportConfig(folders=[str(grid) for grid in grids], out=str(top / "out")))
     return top / "out"
 
 

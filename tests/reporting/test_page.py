@@ -17,6 +17,7 @@ from grids import SCRIPT, Grid, figures, results_of, tables, write_grid
 from rewardgap.configs.experiments import ReportConfig
 from rewardgap.evaluation.scores import ScoreRow, write_scores
 from rewardgap.reporting.page import embedded
+from rewardgap.reporting.paper import saving
 from rewardgap.reporting.records import Texts, pack
 from rewardgap.reporting.report import report
 from rewardgap.reporting.topic import TextTable
@@ -44,7 +45,9 @@ def page(tmp_path_factory) -> Path:
     }
     (grid / "forecasts/small").mkdir(parents=True)
     (grid / "forecasts/small/forecast.json").write_text(json.dumps(forecast))
-    return report(ReportConfig(folders=[str(grid)], out=str(folder / "out")))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(saving, "FORMATS", ("svg",))
+        return report(ReportConfig(folders=[str(grid)], out=str(folder / "out")))
 
 
 class Elements(HTMLParser):

@@ -20,6 +20,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.table import metrics
 from rewardgap.io.files import CHECKSUMS
 from rewardgap.io.run_folder import Run
+from rewardgap.reporting.paper import saving
 from rewardgap.reporting.report import report
 from rewardgap.scoring.scorer import score
 from rewardgap.training.train import train
@@ -102,7 +103,8 @@ def test_a_changed_model_does_not_score(name, config, run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", *REBUILT])
-def test_a_report_refuses_changed_results(name, run, tmp_path):
+def test_a_report_refuses_changed_results(name, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "FORMATS", ("svg",))
     settings = ReportConfig(folders=[str(run.folder)], out=str(tmp_path / "report"))
     report(settings)
     change_digit(run.folder / name)

@@ -1,32 +1,33 @@
 """Several processes on one machine give the weights that one gives."""
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict
+import socket
 
 import pytest
+import torch
+from processes import start
 from safetensors.torch import load_file
 from toy import configure, read_rows, several_rows, train_toy, write_rows
 
-from rewardgap.io.run_folder import Run
-
-# What every process runs: it trains, and then says how many processes have taken part.
-SCRIPT = """
-import json, sys
-import torch
 from rewardgap.configs.training import TrainConfig
+from rewardgap.io.run_folder import Run
 from rewardgap.training.train import train
-torch.set_num_threads(1)
-train(TrainConfig(**json.loads(sys.argv[1])))
-print("processes:", torch.distributed.get_world_size(), torch.distributed.get_backend())
-torch.distributed.destroy_process_group()
-"""
+
+
+def places(rank: int) -> dict[str, str]:
+    """The variables by which torchrun and accelerate tell a process its place on one machine."""
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
+
+
+def train_beside(config: TrainConfig) -> int:
+    """Train in one of several processes, and then say how many have taken part."""
+    train(config)
+    print("processes:", torch.distributed.get_world_size(), torch.distributed.get_backend())
+    torch.distributed.destroy_process_group()
+    return 0
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(folders, tmp_path):
+def test_two_processes_train_as_one(folders, forks, tmp_path):
     """Their budget is so small that they have different numbers of micro-batches."""
     changes = {
         "train": write_rows(tmp_path / "several.jsonl", several_rows(7)),
@@ -40,19 +41,16 @@ def test_two_processes_train_as_one(folders, tmp_path):
     one = train_toy(tmp_path, folders("llama"), kind="implicit", **changes)
     out = str(tmp_path / "two")
     config = configure(tmp_path, folders("llama"), kind="implicit", out=out, **changes)
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", "2", "--no_python", sys.executable, "-c"),
-            *(SCRIPT, json.dumps(asdict(config))),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("processes: 2 gloo") == 2
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    started = [
+        start(forks, tmp_path / f"rank-{rank}", train_beside, config, **address, **places(rank))
+        for rank in range(2)
+    ]
+    for process in started:
+        assert process.end() == 0, process.stderr
+    assert [process.stdout.count("processes: 2 gloo") for process in started] == [1, 1]
     two = Run(tmp_path / "two")
     weights = [load_file(run.reward_model / "model.safetensors") for run in (one, two)]
     for name, tensor in weights[0].items():

@@ -11,7 +11,7 @@ from toy import configure
 import rewardgap
 from rewardgap.training import train as training
 
-SOURCE = Path(rewardgap.__file__).parent
+FOLDER = f"{Path(rewardgap.__file__).parent}/"
 Files = set[str]
 
 
@@ -21,9 +21,9 @@ def files_entered() -> Iterator[Files]:
     files: Files = set()
 
     def note(frame, event, _):
-        path = Path(frame.f_code.co_filename)
-        if event == "call" and frame.f_code.co_name != "<module>" and path.is_relative_to(SOURCE):
-            files.add(path.relative_to(SOURCE).as_posix())
+        name = frame.f_code.co_filename
+        if event == "call" and frame.f_code.co_name != "<module>" and name.startswith(FOLDER):
+            files.add(name.removeprefix(FOLDER))
 
     before = sys.getprofile()
     sys.setprofile(note)

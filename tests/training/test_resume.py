@@ -1,19 +1,16 @@
 """Runs that are killed with SIGKILL, at random moments and at every write, and resumed."""
 
-import multiprocessing
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from command_line import run_until
+from processes import Started, start
 from toy import configure, flags, result, several_rows, write_rows
 
 from rewardgap import cli
@@ -23,40 +20,9 @@ from rewardgap.io.run_folder import Run
 from rewardgap.training.train import train
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServerContext]:
-    """Starts processes that have torch and the package imported already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rewardgap.training.train", "rewardgap.cli"])
-    first = context.Process(target=time.sleep, args=(0,))
-    first.start()
-    first.join()  # so that no later process waits for the imports
-    yield context
-
-
-def run_command(arguments: list[str], errors: str, writes: int | None) -> None:
-    """The command line in a process of its own, which kills itself at its `writes`-th rename."""
-    torch.set_num_threads(1)
-    replace = os.replace
-    done = 0
-
-    def replace_or_die(*paths, **keywords):
-        nonlocal done
-        if done == writes:
-            os.kill(os.getpid(), signal.SIGKILL)
-        done += 1
-        replace(*paths, **keywords)
-
-    os.replace = replace_or_die
-    with open(errors, "w") as file, redirect_stderr(file):
-        os._exit(cli.main(arguments))
-
-
-def started(forks, config: TrainConfig, writes: int | None = None) -> ForkServerProcess:
-    arguments = ([*flags(config), "--resume"], f"{config.out}.errors", writes)
-    process = forks.Process(target=run_command, args=arguments)
-    process.start()
-    return process
+def started(forks, config: TrainConfig, writes: int | None = None) -> Started:
+    words = [*flags(config), "--resume"]
+    return start(forks, Path(f"{config.out}.printed"), run_until, words, writes)
 
 
 @pytest.fixture
@@ -84,18 +50,18 @@ def test_killed_at_random_moments(kind, every, setting, forks, tmp_path):
     expected = result(Run(train(setting("whole", **changes))))
     config = setting("killed", **changes)
     random = np.random.default_rng(every)
-    process, began = started(forks, config), time.monotonic()
+    run, began = started(forks, config), time.monotonic()
     while not list(Path(config.out).glob("checkpoints/step-*")):
-        assert process.exitcode is None, Path(f"{config.out}.errors").read_text()
+        assert run.process.exitcode is None, run.stderr
         time.sleep(0.002)
     patience = time.monotonic() - began
-    while process.exitcode is None:
-        process.kill()
-        process.join()
-        process = started(forks, config)
-        process.join(random.uniform(0.3, 1.5) * patience)
+    while run.process.exitcode is None:
+        run.process.kill()
+        run.process.join()
+        run = started(forks, config)
+        run.process.join(random.uniform(0.3, 1.5) * patience)
         patience *= 1.1  # on a machine that has become slow it ends all the same
-    assert process.exitcode == 0, Path(f"{config.out}.errors").read_text()
+    assert run.process.exitcode == 0, run.stderr
     assert result(Run(Path(config.out))) == expected
     assert not list(Path(config.out).rglob(".*"))
 
@@ -107,11 +73,10 @@ def test_killed_at_every_write(setting, forks, tmp_path):
     for writes in count():
         out = f"killed-{writes}"
         config = setting(out, **changes, cache=str(tmp_path / out / ".cache"))
-        process = started(forks, config, writes)
-        process.join()
-        if process.exitcode == 0:
+        run = started(forks, config, writes)
+        if run.end() == 0:
             break
-        assert process.exitcode == -signal.SIGKILL, Path(f"{config.out}.errors").read_text()
+        assert run.end() == -signal.SIGKILL, run.stderr
         assert result(Run(train(replace(config, resume=True)))) == expected
         assert not list(Path(config.out).rglob("*.unfinished"))
     assert writes >= 10
