@@ -5,6 +5,7 @@ log. What is done is not done again. A job is started only if the time that is l
 what it is expected to take, and whatever runs at the deadline is killed.
 """
 
+import gc
 import json
 import logging
 import multiprocessing
@@ -234,11 +235,8 @@ def _dismiss(worker: Worker) -> None:
 
 def _serve(pipe: Connection, office: Office) -> None:
     """Do the jobs that come through the pipe, until there is none."""
-    import torch
-
     for module in office.imports:
         import_module(module)
-    torch.set_num_threads(office.threads)
     results = Results(office.folder)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("rewardgap").setLevel(logging.INFO)
@@ -265,12 +263,9 @@ def _write(path: Path, job: Job, began: float) -> None:
 
 def _free() -> None:
     """Give the memory of a job back, that of a GPU too."""
-    import gc
-
-    import torch
-
     gc.collect()
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # jobs that need it have imported it
+    if torch and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 

@@ -55,14 +55,14 @@ def test_what_is_done_stays_and_the_rest_is_said(tmp_path, capsys):
         Job("endless", 1.0, partial(time.sleep, 1000)),
     ]
     began = time.monotonic()
-    done = run_jobs(lambda: jobs, 40.0, Office(tmp_path, 2, 1))
-    assert time.monotonic() - began < 55
+    done = run_jobs(lambda: jobs, 12.0, Office(tmp_path, 2, 1))
+    assert time.monotonic() - began < 25
     assert done.failed == {"wrong", "gone"} and "behind" not in done.begun
     results = Results(tmp_path).read()
     assert {name: entry["result"] for name, entry in results.items()} == {"a/add": 3, "a/after": 7}
     assert "ValueError: invalid literal" in Results(tmp_path).log("wrong").read_text()
     gpu_jobs.pack(tmp_path)
-    gpu_jobs.say(done, 40.0)
+    gpu_jobs.say(done, 12.0)
     assert "killed: endless\nnot begun: behind" in capsys.readouterr().out
     again = run_jobs(lambda: jobs[:2], 40.0, Office(tmp_path, 1, 1))
     assert not again.begun
