@@ -95,7 +95,6 @@ CASES: dict[str, Case] = {
         partial(candidates, "uf_test"),
         "1b",
         share=0.5,
-        precisions=True,
         cuda=True,
     ),
 }

@@ -10,7 +10,7 @@ along the way; no weights are kept. Runs that are done are read. The results go 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,15 +25,14 @@ from rewardgap.data.records import record_row
 from rewardgap.data.shifting import shifting
 from rewardgap.evaluation.text import align_columns, markdown_table
 from rewardgap.io.files import write_text
-from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import Run
+from rewardgap.models.kinds.implicit import Implicit
 from rewardgap.training.loop import fit
 from rewardgap.training.train import (
     add_references,
     build,
     open_data,
-    open_processes,
-    open_training,
+    sole_training,
     steps_of,
 )
 
@@ -146,51 +145,54 @@ WORDS = ("delete-words&rate=0.5", "shuffle-words", "opener", "closer")
 LETTERS = ("typos&rate=0.3", "upper-case", "random-case", "look-alikes&rate=0.3")
 CANDIDATES = {
     "plain": Candidate("β = 0.01"),
-    "beta-0.03": Candidate("β = 0.03", changes={"beta": 0.03}),
-    "beta-0.1": Candidate("β = 0.1", changes={"beta": 0.1}),
-    "words": Candidate("with copies in which words are missing, shuffled or added", shifts=WORDS),
-    "letters": Candidate("with copies in other letters and cases", shifts=LETTERS),
-    "end-weighted": Candidate("end of turn × 100", "benchmarks.gap_kinds:EndWeighted"),
-    "end-alone": Candidate("end of turn alone × 100", "benchmarks.gap_kinds:EndAlone"),
-    "without-first": Candidate("first four tokens left out", "benchmarks.gap_kinds:WithoutFirst"),
-    "mean": Candidate("mean over tokens, β = 0.25", "benchmarks.gap_kinds:MeanOfTokens"),
-    "likelihood": Candidate("likelihood in the loss", "benchmarks.gap_kinds:WithLikelihood"),
-    "small-ratios": Candidate("squared log-ratios", "benchmarks.gap_kinds:WithSmallRatios"),
     "explicit": Candidate("explicit, to compare", "explicit"),
-    "beta-0.003": Candidate("β = 0.003", changes={"beta": 0.003}),
-    "beta-0.3": Candidate("β = 0.3", changes={"beta": 0.3}),
-    "beta-1": Candidate("β = 1", changes={"beta": 1.0}),
-    "slower": Candidate("a third of the rate", pace=0.3),
-    "slower-beta-0.1": Candidate("a third of the rate, β = 0.1", changes={"beta": 0.1}, pace=0.3),
+    "beta-0.1": Candidate("β = 0.1", changes={"beta": 0.1}),
     "low-rank": Candidate("rank 8, ten times the rate", "benchmarks.gap_kinds:LowRank", pace=10),
-    "low-rank-faster": Candidate(
-        "rank 8, 30 times the rate", "benchmarks.gap_kinds:LowRank", pace=30
-    ),
+    "without-first": Candidate("first four tokens left out", "benchmarks.gap_kinds:WithoutFirst"),
     "consistent": Candidate(
         "equal rewards of twins without some words",
         "benchmarks.gap_kinds:Consistent",
         twin="delete-words&rate=0.5",
     ),
+    "slower": Candidate("a third of the rate", pace=0.3),
+    "beta-0.3": Candidate("β = 0.3", changes={"beta": 0.3}),
+    "explicit-text": Candidate(
+        "explicit with text in its loss", "benchmarks.gap_kinds:KeepingTextExplicit"
+    ),
+    "beta-0.03": Candidate("β = 0.03", changes={"beta": 0.03}),
+    "more-likelihood": Candidate("more likelihood", "benchmarks.gap_kinds:KeepingText"),
+    "mean-reference-free": Candidate(
+        "mean without a reference, β = 2", "benchmarks.gap_kinds:MeanWithoutReference"
+    ),
+    "words": Candidate("with copies in which words are missing, shuffled or added", shifts=WORDS),
     "very-consistent": Candidate(
         "equal rewards of such twins × 100",
         "benchmarks.gap_kinds:VeryConsistent",
         twin="delete-words&rate=0.5",
     ),
-    "more-likelihood": Candidate("more likelihood", "benchmarks.gap_kinds:KeepingText"),
+    "low-rank-faster": Candidate(
+        "rank 8, 30 times the rate", "benchmarks.gap_kinds:LowRank", pace=30
+    ),
     "unexpected": Candidate("tokens weighted by 1 − π_ref", "benchmarks.gap_kinds:Unexpected"),
+    "beta-1": Candidate("β = 1", changes={"beta": 1.0}),
+    "mean": Candidate("mean over tokens, β = 0.25", "benchmarks.gap_kinds:MeanOfTokens"),
+    "slower-beta-0.1": Candidate("a third of the rate, β = 0.1", changes={"beta": 0.1}, pace=0.3),
     "reference-free": Candidate("without a reference", "implicit-no-reference"),
-    "mean-reference-free": Candidate(
-        "mean without a reference, β = 2", "benchmarks.gap_kinds:MeanWithoutReference"
-    ),
+    "likelihood": Candidate("likelihood in the loss", "benchmarks.gap_kinds:WithLikelihood"),
+    "beta-0.003": Candidate("β = 0.003", changes={"beta": 0.003}),
+    "small-ratios": Candidate("squared log-ratios", "benchmarks.gap_kinds:WithSmallRatios"),
+    "letters": Candidate("with copies in other letters and cases", shifts=LETTERS),
     "frozen": Candidate("output embedding alone", changes={"frozen_backbone": True}),
-    "explicit-text": Candidate(
-        "explicit with text in its loss", "benchmarks.gap_kinds:KeepingTextExplicit"
-    ),
     "explicit-slower": Candidate("explicit, a third of the rate", "explicit", pace=0.3),
+    "end-weighted": Candidate("end of turn × 100", "benchmarks.gap_kinds:EndWeighted"),
+    "end-alone": Candidate("end of turn alone × 100", "benchmarks.gap_kinds:EndAlone"),
 }
+"""In the order of what they may tell."""
 BETAS = {
-    **{"plain": 0.01, "beta-0.03": 0.03, "beta-0.1": 0.1},
-    **{"beta-0.003": 0.003, "beta-0.3": 0.3, "beta-1": 1.0},
+    name: candidate.changes.get("beta", Implicit.default_beta)
+    for name, candidate in CANDIDATES.items()
+    if replace(candidate, words="", changes={}) == Candidate("")
+    and {*candidate.changes} <= {"beta"}
 }
 """β of the candidates that differ in it alone."""
 
@@ -240,9 +242,7 @@ def measure(source: str, name: str, seed: int, place: Place) -> Curve:
     """Train a candidate, unless that was done, and return what was measured along the way."""
     config, shared = configure(source, name, seed, place), PreparedData()
     shared.check(config)
-    accelerator = open_processes(config)
-    with sole_process(Path(config.out)):
-        settings = open_training(config, accelerator, shared)
+    with sole_training(config, shared) as settings:
         done = settings.run.folder / "curve.json"
         if not done.exists():
             data = open_data(settings, shared)

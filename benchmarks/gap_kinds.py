@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rewardgap.models.kinds.explicit import Explicit
 from rewardgap.models.kinds.implicit import Implicit, ImplicitWithoutReference
-from rewardgap.models.kinds.reward_model import ResponseStates
+from rewardgap.models.kinds.reward_model import ResponseStates, RewardModel
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack
 from rewardgap.models.reading import layers_of
@@ -62,24 +62,30 @@ class WithoutFirst(Weighted):
     first = (4, 0.0)
 
 
-class MeanOfTokens(Implicit):
-    """The reward is the mean over the tokens, not their sum."""
-
-    default_beta = 0.25
+class Mean(RewardModel):
+    """The reward of a kind is the mean over the tokens, not their sum."""
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
         """Return (L,) means over each response's tokens."""
         return super().rewards(states) / states.pack.response_lengths
 
 
+class MeanOfTokens(Mean, Implicit):
+    """The mean log-ratio of a token."""
+
+    default_beta = 0.25
+
+
 class WithLikelihood(Implicit):
     """The loss also has 0.1 times the chosen response's −ln π for a token."""
+
+    weight: ClassVar[float] = 0.1
 
     def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
         """Return (P,) losses."""
         chosen = states.pack.chosen
         gained = rewards[chosen] / self.beta / states.pack.response_lengths[chosen]
-        return super().losses(states, rewards) - 0.1 * gained
+        return super().losses(states, rewards) - self.weight * gained
 
 
 class WithSmallRatios(Implicit):
@@ -94,14 +100,10 @@ class WithSmallRatios(Implicit):
         )
 
 
-class KeepingText(Implicit):
-    """The loss also has the chosen response's −ln π for a token, as much as the preference."""
+class KeepingText(WithLikelihood):
+    """The same, as much as the preference."""
 
-    def losses(self, states: ResponseStates, rewards: torch.Tensor) -> torch.Tensor:
-        """Return (P,) losses."""
-        chosen = states.pack.chosen
-        gained = rewards[chosen] / self.beta / states.pack.response_lengths[chosen]
-        return super().losses(states, rewards) - gained
+    weight = 1.0
 
 
 class Unexpected(Implicit):
@@ -112,14 +114,10 @@ class Unexpected(Implicit):
         return super().steps(states) * -torch.expm1(states.reference)
 
 
-class MeanWithoutReference(ImplicitWithoutReference):
-    """The reward is the mean ln π of the tokens, as in SimPO without its margin."""
+class MeanWithoutReference(Mean, ImplicitWithoutReference):
+    """The mean ln π of a token, as in SimPO without its margin."""
 
     default_beta = 2.0
-
-    def rewards(self, states: ResponseStates) -> torch.Tensor:
-        """Return (L,) means over each response's tokens."""
-        return super().rewards(states) / states.pack.response_lengths
 
 
 class Consistent(Implicit):

@@ -28,17 +28,19 @@ class Part:
         words: A module and its arguments; {out} is a file for its figures.
         measures: Whether it takes the arguments of `python -m benchmarks`.
         needs_model: Whether it needs SmolLM2.
+        small: What a rehearsal adds.
     """
 
     seconds: float
     words: Sequence[str]
     measures: bool = False
     needs_model: bool = False
+    small: Sequence[str] = ()
 
 
 PARTS = {
     "tests": Part(75, ("pytest", "-m", "gpu", "tests/gpu", "-n", "7", "-p", "no:cacheprovider")),
-    "operators": Part(35, ("benchmarks.operators", "--out", "{out}")),
+    "operators": Part(35, ("benchmarks.operators", "--out", "{out}"), small=("--quick",)),
     "explicit": Part(75, ("--cases", "explicit-1b", "--out", "{out}"), measures=True),
     "implicit": Part(85, ("--cases", "implicit-1b", "--out", "{out}"), measures=True),
     "scoring": Part(45, ("--cases", "score-16-1b", "--out", "{out}"), measures=True),
@@ -105,7 +107,7 @@ def _words(name: str, part: Part, arguments: argparse.Namespace, left: float) ->
         words += ["--seconds", str(left), "--data", arguments.data, "--smollm2", arguments.smollm2]
         return [*words, "--out", str(arguments.out / "jobs")]
     if not part.measures:
-        return words + ["--quick"] * (arguments.rehearse and name == "operators")
+        return [*words, *(part.small if arguments.rehearse else ())]
     place = ["--data", arguments.data, "--models", str(arguments.out / "models")]
     size = ["--quick", "--dtype", "float32"] if arguments.rehearse else ["--dtype", "bfloat16"]
     return ["benchmarks", *words, *place, *size, "--repeats", "1", "--peer-python", sys.executable]

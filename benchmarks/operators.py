@@ -12,20 +12,23 @@ bfloat16; milliseconds are medians.
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.cost import seconds_of
 from rewardgap.io.files import write_text
 from rewardgap.models import language_model
 from rewardgap.models.attention import tree_attention
+from rewardgap.models.language_model import Vocabulary
 from rewardgap.models.packing import Layout
 
 HEADS, KEY_VALUE_HEADS, HEAD_SIZE = 32, 8, 64
@@ -135,7 +138,12 @@ def _flex_mask(layout: Layout, device: str) -> Any:
 
 def vocabulary(device: str, scale: int) -> dict[str, Callable[[], tuple[torch.Tensor, ...]]]:
     """Return log-probabilities with their gradients, by form."""
-    layer = nn.Linear(WIDTH, VOCABULARY * scale // 16, bias=False, device=device)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY * scale // 16, hidden_size=WIDTH, num_hidden_layers=0
+    )
+    with torch.device(device):
+        head = Vocabulary(AutoModelForCausalLM.from_config(config))
+    layer = head.layer
     states = torch.randn(RESPONSE_TOKENS * scale // 16, WIDTH, device=device, requires_grad=True)
     tokens = torch.randint(layer.out_features, (len(states),), device=device)
     signal = torch.randn(len(states), device=device)
@@ -144,18 +152,9 @@ def vocabulary(device: str, scale: int) -> dict[str, Callable[[], tuple[torch.Te
         return (log_probs, *torch.autograd.grad(log_probs, (states, layer.weight), signal))
 
     def in_chunks(values: int) -> tuple[torch.Tensor, ...]:
-        rows = max(1, values // layer.out_features)
-
-        def of_chunk(hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-            return -nn.functional.cross_entropy(layer(hidden).float(), ids, reduction="none")
-
-        with torch.autocast(device, torch.bfloat16):
-            chunks = zip(states.split(rows), tokens.split(rows), strict=True)
-            parts = [
-                checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)
-                for chunk in chunks
-            ]
-            return with_gradients(torch.cat(parts))
+        at_once = patch.object(language_model, "chunk_values", lambda _: values)
+        with at_once, torch.autocast(device, torch.bfloat16):
+            return with_gradients(head.log_probs(states, tokens))
 
     def cut() -> tuple[torch.Tensor, ...]:
         from cut_cross_entropy import linear_cross_entropy
@@ -174,10 +173,8 @@ def vocabulary(device: str, scale: int) -> dict[str, Callable[[], tuple[torch.Te
         return with_gradients(-losses.float())
 
     sizes = {f"chunks of 2**{values.bit_length() - 1}": values for values in CHUNKS}
-    default = language_model.chunk_values(torch.device(device))
     return {
-        f"in chunks (default: 2**{default.bit_length() - 1})": lambda: in_chunks(default),
-        **{name: (lambda values=values: in_chunks(values)) for name, values in sizes.items()},
+        **{name: partial(in_chunks, values) for name, values in sizes.items()},
         "cut-cross-entropy": cut,
         "torch.nn.functional.linear_cross_entropy": fused,
     }

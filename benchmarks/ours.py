@@ -159,7 +159,9 @@ class _profile:
         if not self.path:
             return
         rows = self.profiler.key_averages()
-        kernels = [row for row in rows if row.device_type is not DeviceType.CPU]
+        kernels = [
+            row for row in rows if row.device_type != DeviceType.CPU and not row.is_user_annotation
+        ]
         self.kernel_seconds = sum(row.self_device_time_total for row in kernels) / 1e6
         by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = rows.table(sort_by=by, row_limit=30, max_name_column_width=60)

@@ -24,15 +24,13 @@ from rewardgap.experiments.grid import plan
 from rewardgap.experiments.run import Runner
 from rewardgap.forecasting.rehearsal import rehearse
 from rewardgap.io.files import write_text
-from rewardgap.io.lock import sole_process
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.training.loop import TreeData, fit, held_out_rewards
 from rewardgap.training.train import (
     build,
     open_data,
-    open_processes,
-    open_training,
+    sole_training,
     steps_of,
     with_references,
 )
@@ -115,9 +113,7 @@ def train_cell(name: str, kind: str, seed: int, place: Place) -> dict[str, float
 def fit_and_score(config: TrainConfig, shared: PreparedData) -> dict[str, float]:
     """Train and score without writing weights; return the seconds of the optimiser's steps."""
     shared.check(config)
-    accelerator = open_processes(config)
-    with sole_process(Path(config.out)):
-        settings = open_training(config, accelerator, shared)
+    with sole_training(config, shared) as settings:
         data = open_data(settings, shared)
         model = build(config, data)
         sets = [data.training, *data.evaluation.values()]

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-import torch
 from command_line import GOOD, flags
 from processes import start
 from toy import read_rows, write_rows
@@ -295,25 +294,6 @@ def test_a_disk_that_fills_while_scores_are_written(desk, monkeypatch, refused):
     monkeypatch.setattr(os, "fsync", fail)
     message = refused(flags("score", model="out", data="test.jsonl", out="scores.jsonl"))
     assert message == "rewardgap: cannot write scores.jsonl: No space left on device\n"
-
-
-@pytest.mark.parametrize(
-    ("command", "remedy"),
-    [
-        ("train", "lower --token-budget, or set --gradient-checkpointing, or lower --max-length"),
-        ("pretrain", "lower --batch-tokens"),
-    ],
-)
-def test_a_gpu_without_memory_is_one_line(command, remedy, desk, refused, monkeypatch):
-    tried = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 9 GiB."
-
-    def exhaust(config: object) -> None:
-        raise torch.OutOfMemoryError(f"{tried} Including non-PyTorch memory, more")
-
-    monkeypatch.setattr(import_module(f"rewardgap.training.{command}"), command, exhaust)
-    words = {"train": flags("train"), "pretrain": ["pretrain", "--text", "a", "--out", "b"]}
-    message = refused(words[command])
-    assert message == f"rewardgap: the GPU has too little memory: {remedy} ({tried})\n"
 
 
 def test_an_interrupt_is_one_line(monkeypatch, capsys):

@@ -20,7 +20,7 @@ def rehearsal(margins: np.ndarray, losses: tuple[float, ...] = ()) -> Rehearsal:
 def test_rewards_of_seeds_are_averaged_before_they_are_compared() -> None:
     first = rehearsal(np.array([[0, 0, 0, 0], [3, -1, 1, -1]]))
     second = rehearsal(np.array([[0, 0, 0, 0], [-1, 3, 1, -1]]))
-    found = predict_from([first, second], "set", np.arange(4), None)
+    found = predict_from([first, second], "set", np.arange(4), None, new_head=False)
     assert [point.accuracy for point in found.curve] == [0.5, 0.75]
     assert found.accuracy.value == 0.75
     assert found.z == pytest.approx(norm.ppf(3.5 / 5))
@@ -28,7 +28,7 @@ def test_rewards_of_seeds_are_averaged_before_they_are_compared() -> None:
 
 def test_errors_of_records_seeds_and_the_forecast_add_up() -> None:
     seeds = [rehearsal(np.array([[0] * 4, right])) for right in ([1, 1, 1, -1], [1, 1, -1, -1])]
-    found = predict_from(seeds, "set", np.arange(8), None)
+    found = predict_from(seeds, "set", np.arange(8), None, new_head=False)
     of_seeds = np.var([0.75, 0.5], ddof=1) * 1.5
     accuracies = np.array([1, 1, 0.5, 0])  # the mean margin of the third record is a tie
     of_records = ((accuracies - accuracies.mean()) ** 2).sum() / 16 * (1 - 4 / 8)
@@ -44,7 +44,7 @@ def test_records_of_one_prompt_are_one_draw() -> None:
     apart, joined = np.arange(80), np.arange(80)
     joined[draw(range(80), 8)] = np.repeat(np.arange(80, 84), 2)
     alone, together = (
-        predict_from([rehearsal(margins)], "set", clusters, None).deviation
+        predict_from([rehearsal(margins)], "set", clusters, None, new_head=False).deviation
         for clusters in (apart, joined)
     )
     assert together > alone
@@ -52,7 +52,7 @@ def test_records_of_one_prompt_are_one_draw() -> None:
 
 def test_theory_counts_for_a_quarter_where_it_is_near() -> None:
     margins = np.array([[0] * 8, [1, 1, 1, 1, -1, -1, -1, -1]])
-    alone = predict_from([rehearsal(margins)], "set", np.arange(8), None)
+    alone = predict_from([rehearsal(margins)], "set", np.arange(8), None, new_head=False)
     assert (alone.accuracy.value, alone.with_theory(0.9)) == (0.5, alone)  # 1.02 probits away
     both = alone.with_theory(0.62)
     assert both.accuracy.value == pytest.approx(0.53)
@@ -63,7 +63,9 @@ def test_theory_counts_for_a_quarter_where_it_is_near() -> None:
 
 def test_the_interval_holds_the_point_and_is_never_empty() -> None:
     for sign in (-1, 1):
-        found = predict_from([rehearsal(np.full((2, 5), sign))], "set", np.arange(5), None)
+        found = predict_from(
+            [rehearsal(np.full((2, 5), sign))], "set", np.arange(5), None, new_head=False
+        )
         assert found.accuracy.low <= found.accuracy.value <= found.accuracy.high
         assert found.accuracy.high - found.accuracy.low > 0
 
@@ -71,7 +73,9 @@ def test_the_interval_holds_the_point_and_is_never_empty() -> None:
 @pytest.mark.parametrize(("loss", "stop"), [(None, 2), (0.6, 0), (0.5, 1), (0.1, 2)])
 def test_training_stops_at_a_loss_or_at_its_end(loss: float | None, stop: int) -> None:
     margins = np.array([[1.0], [-1], [1]])
-    found = predict_from([rehearsal(margins, (0.6, 0.5, 0.4))], "set", np.arange(1), loss)
+    found = predict_from(
+        [rehearsal(margins, (0.6, 0.5, 0.4))], "set", np.arange(1), loss, new_head=False
+    )
     assert found.stop == stop + 1
     assert found.accuracy.value == (margins[stop, 0] > 0)
 
@@ -85,7 +89,9 @@ def test_intervals_hold_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> No
         right = random.random(300) < truth
         wrong = float(norm.cdf(norm.ppf(truth) + 0.3 * random.normal()))
         margins = np.where(random.random(40) < wrong, 1.0, -1.0)
-        found = predict_from([rehearsal(np.stack([margins, margins]))], "set", np.arange(300), None)
+        found = predict_from(
+            [rehearsal(np.stack([margins, margins]))], "set", np.arange(300), None, new_head=False
+        )
         held += found.accuracy.low <= right.mean() <= found.accuracy.high
     assert 0.91 <= held / 400 <= 0.98
 

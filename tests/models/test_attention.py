@@ -107,6 +107,7 @@ def by_definition(
     before that of its own position and `window_size[1]` after it; -1 is no limit.
     """
     assert window_size[1] == 0 and query.dtype == key.dtype == value.dtype
+    assert query.shape[2] == key.shape[2] == value.shape[2]
     assert enable_gqa == (query.shape[1] != key.shape[1])
     outputs = []
     for i in range(len(cu_seq_q) - 1):
@@ -153,6 +154,15 @@ def test_what_the_kernel_cannot_compute_is_computed_node_by_node():
     assert not attention.in_one_kernel(torch.bfloat16, 264)
     assert not attention.in_one_kernel(torch.bfloat16, 20)
     assert not attention.in_one_kernel(torch.float32, 64)
+
+
+def test_values_of_another_size_than_queries_go_node_by_node(kernel):
+    packed, (query, key, _) = pack([PAIR, DEEP]), tensors(12)
+    value = torch.randn(1, 2, 12, 6, dtype=torch.float64)
+    layout = {"layout": packed.layout, "segments": packed.layout.segments(CPU)}
+    output, _ = tree_attention(torch.nn.Module(), query, key, value, None, scaling=0.7, **layout)
+    expected = dense(query, key, value, visible(packed, None), 0.7, None)
+    torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_kernel_takes_what_is_given_to_it():

@@ -92,7 +92,7 @@ def predict_from(
     clusters: Clusters,
     loss: float | None,
     *,
-    new_head: bool = False,
+    new_head: bool,
 ) -> Prediction:
     """Predict the accuracy on a set from rehearsals of one kind.
 

@@ -26,7 +26,6 @@ from rewardgap.errors import UserError, reported
 from rewardgap.evaluation.bootstrap import FloatArray
 from rewardgap.evaluation.scores import RecordRewards
 from rewardgap.io.files import read_json, write_text
-from rewardgap.io.lock import sole_process
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.packing import References
@@ -34,8 +33,7 @@ from rewardgap.training.loop import Settings, TreeData, fit, held_out_rewards
 from rewardgap.training.train import (
     build,
     open_data,
-    open_processes,
-    open_training,
+    sole_training,
     steps_of,
     with_references,
 )
@@ -257,9 +255,7 @@ def _training(
 
 def _rehearse(config: TrainConfig, plan: RehearsalPlan, shared: PreparedData) -> Rehearsal:
     """Run one rehearsal, unless it was done before."""
-    accelerator = open_processes(config)
-    with sole_process(Path(config.out)):
-        settings = open_training(config, accelerator, shared)
+    with sole_training(config, shared) as settings:
         path = settings.run.folder / "rehearsal.json"
         if not path.exists():
             _write(path, _train(settings, open_data(settings, shared), plan))

@@ -67,7 +67,9 @@ def tree_attention(
     if query.device.type == "cpu":
         dtype = torch.promote_types(dtype, torch.float32)
     query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
-    if segments is not None and softcap is None and in_one_kernel(dtype, query.shape[-1]):
+    like_queries = value.shape[-1] == query.shape[-1]  # not so in multi-head latent attention
+    fits = softcap is None and like_queries and in_one_kernel(dtype, query.shape[-1])
+    if segments is not None and fits:
         output = _attend_at_once(query, key, value, segments, scaling, sliding_window)
         return output.to(output_dtype), None
     key, value = _repeat_heads(key, query), _repeat_heads(value, query)

@@ -20,6 +20,7 @@ from rewardgap.io.progress import progress
 from rewardgap.models.devices import tokens_at_once
 
 LENGTH_STEP = 128
+"""Lengths that a kernel is given are multiples of this."""
 
 Result = TypeVar("Result")
 References = Sequence[np.ndarray]

@@ -176,7 +176,7 @@ def _unshare(pack: Pack) -> Pack:
         tokens=pack.tokens[taken],
         positions=pack.positions[taken],
         layout=layout,
-        segments=pack.segments and layout.segments(device),
+        segments=None if pack.segments is None else layout.segments(device),
         response_positions=read,
         predicting_positions=read - 1,
     )

@@ -6,8 +6,8 @@ gets who loads it.
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -65,13 +65,18 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
     find_kind(config.kind).refuse_options(KindConfig.of(config))
     shared = shared or PreparedData()
     shared.check(config)
-    accelerator = open_processes(config)
-    lock = sole_process(Path(config.out)) if accelerator.is_main_process else nullcontext()
-    with lock:
-        settings = open_training(config, accelerator, shared)
+    with sole_training(config, shared) as settings:
         if not settings.run.is_finished(config.eval):
             run_training(settings, shared)
     return settings.run.folder
+
+
+@contextmanager
+def sole_training(config: TrainConfig, shared: PreparedData) -> Iterator[Settings]:
+    """Open a run and its processes, and keep others out of its folder."""
+    accelerator = open_processes(config)
+    with sole_process(Path(config.out)) if accelerator.is_main_process else nullcontext():
+        yield open_training(config, accelerator, shared)
 
 
 def run_training(settings: Settings, shared: PreparedData) -> None:
