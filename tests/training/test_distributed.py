@@ -27,9 +27,13 @@ def train_beside(config: TrainConfig) -> int:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(folders, forks, tmp_path):
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_two_processes_train_as_one(device, folders, forks, tmp_path):
     """Their budget is so small that they have different numbers of micro-batches."""
+    if device == "auto" and torch.cuda.is_available():
+        pytest.skip("auto is a GPU, of which each process needs one")
     changes = {
+        "device": device,
         "train": write_rows(tmp_path / "several.jsonl", several_rows(7)),
         "epochs": 2,
         "batch_size": 6,

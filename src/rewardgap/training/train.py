@@ -126,14 +126,14 @@ def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     refuse_absent_trackers(config)
-    state = PartialState(cpu=config.device == "cpu")
+    # Without this, several processes on processors would each take themselves for the only one.
+    cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    state = PartialState(cpu=cpu)
     # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
     device = choose_device(config.device)
     if state.device.type != device.type:  # that of an earlier run of this process
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
-        cpu=config.device == "cpu", log_with=config.report_to or None, project_dir=config.out
-    )
+    return Accelerator(cpu=cpu, log_with=config.report_to or None, project_dir=config.out)
 
 
 def open_training(config: TrainConfig, accelerator: Accelerator, shared: PreparedData) -> Settings:
