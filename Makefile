@@ -23,7 +23,7 @@ fuzz: $(INSTALLED) ## damage input of every format and read it; options go into 
 check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/pyrefly check
 
 docs: $(INSTALLED) ## build the documentation into site/, without a network; a broken link fails
 	$(BIN)/python docs/make_site.py
@@ -38,7 +38,7 @@ bench: $(INSTALLED) $(PEERS) ## measure speed and memory against peers; options 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove caches and build outputs; .venv, .venv-bench and runs stay
-	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pip:

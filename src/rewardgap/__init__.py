@@ -9,6 +9,8 @@ wrote. `__init__.pyi` lists the public names; each is imported when it is first 
 `import rewardgap` is quick.
 """
 
+from typing import Any
+
 import lazy_loader
 
 __version__ = "0.1.0"
@@ -17,7 +19,7 @@ _find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def __getattr__(name: str) -> object:
     """Return a public name; the class of a configuration explains its keys to `help`."""
-    value = _find(name)
+    value: Any = _find(name)
     if name.endswith("Config"):
         from rewardgap.configs.keywords import document
 

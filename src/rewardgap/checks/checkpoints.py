@@ -113,13 +113,12 @@ class Checkpoint:
         if tokenizer.chat_template is None:
             end = "\n" if response is None else tokenizer.eos_token or ""
             return "\n".join(message.content for message in conversation) + end
-        return str(
-            tokenizer.apply_chat_template(
-                [message.as_mapping() for message in conversation],
-                tokenize=False,
-                **{**record.template_arguments, "add_generation_prompt": response is None},
-            )
-        )
+        arguments: dict[str, Any] = {
+            **record.template_arguments,
+            "add_generation_prompt": response is None,
+        }
+        messages = [message.as_mapping() for message in conversation]
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **arguments))
 
     def token_text(self, token: int) -> str:
         """Return a token as text, in quotes."""

@@ -1,5 +1,6 @@
 """The command ches: pairs whose chosen response is displaced most."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rewardgap.commands.command import Command
@@ -12,7 +13,7 @@ def _say(config: Any, result: Any) -> str:
     """Return the pairs whose chosen response is displaced most, whatever the lengths."""
     from rewardgap.evaluation.text import align_columns
 
-    rows = [("CHES", "row", "record", "chosen", "rejected")]
+    rows: list[Sequence[str]] = [("CHES", "row", "record", "chosen", "rejected")]
     for score in result.worst[:SHOWN]:
         texts = (" ".join(text.split()) for text in result.texts(score))
         shown = (text if len(text) <= WIDTH else f"{text[:WIDTH]}…" for text in texts)

@@ -5,7 +5,7 @@ from dataclasses import MISSING, Field, fields
 from inspect import Parameter, Signature, cleandoc
 from textwrap import fill, indent
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from rewardgap.configs.flags import alternatives, in_words, similar
 from rewardgap.configs.help import field_texts, is_required
@@ -24,7 +24,7 @@ def configure(form: type[Config], values: Mapping[str, Any], command: str) -> Co
     Raises:
         UserError: A keyword is unknown, is missing, or has a value of another type.
     """
-    keys = {key.name: key for key in fields(form)}  # type: ignore[arg-type]
+    keys = {key.name: key for key in fields(cast(Any, form))}
     for name in values:
         if name not in keys:
             likely = similar(name, keys)

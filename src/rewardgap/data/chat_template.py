@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rewardgap.data.records import Message, Record
 from rewardgap.data.templates import find_template
@@ -103,7 +103,7 @@ class ChatTemplate:
             UserError: The template raises an error: it does not allow the conversation.
         """
         messages = [message.as_mapping() for message in conversation]
-        options = {**(arguments or {}), "add_generation_prompt": open_response}
+        options: dict[str, Any] = {**(arguments or {}), "add_generation_prompt": open_response}
         try:
             text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
             text.encode()  # a template may write half of a surrogate pair
@@ -286,11 +286,9 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
             "protobuf: pip install 'rewardgap[sentencepiece]'"
         )
     with reported(Exception, f"cannot load a tokenizer from {folder}: "):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False
-        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer(WORDS)  # some settings fail only now
-    return tokenizer
+    return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 @contextmanager

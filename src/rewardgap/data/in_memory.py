@@ -60,7 +60,7 @@ def by_keywords(
 
         meanings = describe(form, f"Keywords, or a {form.__name__} of them:")
         command.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n{meanings}"
-        command.__signature__ = signature(form)  # type: ignore[attr-defined]
+        command.__signature__ = signature(form)  # pyrefly: ignore[missing-attribute]
         return command
 
     return decorate
@@ -82,7 +82,7 @@ def plain(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

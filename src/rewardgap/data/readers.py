@@ -131,8 +131,8 @@ def read_csv(path: str) -> Rows:
     csv.field_size_limit(2**31 - 1)
     with opened(path) as file:
         text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        table = csv.DictReader(text, delimiter=delimiter, strict=True)
         try:
-            table = csv.DictReader(text, delimiter=delimiter, strict=True)
             header = table.fieldnames or []
             if len(set(header)) < len(header):
                 raise UserError(f"{path}: two columns have the same name: rename one")

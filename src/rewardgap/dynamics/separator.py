@@ -116,7 +116,7 @@ def _solution_on_support(unit: Array, support: NDArray[np.bool_]) -> tuple[Array
     direction = np.asarray(np.linalg.lstsq(active, np.ones(len(active)), rcond=None)[0])
     multipliers = np.zeros(len(unit))
     multipliers[support] = np.linalg.lstsq(active.T, direction, rcond=None)[0].clip(min=0)
-    return direction, multipliers
+    return direction.astype(np.float64, copy=False), multipliers
 
 
 def _kkt_residual(unit: Array, direction: Array, multipliers: Array) -> float:

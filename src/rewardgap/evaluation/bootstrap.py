@@ -48,7 +48,8 @@ class Interval:
 
 def cluster_totals(columns: FloatArray, clusters: Clusters) -> FloatArray:
     """Return sums of the columns, (records, columns), over each cluster: (clusters, columns)."""
-    return np.stack([np.bincount(clusters, weights=column) for column in columns.T], axis=1)
+    totals = [np.bincount(clusters, weights=column) for column in columns.T]
+    return np.stack(totals, axis=1).astype(np.float64, copy=False)
 
 
 def join_clusters(totals: FloatArray, seed: int) -> FloatArray:

@@ -118,7 +118,7 @@ def format_table(
     subsets. Intervals are 95 %; `ties` counts pairs with equal rewards.
     """
     columns = [measure for measure in MEASURES if measure.is_column]
-    rows = [("", *(measure.title for measure in columns), "ties", "records")]
+    rows: list[Sequence[str]] = [("", *(measure.title for measure in columns), "ties", "records")]
     shown: list[Mapping[str, Interval]] = []
     for name, summary in summaries.items():
         figures = [summary.figures.get(measure.name) for measure in columns]

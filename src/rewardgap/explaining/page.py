@@ -65,9 +65,16 @@ def write_page(path: Path, explanation: Explanation) -> Path:
 
 def render(explanation: Explanation) -> str:
     """Return the page as HTML, which runs no scripts and loads nothing; all text is escaped."""
-    environment = page_templates("rewardgap.explaining")
-    filters = (number, quote, visible, beside, colour, largest, by_character)
-    environment.filters |= {function.__name__: function for function in filters}
+    environment = page_templates(
+        "rewardgap.explaining",
+        number=number,
+        quote=quote,
+        visible=visible,
+        beside=beside,
+        colour=colour,
+        largest=largest,
+        by_character=by_character,
+    )
     return environment.get_template("page.html").render(
         explanation=explanation,
         summary=describe(explanation),

@@ -79,16 +79,12 @@ def _stops(
     """Yield kind, pairs, loss and interval of every kind's stopping point."""
     for kind, outcome in forecasts.theory[name].items():
         accuracy = forecasts.accuracy(name, kind)
-        at = (0, outcome.loss)
+        pairs, loss = 0, outcome.loss
         if forecasts.predictions:
             prediction = forecasts.predictions[name][kind]
-            batch_size = forecasts.rehearsed[kind].batch_size
-            at = next(
-                (point.step * batch_size, point.loss)
-                for point in prediction.curve
-                if point.step == prediction.stop
-            )
-        yield kind, *at, accuracy.value, accuracy.low, accuracy.high
+            stop = next(point for point in prediction.curve if point.step == prediction.stop)
+            pairs, loss = stop.step * forecasts.rehearsed[kind].batch_size, stop.loss
+        yield kind, pairs, loss, accuracy.value, accuracy.low, accuracy.high
 
 
 def _chart(forecasts: Forecasts, name: str, along: str) -> alt.LayerChart:

@@ -278,7 +278,7 @@ def _train(settings: Settings, data: RunData, plan: RehearsalPlan) -> list[Point
         for name, of_set in to_end.items()
     }
     seen: list[Point] = []
-    fit(model, training, steps, along, settings, lambda *point: seen.append(point))
+    fit(model, training, steps, along, settings, lambda step, rewards: seen.append((step, rewards)))
     before = [point for point in seen if point[0] < len(steps)]
     return [*before, (len(steps), held_out_rewards(model, to_end, settings))]
 
@@ -313,7 +313,7 @@ def _read(path: Path, run: Run) -> Rehearsal:
         between = [losses[first:last] for first, last in pairwise([0, *steps])]
         return Rehearsal(
             steps=np.array(steps),
-            losses=np.array([np.mean(part) for part in between]),
+            losses=np.array([np.mean(part) for part in between], dtype=np.float64),
             rewards={
                 name: [
                     [

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -259,7 +260,7 @@ def read_experiment_record(folder: Path) -> ExperimentRecord:
             folders=(folder,),
             generate=tuple(map(str, _typed(values.get("generate") or [], list, "generate"))),
             forecast=bool(values.get("forecast")),
-            train_data=_typed(train.get("data"), str | list | None, "train.data"),
+            train_data=_typed(train.get("data"), (str, list, NoneType), "train.data"),
             settings=_typed(values.get("settings") or {}, dict, "settings"),
             predicts=tuple(map(_read_lead, values.get("predicts") or ())),
         )

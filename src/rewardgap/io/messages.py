@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TextIO
 
 from rewardgap.errors import UserError
 
@@ -83,7 +84,7 @@ def _handler() -> logging.Handler:
     return handler
 
 
-class Lines(logging.StreamHandler):  # type: ignore[type-arg]
+class Lines(logging.StreamHandler[TextIO]):
     """Writes messages above the bars that are shown; warnings begin with the program's name."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -26,7 +26,7 @@ from rewardgap.io.lock import LOCK
 
 logger = logging.getLogger(__name__)
 
-RUN_KEYS = {"model": str, "kind": str, "seed": int, "train": str | list, "eval": dict}
+RUN_KEYS = {"model": str, "kind": str, "seed": int, "train": (str, list), "eval": dict}
 """What the configuration of a run has, and that of no other folder, with its types."""
 
 MEASURED = ("metrics.json", "scores/*", "reward_model/README.md")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -96,9 +97,10 @@ def dequantise(file: Path) -> Path:
             if any(file.parent.glob("tokenizer*")):
                 _copy_tokenizer(file.parent, target)
             else:
-                AutoTokenizer.from_pretrained(
+                tokenizer: Any = AutoTokenizer.from_pretrained(
                     file.parent, gguf_file=file.name, trust_remote_code=False
-                ).save_pretrained(target)
+                )
+                tokenizer.save_pretrained(target)
 
     return _convert([file], write, f"{file}, dequantised")
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from rewardgap.models.packing import Layout, Pack
 
 
+@dataclass(frozen=True)
 class Reading(ABC):
     """A way to compute the hidden states of packs.
 
@@ -23,7 +24,7 @@ class Reading(ABC):
             so that a prompt is not the same before a long and a short response. None: no limit.
     """
 
-    limit: int | None
+    limit: int | None = None
 
     def prepare(self, pack: Pack) -> Pack:
         """Return a pack of the same responses, each with a prompt to itself where that matters."""
@@ -48,7 +49,6 @@ class TreeReading(Reading):
         last_mlp: Whether the last feed-forward network may compute the positions read alone.
     """
 
-    limit: int | None = None
     last_mlp: bool = True
 
     def states(
@@ -74,8 +74,6 @@ class PlainReading(Reading):
 
     The states of a prompt are those of its first response; for causal models they are alike.
     """
-
-    limit: int | None = None
 
     def states(
         self, model: PreTrainedModel, pack: Pack, positions: torch.Tensor | None

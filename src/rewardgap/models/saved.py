@@ -113,7 +113,7 @@ class SavedRewardModel:
                 f"{folder} holds a model of kind {saved.kind}; to import its code, name it: "
                 f"--kind {saved.kind}"
             )
-        settings = {key: value for key, value in asdict(options).items() if value}
+        settings: dict[str, Any] = {key: value for key, value in asdict(options).items() if value}
         return replace(saved, options=replace(saved.options, **settings))
 
     @classmethod

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -100,7 +100,7 @@ def check_model(model: PreTrainedModel, name: str) -> SelfCheck:
         UserError: The model does not read sequences of tokens at all.
     """
     sample = Sample.draw(embedding_rows(model))
-    own = model.config._attn_implementation
+    own: Any = model.config._attn_implementation
     with torch.no_grad():
         states, logits = _read_plainly(model, sample, name)
         try:
@@ -184,7 +184,8 @@ def _rounding(model: PreTrainedModel, sample: Sample, plain: torch.Tensor) -> fl
     In half precision it depends on the depth and on the weights (Gemma 3 270M: 0.07), and is told
     by twice the distance between two attentions of transformers.
     """
-    usual, own = tolerance(plain.dtype), model.config._attn_implementation
+    usual = tolerance(plain.dtype)
+    own: Any = model.config._attn_implementation
     if plain.dtype.itemsize >= 4 or own == "eager":
         return usual
     try:

@@ -125,9 +125,8 @@ def render(
     `tables` are those beside the paper, `records` comes from `records.pack`, and `pictures` are the
     drawn figures as SVG by name.
     """
-    environment = page_templates("rewardgap.reporting", "templates")
+    environment = page_templates("rewardgap.reporting", "templates", lines=lines_of, spans=_spans)
     assert environment.loader is not None
-    environment.filters |= {"lines": lines_of, "spans": _spans}
     style, *own_scripts = (environment.loader.get_source(environment, name)[0] for name in ASSETS)
     scripts = [_vega(), *own_scripts]
     digests = [hashlib.sha256(script.encode()).digest() for script in scripts]

@@ -127,4 +127,4 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         texts = {key: key if isinstance(key, str) else "/".join(key) for key in value}
         return {text: _plain(value[key]) for key, text in texts.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

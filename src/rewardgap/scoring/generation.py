@@ -119,8 +119,9 @@ class Sampler:
             eos_token_id=self._ending,
             pad_token_id=self._ending,
         )
-        LanguageModel(model).fit_tokenizer(self._template)
-        return model.eval().to(self._sampling.device)
+        language_model = LanguageModel(model)
+        language_model.fit_tokenizer(self._template)
+        return language_model.to(self._sampling.device).model.eval()
 
     def sample(
         self, prompts: Sequence[Prompt], seed: int | None = None

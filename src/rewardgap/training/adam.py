@@ -34,7 +34,7 @@ class SteadyAdam(torch.optim.Adam):
         self.rate = (batches - 1) / (batches + 1)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         """Take one step for the gradients that the parameters have."""
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 FENCE = r"^[ \t>]*(`{3,}|~{3,})[^\n]*(?:\n.*?)??(?:\n[ \t>]*\1[`~]*[ \t]*$|\Z)"
 FENCED = re.compile(FENCE, re.MULTILINE | re.DOTALL)
@@ -88,5 +89,6 @@ def parse(source: str) -> ast.Module | None:
 
 def _is_program(code: Code) -> bool:
     """Return whether code is more than an expression, which a sentence may be too."""
-    body = code.tree.body[0].body if code.header else code.tree.body  # type: ignore[attr-defined]
+    first: Any = code.tree.body[0]
+    body = first.body if code.header else code.tree.body
     return any(not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call) for node in body)

@@ -8,6 +8,7 @@ from typing import Self, cast
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from rewardgap.configs.kind import KindConfig
@@ -48,7 +49,7 @@ class Explicit(TrainedRewardModel):
         model = language_model.model
         self.index = choose_label(model.config, options.label)
         head = head_of(model)
-        self._score = None
+        self._score: nn.Linear | None = None
         if head is not None and not isinstance(language_model.reading, LogitsReading):
             self._score = head if model.dtype.itemsize >= 4 else head.float()
         self._unread: int | None = None

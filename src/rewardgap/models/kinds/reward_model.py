@@ -266,7 +266,7 @@ class TrainedRewardModel(RewardModel):
 
     auto_class: ClassVar[Any] = AutoModelForCausalLM
     """The transformers class that a saved model of the kind loads as."""
-    language_model: LanguageModel
+    language_model: LanguageModel  # pyrefly: ignore[bad-override-mutable-attribute]
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(template, options)
