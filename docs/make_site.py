@@ -54,6 +54,8 @@ def build_site() -> int:
     for entry in settings["nav"]:
         if "Commands" in entry:
             entry["Commands"] += commands
+    for name in settings.get("extra_css", ()):
+        shutil.copyfile(ROOT / "docs" / name, BUILD / "docs" / name)
     if unplaced := written ^ set(places(settings["nav"])):
         text = "pages without an entry in nav, or entries without a page"
         print(f"mkdocs.yml: {text}: {', '.join(sorted(unplaced))}", file=sys.stderr)

@@ -43,11 +43,13 @@ while (walker.nextNode()) {
   const ratio = (light + 0.05) / (dark + 0.05);
   if (ratio < (isLarge ? 3 : 4.5)) faults.push(`contrast ${ratio.toFixed(2)}: ${name(element)}`);
 }
-const controls = "a, button, select, input, summary, [role=region], [role=img]";
+const controls = "a[href], button, select, input, summary, [role=region], [role=img]";
 for (const element of document.querySelectorAll(controls)) {
-  if (!element.checkVisibility()) continue;
+  const place = element.getBoundingClientRect();  // a closed drawer lies beside the page
+  if (!element.checkVisibility() || place.right <= 0 || place.left >= innerWidth) continue;
   const label = element.getAttribute("aria-label") || element.textContent.trim()
-    || element.labels?.[0]?.textContent.trim();
+    || element.labels?.[0]?.textContent.trim() || element.title
+    || element.querySelector("img")?.alt;
   if (!label) faults.push(`without a name: ${element.outerHTML.slice(0, 80)}`);
   if (element.getAttribute("role") === "img") continue;
   element.focus();
@@ -56,7 +58,9 @@ for (const element of document.querySelectorAll(controls)) {
 for (const element of document.querySelectorAll("body *")) {
   const scrolls = ["auto", "scroll"].includes(getComputedStyle(element).overflowX)
     && element.scrollWidth > element.clientWidth + 1;
-  if (scrolls && element.tabIndex < 0 && !element.querySelector("a, button, [tabindex='0']"))
+  if (!scrolls || element.querySelector("a, button, [tabindex='0']")) continue;
+  element.focus();  // browsers give focus to what scrolls
+  if (document.activeElement !== element)
     faults.push(`scrolls, but not by keyboard: ${name(element)}`);
 }
 if (document.documentElement.scrollWidth > innerWidth)
@@ -68,10 +72,11 @@ return [...new Set(faults)];
 VIEWS = ((1400, "light"), (390, "dark"))
 
 
-def find_faults(browser: Any, page: Path, ready: str = "body") -> list[str]:
+def find_faults(browser: Any, page: Path | str, ready: str = "body") -> list[str]:
     """What is wrong with a page, on a desk in the light and on a phone in the dark.
 
-    `ready` selects an element that is there as soon as the page is whole.
+    `page` is a file or an address, and `ready` selects an element that is there as soon as the page
+    is whole.
     """
     browser.implicitly_wait(30)
     faults = []
@@ -80,9 +85,10 @@ def find_faults(browser: Any, page: Path, ready: str = "body") -> list[str]:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        browser.get(page.as_uri())
+        browser.get(page.as_uri() if isinstance(page, Path) else page)
         browser.find_element("css selector", ready)
         faults += [f"{width} {scheme}: {fault}" for fault in browser.execute_script(SCRIPT)]
+        browser.execute_script("localStorage.clear()")  # where a page remembers the scheme
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.implicitly_wait(0)

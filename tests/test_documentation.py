@@ -7,9 +7,13 @@ what is tested; the numbers that a page prints are those of the models that it n
 
 import re
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from accessibility import find_faults
 from blocks import LANGUAGES, PAGES, ROOT, blocks, commands, indented, run_page
 from tiny import TEMPLATE
 from toy import configure, pair_rows, write_rows
@@ -115,24 +119,47 @@ def test_a_wrong_block_is_noticed(wrong, desk, monkeypatch):
         run_page("page.md")
 
 
-def test_the_site_is_built_and_loads_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(make_site, "BUILD", tmp_path)
-    monkeypatch.setattr(make_site, "SITE", tmp_path / "html")
-    assert make_site.build_site() == 0
-    pages = {str(path.relative_to(tmp_path / "html")) for path in tmp_path.rglob("html/**/*.html")}
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site of the documentation."""
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make_site, "BUILD", folder)
+        patch.setattr(make_site, "SITE", folder / "html")
+        assert make_site.build_site() == 0
+    return folder / "html"
+
+
+def test_the_site_has_every_page_and_loads_nothing(site):
+    pages = {str(path.relative_to(site)) for path in site.rglob("*.html")}
     assert {"index.html", "tutorial.html", "api.html", "commands/train.html"} <= pages
     assert len([page for page in pages if page.startswith("commands/")]) == len(COMMANDS)
     for page in pages:
-        text = (tmp_path / "html" / page).read_text(encoding="utf-8")
+        text = (site / page).read_text(encoding="utf-8")
         assert not re.findall(r"(?:<script|<img|<link)[^>]*(?:src|href)=\"?(?:https?:)?//", text), (
             page
         )
-    train = (tmp_path / "html" / "commands" / "train.html").read_text(encoding="utf-8")
+    train = (site / "commands" / "train.html").read_text(encoding="utf-8")
     assert "--learning-rate NUMBER" in train and "peak learning rate" in train
-    names = (tmp_path / "html" / "api.html").read_text(encoding="utf-8")
+    names = (site / "api.html").read_text(encoding="utf-8")
     public = {name for name in rewardgap.__all__ if not name.startswith("_")}
     assert {path.rpartition(".")[2] for path in make_site.public_names()} == public
     assert all(f'id="{path}"' in names for path in make_site.public_names())
+
+
+def test_nothing_keeps_people_from_reading_the_site(site, browser):
+    handler = partial(QuietHandler, directory=site)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for page in ("index.html", "forecast.html", "api.html"):
+            address = f"http://127.0.0.1:{server.server_port}/{page}"
+            assert find_faults(browser, address, "article") == [], page
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
 
 
 @pytest.fixture
