@@ -19,7 +19,12 @@ def _figures(plan: Any) -> Any:
 
 
 def _advise(config: Any) -> str:
-    return "" if config.dry_run else advise_report(config)
+    from rewardgap.experiments.executors import EXECUTORS
+
+    if config.dry_run:
+        return ""
+    submission = EXECUTORS[config.executor].next_command(config)
+    return f"next: {submission}" if submission else advise_report(config)
 
 
 RUN = Command(

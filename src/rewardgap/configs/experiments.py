@@ -1,11 +1,14 @@
 """Settings of the commands run and report."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from rewardgap.configs.compute import at_least
 from rewardgap.configs.paths import HomePaths
 from rewardgap.configs.printing import PrintConfig
 from rewardgap.errors import UserError
+
+ExecutorName = Literal["local", "ray", "slurm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,27 @@ class RunConfig(PrintConfig):
     """keys of `rewardgap train` for all runs"""
     dry_run: bool = False
     """print the runs with estimates of tokens and memory, and do nothing"""
+    cells: list[str] | None = None
+    """only these runs and forecasts, by their folders in `out` such as MODEL/explicit/seed-0"""
+    executor: ExecutorName = "local"
+    """where the runs are done: here one after another, on a cluster of Ray, or by an array of Slurm
+    jobs, for which only the script is written"""
+    address: str | None = None
+    """HOST:PORT of the head of a Ray cluster; by default $RAY_ADDRESS, the cluster that this
+    machine belongs to or, without one, Ray on this machine alone"""
+    cpus_per_cell: int | None = None
+    """processors of a run on Ray or Slurm; by default 1"""
+    gpus_per_cell: float | None = None
+    """GPUs of a run on Ray or Slurm; by default 1 where the Ray cluster has GPUs, else none; on
+    Ray, several runs share a GPU with a fraction"""
+    retries: int | None = None
+    """times that Ray starts a run again whose process, machine or computation failed, from its last
+    checkpoint; by default 3"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "cpus_per_cell")
+        at_least(self, 0, "gpus_per_cell", "retries")
 
 
 @dataclass(frozen=True, kw_only=True)

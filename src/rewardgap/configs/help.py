@@ -46,7 +46,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "compute": (
         *("device", "dtype", "token_budget", "memory", "gradient_checkpointing", "compile"),
-        *("cache",),
+        *("cache", "executor", "address", "cpus_per_cell", "gpus_per_cell", "retries"),
     ),
 }
 """Optional keys by what they are about; those of none are the command's own."""

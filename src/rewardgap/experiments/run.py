@@ -4,63 +4,43 @@ experiment   the YAML file, with a profile and flags merged in, read and checked
 data         where its data are: prepared local files, or named sources
 grid         one cell for each model, kind, variation and seed
 estimates    the tokens and memory that a run takes
-run          the cells, one after another; one that fails stops no other
+runner       the tasks: cells and forecasts
+executors    where they are done: here one after another, on Ray, or by Slurm
+run          all of these; a task that fails stops no other
 """
 
-import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, fields, replace
-from functools import cache, partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from rewardgap.configs.experiments import RunConfig
-from rewardgap.configs.forecasting import ForecastConfig
+from rewardgap.configs.flags import similar
 from rewardgap.configs.kind import KindConfig
-from rewardgap.configs.training import TrainConfig
-from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.in_memory import by_keywords
-from rewardgap.data.load import added_tokens
-from rewardgap.data.prepared import PreparedData
-from rewardgap.errors import UserError, first_line, reported
+from rewardgap.errors import UserError, first_line
 from rewardgap.experiments.data import (
     check_shifts,
     find_check,
     find_evaluation_data,
     find_training_data,
 )
-from rewardgap.experiments.estimates import DONE, Estimate, estimate, format_estimates
+from rewardgap.experiments.estimates import Estimate, format_estimates
+from rewardgap.experiments.executors import Executor, open_executor
 from rewardgap.experiments.experiment import read_experiment
-from rewardgap.experiments.grid import Grid, plan
-from rewardgap.experiments.outcomes import (
-    Accuracies,
-    format_accuracies,
-    read_accuracies,
-    read_speeds,
-)
-from rewardgap.forecasting.forecast import forecast
-from rewardgap.io.files import read_json
-from rewardgap.io.generations import CorrectShare, write_shares
-from rewardgap.io.grid_folder import Cell, GridFolder, write_experiment
+from rewardgap.experiments.grid import plan
+from rewardgap.experiments.outcomes import Accuracies, format_accuracies, read_accuracies
+from rewardgap.experiments.runner import Runner
+from rewardgap.io.grid_folder import Cell, write_experiment
 from rewardgap.io.progress import WorkProgress
 from rewardgap.io.run_folder import open_run
-from rewardgap.models.devices import choose_device
-from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.language_model import extend_model, open_template
-from rewardgap.scoring.generation import Sampling, answer
 from rewardgap.training.inputs import check_inputs
-from rewardgap.training.train import train
 
 logger = logging.getLogger(__name__)
-
-Estimates = Mapping[Cell, Estimate]
-
-OF_A_FORECAST = frozenset({"model", "out", "kinds", "seed"})
-"""Keys of a forecast's configuration that are not those of the cells' runs."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +77,14 @@ def run(config: RunConfig) -> Plan:
         UserError: The experiment, the data or a model does not allow it, and then nothing is
             done; or some cells failed, and the rest is done.
     """
+    executor = open_executor(config)
     experiment = read_experiment(config)
     held_out = find_evaluation_data(experiment, config.data_dir)
     training = find_training_data(experiment, config.data_dir)
     grid = plan(experiment, config.out, training, held_out)
     for name in experiment.generate:
         find_check(held_out[name])
-    specs = [training] if isinstance(training, str) else training
-    folders = {name: locate_model(model, not config.dry_run) for name, model in grid.models.items()}
-    runner = Runner(grid, folders, added_tokens([*specs, *held_out.values()]))
+    runner = Runner.open(grid, weights=not config.dry_run)
     configs = [runner.config(cell) for cell in grid.cells]
     for config_of_run in configs:
         find_kind(config_of_run.kind).refuse_options(KindConfig.of(config_of_run))
@@ -113,180 +92,74 @@ def run(config: RunConfig) -> Plan:
     check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]), drops)
     if experiment.generate and len({config.template for config in configs}) > 1:
         raise UserError("generate: name one template for all runs, which share initial answers")
-    estimates = runner.estimate()
-    lines = [(grid.folder.place(cell), runner.state(cell), estimates[cell]) for cell in grid.cells]
+    places = _choose(config.cells, runner.tasks)
+    cells = {place: cell for place, cell in runner.cells.items() if place in places}
+    estimates = runner.estimate(cells.values())
+    lines = [(place, runner.state(cell), estimates[cell]) for place, cell in cells.items()]
     if not config.dry_run:
         write_experiment(grid.record())
-        for cell in grid.cells:
-            if cell.run.config.exists():  # of another run: refused
-                settings = runner.config(cell).settings()
-                open_run(str(cell.run.folder), settings, resume=True)
-                if cell.run.is_finished(runner.config(cell).eval):
-                    check_inputs(cell.run, runner.config(cell), runner.data)
-                    cell.run.check_results(cell.run.log.name)
-        runner.run_all(estimates)
-    return Plan(grid.folder.folder, lines, read_accuracies(grid.cells))
+        for cell in cells.values():
+            _refuse_other_run(runner, cell)
+        left = [p for p in places if p not in cells or not runner.is_done(cells[p])]
+        costs = {place: estimates[cell].cost for place, cell in cells.items()}
+        run_tasks(executor, runner, left, costs)
+    return Plan(grid.folder.folder, lines, read_accuracies(cells.values()))
 
 
-@dataclass(frozen=True)
-class Runner:
-    """Runs the cells of a grid.
+def _choose(chosen: Sequence[str] | None, tasks: Mapping[str, Callable[[], None]]) -> list[str]:
+    """Return the places of the tasks that are to be done: by default, of all."""
+    for place in chosen or ():
+        if place not in tasks:
+            likely = " or ".join(similar(place, tasks))
+            hint = f"did you mean {likely}?" if likely else "--dry-run lists them"
+            raise UserError(f"cells: the experiment has no {place!r}; {hint}")
+    return [place for place in tasks if chosen is None or place in chosen]
 
-    Attributes:
-        grid: The cells.
-        folders: Initial language models by name.
-        tokens: Tokens of the data that are added to the tokenizers.
-        data: Records and token trees that all cells use.
+
+def _refuse_other_run(runner: Runner, cell: Cell) -> None:
+    """Refuse a cell whose folder holds a run with other settings or, if done, of other data."""
+    config = runner.config(cell)
+    if cell.run.config.exists():
+        open_run(str(cell.run.folder), config.settings(), resume=True)
+        if cell.run.is_finished(config.eval):
+            check_inputs(cell.run, config, runner.data)
+            cell.run.check_results(cell.run.log.name)
+
+
+def run_tasks(
+    executor: Executor, runner: Runner, places: Sequence[str], costs: Mapping[str, float]
+) -> None:
+    """Have the tasks of some places done, and say how far they are.
+
+    Args:
+        executor: Where they are done.
+        runner: What does them.
+        places: Their places in the folder of the grid.
+        costs: The cost of every cell by place, also of those that are done already.
+
+    Raises:
+        UserError: Some failed; the rest is done.
     """
-
-    grid: Grid
-    folders: Mapping[str, Path]
-    tokens: tuple[str, ...]
-    data: PreparedData = field(default_factory=PreparedData)
-
-    def config(self, cell: Cell) -> TrainConfig:
-        """Return the configuration of a cell's run."""
-        extended = str(self.grid.folder.language_model(cell.model).resolve())
-        return self.grid.config(cell, extended if self.tokens else self.grid.models[cell.model])
-
-    def estimate(self) -> dict[Cell, Estimate]:
-        """Return the cost of every cell; the reference counts where it is computed first."""
-        templates = cache(lambda model, name: open_template(self.folders[model], self.tokens, name))
-        counted: set[tuple[str, int | None]] = set()
-        estimates, speeds = {}, read_speeds(self.grid.cells)
-        for cell in self.grid.cells:
-            config = self.config(cell)
-            template = templates(cell.model, config.template)
-            cost = estimate(config, self.folders[cell.model], template, self.data)
-            if (cell.model, config.max_length) in counted:
-                cost = replace(cost, reference=0)
-            elif cost.reference:
-                counted.add((cell.model, config.max_length))
-            speed = speeds.get((cell.model, cell.kind))
-            seconds = cost.trained / speed if speed else None
-            estimates[cell] = replace(cost, seconds=seconds if cost.trained else 0.0)
-        return estimates
-
-    def state(self, cell: Cell) -> str:
-        """Return whether a cell is done, begun or new."""
-        begun = "begun" if cell.run.config.exists() else "new"
-        return DONE if self.is_done(cell) else begun
-
-    def is_done(self, cell: Cell) -> bool:
-        """Return whether nothing of a cell is left to do."""
-        measured = cell.run.is_finished(self.grid.experiment.eval)
-        return measured and (cell.shares.exists() or not self._generates(cell))
-
-    def run_all(self, estimates: Estimates) -> None:
-        """Run every cell that is not done, after the forecast from its initial model.
-
-        Raises:
-            UserError: Some cells failed; the rest is done.
-        """
-        failures: dict[str, str] = {}
-        left = [cell for cell in self.grid.cells if not self.is_done(cell)]
-        total = sum(cost.cost for cost in estimates.values())
-        done = total - sum(estimates[cell].cost for cell in left)
-        with closing(WorkProgress(total, done)) as work:
-            for model in self.grid.models:
-                if self.grid.experiment.forecast:
-                    place = f"forecasts/{model}"
-                    _attempt(place, partial(self.forecast, model), failures)
-                for cell in (cell for cell in left if cell.model == model):
-                    place = self.grid.folder.place(cell)
-                    work.begin(place)
-                    _attempt(place, partial(self.run_cell, cell), failures)
-                    work.finish(place, estimates[cell].cost)
-        for place, message in failures.items():
-            logger.error("failed: %s: %s", place, message)
-        if failures:
-            raise UserError(
-                f"failed: {', '.join(failures)}; all else of the {len(estimates)} cells is done, "
-                "and the same command tries again what failed"
-            )
-
-    def run_cell(self, cell: Cell) -> None:
-        """Train, score and measure a cell, and have its model respond to prompts."""
-        self._initial_model(cell.model)
-        config = self.config(cell)
-        train(config, self.data)
-        if self._generates(cell):
-            self._generate(cell, config)
-
-    def forecast(self, model: str) -> None:
-        """Forecast the accuracies of a model's kinds, unless that was done before."""
-        cells = [cell for cell in self.grid.cells if cell.model == model and not cell.variation]
-        kinds = list(dict.fromkeys(cell.kind for cell in cells if find_kind(cell.kind).equation))
-        folder = GridFolder(self.grid.folder.forecast(model))
-        if not kinds:
-            return
-        if self.config(cells[0]).margin_column or self.config(cells[0]).label_smoothing:
-            logger.warning("no forecast: theory knows no margins and no smoothed labels")
-            return
-        with folder.lock():
-            path = folder.folder / "forecast.json"
-            sets = read_json(path) if path.exists() else {}
-            with reported((AttributeError, TypeError), f"{path} is no forecast: ", "; remove it"):
-                known = list(dict.fromkeys(kind for kinds in sets.values() for kind in kinds))
-            if set(kinds) <= set(known):
-                return
-            forecast(self.forecast_config(model, list(dict.fromkeys([*known, *kinds]))), self.data)
-
-    def forecast_config(self, model: str, kinds: list[str]) -> ForecastConfig:
-        """Return the configuration of the forecast of kinds from an initial model."""
-        cells = (c for c in self.grid.cells if c.model == model and not c.variation)
-        config = self.config(next(cells))
-        keys = {key.name for key in fields(ForecastConfig)} - OF_A_FORECAST
-        shared = keys & {key.name for key in fields(config)}
-        return ForecastConfig(
-            model=str(self._initial_model(model)),
-            out=str(self.grid.folder.forecast(model)),
-            kinds=kinds,
-            **{key: getattr(config, key) for key in shared},
+    failures: dict[str, str] = {}
+    total = sum(costs.values())
+    left = sum(costs.get(place, 0) for place in places)
+    with (
+        closing(WorkProgress(total, total - left)) as work,
+        closing(executor.run(runner, places, work.begin)) as outcomes,
+    ):
+        for place, error in outcomes:
+            if error is not None:
+                failures[place] = first_line(error)
+                expected = isinstance(error, UserError | OSError | torch.OutOfMemoryError)
+                unexpected = None if expected else error
+                logger.warning("%s failed: %s", place, failures[place], exc_info=unexpected)
+            if place in costs:
+                work.finish(place, costs[place])
+            del error  # its frames hold what the task had in memory
+    for place, message in failures.items():
+        logger.error("failed: %s: %s", place, message)
+    if failures:
+        raise UserError(
+            f"failed: {', '.join(failures)}; all else of the {len(costs)} cells is done, "
+            "and the same command tries again what failed"
         )
-
-    def _initial_model(self, model: str) -> Path:
-        """Return the folder of an initial language model that knows the tokens of the data."""
-        if not self.tokens:
-            return self.folders[model]
-        extended = self.grid.folder.language_model(model)
-        extend_model(self.folders[model], self.tokens, extended)
-        return extended
-
-    def _generates(self, cell: Cell) -> bool:
-        return bool(self.grid.experiment.generate) and find_kind(cell.kind).generates
-
-    def _generate(self, cell: Cell, config: TrainConfig) -> None:
-        """Have the trained and the initial model respond, and write the shares that are correct."""
-        device = choose_device(config.device)
-        initial_model = self._initial_model(cell.model)
-        template = ChatTemplate.load(initial_model, config.template)
-        encoder = find_kind(cell.kind).encoding(template, KindConfig.of(config))
-        shares = {}
-        for name, spec in ((name, config.eval[name]) for name in self.grid.experiment.generate):
-            records, _ = self.data.evaluation_set(encoder, spec, config, config.max_length)
-            check = find_check(spec)
-            sampling = Sampling(cell.seed, device, config.token_budget)
-            trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
-            path = self.grid.folder.initial_answers(cell.model, name)
-            sampling = replace(sampling, seed=0, template=config.template)
-            initial = answer(initial_model, records, check, sampling, path)
-            correct, before = (
-                sum(response.correct for response in answers) / len(answers)
-                for answers in (trained, initial)
-            )
-            shares[name] = CorrectShare(correct, before, len(records))
-        write_shares(cell.shares, shares)
-
-
-def _attempt(place: str, act: Callable[[], None], failures: dict[str, str]) -> None:
-    """Act; note the message of an error under a name, and free the memory."""
-    try:
-        act()
-    except Exception as error:  # of any kind, as the remaining cells are to be run all the same
-        failures[place] = first_line(error)
-        expected = isinstance(error, UserError | OSError | torch.OutOfMemoryError)
-        logger.warning("%s failed: %s", place, first_line(error), exc_info=not expected)
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -15,6 +15,10 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 
 
+class FolderTakenError(UserError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def sole_process(folder: Path) -> Iterator[None]:
     """Make the folder, and keep other processes that call this out of it to the end of the block.
@@ -23,7 +27,8 @@ def sole_process(folder: Path) -> Iterator[None]:
     folder only names the process.
 
     Raises:
-        UserError: Another process is in the folder, or it cannot be made.
+        FolderTakenError: Another process is in the folder.
+        UserError: It cannot be made.
     """
     path = folder / LOCK
     if folder.exists() and not folder.is_dir():
@@ -51,7 +56,7 @@ def _acquire(path: Path) -> int:
             holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
             os.close(descriptor)
             remedy = "wait until it ends, or choose another out"
-            raise UserError(f"{holder} is at work in {path.parent}: {remedy}") from error
+            raise FolderTakenError(f"{holder} is at work in {path.parent}: {remedy}") from error
         except OSError as error:
             logger.warning("%s: two runs may write here at once (%s)", path, error.strerror)
         with suppress(FileNotFoundError):

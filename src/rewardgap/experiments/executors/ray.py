@@ -1,0 +1,254 @@
+"""The tasks of an experiment on a Ray cluster, side by side, whatever becomes of its machines."""
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from rewardgap.configs.experiments import RunConfig
+from rewardgap.errors import UserError, first_line, reported
+from rewardgap.experiments.executors.executor import Executor, Outcomes
+from rewardgap.experiments.grid import Grid
+from rewardgap.experiments.runner import Runner
+from rewardgap.io.lock import FolderTakenError
+from rewardgap.io.messages import Messages
+from rewardgap.io.progress import SECONDS_PER_LINE
+
+logger = logging.getLogger(__name__)
+
+HERE = ("auto", "local")
+"""Addresses that Ray itself resolves: the cluster of this machine, and a new one on it."""
+ANSWER = 5.0
+"""Seconds in which a cluster has to answer."""
+RETRIES = 3
+FREED = 300.0
+"""Seconds after which the system has dropped the locks of a machine that was lost, on a file system
+that others share with it."""
+CANCELLED = 15.0
+"""Seconds that tasks have to end after an interrupt."""
+
+
+class RayExecutor(Executor):
+    """Does every task in a process of its own, on any machine of a cluster that has room for it.
+
+    Ray starts a task again whose process or machine was lost; as a run that is resumed, it goes on
+    from its last checkpoint. A mistake in the input is not tried again.
+    """
+
+    keys = frozenset({"address", "cpus_per_cell", "gpus_per_cell", "retries"})
+
+    def __init__(self, config: RunConfig):
+        """Look for Ray and for an answer at the address.
+
+        Raises:
+            UserError: Ray is not installed, or nothing answers.
+        """
+        super().__init__(config)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
+        if not sys.stderr.isatty():
+            os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+        try:
+            self.ray: Any = import_module("ray")
+        except ImportError as error:
+            raise UserError(
+                "the executor ray needs a further package: pip install 'rewardgap[ray]'"
+            ) from error
+        _refuse_silent(config.address or os.environ.get("RAY_ADDRESS"))
+
+    def run(self, runner: Runner, places: Sequence[str], begin: Callable[[str], None]) -> Outcomes:
+        """Do the tasks of these places side by side; yield each that has ended.
+
+        Raises:
+            UserError: There is no cluster, or a machine of it lacks a folder or a model.
+        """
+        if not places:
+            return
+        with self._connected():
+            needs = self._needs()
+            share = Share.of(runner.grid)
+            self._check_nodes(share, needs)
+            begin(f"{len(places)} tasks on Ray")
+            retries = RETRIES if self.config.retries is None else self.config.retries
+            remote = self.ray.remote(max_retries=retries, retry_exceptions=True, **needs)(do_task)
+            shared = self.ray.put(share)
+            tasks = {remote.options(name=place).remote(shared, place): place for place in places}
+            yield from self._outcomes(tasks)
+
+    def _outcomes(self, tasks: dict[Any, str]) -> Outcomes:
+        """Yield the place of each task that ends, as it ends; interrupt the others in the end."""
+        try:
+            while tasks:
+                (ended, *_), _ = self.ray.wait(list(tasks), num_returns=1)
+                place = tasks.pop(ended)
+                try:
+                    refusal = self.ray.get(ended)
+                except self.ray.exceptions.RayError as error:
+                    yield place, _cause(error)
+                else:
+                    yield place, UserError(refusal) if refusal else None
+        finally:
+            for task in tasks:
+                self.ray.cancel(task)
+            if tasks:
+                self.ray.wait(list(tasks), num_returns=len(tasks), timeout=CANCELLED)
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Connect to the cluster, unless this process is, and leave it at the end."""
+        if self.ray.is_initialized():
+            yield
+            return
+        address = self.config.address
+        with reported((ConnectionError, ValueError, RuntimeError), "no cluster of Ray: "):
+            self.ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            self.ray.shutdown()
+
+    def _needs(self) -> dict[str, float]:
+        """Return the CPUs and GPUs of a task."""
+        gpus = self.config.gpus_per_cell
+        if gpus is None:
+            gpus = min(1, self.ray.cluster_resources().get("GPU", 0))
+        return {"num_cpus": self.config.cpus_per_cell or 1, "num_gpus": gpus}
+
+    def _check_nodes(self, share: "Share", needs: Mapping[str, float]) -> None:
+        """Refuse a cluster in which a machine that can do tasks does not see what it needs."""
+        able = [node for node in self.ray.nodes() if node["Alive"] and _has(node, needs)]
+        if not able:
+            needed = f"{needs['num_cpus']} CPUs and {needs['num_gpus']:g} GPUs"
+            logger.warning("no machine of the cluster has %s: runs wait until one joins", needed)
+        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        check = self.ray.remote(num_cpus=0, max_retries=0)(check_machine)
+        checks = {
+            check.options(scheduling_strategy=strategy(node["NodeID"], soft=False)).remote(
+                share
+            ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            for node in able
+        }
+        for task, machine in checks.items():
+            try:
+                fault = self.ray.get(task)
+            except self.ray.exceptions.RayError as error:
+                fault = first_line(_cause(error))
+            if fault:
+                raise UserError(f"the machine {machine} cannot take part: {fault}")
+
+
+def _refuse_silent(address: str | None) -> None:
+    """Refuse an address where nothing answers: Ray itself would try for more than a minute."""
+    if address is None or address in HERE:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise UserError(
+            f"address: {address!r} is no HOST:PORT; run the command on a machine of the cluster, "
+            "and give the address that `ray start --head` has printed"
+        )
+    remedy = "; is that the address that `ray start --head` has printed, and does it run?"
+    with reported((OSError, OverflowError), f"no cluster of Ray answers at {address}: ", remedy):
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+
+
+def _has(node: Mapping[str, Any], needs: Mapping[str, float]) -> bool:
+    resources = node["Resources"]
+    return bool(
+        resources.get("CPU", 0) >= needs["num_cpus"]
+        and resources.get("GPU", 0) >= needs["num_gpus"]
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """Return the error that a task has raised, with its traceback there; else Ray's own."""
+    cause = getattr(error, "cause", None)
+    if not isinstance(cause, Exception):
+        return error
+    cause.add_note(str(error))
+    return cause
+
+
+@dataclass(frozen=True)
+class Share:
+    """What all machines need to have in common to do the tasks of a grid.
+
+    Attributes:
+        grid: The grid.
+        experiment: What `experiment.yaml` in the folder of the grid holds.
+        directory: The working directory, to which paths are relative.
+        messages: Which messages are given.
+    """
+
+    grid: Grid
+    experiment: str
+    directory: str
+    messages: Messages
+
+    @classmethod
+    def of(cls, grid: Grid) -> "Share":
+        """Return what the machines are to have, from this one."""
+        level = logging.getLogger("rewardgap").getEffectiveLevel()
+        text = grid.folder.experiment.read_text(encoding="utf-8")
+        return cls(grid, text, os.getcwd(), Messages(level, SECONDS_PER_LINE.get()))
+
+    def enter(self) -> None:
+        """Go to the working directory.
+
+        Raises:
+            UserError: This machine lacks it, or the folder of the grid is another one here.
+        """
+        remedy = "; choose folders that all machines share under the same path"
+        with reported(OSError, f"it has no folder {self.directory}: ", remedy):
+            os.chdir(self.directory)
+        path = self.grid.folder.experiment.absolute()
+        with reported(OSError, f"it has no {path}: ", remedy):
+            text = path.read_text(encoding="utf-8")
+        if text != self.experiment:
+            raise UserError(f"its {path} is another one{remedy}")
+
+
+def check_machine(share: Share) -> str:
+    """Return why this machine cannot do the tasks of a grid; empty if it can."""
+    try:
+        share.enter()
+        Runner.open(share.grid, weights=False)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def do_task(share: Share, place: str) -> str:
+    """Do the task of a place; return why it cannot be done, empty if it is done.
+
+    Other errors are raised, and Ray tries again.
+    """
+    cpus = import_module("ray").get_runtime_context().get_assigned_resources().get("CPU", 1)
+    torch.set_num_threads(max(1, int(cpus)))
+    with share.messages.shown():
+        try:
+            share.enter()
+            _when_free(Runner.open(share.grid).tasks[place])
+        except (UserError, torch.OutOfMemoryError) as error:
+            return first_line(error)
+    return ""
+
+
+def _when_free(act: Callable[[], None]) -> None:
+    """Act, once no process of a machine that Ray has lost is at work in the folder any more."""
+    latest = time.monotonic() + FREED
+    while True:
+        try:
+            return act()
+        except FolderTakenError as error:
+            if time.monotonic() > latest:
+                raise
+            logger.info("waiting: %s", first_line(error))
+            time.sleep(1)
