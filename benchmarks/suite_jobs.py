@@ -21,7 +21,7 @@ from rewardgap.evaluation.scores import score_row, write_scores
 from rewardgap.experiments.data import find_evaluation_data, find_training_data
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.grid import plan
-from rewardgap.experiments.run import Runner
+from rewardgap.experiments.runner import Runner
 from rewardgap.forecasting.rehearsal import rehearse
 from rewardgap.io.files import write_text
 from rewardgap.models.hub import locate_model

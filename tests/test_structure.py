@@ -21,7 +21,10 @@ LIGHT = sorted(
 )
 """Modules that do without torch and transformers."""
 
-REGISTRIES = {".", "commands", "data/layouts", "data/shifts", "data/sources", "models/kinds"}
+REGISTRIES = {
+    *(".", "commands", "data/layouts", "data/shifts", "data/sources", "experiments/executors"),
+    "models/kinds",
+}
 """Folders whose `__init__.py` says something."""
 
 
@@ -45,7 +48,7 @@ def test_a_part_is_imported_without_the_whole():
 
 
 def test_the_package_is_small():
-    assert lines().total() <= 34_000
+    assert lines().total() <= 34_600
 
 
 def test_files_and_functions_are_small():

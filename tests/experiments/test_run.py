@@ -22,7 +22,7 @@ from rewardgap import cli
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.errors import UserError
-from rewardgap.experiments import run as runner
+from rewardgap.experiments import runner
 from rewardgap.experiments.run import run
 from rewardgap.io.run_folder import Run
 from rewardgap.models.reference import Reference

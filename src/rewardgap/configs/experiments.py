@@ -64,7 +64,7 @@ class RunConfig(PrintConfig):
     jobs, for which only the script is written"""
     address: str | None = None
     """HOST:PORT of the head of a Ray cluster; by default $RAY_ADDRESS, the cluster that this
-    machine belongs to or, without one, Ray on this machine alone"""
+    machine belongs to or, without one, Ray on this machine alone, as with local"""
     cpus_per_cell: int | None = None
     """processors of a run on Ray or Slurm; by default 1"""
     gpus_per_cell: float | None = None

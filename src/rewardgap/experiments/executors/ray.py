@@ -24,6 +24,9 @@ from rewardgap.io.progress import SECONDS_PER_LINE
 
 logger = logging.getLogger(__name__)
 
+SETTINGS = {"USAGE_STATS_ENABLED": "0", "DEDUP_LOGS": "0"}
+"""Environment of Ray where the user has set none: it reports nothing to its makers, and leaves out
+no line that two tasks have in common."""
 HERE = ("auto", "local")
 """Addresses that Ray itself resolves: the cluster of this machine, and a new one on it."""
 ANSWER = 5.0
@@ -52,7 +55,8 @@ class RayExecutor(Executor):
             UserError: Ray is not installed, or nothing answers.
         """
         super().__init__(config)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(f"RAY_{name}", value)
         if not sys.stderr.isatty():
             os.environ.setdefault("RAY_COLOR_PREFIX", "0")
         try:
@@ -107,7 +111,8 @@ class RayExecutor(Executor):
             yield
             return
         address = self.config.address
-        with reported((ConnectionError, ValueError, RuntimeError), "no cluster of Ray: "):
+        remedy = "; where the cluster has a token, set RAY_AUTH_MODE=token"
+        with reported((ConnectionError, ValueError, RuntimeError), "no cluster of Ray: ", remedy):
             self.ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
         try:
             yield
@@ -125,8 +130,11 @@ class RayExecutor(Executor):
         """Refuse a cluster in which a machine that can do tasks does not see what it needs."""
         able = [node for node in self.ray.nodes() if node["Alive"] and _has(node, needs)]
         if not able:
-            needed = f"{needs['num_cpus']} CPUs and {needs['num_gpus']:g} GPUs"
-            logger.warning("no machine of the cluster has %s: runs wait until one joins", needed)
+            needed = f"CPUs: {needs['num_cpus']}, GPUs: {needs['num_gpus']:g}"
+            logger.warning(
+                "no machine of the cluster has what a run needs (%s): runs wait until one joins",
+                needed,
+            )
         strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         check = self.ray.remote(num_cpus=0, max_retries=0)(check_machine)
         checks = {
@@ -235,9 +243,15 @@ def do_task(share: Share, place: str) -> str:
     with share.messages.shown():
         try:
             share.enter()
-            _when_free(Runner.open(share.grid).tasks[place])
+            runner = Runner.open(share.grid)
+            if place in runner.cells and (steps := runner.cells[place].run.steps_saved):
+                logger.info("goes on after step %s", f"{steps:,}")
+            _when_free(runner.tasks[place])
         except (UserError, torch.OutOfMemoryError) as error:
             return first_line(error)
+        except Exception as error:
+            logger.warning("Ray tries again as often as retries says: %s", first_line(error))
+            raise
     return ""
 
 
