@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from rewardgap.data.load import load
 from rewardgap.data.sources import SOURCES
 from rewardgap.evaluation.measures import MEASURES, Measure, register_measure
 from rewardgap.evaluation.table import metrics
+from rewardgap.experiments.executors import EXECUTORS
+from rewardgap.experiments.executors.local import LocalExecutor
 from rewardgap.experiments.experiment import read_experiment
 from rewardgap.experiments.run import run
 from rewardgap.explaining.explain import explain
@@ -248,6 +251,22 @@ def test_an_experiment_is_one_file(folders, tmp_path):
     config = RunConfig(experiment=str(path), out=str(tmp_path / "out"), dry_run=True)
     assert read_experiment(config).claim == "Explicit models learn to count."
     assert "1 of 1 to do" in run(config).table
+
+
+def test_an_executor_is_one_class(folders, tmp_path, monkeypatch):
+    class Backwards(LocalExecutor):
+        def run(self, runner, places, begin):
+            done.extend(reversed(places))
+            return super().run(runner, places[::-1], begin)
+
+    done: list[str] = []
+    monkeypatch.setitem(EXECUTORS, "backwards", Backwards)
+    data = write_rows(tmp_path / "data.jsonl", pair_rows(4))
+    path = tmp_path / "sums.yaml"
+    path.write_text(EXPERIMENT.format(model=folders("llama"), data=data))
+    told = RunConfig(experiment=str(path), out=str(tmp_path / "out"), kinds=["length", "constant"])
+    plan = run(replace(told, executor="backwards"))
+    assert done == [place for place, *_ in plan.lines][::-1] and len(plan.accuracies) == 2
 
 
 def test_a_command_is_its_configuration_and_its_line(package, monkeypatch, capsys):
