@@ -119,13 +119,13 @@ def test_a_lost_process_and_a_lost_machine_cost_no_cell(config, cluster, forks, 
 
 def test_runs_here_are_those_of_one_process_and_a_mistake_is_not_tried_again(config, caplog):
     wrong = {"learning_rate": 1e30, "kinds": ["explicit"]}
-    told = config("grid", seeds=[0], variations=[wrong])
-    with pytest.raises(UserError, match=r"failed: .*explicit~.*/seed-0; all else of the 3 cells"):
+    told = config("grid", kinds=["explicit"], seeds=[0], variations=[wrong])
+    with pytest.raises(UserError, match=r"failed: .*explicit~.*/seed-0; all else of the 2 cells"):
         run(replace(told, executor="ray", address="local"))
     assert not ray.is_initialized()
     assert caplog.text.count("learning_rate=1e+30/seed-0: the loss is nan: lower") == 1
-    local = run(config("local", seeds=[0])).folder
-    assert len(results(local)) == 4 and results(Path(told.out)) == results(local)
+    local = run(config("local", kinds=["explicit"], seeds=[0])).folder
+    assert len(results(local)) == 2 and results(Path(told.out)) == results(local)
 
 
 @pytest.mark.ray
@@ -142,6 +142,6 @@ def test_an_interrupt_ends_all_runs_and_leaves_nothing_unfinished(config, forks,
     assert "interrupted: the same command continues" in driver.stderr
     assert "Traceback" not in driver.stderr
     for process, cell in begun.items():
-        assert not Path(f"/proc/{process}").exists()
+        wait_for(lambda process=process: not Path(f"/proc/{process}").exists())
         assert cell.steps_saved
     assert not [*grid.rglob(LOCK), *grid.rglob("*.unfinished")]

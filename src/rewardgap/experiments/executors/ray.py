@@ -249,9 +249,8 @@ def do_task(share: Share, place: str) -> str:
             _when_free(runner.tasks[place])
         except (UserError, torch.OutOfMemoryError) as error:
             return first_line(error)
-        except Exception as error:
-            logger.warning("Ray tries again as often as retries says: %s", first_line(error))
-            raise
+        except Exception as error:  # not all of which can be sent to another process
+            raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
     return ""
 
 
