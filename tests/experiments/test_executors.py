@@ -1,6 +1,7 @@
 """Where the tasks of a grid are done: the choice, what Ray's machines check, Slurm's script."""
 
 import logging
+import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from toy_experiment import cells, settings
 
 from rewardgap.cli import main
+from rewardgap.configs.experiments import RunConfig
 from rewardgap.errors import UserError
 from rewardgap.experiments.data import find_evaluation_data, find_training_data
 from rewardgap.experiments.executors import ray
@@ -72,14 +74,16 @@ def test_an_address_where_nothing_answers_is_refused_at_once(config, has_ray, mo
     assert not Path(named.out).exists()
 
 
-def share_of(config, folder: Path) -> tuple[Grid, ray.Share]:
-    told = config(kinds=["length"])
+def plan_of(told: RunConfig) -> Grid:
     experiment = read_experiment(told)
     training = find_training_data(experiment, told.data_dir)
-    grid = plan(experiment, told.out, training, find_evaluation_data(experiment, told.data_dir))
+    return plan(experiment, told.out, training, find_evaluation_data(experiment, told.data_dir))
+
+
+def share_of(config, folder: Path) -> tuple[Grid, ray.Share]:
+    grid = plan_of(config(kinds=["length"]))
     write_experiment(grid.record())
-    text = grid.folder.experiment.read_text(encoding="utf-8")
-    return grid, ray.Share(grid, text, str(folder), Messages(logging.WARNING))
+    return grid, ray.Share(grid, str(folder), Messages(logging.WARNING))
 
 
 def test_a_machine_without_the_folders_cannot_take_part(config, tmp_path, monkeypatch):
@@ -89,12 +93,17 @@ def test_a_machine_without_the_folders_cannot_take_part(config, tmp_path, monkey
     absent = ray.check_machine(replace(share, directory="/nowhere"))
     assert absent.startswith("it has no folder /nowhere: No such file") and "all machines" in absent
     experiment = grid.folder.experiment
-    experiment.write_text(f"{share.experiment}\n")
+    text = experiment.read_text()
+    more = plan_of(config(kinds=["length"], seeds=[2]))
+    write_experiment(more.record())
+    assert ray.check_machine(share) == "", "another command has added a cell"
+    experiment.unlink()
+    write_experiment(more.record())
     assert f"its {experiment} is another one; choose folders" in ray.check_machine(share)
     experiment.unlink()
-    assert f"it has no {experiment}: No such file" in ray.check_machine(share)
+    assert re.search(f"{experiment}.* No such file.*; choose folders", ray.check_machine(share))
     models = {"m": str(tmp_path / "gone" / "model")}
-    experiment.write_text(share.experiment)
+    experiment.write_text(text)
     assert "model does not exist" in ray.check_machine(
         replace(share, grid=replace(grid, models=models))
     )

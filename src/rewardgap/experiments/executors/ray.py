@@ -18,6 +18,7 @@ from rewardgap.errors import UserError, first_line, reported
 from rewardgap.experiments.executors.executor import Executor, Outcomes
 from rewardgap.experiments.grid import Grid
 from rewardgap.experiments.runner import Runner
+from rewardgap.io.grid_folder import read_experiment_record
 from rewardgap.io.lock import FolderTakenError
 from rewardgap.io.messages import Messages
 from rewardgap.io.progress import SECONDS_PER_LINE
@@ -190,13 +191,11 @@ class Share:
 
     Attributes:
         grid: The grid.
-        experiment: What `experiment.yaml` in the folder of the grid holds.
         directory: The working directory, to which paths are relative.
         messages: Which messages are given.
     """
 
     grid: Grid
-    experiment: str
     directory: str
     messages: Messages
 
@@ -204,8 +203,7 @@ class Share:
     def of(cls, grid: Grid) -> "Share":
         """Return what the machines are to have, from this one."""
         level = logging.getLogger("rewardgap").getEffectiveLevel()
-        text = grid.folder.experiment.read_text(encoding="utf-8")
-        return cls(grid, text, os.getcwd(), Messages(level, SECONDS_PER_LINE.get()))
+        return cls(grid, os.getcwd(), Messages(level, SECONDS_PER_LINE.get()))
 
     def enter(self) -> None:
         """Go to the working directory.
@@ -216,11 +214,11 @@ class Share:
         remedy = "; choose folders that all machines share under the same path"
         with reported(OSError, f"it has no folder {self.directory}: ", remedy):
             os.chdir(self.directory)
-        path = self.grid.folder.experiment.absolute()
-        with reported(OSError, f"it has no {path}: ", remedy):
-            text = path.read_text(encoding="utf-8")
-        if text != self.experiment:
-            raise UserError(f"its {path} is another one{remedy}")
+        with reported(UserError, "", remedy):
+            known = read_experiment_record(self.grid.folder.folder.absolute()).cells
+        # Another command may have added cells since.
+        if not {cell.key for cell in self.grid.cells} <= {cell.key for cell in known}:
+            raise UserError(f"its {self.grid.folder.experiment.absolute()} is another one{remedy}")
 
 
 def check_machine(share: Share) -> str:

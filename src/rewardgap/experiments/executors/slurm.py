@@ -25,6 +25,7 @@ SCRIPT = """\
 {gpus}#SBATCH --output={logs}
 #SBATCH --open-mode=append
 #SBATCH --requeue
+set -eu
 cells=(
 {cells}
 )
