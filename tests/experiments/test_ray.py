@@ -22,6 +22,7 @@ from rewardgap.io.lock import LOCK
 from rewardgap.io.run_folder import Run
 
 ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.ray
 STORE = 100 * 2**20
 LONG = 150
 """Epochs of a run that is killed before it ends."""
@@ -87,7 +88,6 @@ def raylet(node: Any) -> int:
     return info.process.pid
 
 
-@pytest.mark.ray
 def test_a_lost_process_and_a_lost_machine_cost_no_cell(config, cluster, forks, tmp_path):
     changes = {"settings": settings(tmp_path, epochs=LONG, checkpoint_steps=20)}
     expected = results(run(config("local", changes)).folder)
@@ -128,7 +128,6 @@ def test_runs_here_are_those_of_one_process_and_a_mistake_is_not_tried_again(con
     assert len(results(local)) == 2 and results(Path(told.out)) == results(local)
 
 
-@pytest.mark.ray
 def test_an_interrupt_ends_all_runs_and_leaves_nothing_unfinished(config, forks, tmp_path):
     changes = {"settings": settings(tmp_path, epochs=100 * LONG, checkpoint_steps=20)}
     told = config("grid", changes)
