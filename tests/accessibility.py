@@ -5,6 +5,7 @@ from typing import Any
 
 SCRIPT = """
 const faults = [];
+for (const animation of document.getAnimations()) animation.cancel();  // colours on their way
 for (const details of document.querySelectorAll("details")) details.open = true;
 const name = (element) =>
   `${element.tagName.toLowerCase()} ${element.textContent.trim().slice(0, 40)}`;
