@@ -2,15 +2,15 @@
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.robustness import RobustnessConfig
-from rewardgap.data.dropped import new_list, write_dropped
+from rewardgap.data.dropped import DroppedRecord, new_list, write_dropped
 from rewardgap.data.records import Record, prompt_key, responses_id
 from rewardgap.data.shifting import COLUMN, Shifting
 from rewardgap.errors import UserError
@@ -32,7 +32,7 @@ class Shifted:
 
     Attributes:
         records: All of them, changed or not.
-        changed: The ids of those that the shift changed.
+        changed: The ids of those that the shift changed; of the others the rewards are known.
     """
 
     records: Sequence[Record]
@@ -44,6 +44,11 @@ class Shifted:
         shifted = [plan.record(record) for record in records]
         changed = (record.id for record in shifted if record.metadata[COLUMN]["changed"])
         return cls(shifted, frozenset(changed))
+
+    @classmethod
+    def original(cls, records: Sequence[Record]) -> "Shifted":
+        """Return records as they are, all of which need rating."""
+        return cls(records, frozenset(record.id for record in records))
 
 
 def open_folder(out: Path, config: RobustnessConfig) -> None:
@@ -60,7 +65,7 @@ def open_folder(out: Path, config: RobustnessConfig) -> None:
         before = read_yaml(path)
         if not isinstance(before, dict) or "shifts" not in before:
             raise UserError(f"{out} holds something else than robustness: choose another out")
-        score_files = list(out.glob("*/*.jsonl"))
+        score_files = [*out.glob("*/*.jsonl"), *out.glob("*/*.flips.json")]
         differing = differing_keys(before, settings, PLACE)
         if differing and score_files and not config.overwrite:
             remedy = "choose another out, or pass `overwrite: true`"
@@ -102,45 +107,63 @@ class ShiftedScores:
     folder: Path
     rater: Rater | None = None
 
-    def original(self, records: Sequence[Record]) -> list[ScoreRow]:
-        """Return the rows of the records as they are."""
-        path = self.folder / f"{ORIGINAL}.jsonl"
-        if not path.exists():
-            write_scores(path, self._rate(records, ORIGINAL))
-        return _read(path, records)
+    def read(
+        self, records: Sequence[Record], shifts: Mapping[str, Shifted]
+    ) -> dict[str, list[ScoreRow]]:
+        """Return the rows of records as they are, under `ORIGINAL`, and in other words by shift.
 
-    def shifted(
-        self, plan: Shifting, shifted: Shifted, originals: Sequence[ScoreRow]
-    ) -> list[ScoreRow]:
-        """Return the rows of the records in the words of a shift.
-
-        Those that the shift did not change have their original rewards.
+        Records that a shift did not change have their original rewards. What is on no file yet is
+        rated together, so that a prompt is computed once for all wordings.
         """
-        path = self.folder / f"{plan.name}.jsonl"
-        if not path.exists():
-            known = {row.id: row for row in originals}
-            usable = [record for record in shifted.records if record.id in known]
-            changed = [record for record in usable if record.id in shifted.changed]
-            rated = {row.id: row for row in self._rate(changed, plan.name)}
-            rows = (
-                rated.get(record.id) if record.id in shifted.changed else known[record.id]
-                for record in usable
+        wordings = {ORIGINAL: Shifted.original(records), **shifts}
+        paths = {name: self.folder / f"{name}.jsonl" for name in wordings}
+        rated = self._rate({n: wordings[n] for n, path in paths.items() if not path.exists()})
+        if ORIGINAL in rated:
+            write_scores(paths[ORIGINAL], rated.pop(ORIGINAL).values())
+        originals = _read(paths[ORIGINAL], records)
+        for name, rows in rated.items():
+            kept = (
+                rows.get(row.id) if row.id in wordings[name].changed else row for row in originals
             )
-            write_scores(path, filter(None, rows))
-        return _read(path, shifted.records)
+            write_scores(paths[name], filter(None, kept))
+        return {name: _read(paths[name], wording.records) for name, wording in wordings.items()}
 
-    def _rate(self, records: Sequence[Record], wording: str) -> list[ScoreRow]:
-        """Return the rows of records; those that the model cannot read are listed beside them."""
-        if not records:
-            return []
+    def open(self) -> Rater:
+        """Return the model, loaded when it is first needed."""
         if self.rater is None:
             logger.info("loading %s", self.name)
             self.rater = _open(self.config, self.name)
+        return self.rater
+
+    def _rate(self, wordings: Mapping[str, Shifted]) -> dict[str, dict[str, ScoreRow]]:
+        """Return the rows of the changed records by wording and id.
+
+        Those that the model cannot read are listed beside the score files.
+        """
+        records = {
+            f"{name}/{record.id}": (name, record)
+            for name, wording in wordings.items()
+            for record in wording.records
+            if record.id in wording.changed
+        }
+        rows: dict[str, dict[str, ScoreRow]] = {name: {} for name in wordings}
+        if not records:
+            return rows
         dropped = new_list(self.config.bad_records)
-        rated = self.rater.rate(records, dropped)
-        write_dropped(self.folder / f"{wording}.dropped.jsonl", {self.config.data: dropped})
-        members = zip(rated.records, rated.trees, rated.rewards, strict=True)
-        return [score_row(*member, None) for member in members]
+        texts = [replace(record, id=key) for key, (_, record) in records.items()]
+        rated = self.open().rate(texts, dropped)
+        for text, tree, rewards in zip(rated.records, rated.trees, rated.rewards, strict=True):
+            name, record = records[text.id]
+            rows[name][record.id] = score_row(record, tree, rewards, None)
+        for name in wordings:
+            unread = [
+                DroppedRecord(record.id, reason)
+                for key, reason in dropped or ()
+                for wording, record in [records[key]]
+                if wording == name
+            ]
+            write_dropped(self.folder / f"{name}.dropped.jsonl", {self.config.data: unread})
+        return rows
 
 
 def _open(config: RobustnessConfig, name: str) -> Rater:
@@ -157,13 +180,13 @@ def _open(config: RobustnessConfig, name: str) -> Rater:
 
 
 def _read(path: Path, records: Sequence[Record]) -> list[ScoreRow]:
-    """Return the rows of a score file; refuse one of other texts, as if the data have changed."""
+    """Return the rows of a score file; refuse one of other texts, as if a shift has changed."""
     rows = read_scores(path)
     texts = {record.id: (prompt_key(record), responses_id(record)) for record in records}
     for row in rows:
         if texts.get(row.id) != (row.prompt, row.responses):
             raise UserError(
-                f"{path} rates other texts, the first of record {row.id}: the data have changed; "
-                "choose another out, or pass `overwrite: true`"
+                f"{path} rates other texts, the first of record {row.id}: the file or the shift "
+                "has changed; choose another out, or pass `overwrite: true`"
             )
     return rows

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
-from rewardgap.data.trees import Tree
+from rewardgap.data.trees import Tree, group_by_prompt, join_responses
 from rewardgap.errors import UserError
 from rewardgap.evaluation.ensembles import parse_ensemble
 from rewardgap.evaluation.returned import ScoreResult
@@ -36,7 +37,13 @@ from rewardgap.evaluation.text import counted
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
-from rewardgap.models.devices import autocast, choose_device, choose_dtype, describe_place
+from rewardgap.models.devices import (
+    autocast,
+    choose_device,
+    choose_dtype,
+    describe_place,
+    tokens_at_once,
+)
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import Pack, map_trees, pack
 from rewardgap.models.reference import Reference
@@ -169,20 +176,37 @@ class Scorer(Rater):
         trees: Sequence[Tree] | None = None,
         label: str = "scoring",
     ) -> tuple[Sequence[Tree], list[list[float]]]:
-        """Return the trees of records and the rewards of their responses, chosen ones first."""
+        """Return the trees of records and the rewards of their responses, chosen ones first.
+
+        A prompt that several records have is computed once.
+        """
         if trees is None:
             trees = self.model.encode(records, self.max_length)
         self.model.check_readable(trees)
-        references = self.reference.log_probs(trees) if self.reference else None
-        if self.reference:
-            self.reference.release()
         moved = [tree.record for tree in trees if tree.moved]
         if moved:
             warn_of_moved(len(moved), len(trees), moved[0])
         truncated = sum(tree.truncated for tree in trees)
         if truncated:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
-        return trees, self._score_trees(trees, references, label)
+        capacity = tokens_at_once(self.token_budget, self.model.device)
+        groups = group_by_prompt(trees, capacity)
+        if len(groups) == len(trees):
+            return trees, self._score_trees(trees, self._read_references(trees), label)
+        joined = [join_responses([trees[i] for i in group]) for group in groups]
+        rewards = self._score_trees(joined, self._read_references(joined), label)
+        parts: dict[int, list[float]] = {}
+        for group, values in zip(groups, map(iter, rewards), strict=True):
+            parts |= {i: list(islice(values, len(trees[i].lengths))) for i in group}
+        return trees, [parts[i] for i in range(len(trees))]
+
+    def _read_references(self, trees: Sequence[Tree]) -> Sequence[np.ndarray] | None:
+        """Return the reference log-probabilities of trees, from the cache if they are there."""
+        if self.reference is None:
+            return None
+        values = self.reference.log_probs(trees)
+        self.reference.release()
+        return values
 
     def _score_trees(
         self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None, label: str = "scoring"

@@ -90,6 +90,8 @@ class RewardModel(nn.Module, ABC):
     """Whether a model trained elsewhere reads texts without an end that its template omits."""
     sums_tokens: ClassVar[bool] = False
     """Whether a reward is the sum of what its tokens add; else beginnings are rated by analogy."""
+    rates_beginnings_apart: ClassVar[bool] = False
+    """Whether `prefix_rewards` takes a forward pass for every beginning of a response."""
     new_head: ClassVar[bool] = False
     """Whether training begins with a random head, whose rewards say nothing."""
     reads_end_alone: ClassVar[bool] = False
