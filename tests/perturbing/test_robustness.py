@@ -17,7 +17,7 @@ from rewardgap.data.load import load
 from rewardgap.data.shifting import shifting
 from rewardgap.errors import UserError
 from rewardgap.models.language_model import LanguageModel
-from rewardgap.perturbing import causes, robustness, shifted_scores
+from rewardgap.perturbing import robustness, shifted_scores
 from rewardgap.scoring.rater import Rated, Rater
 from rewardgap.scoring.scorer import Scorer
 
@@ -43,7 +43,7 @@ class LowerCase(Rater):
     def score(self, prompt: Any, responses: Any) -> list[float]:
         raise NotImplementedError
 
-    def rate(self, records: Sequence[Any], dropped: Any = None) -> Rated:
+    def rate(self, records: Sequence[Any], dropped: Any = None, prefixes: bool = False) -> Rated:
         self.rated.append(Counter(record.id.partition("/")[0] for record in records))
         tree: Any = SimpleNamespace(chosen=1, lengths=(1, 1), truncated=False)
         rewards = [[float("yes" in text[0].content) for text in r.responses] for r in records]
@@ -146,7 +146,7 @@ def test_mistakes(rater, measure, tmp_path, capsys):
 
 def test_a_model_rates_shifted_data_as_score_does(folders, tmp_path, capsys, monkeypatch):
     counts, rate = [], Scorer.rate
-    monkeypatch.setattr(Scorer, "rate", lambda *a: counts.append(len(a[1])) or rate(*a))
+    monkeypatch.setattr(Scorer, "rate", lambda *a, **k: counts.append(len(a[1])) or rate(*a, **k))
     data = write_rows(tmp_path / "data.jsonl", polite_rows(6))
     model, where = str(folders("llama")), ["--device", "cpu", "--cache", str(tmp_path / "cache")]
     where += ["--kind", "implicit", "--reference", str(folders("llama", "<|pad|>", None, 1))]
@@ -174,22 +174,14 @@ def test_every_prompt_is_computed_once_for_all_shifts(folders, tmp_path, monkeyp
     shifts = ["quotes", "greeting", "upper-case", "contractions"]
     rows = [row | {"prompt": f"{i} is it so? " * 4} for i, row in enumerate(polite_rows(8))]
     data, counts = write_rows(tmp_path / "data.jsonl", rows), Counter[str]()
-    hidden_states, pairs = LanguageModel.hidden_states, causes.read_moves
+    hidden_states = LanguageModel.hidden_states
 
     def count(model: Any, pack: Any, *arguments: Any) -> Any:
-        counts[stage[-1]] += len(pack.tokens)
+        counts[stage] += len(pack.tokens)
         return hidden_states(model, pack, *arguments)
 
-    def count_words(*arguments: Any) -> Any:
-        stage.append("words")
-        try:
-            return pairs(*arguments)
-        finally:
-            stage.pop()
-
-    stage = ["pass"]
+    stage = "pass"
     monkeypatch.setattr(LanguageModel, "hidden_states", count)
-    monkeypatch.setattr(causes, "read_moves", count_words)
     keys = {"kind": "implicit", "reference": str(folders("llama", "<|pad|>", None, 1))}
     keys |= {"device": "cpu"}
     scorer = rewardgap.load(str(folders("llama")), **keys)
@@ -198,7 +190,7 @@ def test_every_prompt_is_computed_once_for_all_shifts(folders, tmp_path, monkeyp
     where = {"out": tmp_path / "scores", "cache": str(tmp_path / "a")}
     rewardgap.score(model=str(folders("llama")), data=data, **where, **keys)
     assert counts["pass"] == 2 * sum(tree.size for tree in trees)
-    stage = ["robustness"]
+    stage = "robustness"
     robust = {"out": tmp_path / "out", "cache": str(tmp_path / "b"), "shifts": shifts}
     result = rewardgap.robustness(model=[str(folders("llama"))], data=data, **robust, **keys)
     prompts, responses = set(), 0
@@ -212,12 +204,12 @@ def test_every_prompt_is_computed_once_for_all_shifts(folders, tmp_path, monkeyp
     assert len(prompts) == 2 * 8  # the greeting is put before the prompt
     expected = sum(map(len, prompts)) + responses
     assert counts["robustness"] == 2 * expected
-    assert any(flips.largest for flips in result.measured.flips.values()) and counts["words"]
-    assert counts["robustness"] + counts["words"] < (len(shifts) + 1) * counts["pass"]
+    assert any(causes.count() for causes in result.measured.causes.values())
+    assert counts["robustness"] < 0.7 * (len(shifts) + 1) * counts["pass"]
 
 
 def test_settings_of_a_command_that_failed_bind_nobody(rater, measure, monkeypatch):
-    def refuse(*arguments: Any) -> Rated:
+    def refuse(*arguments: Any, **keys: Any) -> Rated:
         raise UserError("set max_length")
 
     with monkeypatch.context() as patch:

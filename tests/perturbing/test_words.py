@@ -6,17 +6,10 @@ import pytest
 from toy import write_rows
 
 import rewardgap
-from rewardgap.explaining.explanation import ResponseReward
 from rewardgap.perturbing import words
 from rewardgap.perturbing.causes import Cause, Causes
 from rewardgap.perturbing.conclusion import describe_words
 from rewardgap.perturbing.words import Move, Word
-
-RESPONSE = ResponseReward(
-    "chosen",
-    (" d", "on", "'t", " say", "", "é", ".", "<|end|>"),
-    (1.0, 3.0, 6.0, 10.0, 15.0, 21.0, 28.0, 36.0),
-)
 
 
 def move(before: str, after: str, margin: float) -> Move:
@@ -24,7 +17,8 @@ def move(before: str, after: str, margin: float) -> Move:
 
 
 def test_words_are_whole_and_have_the_rewards_of_their_tokens():
-    assert words.words(RESPONSE) == [
+    tokens = (" d", "on", "'t", " say", "", "é", ".", "<|end|>")
+    assert words.join_tokens(tokens, (1.0, 3.0, 6.0, 10.0, 15.0, 21.0, 28.0, 36.0)) == [
         Word(" don't", 6.0),
         Word(" sayé", 15.0),
         Word(".", 7.0),
@@ -35,15 +29,15 @@ def test_words_are_whole_and_have_the_rewards_of_their_tokens():
 def test_places_are_compared_word_for_word_where_as_many_stand_for_as_many():
     before = [Word("I", 1.0), Word(" do", 2.0), Word(" not", 3.0), Word(" see", 4.0)]
     after = [Word("I", 1.5), Word(" don't", 9.0), Word(" sea", 1.0), Word("!", 5.0)]
-    found = [(m.before, m.after, m.margin, m.left, m.right) for m in words._compare(before, after)]
-    assert found == [
+    moves = words.compare_words("chosen", before, after)
+    assert [(m.before, m.after, m.margin, m.left, m.right) for m in moves] == [
         ("I", "I", 0.5, "", " don't sea!"),
         (" do", " don't", 7.0, "I", " sea!"),
         (" not", " sea", -2.0, "I don't", "!"),
         (" see", "!", 1.0, "I don't sea", ""),
     ]
-    (_, added) = words._compare(before[:1], after[:2])
-    assert (added.before, added.after, added.margin) == ("", " don't", 9.0)
+    (_, added) = words.compare_words("rejected", before[:1], after[:2])
+    assert (added.before, added.after, added.margin) == ("", " don't", -9.0)
 
 
 def test_causes_are_places_that_differ_and_move_the_margin_as_the_flip_does():
@@ -87,6 +81,7 @@ def test_what_words_add_is_the_change_of_the_margin(kind, folders, tmp_path):
             assert place.after == place.before.upper() != place.before
             assert f"{place.left}{place.after}" in getattr(flip, place.side)[1]
     assert sum(entry["flips"] for entry in shown["flips"]["words"]) == len(flips.largest)
-    (out / "robustness.html").unlink()
-    again = rewardgap.robustness(**keys)
-    assert again.measured.causes == result.measured.causes
+    for path in ("robustness.html", "*/*.flips.json"):  # found again, and read again
+        for file in out.glob(path):
+            file.unlink()
+        assert rewardgap.robustness(**keys).measured.causes == result.measured.causes

@@ -2,24 +2,23 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewardgap.data.records import Record
 from rewardgap.errors import reported
 from rewardgap.io.files import read_json, write_text
-from rewardgap.io.progress import progress
 from rewardgap.perturbing.flips import Flips
-from rewardgap.perturbing.words import Move, read_moves
-from rewardgap.scoring.rater import Rater
-from rewardgap.scoring.scorer import Scorer
+from rewardgap.perturbing.words import Move, Word, compare_words
 
-MOST_READ = 100
-"""Flips of a shift whose words are read, those whose margin changes most."""
 MOST_KEPT = 3
 """Places of a flip that are kept."""
+
+WordsById = Mapping[str, Sequence[Sequence[Word]]]
+"""By record, the words of each of its responses."""
+ReadWords = Callable[[Collection[str]], tuple[WordsById, WordsById] | None]
+"""Returns words of the records of some ids in the original wording and in another one."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,6 @@ class Causes:
 
     by_record: Mapping[str, Cause] | None
 
-    def __len__(self) -> int:
-        return len(self.by_record or ())
-
     @property
     def share_of_changed_words(self) -> float | None:
         """What the words that differ add to the changes of all margins, as a share of them."""
@@ -80,29 +76,21 @@ def _bare(move: Move) -> tuple[str, str]:
     return (move.before, move.after) if is_space else bare
 
 
-def find_causes(
-    path: Path,
-    flips: Flips,
-    before: Mapping[str, Record],
-    after: Mapping[str, Record],
-    open_model: Callable[[], Rater],
-) -> Causes:
-    """Return the causes of the largest flips; those in the file `path` are not computed again.
+def find_causes(path: Path, flips: Flips, read: ReadWords) -> Causes:
+    """Return the causes of a shift's flips; those in the file `path` are not computed again.
 
     Args:
         path: Where they are kept.
-        flips: The flips of a shift.
-        before: The records by id.
-        after: The records in other words by id.
-        open_model: What loads the model.
+        flips: The flips.
+        read: Returns the words of the records of some ids in both wordings, or None.
 
     Raises:
         UserError: The file is damaged.
     """
     if not path.exists():
-        causes = _read_causes(flips, before, after, open_model) if flips.largest else {}
-        rows = causes and {name: asdict(cause) for name, cause in causes.items()}
-        write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        causes = _read_causes(flips, read) if flips.largest else {}
+        written = None if causes is None else {name: asdict(causes[name]) for name in causes}
+        write_text(path, json.dumps(written, ensure_ascii=False, indent=1) + "\n")
     rows = read_json(path)
     with reported((TypeError, KeyError, AttributeError), f"{path} is damaged; remove it: "):
         return Causes(rows if rows is None else {name: _parse(row) for name, row in rows.items()})
@@ -113,27 +101,18 @@ def _parse(row: Mapping[str, Any]) -> Cause:
     return Cause(row["change"], row["by_changed_words"], moves)
 
 
-def _read_causes(
-    flips: Flips,
-    before: Mapping[str, Record],
-    after: Mapping[str, Record],
-    open_model: Callable[[], Rater],
-) -> dict[str, Cause] | None:
-    rater = open_model()
-    if not isinstance(rater, Scorer) or rater.model.rates_beginnings_apart:
+def _read_causes(flips: Flips, read: ReadWords) -> dict[str, Cause] | None:
+    words = read({flip.id for flip in flips.largest})
+    if words is None:
         return None
-    causes = {}
-    for flip in progress(flips.largest[:MOST_READ], "words of flips"):
-        chosen, rejected = flip.pair
-        pair = (
-            replace(
-                records[flip.id],
-                chosen=(records[flip.id].chosen[chosen],),
-                rejected=(records[flip.id].rejected[rejected],),
-            )
-            for records in (before, after)
+    before, after = words
+    return {
+        flip.id: Cause.of(
+            [
+                move
+                for side, response in zip(("chosen", "rejected"), flip.pair, strict=True)
+                for move in compare_words(side, before[flip.id][response], after[flip.id][response])
+            ]
         )
-        causes[flip.id] = Cause.of(read_moves(rater, *pair))
-    if rater.reference is not None:
-        rater.reference.release()
-    return causes
+        for flip in flips.largest
+    }

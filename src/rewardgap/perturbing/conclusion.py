@@ -149,12 +149,11 @@ def describe_flips(flips: Flips, causes: Causes) -> list[str]:
     sentences = [f"{counted(wrong + right, 'record')} flip: {wrong} to wrong, {right} to right."]
     if causes.by_record is None:
         return [*sentences, "Which words did it is not known: the model gives words no rewards."]
-    counts, read = causes.count(), len(causes)
+    counts = causes.count()
     if counts:
         named = [f"{describe_words(*texts)} ({number})" for *texts, number in counts[:MOST_NAMES]]
         more = f" and {len(counts) - MOST_NAMES} others" if len(counts) > MOST_NAMES else ""
-        which = "" if read == wrong + right else f" of the {read} largest"
-        sentences.append(f"What moved the margin most{which}: {', '.join(named)}{more}.")
+        sentences.append(f"What moved the margin most: {', '.join(named)}{more}.")
     changed = causes.share_of_changed_words
     if changed is not None:
         percent = f"{100 * changed:.0f} %".replace("-", "−")
@@ -233,7 +232,6 @@ def _flip_figures(measured: Measured, place: Place) -> dict[str, Any]:
     return {
         "to_wrong": len(flips.to_wrong),
         "to_right": len(flips.to_right),
-        "words_read": len(causes),
         "share_of_changed_words": causes.share_of_changed_words,
         "words": [
             {"before": before, "after": after, "flips": count}

@@ -17,7 +17,7 @@ class Flip:
 
     Attributes:
         id: The record's id.
-        pair: Which chosen and which rejected response of the record it is.
+        pair: The chosen and the rejected one among the record's responses.
         prompt: What is asked.
         chosen: The chosen response.
         rejected: The rejected response.
@@ -91,7 +91,7 @@ def _flipped(row: ScoreRow, shifted: ScoreRow, before: Record, after: Record) ->
         if _order(*old) != _order(*new):
             yield Flip(
                 id=row.id,
-                pair=(chosen, rejected),
+                pair=(chosen, len(row.scores_chosen) + rejected),
                 prompt=(as_text(before.prompt), as_text(after.prompt)),
                 chosen=(as_text(before.chosen[chosen]), as_text(after.chosen[chosen])),
                 rejected=(as_text(before.rejected[rejected]), as_text(after.rejected[rejected])),

@@ -39,7 +39,7 @@ def scoring_inputs(config: RobustnessConfig, model: str, records: Sequence[Recor
     return inputs
 
 
-def _model_inputs(config: RobustnessConfig, name: str, hashes: Path) -> Inputs:
+def _model_inputs(config: RobustnessConfig, name: str, hashes: Path) -> dict[str, dict[str, str]]:
     """Return hashes of the files of one model, and of its reference if its kind needs one."""
     folder = find_saved(name)
     files = hash_model(folder, hashes)

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -123,8 +124,9 @@ def robustness(config: RobustnessConfig) -> RobustnessResult:
     causes: dict[Place, Causes] = {}
     for model, folder in folders.items():
         scores = ShiftedScores(config, model, folder)
-        for shift, *found in _measure(scores, plans, records):
-            effects[model, shift], flips[model, shift], causes[model, shift] = found
+        for shift, effect, flipped, words in _measure(scores, plans, records):
+            place = model, shift
+            effects[place], flips[place], causes[place] = effect, flipped, words
     if not effects:
         raise UserError(f"{config.data}: the shifts find nothing to change in it; choose others")
     known = {shift for _, shift in effects}
@@ -161,7 +163,8 @@ def _measure(
             effect = measure_effect(originals, rows[name], wording.changed, scores.config.seed)
             flips = find_flips(shared_rows(originals, rows[name]), by_id, after)
             path = scores.folder / f"{name}.flips.json"
-            yield name, effect, flips, find_causes(path, flips, by_id, after, scores.open)
+            read = partial(scores.words, name, records, wording.records)
+            yield name, effect, flips, find_causes(path, flips, read)
 
 
 def _write(out: Path, measured: Measured) -> None:

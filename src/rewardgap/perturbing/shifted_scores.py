@@ -2,21 +2,24 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.robustness import RobustnessConfig
-from rewardgap.data.dropped import DroppedRecord, new_list, write_dropped
+from rewardgap.data.dropped import Dropped, DroppedRecord, new_list, write_dropped
 from rewardgap.data.records import Record, prompt_key, responses_id
 from rewardgap.data.shifting import COLUMN, Shifting
 from rewardgap.errors import UserError
 from rewardgap.evaluation.scores import ScoreRow, read_scores, score_row, write_scores
 from rewardgap.io.files import differing_keys, read_yaml, write_text
-from rewardgap.scoring.rater import Rater
+from rewardgap.perturbing.causes import WordsById
+from rewardgap.perturbing.words import response_words
+from rewardgap.scoring.rater import Prefixes, Rater
+from rewardgap.scoring.scorer import Scorer
 from rewardgap.scoring.scorer import load as load_model
 
 logger = logging.getLogger(__name__)
@@ -100,12 +103,15 @@ class ShiftedScores:
         name: The model.
         folder: Where its score files are.
         rater: The model, once it is open.
+        prefixes: Rewards of the beginnings of responses, of the original records and of those that
+            were rated last, by wording and id in one key.
     """
 
     config: RobustnessConfig
     name: str
     folder: Path
     rater: Rater | None = None
+    prefixes: dict[str, Prefixes] = field(default_factory=dict)
 
     def read(
         self, records: Sequence[Record], shifts: Mapping[str, Shifted]
@@ -116,6 +122,8 @@ class ShiftedScores:
         rated together, so that a prompt is computed once for all wordings.
         """
         wordings = {ORIGINAL: Shifted.original(records), **shifts}
+        for key in [key for key in self.prefixes if not key.startswith(f"{ORIGINAL}/")]:
+            del self.prefixes[key]
         paths = {name: self.folder / f"{name}.jsonl" for name in wordings}
         rated = self._rate({n: wordings[n] for n, path in paths.items() if not path.exists()})
         if ORIGINAL in rated:
@@ -128,7 +136,40 @@ class ShiftedScores:
             write_scores(paths[name], filter(None, kept))
         return {name: _read(paths[name], wording.records) for name, wording in wordings.items()}
 
-    def open(self) -> Rater:
+    def words(
+        self, name: str, before: Sequence[Record], after: Sequence[Record], ids: Collection[str]
+    ) -> tuple[WordsById, WordsById] | None:
+        """Return the words of the records of some ids as they are and in those of a shift.
+
+        They were read with the rewards; only those of rewards on file are computed again. None for
+        a model that gives words no rewards.
+        """
+        wordings = {
+            wording: [record for record in records if record.id in ids]
+            for wording, records in ((ORIGINAL, before), (name, after))
+        }
+        scorer = self._open()
+        missing = {
+            f"{wording}/{record.id}": record
+            for wording, records in wordings.items()
+            for record in records
+            if f"{wording}/{record.id}" not in self.prefixes
+        }
+        if not isinstance(scorer, Scorer):
+            return None
+        self._rate_together(missing, None)
+        if not self.prefixes:
+            return None
+        old, new = (
+            {
+                record.id: response_words(scorer, record, self.prefixes[f"{wording}/{record.id}"])
+                for record in records
+            }
+            for wording, records in wordings.items()
+        )
+        return old, new
+
+    def _open(self) -> Rater:
         """Return the model, loaded when it is first needed."""
         if self.rater is None:
             logger.info("loading %s", self.name)
@@ -141,29 +182,39 @@ class ShiftedScores:
         Those that the model cannot read are listed beside the score files.
         """
         records = {
-            f"{name}/{record.id}": (name, record)
+            f"{name}/{record.id}": record
             for name, wording in wordings.items()
             for record in wording.records
             if record.id in wording.changed
         }
-        rows: dict[str, dict[str, ScoreRow]] = {name: {} for name in wordings}
-        if not records:
-            return rows
         dropped = new_list(self.config.bad_records)
-        texts = [replace(record, id=key) for key, (_, record) in records.items()]
-        rated = self.open().rate(texts, dropped)
-        for text, tree, rewards in zip(rated.records, rated.trees, rated.rewards, strict=True):
-            name, record = records[text.id]
-            rows[name][record.id] = score_row(record, tree, rewards, None)
+        rows: dict[str, dict[str, ScoreRow]] = {name: {} for name in wordings}
+        for key, row in self._rate_together(records, dropped).items():
+            rows[key.partition("/")[0]][row.id] = row
         for name in wordings:
             unread = [
-                DroppedRecord(record.id, reason)
+                DroppedRecord(records[key].id, reason)
                 for key, reason in dropped or ()
-                for wording, record in [records[key]]
-                if wording == name
+                if key.startswith(f"{name}/")
             ]
             write_dropped(self.folder / f"{name}.dropped.jsonl", {self.config.data: unread})
         return rows
+
+    def _rate_together(
+        self, records: Mapping[str, Record], dropped: Dropped | None
+    ) -> dict[str, ScoreRow]:
+        """Return the rows of records by wording and id in one key, and remember their prefixes."""
+        if not records:
+            return {}
+        texts = [replace(record, id=key) for key, record in records.items()]
+        rated = self._open().rate(texts, dropped, prefixes=True)
+        keys = [text.id for text in rated.records]
+        if rated.prefixes is not None:
+            self.prefixes |= dict(zip(keys, rated.prefixes, strict=True))
+        return {
+            key: score_row(records[key], tree, rewards, None)
+            for key, tree, rewards in zip(keys, rated.trees, rated.rewards, strict=True)
+        }
 
 
 def _open(config: RobustnessConfig, name: str) -> Rater:

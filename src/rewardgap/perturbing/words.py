@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from rewardgap.data.records import Record
-from rewardgap.explaining.explanation import ResponseReward
-from rewardgap.explaining.tokens import reward_tokens
+from rewardgap.explaining.tokens import leaf_texts
+from rewardgap.scoring.rater import Prefixes
 from rewardgap.scoring.scorer import Scorer
 
 WORD = re.compile(r"\s*(?:\w[\w'’-]*|[^\w\s])")
@@ -50,71 +50,68 @@ class Move:
         return self.before != self.after
 
 
-def read_moves(scorer: Scorer, before: Record, after: Record) -> list[Move]:
-    """Return what every place of a pair's responses adds to the change of its margin.
-
-    They sum to the margin after less the margin before.
-
-    Args:
-        scorer: The model.
-        before: A pair in the original words.
-        after: The pair in other words.
-    """
-    rewards = _read(scorer, before, after)
-    sides = ("chosen", 1.0), ("rejected", -1.0)
+def response_words(scorer: Scorer, record: Record, prefixes: Prefixes) -> list[list[Word]]:
+    """Return the words of every response of a record, of whose beginnings the rewards are given."""
+    (tree,) = scorer.model.encode([record], scorer.max_length)
     return [
-        replace(move, side=side, margin=sign * move.margin)
-        for (side, sign), *wordings in zip(sides, rewards[:2], rewards[2:], strict=True)
-        for move in _compare(*map(words, wordings))
+        join_tokens(leaf_texts(scorer.model.template, tree, leaf), rewards.tolist())
+        for leaf, rewards in zip(tree.leaves, prefixes, strict=True)
     ]
 
 
-def _read(scorer: Scorer, before: Record, after: Record) -> Sequence[ResponseReward]:
-    """Return the rewards of a pair's two responses and of the other two, token by token.
+def join_tokens(tokens: Sequence[str], prefixes: Sequence[float]) -> list[Word]:
+    """Join tokens to words; a token that has several stays whole.
 
-    A prompt that both wordings have is computed once, unless truncation would cut it otherwise.
+    Args:
+        tokens: The text of each token.
+        prefixes: The reward of the response up to and with each token.
     """
-    if before.prompt == after.prompt:
-        responses = before.responses + after.responses
-        together = reward_tokens(scorer, replace(before, chosen=responses, rejected=()))
-        if not together.truncated:
-            return together.responses
-    first, second = (reward_tokens(scorer, record) for record in (before, after))
-    return first.responses + second.responses
-
-
-def words(response: ResponseReward) -> list[Word]:
-    """Return the words of a response; a token that has several stays whole."""
-    starts = {match.start() for match in WORD.finditer("".join(response.tokens))}
-    ends = accumulate(map(len, response.tokens), initial=0)
-    parts: list[Word] = []
-    for token, step, start in zip(response.tokens, response.steps, ends, strict=False):
-        if parts and not (start in starts and parts[-1].text):
-            parts[-1] = Word(parts[-1].text + token, parts[-1].reward + step)
+    starts = {match.start() for match in WORD.finditer("".join(tokens))}
+    ends = accumulate(map(len, tokens), initial=0)
+    words: list[Word] = []
+    for token, (before, after), start in zip(
+        tokens, pairwise((0.0, *prefixes)), ends, strict=False
+    ):
+        if words and not (start in starts and words[-1].text):
+            words[-1] = Word(words[-1].text + token, words[-1].reward + after - before)
         else:
-            parts.append(Word(token, step))
-    return parts
+            words.append(Word(token, after - before))
+    return words
 
 
-def _compare(before: Sequence[Word], after: Sequence[Word]) -> Iterator[Move]:
-    """Yield what every place adds to the reward: words that stayed, and words for others."""
-    texts, others = ([word.text for word in side] for side in (before, after))
-    codes = SequenceMatcher(None, texts, others, autojunk=False).get_opcodes()
+def compare_words(side: str, before: Sequence[Word], after: Sequence[Word]) -> list[Move]:
+    """Return what every place of a response adds to a margin; all together are its change.
+
+    Args:
+        side: The response, "chosen" or "rejected".
+        before: Its words in the original wording.
+        after: Its words in the other one.
+    """
+    sign = 1.0 if side == "chosen" else -1.0
+    texts, others = ([word.text for word in words] for words in (before, after))
+    return [
+        Move(
+            side=side,
+            before="".join(texts[old]),
+            after="".join(others[new]),
+            margin=sign * (_reward(after[new]) - _reward(before[old])),
+            left="".join(others[max(0, new.start - AROUND) : new.start]),
+            right="".join(others[new.stop : new.stop + AROUND]),
+        )
+        for old, new in _places(texts, others)
+    ]
+
+
+def _places(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[slice, slice]]:
+    """Yield which words stand for which: one for one, where as many stand for as many."""
+    codes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     for _, start, end, first, last in codes:
-        count = end - start
-        pairs = [(slice(start, end), slice(first, last))]
-        if count == last - first:  # word for word
-            pairs = [
-                (slice(start + k, start + k + 1), slice(first + k, first + k + 1))
-                for k in range(count)
-            ]
-        for old, new in pairs:
-            yield Move(
-                side="",
-                before="".join(texts[old]),
-                after="".join(others[new]),
-                margin=sum(word.reward for word in after[new])
-                - sum(word.reward for word in before[old]),
-                left="".join(others[max(0, new.start - AROUND) : new.start]),
-                right="".join(others[new.stop : new.stop + AROUND]),
-            )
+        if end - start == last - first:
+            for k in range(end - start):
+                yield slice(start + k, start + k + 1), slice(first + k, first + k + 1)
+        else:
+            yield slice(start, end), slice(first, last)
+
+
+def _reward(words: Sequence[Word]) -> float:
+    return sum(word.reward for word in words)

@@ -166,7 +166,6 @@ class Generative(TrainedRewardModel):
     """r(x, y) = π(Yes | I[x, y]), where I asks whether y answers x; the loss is eq. 7."""
 
     encoding = VerificationEncoding
-    rates_beginnings_apart = True
 
     def __init__(self, language_model: LanguageModel, template: ChatTemplate, options: KindConfig):
         super().__init__(language_model, template, options)
