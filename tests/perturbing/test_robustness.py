@@ -13,6 +13,7 @@ from toy import pair_rows, read_rows, write_rows
 
 import rewardgap
 from rewardgap.cli import main
+from rewardgap.data.dropped import DroppedRecord
 from rewardgap.data.load import load
 from rewardgap.data.shifting import shifting
 from rewardgap.errors import UserError
@@ -82,6 +83,25 @@ def test_only_changed_records_are_scored_and_only_once(rater, measure, tmp_path)
     assert rater.rated[2:] == [{"original": 12, "quotes": 12}]
     measure(seed=1, overwrite=True, shifts=["quotes"])
     assert rater.rated[3:] == [{"original": 12, "quotes": 12}]
+
+
+def test_a_record_that_is_not_read_in_other_words_is_left_out(
+    rater, measure, tmp_path, monkeypatch
+):
+    def rate(rater: LowerCase, records: Sequence[Any], dropped: Any, prefixes: bool) -> Rated:
+        kept = [record for record in records if record.id != "quotes/pair-3"]
+        dropped.append(DroppedRecord("quotes/pair-3", "too long"))
+        return rated(rater, kept)
+
+    rated = LowerCase.rate
+    monkeypatch.setattr(LowerCase, "rate", rate)
+    result = measure(shifts=["quotes", "upper-case"], bad_records="drop")
+    left_out = {row["shift"]: row["left_out"] for row in result.rows()}
+    assert left_out == {"quotes": 1, "upper-case": 0}
+    assert read_rows(tmp_path / "out" / "m-b" / "quotes.dropped.jsonl") == [
+        {"data": str(tmp_path / "data.jsonl"), "record": "pair-3", "reason": "too long"}
+    ]
+    assert result.conclusion[-1].startswith("Up to 1 record could not be read")
 
 
 def test_what_is_said(rater, measure, tmp_path):

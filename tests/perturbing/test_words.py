@@ -10,6 +10,7 @@ from rewardgap.perturbing import words
 from rewardgap.perturbing.causes import Cause, Causes
 from rewardgap.perturbing.conclusion import describe_words
 from rewardgap.perturbing.words import Move, Word
+from rewardgap.scoring.scorer import Scorer
 
 
 def move(before: str, after: str, margin: float) -> Move:
@@ -58,7 +59,9 @@ def test_what_became_of_words_is_said():
 
 
 @pytest.mark.parametrize("kind", ["implicit-no-reference", "generative"])
-def test_what_words_add_is_the_change_of_the_margin(kind, folders, tmp_path):
+def test_what_words_add_is_the_change_of_the_margin(kind, folders, tmp_path, monkeypatch):
+    passes, rate = [], Scorer.rate
+    monkeypatch.setattr(Scorer, "rate", lambda *a, **k: passes.append(a) or rate(*a, **k))
     model, out = str(folders("llama")), tmp_path / "out"
     keys = {"model": [model], "kind": kind, "device": "cpu", "out": out, "max_length": 64}
     rows = [
@@ -68,7 +71,7 @@ def test_what_words_add_is_the_change_of_the_margin(kind, folders, tmp_path):
     keys |= {"data": write_rows(tmp_path / "data.jsonl", rows), "shifts": "upper-case"}
     result = rewardgap.robustness(**keys)
     (flips,), (causes,) = result.measured.flips.values(), result.measured.causes.values()
-    assert len(flips.largest) > 1
+    assert len(flips.largest) > 1 and len(passes) == 1
     shown = json.loads((out / "robustness.json").read_text())["models"][model]["upper-case"]
     assert shown["flips"]["to_wrong"] + shown["flips"]["to_right"] == len(flips.largest)
     if kind == "generative":

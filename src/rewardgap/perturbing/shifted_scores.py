@@ -104,14 +104,14 @@ class ShiftedScores:
         folder: Where its score files are.
         rater: The model, once it is open.
         prefixes: Rewards of the beginnings of responses, of the original records and of those that
-            were rated last, by wording and id in one key.
+            were rated last, by wording and id in one key; None if the model gives none.
     """
 
     config: RobustnessConfig
     name: str
     folder: Path
     rater: Rater | None = None
-    prefixes: dict[str, Prefixes] = field(default_factory=dict)
+    prefixes: dict[str, Prefixes] | None = field(default_factory=dict)
 
     def read(
         self, records: Sequence[Record], shifts: Mapping[str, Shifted]
@@ -122,18 +122,18 @@ class ShiftedScores:
         rated together, so that a prompt is computed once for all wordings.
         """
         wordings = {ORIGINAL: Shifted.original(records), **shifts}
-        for key in [key for key in self.prefixes if not key.startswith(f"{ORIGINAL}/")]:
-            del self.prefixes[key]
+        if self.prefixes:
+            kept = {key: part for key, part in self.prefixes.items() if key.startswith(ORIGINAL)}
+            self.prefixes = kept
         paths = {name: self.folder / f"{name}.jsonl" for name in wordings}
         rated = self._rate({n: wordings[n] for n, path in paths.items() if not path.exists()})
         if ORIGINAL in rated:
             write_scores(paths[ORIGINAL], rated.pop(ORIGINAL).values())
         originals = _read(paths[ORIGINAL], records)
         for name, rows in rated.items():
-            kept = (
-                rows.get(row.id) if row.id in wordings[name].changed else row for row in originals
-            )
-            write_scores(paths[name], filter(None, kept))
+            changed = wordings[name].changed
+            both = (rows.get(row.id) if row.id in changed else row for row in originals)
+            write_scores(paths[name], filter(None, both))
         return {name: _read(paths[name], wording.records) for name, wording in wordings.items()}
 
     def words(
@@ -149,16 +149,16 @@ class ShiftedScores:
             for wording, records in ((ORIGINAL, before), (name, after))
         }
         scorer = self._open()
+        if not isinstance(scorer, Scorer) or self.prefixes is None:
+            return None
         missing = {
             f"{wording}/{record.id}": record
             for wording, records in wordings.items()
             for record in records
             if f"{wording}/{record.id}" not in self.prefixes
         }
-        if not isinstance(scorer, Scorer):
-            return None
         self._rate_together(missing, None)
-        if not self.prefixes:
+        if self.prefixes is None:
             return None
         old, new = (
             {
@@ -209,7 +209,9 @@ class ShiftedScores:
         texts = [replace(record, id=key) for key, record in records.items()]
         rated = self._open().rate(texts, dropped, prefixes=True)
         keys = [text.id for text in rated.records]
-        if rated.prefixes is not None:
+        if self.prefixes is None or rated.prefixes is None:
+            self.prefixes = None
+        else:
             self.prefixes |= dict(zip(keys, rated.prefixes, strict=True))
         return {
             key: score_row(records[key], tree, rewards, None)
