@@ -64,12 +64,12 @@ class Causes:
     def count(self) -> list[tuple[str, str, int]]:
         """Return the words that moved a flip's margin most, with their number of flips."""
         counts = Counter(
-            _bare(cause.moves[0]) for cause in (self.by_record or {}).values() if cause.moves
+            bare_words(cause.moves[0]) for cause in (self.by_record or {}).values() if cause.moves
         )
         return [(*texts, count) for texts, count in counts.most_common()]
 
 
-def _bare(move: Move) -> tuple[str, str]:
+def bare_words(move: Move) -> tuple[str, str]:
     """Return the words of a place without the space around them, unless it is what differs."""
     bare = move.before.strip(), move.after.strip()
     is_space = bare[0] == bare[1] and move.is_change

@@ -28,8 +28,7 @@ NOTES = (
 """What the columns are."""
 WORDS = (
     "What a word adds is the reward of its tokens; where rewards are no sums of tokens, the change "
-    "of the reward of the response so far. Words that differ make less than 0 % of the change if "
-    "they work against it."
+    "of the reward of the response so far."
 )
 """What the page says of words."""
 MOST_NAMES = 6
@@ -84,7 +83,7 @@ def cells(shift: str, effect: Effect) -> list[str]:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"  # no negative zero
 
 
 def p_value(value: float) -> str:
@@ -134,7 +133,8 @@ def _conclude(model: str, measured: Measured) -> str:
             f"{100 * most.cost.flip_rate.value:.0f} % of the verdicts flip"
         )
         for before, after, count in measured.causes[model, worst].count()[:1]:
-            text += f"; what moved most margins is {describe_words(before, after)} ({count})"
+            flips = len(measured.flips[model, worst].largest)
+            text += f", most often by {describe_words(before, after)} ({count} of {flips})"
     else:
         text = (
             f"{model}: no shift shows a detectable loss; the largest is "
@@ -156,9 +156,10 @@ def describe_flips(flips: Flips, causes: Causes) -> list[str]:
         sentences.append(f"What moved the margin most: {', '.join(named)}{more}.")
     changed = causes.share_of_changed_words
     if changed is not None:
-        percent = f"{100 * changed:.0f} %".replace("-", "−")
         sentences.append(
-            f"Words that differ make {percent} of the change, words that stayed the rest."
+            f"Words that differ make {100 * changed:.0f} % of the change, the others the rest."
+            if 0 <= changed <= 1
+            else "Words that differ and words that stayed move margins against each other."
         )
     return sentences
 

@@ -7,11 +7,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from rewardgap.evaluation.text import format_interval
+from rewardgap.evaluation.text import counted, format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.pages import page_templates
 from rewardgap.models.kinds.palette import GREY
-from rewardgap.perturbing.causes import Causes
+from rewardgap.perturbing.causes import Causes, bare_words
 from rewardgap.perturbing.conclusion import (
     HEAD,
     MOST_EXAMPLES,
@@ -69,12 +69,10 @@ def write_page(path: Path, measured: Measured) -> None:
 def _flips_of_shift(shift: str, effect: Effect, flips: Flips, causes: Causes) -> dict[str, Any]:
     """Return what the page shows of the flips of a shift, in the direction of its effect."""
     lost = effect.cost.loss.difference
-    cost = (
-        f"loses {format_interval(lost)}" if lost.value >= 0 else f"gains {format_interval(-lost)}"
-    )
     shown = (flips.to_wrong if lost.value >= 0 else flips.to_right) or flips.largest
     return {
-        "heading": f"{shift}: {cost}",
+        "heading": f"{shift}: accuracy lost {format_interval(lost)}, "
+        + f"{counted(len(flips.largest), 'flip')}",
         "is_open": effect.is_detected,
         "sentences": describe_flips(flips, causes),
         "flips": [
@@ -82,7 +80,7 @@ def _flips_of_shift(shift: str, effect: Effect, flips: Flips, causes: Causes) ->
                 "id": flip.id,
                 "margins": "margin {:.3g}, then {:.3g}".format(*flip.margins),
                 "moves": [
-                    (move, describe_words(move.before, move.after), f"{move.margin:+.3g}")
+                    (move, describe_words(*bare_words(move)), f"{move.margin:+.3g}")
                     for move in _moves(causes, flip)
                 ],
                 "texts": [
