@@ -103,12 +103,13 @@ def robustness(config: RobustnessConfig) -> RobustnessResult:
     """Measure what every shift costs every model.
 
     Write into `out`: `config.yaml`, a score file for every model and shift and one of the original
-    data, `robustness.json`, `robustness.html`, and `card.md` for a model card. Score files that are
-    there are not computed again.
+    data, the words that turned verdicts, hashes of what the scores were made from,
+    `robustness.json`, `robustness.html`, and `card.md` for a model card. Score files that are there
+    are not computed again.
 
     Raises:
         UserError: There is no such shift, the data have no labels or cannot be changed, a model or
-            the data cannot be read, or the folder holds something else.
+            the data cannot be read or have changed since, or the folder holds something else.
     """
     out, plans = Path(config.out), _plans(config)
     dropped = new_list(config.bad_records)
