@@ -320,7 +320,8 @@ def along(run: Run, sets: Sequence[str]) -> Curve:
 def rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the table: a line for every model, data and candidate, means over its seeds."""
     header = ("model and data", "implicit, trained", "seeds", f"at loss {LOSS:g}", "at the end")
-    lines = [(*header, "highest on the way", "stopped by a set put aside")]
+    header += ("highest on the way", "stopped by a set put aside", "stopped by the other set")
+    lines = [header]
     for place, candidates in results.items():
         parts = SOURCES[place.rpartition(" ")[2]].shown
         for name, seeds in candidates.items():
@@ -334,6 +335,7 @@ def rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
                         [{part: max(p[part] for p in c) for part in parts} for c in curves], parts
                     ),
                     _mean([_stopped(curve) for curve in curves], parts),
+                    _mean([_stopped_by_others(curve, parts) for curve in curves], parts),
                 )
             )
     return lines
@@ -348,6 +350,16 @@ def _stopped(curve: Curve) -> Mapping[str, float] | None:
     if PUT_ASIDE not in curve[0]:
         return None
     return max(reversed(curve), key=lambda point: point[PUT_ASIDE])
+
+
+def _stopped_by_others(curve: Curve, parts: Sequence[str]) -> Mapping[str, float]:
+    """Return each set's accuracy at the last of the points that are best on the other sets."""
+    return {
+        part: max(
+            reversed(curve), key=lambda point: sum(point[other] for other in parts if other != part)
+        )[part]
+        for part in parts
+    }
 
 
 def _mean(points: Sequence[Mapping[str, float] | None], parts: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 import torch
 
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
-from rewardgap.models.packing import pack
 
 
 class LengthNormalised(TrainedRewardModel):
@@ -19,8 +18,7 @@ class LengthNormalised(TrainedRewardModel):
     def rewards(self, states):
         return states.total(self.steps(states)) / states.pack.response_lengths
 
-    def prefix_rewards(self, tree, reference):
-        states = self.read(pack([tree]).to(self.device))
+    def prefixes(self, states):
         return [
             steps.cumsum(0) / torch.arange(1, len(steps) + 1, device=steps.device)
             for steps in states.split(self.steps(states))

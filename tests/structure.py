@@ -19,7 +19,7 @@ MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOU
 ROOMS = (
     *("errors", "configs", "io", "data", "evaluation", "models", "scoring", "rewriting"),
     *("serving", "checks", "dynamics", "training", "testing", "reporting"),
-    *("perturbing", "forecasting", "explaining", "experiments", "demonstration", "commands", "cli"),
+    *("forecasting", "explaining", "perturbing", "experiments", "demonstration", "commands", "cli"),
 )
 PRONOUNS = (
     *("each", "found", "some", "own", "told", "wanted", "what", "others"),

@@ -19,7 +19,7 @@ def test_a_candidate_is_told_where_its_loss_is_low_and_at_its_end():
     ]
     results = {"model persona": {"plain": {"0": curve, "1": curve}}}
     _, line = closing_the_gap.rows(results)
-    told = ("0.60, 0.50", "0.20, 0.50", "0.90, 0.50", "–")
+    told = ("0.60, 0.50", "0.20, 0.50", "0.90, 0.50", "–", "0.20, 0.50")
     assert line == ("model persona", CANDIDATES["plain"].words, "2", *told)
     _, paraphrased, crossed = closing_the_gap.by_nats(results)
     assert paraphrased[2:4] == ("0.90", "") and crossed[2] == "0.50"  # 24 nats with β = 0.01

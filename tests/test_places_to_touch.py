@@ -54,8 +54,7 @@ class Mean(TrainedRewardModel):
     def rewards(self, states):
         return states.total(self.steps(states)) / states.pack.response_lengths
 
-    def prefix_rewards(self, tree, reference):
-        states = self.read(pack([tree]).to(self.device))
+    def prefixes(self, states):
         return [
             steps.cumsum(0) / torch.arange(1, len(steps) + 1)
             for steps in states.split(self.steps(states))

@@ -18,7 +18,7 @@ from rewardgap.dynamics.last_layer import gradient_sums
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.packing import pack
-from rewardgap.scoring.scorer import score_trees
+from rewardgap.scoring.tree_rewards import score_trees
 
 TOLERANCE = 1e-5
 STEPS, LEARNING_RATE = 20, 1e-3

@@ -9,7 +9,7 @@ from forests import DEEP, FURTHER, PAIR, forests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardgap.data.trees import Tree, truncate
+from rewardgap.data.trees import Tree, group_by_prompt, join_responses, truncate
 from rewardgap.errors import UserError
 from rewardgap.models.packing import Layout, micro_batches, pack
 
@@ -28,6 +28,35 @@ def texts(draw: st.DrawFn) -> Tree:
     return Tree(
         "text", nodes, (-1, *[0] * children), children, 0, tuple(sizes[1:]), head, opening, closing
     )
+
+
+@given(st.lists(st.tuples(st.sampled_from([(1,), (1, 2)]), st.integers(1, 3)), max_size=9))
+def test_trees_of_one_prompt_are_joined_up_to_a_size(drawn):
+    trees = [
+        Tree(str(i), (prompt, *[(i, k) for k in range(n)]), (-1, *[0] * n), n, 0, (2,) * n)
+        for i, (prompt, n) in enumerate(drawn)
+    ]
+    groups = group_by_prompt(trees, 9)
+    assert sorted(i for group in groups for i in group) == list(range(len(trees)))
+    for group in groups:
+        joined = join_responses([trees[i] for i in group])
+        sequences = [trees[i].sequence(leaf) for i in group for leaf in trees[i].leaves]
+        assert [joined.sequence(leaf) for leaf in joined.leaves] == sequences
+        assert joined.size <= 9 and (joined.chosen, joined.rejected) == (len(sequences), 0)
+    by_prompt = {prompt: sum(n for other, n in drawn if other == prompt) for prompt, _ in drawn}
+    if all(len(prompt) + 2 * count <= 9 for prompt, count in by_prompt.items()):
+        assert len(groups) == len(by_prompt)
+
+
+def test_a_chain_of_prompts_is_joined_and_leaves_of_a_loss_are_not():
+    one = replace(DEEP, chosen=2, rejected=0, lengths=(1, 2))
+    assert group_by_prompt([one, one], 99) == [[0, 1]]
+    twice = join_responses([one, one])
+    assert [twice.sequence(leaf) for leaf in twice.leaves] == 2 * [
+        one.sequence(leaf) for leaf in one.leaves
+    ]
+    with_text = replace(one, lengths=(1,), chosen=1)
+    assert group_by_prompt([with_text, with_text], 99) == [[0], [1]]
 
 
 def test_a_tree_knows_its_leaves_paths_and_pairs():

@@ -131,8 +131,8 @@ class WritesRecordsItself(Explicit):
 
 
 class WrongPrefixes(Explicit):
-    def prefix_rewards(self, tree, reference):
-        return [values + 1 for values in super().prefix_rewards(tree, reference)]
+    def prefixes(self, states):
+        return [values + 1 for values in super().prefixes(states)]
 
 
 class ForgetsItsHead(Explicit):

@@ -20,7 +20,7 @@ from rewardgap.models.attention import TREE_ATTENTION
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
-from rewardgap.scoring.scorer import score_trees
+from rewardgap.scoring.tree_rewards import score_trees
 from rewardgap.testing import RECORDS as RECORDS_OF_CONTRACT
 from rewardgap.testing import check_kind
 

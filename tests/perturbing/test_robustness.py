@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,12 @@ from toy import pair_rows, read_rows, write_rows
 
 import rewardgap
 from rewardgap.cli import main
+from rewardgap.data.dropped import DroppedRecord
+from rewardgap.data.load import load
+from rewardgap.data.shifting import shifting
 from rewardgap.errors import UserError
-from rewardgap.perturbing import shifted_scores
+from rewardgap.models.language_model import LanguageModel
+from rewardgap.perturbing import robustness, shifted_scores
 from rewardgap.scoring.rater import Rated, Rater
 from rewardgap.scoring.scorer import Scorer
 
@@ -31,16 +36,16 @@ def polite_rows(count: int) -> list[dict[str, Any]]:
 
 
 class LowerCase(Rater):
-    """Likes "yes" in lower case; counts the records that it rates."""
+    """Likes "yes" in lower case; counts the records of every wording that it rates together."""
 
     def __init__(self) -> None:
-        self.rated: list[int] = []
+        self.rated: list[Counter[str]] = []
 
     def score(self, prompt: Any, responses: Any) -> list[float]:
         raise NotImplementedError
 
-    def rate(self, records: Sequence[Any], dropped: Any = None) -> Rated:
-        self.rated.append(len(records))
+    def rate(self, records: Sequence[Any], dropped: Any = None, prefixes: bool = False) -> Rated:
+        self.rated.append(Counter(record.id.partition("/")[0] for record in records))
         tree: Any = SimpleNamespace(chosen=1, lengths=(1, 1), truncated=False)
         rewards = [[float("yes" in text[0].content) for text in r.responses] for r in records]
         return Rated(records, [tree] * len(records), rewards)
@@ -51,6 +56,7 @@ def rater(monkeypatch: pytest.MonkeyPatch) -> LowerCase:
     """The model of every name."""
     rater = LowerCase()
     monkeypatch.setattr(shifted_scores, "load_model", lambda *_, **__: rater)
+    monkeypatch.setattr(robustness, "scoring_inputs", lambda *_: {})
     return rater
 
 
@@ -68,15 +74,34 @@ def measure(tmp_path: Path) -> Callable[..., Any]:
 
 def test_only_changed_records_are_scored_and_only_once(rater, measure, tmp_path):
     first = measure()
-    assert rater.rated == [12, 12, 6, 12]
-    files = sorted(path.name for path in (tmp_path / "out" / "m-b").iterdir())
-    assert files == ["contractions.jsonl", "original.jsonl", "quotes.jsonl", "upper-case.jsonl"]
+    assert rater.rated == [{"original": 12, "upper-case": 12, "contractions": 6, "quotes": 12}]
+    files = {path.name for path in (tmp_path / "out" / "m-b").glob("*.jsonl")}
+    assert files == {"contractions.jsonl", "original.jsonl", "quotes.jsonl", "upper-case.jsonl"}
     (tmp_path / "out" / "m-b" / "contractions.jsonl").unlink()  # as if it had been killed there
-    assert measure().rows() == first.rows() and rater.rated[4:] == [6]
+    assert measure().rows() == first.rows() and rater.rated[1:] == [{"contractions": 6}]
     measure(model=["m<b>", "other"], shifts=["quotes"])
-    assert rater.rated[5:] == [12, 12]
+    assert rater.rated[2:] == [{"original": 12, "quotes": 12}]
     measure(seed=1, overwrite=True, shifts=["quotes"])
-    assert rater.rated[7:] == [12, 12]
+    assert rater.rated[3:] == [{"original": 12, "quotes": 12}]
+
+
+def test_a_record_that_is_not_read_in_other_words_is_left_out(
+    rater, measure, tmp_path, monkeypatch
+):
+    def rate(rater: LowerCase, records: Sequence[Any], dropped: Any, prefixes: bool) -> Rated:
+        kept = [record for record in records if record.id != "quotes/pair-3"]
+        dropped.append(DroppedRecord("quotes/pair-3", "too long"))
+        return rated(rater, kept)
+
+    rated = LowerCase.rate
+    monkeypatch.setattr(LowerCase, "rate", rate)
+    result = measure(shifts=["quotes", "upper-case"], bad_records="drop")
+    left_out = {row["shift"]: row["left_out"] for row in result.rows()}
+    assert left_out == {"quotes": 1, "upper-case": 0}
+    assert read_rows(tmp_path / "out" / "m-b" / "quotes.dropped.jsonl") == [
+        {"data": str(tmp_path / "data.jsonl"), "record": "pair-3", "reason": "too long"}
+    ]
+    assert result.conclusion[-1].startswith("Up to 1 record could not be read")
 
 
 def test_what_is_said(rater, measure, tmp_path):
@@ -103,7 +128,7 @@ def test_the_folder_holds_figures_a_page_and_a_card(rater, measure, tmp_path):
     assert figures["models"]["m<b>"]["upper-case"]["accuracy_lost"]["value"] == 0.5
     page = (tmp_path / "out" / "robustness.html").read_text()
     assert "<script" not in page and "m<b>" not in page and "<b>" not in page
-    assert page.count("<svg") == 1 and page.count("<h4>") == 3  # examples of the only loss
+    assert page.count("<svg") == 1 and page.count("<h3>") == 3  # examples of the only loss
     assert re.search(r"<pre[^>]*>yes, sure</pre>\s*<pre[^>]*>YES, SURE</pre>", page)
     card = (tmp_path / "out" / "card.md").read_text()
     assert card.startswith("## Robustness to wording\n") and "m\\<b\\>" in card
@@ -141,13 +166,13 @@ def test_mistakes(rater, measure, tmp_path, capsys):
 
 def test_a_model_rates_shifted_data_as_score_does(folders, tmp_path, capsys, monkeypatch):
     counts, rate = [], Scorer.rate
-    monkeypatch.setattr(Scorer, "rate", lambda *a: counts.append(len(a[1])) or rate(*a))
+    monkeypatch.setattr(Scorer, "rate", lambda *a, **k: counts.append(len(a[1])) or rate(*a, **k))
     data = write_rows(tmp_path / "data.jsonl", polite_rows(6))
     model, where = str(folders("llama")), ["--device", "cpu", "--cache", str(tmp_path / "cache")]
     where += ["--kind", "implicit", "--reference", str(folders("llama", "<|pad|>", None, 1))]
     words = ["robustness", model, "--data", data, "--out", str(tmp_path / "out"), *where]
     assert main([*words, "--shifts", "contractions", "greeting", "--json", "--quiet"]) == 0
-    assert counts == [6, 3, 6]
+    assert counts == [6 + 3 + 6]
     shown = json.loads(capsys.readouterr().out)
     assert {row["shift"]: row["changed"] for row in shown["effects"]} == {
         "contractions": 3,
@@ -164,8 +189,47 @@ def test_a_model_rates_shifted_data_as_score_does(folders, tmp_path, capsys, mon
                 assert row[key] == close, key
 
 
+def test_every_prompt_is_computed_once_for_all_shifts(folders, tmp_path, monkeypatch):
+    """Tokens that a model and its reference compute, against those of one pass over the data."""
+    shifts = ["quotes", "greeting", "upper-case", "contractions"]
+    rows = [row | {"prompt": f"{i} is it so? " * 4} for i, row in enumerate(polite_rows(8))]
+    data, counts = write_rows(tmp_path / "data.jsonl", rows), Counter[str]()
+    hidden_states = LanguageModel.hidden_states
+
+    def count(model: Any, pack: Any, *arguments: Any) -> Any:
+        counts[stage] += len(pack.tokens)
+        return hidden_states(model, pack, *arguments)
+
+    stage = "pass"
+    monkeypatch.setattr(LanguageModel, "hidden_states", count)
+    keys = {"kind": "implicit", "reference": str(folders("llama", "<|pad|>", None, 1))}
+    keys |= {"device": "cpu"}
+    scorer = rewardgap.load(str(folders("llama")), **keys)
+    records = load(data)
+    trees = [scorer.model.encode([record])[0] for record in records]
+    where = {"out": tmp_path / "scores", "cache": str(tmp_path / "a")}
+    rewardgap.score(model=str(folders("llama")), data=data, **where, **keys)
+    assert counts["pass"] == 2 * sum(tree.size for tree in trees)
+    stage = "robustness"
+    robust = {"out": tmp_path / "out", "cache": str(tmp_path / "b"), "shifts": shifts}
+    result = rewardgap.robustness(model=[str(folders("llama"))], data=data, **robust, **keys)
+    prompts, responses = set(), 0
+    for record in records:
+        wordings = [record, *(shifting(name).record(record) for name in shifts)]
+        for number, wording in enumerate(wordings):
+            (tree,) = scorer.model.encode([wording])
+            prompts.add(tree.nodes[0])
+            if number == 0 or wording.metadata["shift"]["changed"]:
+                responses += sum(len(tree.nodes[leaf]) for leaf in tree.leaves)
+    assert len(prompts) == 2 * 8  # the greeting is put before the prompt
+    expected = sum(map(len, prompts)) + responses
+    assert counts["robustness"] == 2 * expected
+    assert any(causes.count() for causes in result.measured.causes.values())
+    assert counts["robustness"] < 0.7 * (len(shifts) + 1) * counts["pass"]
+
+
 def test_settings_of_a_command_that_failed_bind_nobody(rater, measure, monkeypatch):
-    def refuse(*arguments: Any) -> Rated:
+    def refuse(*arguments: Any, **keys: Any) -> Rated:
         raise UserError("set max_length")
 
     with monkeypatch.context() as patch:

@@ -4,7 +4,7 @@ A shared prompt is computed once: every node continues its parent, and a token a
 earlier tokens of its node and to all ancestors of the node, never to a sibling.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
 
@@ -112,6 +112,49 @@ def divide(
     chain = tuple(prompt[start:end] for start, end in pairwise([0, *ends]))
     leaves = tuple(tokens[border:] for tokens, border in zip(sequences, borders, strict=True))
     return chain + leaves, (*range(-1, len(ends) - 1), *map(ends.index, borders))
+
+
+def group_by_prompt(trees: Iterable[Tree], capacity: int) -> list[list[int]]:
+    """Return the indices of trees in groups of one prompt, which then needs computing only once.
+
+    A group has at most `capacity` tokens, of which the prompt's count once; a larger tree is alone,
+    and so is one whose last nodes are not its responses.
+    """
+    groups: list[list[int]] = []
+    latest: dict[object, tuple[list[int], int]] = {}
+    for index, tree in enumerate(trees):
+        inner = len(tree.nodes) - len(tree.lengths)
+        prompt = tree.nodes[:inner], tree.parents[:inner]
+        added = sum(map(len, tree.nodes[inner:]))
+        group, size = latest.get(prompt, ([], 0))
+        if group and size + added <= capacity and _ends_in_responses(tree):
+            group.append(index)
+            latest[prompt] = group, size + added
+            continue
+        groups.append([index])
+        if _ends_in_responses(tree):
+            latest[prompt] = groups[-1], tree.size
+    return groups
+
+
+def _ends_in_responses(tree: Tree) -> bool:
+    last = range(len(tree.nodes) - len(tree.lengths), len(tree.nodes))
+    return tree.leaves == tuple(last)
+
+
+def join_responses(trees: Sequence[Tree]) -> Tree:
+    """Return a tree with the leaves of all trees of a group of `group_by_prompt`, in order."""
+    first, *others = trees
+    inner = len(first.nodes) - len(first.lengths)
+    return replace(
+        first,
+        nodes=sum((tree.nodes[inner:] for tree in others), first.nodes),
+        parents=sum((tree.parents[inner:] for tree in others), first.parents),
+        chosen=sum(len(tree.lengths) for tree in trees),
+        rejected=0,
+        lengths=sum((tree.lengths for tree in others), first.lengths),
+        margin=0.0,
+    )
 
 
 def truncate(tree: Tree, max_length: int) -> Tree:

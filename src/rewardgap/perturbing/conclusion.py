@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rewardgap.evaluation.text import (
@@ -13,7 +13,9 @@ from rewardgap.evaluation.text import (
     markdown_table,
     share,
 )
+from rewardgap.perturbing.causes import Causes
 from rewardgap.perturbing.effects import Effect, Place
+from rewardgap.perturbing.flips import Flips
 
 HEAD = ("shift", "changed", "accuracy lost", "flips", "SD", "d", "p")
 NOTES = (
@@ -24,8 +26,17 @@ NOTES = (
     "lost, after Holm's correction for all models and shifts.",
 )
 """What the columns are."""
+WORDS = (
+    "What a word adds is the reward of its tokens; where rewards are no sums of tokens, the change "
+    "of the reward of the response so far."
+)
+"""What the page says of words."""
 MOST_NAMES = 6
-"""Shifts that a sentence names."""
+"""Shifts, or words, that a sentence names."""
+MOST_WORDS, MOST_EXAMPLES = 20, 3
+"""Words and examples of a shift in the JSON file."""
+LONGEST = 48
+"""Characters of words that are shown."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +47,15 @@ class Measured:
         data: The data, as they were named.
         effects: By model and shift, for all shifts that changed a record.
         unchanged: The shifts that changed none.
+        flips: The pairs whose order every shift turns.
+        causes: Which words turned them.
     """
 
     data: str
     effects: Mapping[Place, Effect]
     unchanged: Sequence[str]
+    flips: Mapping[Place, Flips]
+    causes: Mapping[Place, Causes]
 
     @property
     def models(self) -> list[str]:
@@ -68,7 +83,7 @@ def cells(shift: str, effect: Effect) -> list[str]:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"  # no negative zero
 
 
 def p_value(value: float) -> str:
@@ -94,7 +109,7 @@ def format_effects(measured: Measured) -> str:
 
 def conclude(measured: Measured) -> list[str]:
     """Return for every model in a sentence what costs it most, and what is not known."""
-    sentences = [_conclude(model, measured.of_model(model)) for model in measured.models]
+    sentences = [_conclude(model, measured) for model in measured.models]
     if measured.unchanged:
         names = _names(measured.unchanged)
         sentences.append(f"Not measured, as nothing in the data could be changed: {names}.")
@@ -104,7 +119,8 @@ def conclude(measured: Measured) -> list[str]:
     return sentences
 
 
-def _conclude(model: str, effects: Mapping[str, Effect]) -> str:
+def _conclude(model: str, measured: Measured) -> str:
+    effects = measured.of_model(model)
     (worst, most), *_ = effects.items()
     losses = [shift for shift, effect in effects.items() if effect.is_detected and effect.lost > 0]
     gains = [shift for shift, effect in effects.items() if effect.is_detected and effect.lost < 0]
@@ -116,12 +132,53 @@ def _conclude(model: str, effects: Mapping[str, Effect]) -> str:
             f"{most.after:.3f}, by {format_interval(most.cost.loss.difference)}, and "
             f"{100 * most.cost.flip_rate.value:.0f} % of the verdicts flip"
         )
+        for before, after, count in measured.causes[model, worst].count()[:1]:
+            flips = len(measured.flips[model, worst].largest)
+            text += f", most often by {describe_words(before, after)} ({count} of {flips})"
     else:
         text = (
             f"{model}: no shift shows a detectable loss; the largest is "
             f"{format_interval(most.cost.loss.difference)} under {worst}"
         )
     return f"{text}. It gains under {_names(gains)}." if gains else f"{text}."
+
+
+def describe_flips(flips: Flips, causes: Causes) -> list[str]:
+    """Return in sentences how many records a shift flips, and which words did it."""
+    wrong, right = len(flips.to_wrong), len(flips.to_right)
+    sentences = [f"{counted(wrong + right, 'record')} flip: {wrong} to wrong, {right} to right."]
+    if causes.by_record is None:
+        return [*sentences, "Which words did it is not known: the model gives words no rewards."]
+    counts = causes.count()
+    if counts:
+        named = [f"{describe_words(*texts)} ({number})" for *texts, number in counts[:MOST_NAMES]]
+        more = f" and {len(counts) - MOST_NAMES} others" if len(counts) > MOST_NAMES else ""
+        sentences.append(f"What moved the margin most: {', '.join(named)}{more}.")
+    changed = causes.share_of_changed_words
+    if changed is not None:
+        sentences.append(
+            f"Words that differ make {100 * changed:.0f} % of the change, the others the rest."
+            if 0 <= changed <= 1
+            else "Words that differ and words that stayed move margins against each other."
+        )
+    return sentences
+
+
+def describe_words(before: str, after: str) -> str:
+    """Return what became of the words at one place."""
+    old, new = (f"“{_cut(text)}”" for text in (before, after))
+    if before == after:
+        return f"{old} (stayed)"
+    if not after:
+        return f"{old} removed"
+    return f"{old} → {new}" if before else f"{new} added"
+
+
+def _cut(text: str) -> str:
+    """Return a text of one line whose spaces show if it has nothing else, cut in its middle."""
+    text = text.replace("\n", "↵")
+    text = text if text.strip() else text.replace(" ", "␣")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -158,9 +215,32 @@ def figures(measured: Measured) -> dict[str, Any]:
     return {
         "data": measured.data,
         "models": {
-            model: {shift: effect.to_json() for shift, effect in measured.of_model(model).items()}
+            model: {
+                shift: effect.to_json() | {"flips": _flip_figures(measured, (model, shift))}
+                for shift, effect in measured.of_model(model).items()
+            }
             for model in measured.models
         },
         "unchanged": list(measured.unchanged),
         "conclusion": conclude(measured),
+    }
+
+
+def _flip_figures(measured: Measured, place: Place) -> dict[str, Any]:
+    """Return how many records a shift flips and which words did it, with a few of the largest."""
+    flips, causes = measured.flips[place], measured.causes[place]
+    by_record = causes.by_record or {}
+    return {
+        "to_wrong": len(flips.to_wrong),
+        "to_right": len(flips.to_right),
+        "share_of_changed_words": causes.share_of_changed_words,
+        "words": [
+            {"before": before, "after": after, "flips": count}
+            for before, after, count in causes.count()[:MOST_WORDS]
+        ],
+        "examples": [
+            {"id": flip.id, "margins": flip.margins}
+            | ({"cause": asdict(by_record[flip.id])} if flip.id in by_record else {})
+            for flip in flips.largest[:MOST_EXAMPLES]
+        ],
     }

@@ -7,9 +7,6 @@ from itertools import product
 from rewardgap.data.records import Record, as_text
 from rewardgap.evaluation.scores import ScoreRow
 
-SHOWN = 3
-"""Examples of a shift."""
-
 Words = tuple[str, str]
 """A text in the original words and in the others."""
 
@@ -20,6 +17,7 @@ class Flip:
 
     Attributes:
         id: The record's id.
+        pair: The chosen and the rejected one among the record's responses.
         prompt: What is asked.
         chosen: The chosen response.
         rejected: The rejected response.
@@ -27,6 +25,7 @@ class Flip:
     """
 
     id: str
+    pair: tuple[int, int]
     prompt: Words
     chosen: Words
     rejected: Words
@@ -45,10 +44,15 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """The flips of a shift whose margin changes most, one of a record: to wrong, and to right."""
+    """The flips of a shift, one of a record, those whose margin changes most first."""
 
     to_wrong: Sequence[Flip]
     to_right: Sequence[Flip]
+
+    @property
+    def largest(self) -> list[Flip]:
+        """All, those whose margin changes most first."""
+        return sorted((*self.to_wrong, *self.to_right), key=lambda flip: -abs(flip.fall))
 
 
 def find_flips(
@@ -56,7 +60,7 @@ def find_flips(
     before: Mapping[str, Record],
     after: Mapping[str, Record],
 ) -> Flips:
-    """Return the largest flips.
+    """Return of every record the pair whose order differs and whose margin changes most, if any.
 
     Args:
         rows: The rows of every record in the original words and in the others.
@@ -69,10 +73,10 @@ def find_flips(
         for of_record in [list(_flipped(row, shifted, before[row.id], after[row.id]))]
         if of_record
     ]
-    flips.sort(key=lambda flip: flip.fall)
+    flips.sort(key=lambda flip: -abs(flip.fall))
     return Flips(
-        to_wrong=[flip for flip in flips[: -SHOWN - 1 : -1] if flip.fall > 0],
-        to_right=[flip for flip in flips[:SHOWN] if flip.fall < 0],
+        to_wrong=[flip for flip in flips if flip.fall > 0],
+        to_right=[flip for flip in flips if flip.fall < 0],
     )
 
 
@@ -87,6 +91,7 @@ def _flipped(row: ScoreRow, shifted: ScoreRow, before: Record, after: Record) ->
         if _order(*old) != _order(*new):
             yield Flip(
                 id=row.id,
+                pair=(chosen, len(row.scores_chosen) + rejected),
                 prompt=(as_text(before.prompt), as_text(after.prompt)),
                 chosen=(as_text(before.chosen[chosen]), as_text(after.chosen[chosen])),
                 rejected=(as_text(before.rejected[rejected]), as_text(after.rejected[rejected])),

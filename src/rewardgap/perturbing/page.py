@@ -1,26 +1,40 @@
 """The page of robustness: a picture and a table of what shifts cost each model, and flips."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from rewardgap.evaluation.text import format_interval
+from rewardgap.evaluation.text import counted, format_interval
 from rewardgap.io.files import write_text
 from rewardgap.io.pages import page_templates
 from rewardgap.models.kinds.palette import GREY
-from rewardgap.perturbing.conclusion import HEAD, NOTES, Measured, cells, conclude, p_value, title
-from rewardgap.perturbing.effects import Effect, Place
-from rewardgap.perturbing.flips import Flip
+from rewardgap.perturbing.causes import Causes, bare_words
+from rewardgap.perturbing.conclusion import (
+    HEAD,
+    MOST_EXAMPLES,
+    NOTES,
+    WORDS,
+    Measured,
+    cells,
+    conclude,
+    describe_flips,
+    describe_words,
+    p_value,
+    title,
+)
+from rewardgap.perturbing.effects import Effect
+from rewardgap.perturbing.flips import Flip, Flips
+from rewardgap.perturbing.words import Move
 from rewardgap.reporting.drawing import as_svg, short
 
 WIDTH, LINE = 360, 20
 COLOURS = {"detected": "#D55E00", "not detected": GREY}
 
 
-def write_page(path: Path, measured: Measured, flips: Mapping[Place, list[Flip]]) -> None:
+def write_page(path: Path, measured: Measured) -> None:
     """Write the page as HTML that runs no script and loads nothing; all text is escaped.
 
     Raises:
@@ -36,36 +50,51 @@ def write_page(path: Path, measured: Measured, flips: Mapping[Place, list[Flip]]
                 [*cells(*item), p_value(item[1].cost.loss.bh_p)]
                 for item in measured.of_model(model).items()
             ],
-            "examples": [
-                _examples(shift, effect, flips[model, shift])
+            "shifts": [
+                _flips_of_shift(shift, effect, measured.flips[place], measured.causes[place])
                 for shift, effect in measured.of_model(model).items()
-                if (model, shift) in flips
+                for place in [(model, shift)]
+                if measured.flips[place].largest
             ],
         }
         for model in measured.models
     ]
     head = [*HEAD[:-1], "p (Holm)", "p (BH)"]
-    text = page.render(sentences=conclude(measured), notes=NOTES, head=head, models=models)
+    text = page.render(
+        sentences=conclude(measured), notes=(*NOTES, WORDS), head=head, models=models
+    )
     write_text(path, text)
 
 
-def _examples(shift: str, effect: Effect, flips: list[Flip]) -> dict[str, Any]:
-    """Return what the page shows of the flips of a shift."""
+def _flips_of_shift(shift: str, effect: Effect, flips: Flips, causes: Causes) -> dict[str, Any]:
+    """Return what the page shows of the flips of a shift, in the direction of its effect."""
     lost = effect.cost.loss.difference
-    cost = f"loses {format_interval(lost)}" if lost.value > 0 else f"gains {format_interval(-lost)}"
+    shown = (flips.to_wrong if lost.value >= 0 else flips.to_right) or flips.largest
     return {
-        "heading": f"{shift}: {cost}",
+        "heading": f"{shift}: accuracy lost {format_interval(lost)}, "
+        + f"{counted(len(flips.largest), 'flip')}",
+        "is_open": effect.is_detected,
+        "sentences": describe_flips(flips, causes),
         "flips": [
             {
                 "id": flip.id,
                 "margins": "margin {:.3g}, then {:.3g}".format(*flip.margins),
+                "moves": [
+                    (move, describe_words(*bare_words(move)), f"{move.margin:+.3g}")
+                    for move in _moves(causes, flip)
+                ],
                 "texts": [
                     (side, *words, words[0] == words[1]) for side, words in flip.texts.items()
                 ],
             }
-            for flip in flips
+            for flip in shown[:MOST_EXAMPLES]
         ],
     }
+
+
+def _moves(causes: Causes, flip: Flip) -> Sequence[Move]:
+    cause = (causes.by_record or {}).get(flip.id)
+    return cause.moves if cause else ()
 
 
 def _chart(effects: Mapping[str, Effect]) -> alt.LayerChart:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -16,8 +17,10 @@ from rewardgap.data.records import Record
 from rewardgap.data.shifting import Shifting, shifting
 from rewardgap.data.shifts import SHIFTS
 from rewardgap.errors import UserError
+from rewardgap.evaluation.text import join_names
 from rewardgap.io.files import write_text
 from rewardgap.io.notebook import NotebookResult
+from rewardgap.perturbing.causes import Causes, find_causes
 from rewardgap.perturbing.conclusion import (
     NOTES,
     Measured,
@@ -33,13 +36,22 @@ from rewardgap.perturbing.effects import (
     measure_effect,
     shared_rows,
 )
-from rewardgap.perturbing.flips import Flip, Flips, find_flips
+from rewardgap.perturbing.flips import Flips, find_flips
+from rewardgap.perturbing.inputs import check_scoring_inputs, scoring_inputs
 from rewardgap.perturbing.page import write_page
-from rewardgap.perturbing.shifted_scores import Shifted, ShiftedScores, folders_of, open_folder
+from rewardgap.perturbing.shifted_scores import (
+    ORIGINAL,
+    Shifted,
+    ShiftedScores,
+    folders_of,
+    open_folder,
+)
 
 logger = logging.getLogger(__name__)
 
 WIDTH = 80
+AT_ONCE = 8
+"""Shifts that are rated together; a run that is killed loses no more."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,31 +103,37 @@ def robustness(config: RobustnessConfig) -> RobustnessResult:
     """Measure what every shift costs every model.
 
     Write into `out`: `config.yaml`, a score file for every model and shift and one of the original
-    data, `robustness.json`, `robustness.html`, and `card.md` for a model card. Score files that are
-    there are not computed again.
+    data, the words that turned verdicts, hashes of what the scores were made from,
+    `robustness.json`, `robustness.html`, and `card.md` for a model card. Score files that are there
+    are not computed again.
 
     Raises:
         UserError: There is no such shift, the data have no labels or cannot be changed, a model or
-            the data cannot be read, or the folder holds something else.
+            the data cannot be read or have changed since, or the folder holds something else.
     """
     out, plans = Path(config.out), _plans(config)
     dropped = new_list(config.bad_records)
     records = load_records(config.data, config.identical_pairs, dropped)
     folders = folders_of(config)
+    inputs = {model: scoring_inputs(config, model, records) for model in folders}
     open_folder(out, config)
+    for model, folder in folders.items():
+        check_scoring_inputs(folder, inputs[model])
     write_dropped(out / "dropped.jsonl", {config.data: dropped})
     effects: dict[Place, Effect] = {}
     flips: dict[Place, Flips] = {}
+    causes: dict[Place, Causes] = {}
     for model, folder in folders.items():
         scores = ShiftedScores(config, model, folder)
-        for shift, effect, of_shift in _measure(scores, plans, records):
-            effects[model, shift], flips[model, shift] = effect, of_shift
+        for shift, effect, flipped, words in _measure(scores, plans, records):
+            place = model, shift
+            effects[place], flips[place], causes[place] = effect, flipped, words
     if not effects:
         raise UserError(f"{config.data}: the shifts find nothing to change in it; choose others")
     known = {shift for _, shift in effects}
     unchanged = [plan.name for plan in plans if plan.name not in known]
-    measured = Measured(config.data, adjust_effects(effects), unchanged)
-    _write(out, measured, flips)
+    measured = Measured(config.data, adjust_effects(effects), unchanged, flips, causes)
+    _write(out, measured)
     return RobustnessResult(measured)
 
 
@@ -127,31 +145,31 @@ def _plans(config: RobustnessConfig) -> list[Shifting]:
 
 def _measure(
     scores: ShiftedScores, plans: Sequence[Shifting], records: Sequence[Record]
-) -> Iterator[tuple[str, Effect, Flips]]:
-    """Yield what every shift that changes a record does to a model's rewards."""
-    originals = scores.original(records)
+) -> Iterator[tuple[str, Effect, Flips, Causes]]:
+    """Yield what every shift that changes a record does to rewards, and by which words."""
     by_id = {record.id: record for record in records}
-    for number, plan in enumerate(plans, 1):
-        shifted = Shifted.of(records, plan)
-        if not shifted.changed:
-            continue
-        logger.info("%s: %s, shift %d of %d", scores.name, plan.name, number, len(plans))
-        rows = scores.shifted(plan, shifted, originals)
-        after = {record.id: record for record in shifted.records}
-        yield (
-            plan.name,
-            measure_effect(originals, rows, shifted.changed, scores.config.seed),
-            find_flips(shared_rows(originals, rows), by_id, after),
+    for start in range(0, len(plans), AT_ONCE):
+        named = plans[start : start + AT_ONCE]
+        logger.info(
+            "%s: shifts %d to %d of %d: %s",
+            *(scores.name, start + 1, start + len(named), len(plans)),
+            join_names([plan.name for plan in named]),
         )
+        shifted = {plan.name: Shifted.of(records, plan) for plan in named}
+        shifted = {name: wording for name, wording in shifted.items() if wording.changed}
+        rows = scores.read(records, shifted)
+        originals = rows[ORIGINAL]
+        for name, wording in shifted.items():
+            after = {record.id: record for record in wording.records}
+            effect = measure_effect(originals, rows[name], wording.changed, scores.config.seed)
+            flips = find_flips(shared_rows(originals, rows[name]), by_id, after)
+            path = scores.folder / f"{name}.flips.json"
+            read = partial(scores.words, name, records, wording.records)
+            yield name, effect, flips, find_causes(path, flips, read)
 
 
-def _write(out: Path, measured: Measured, flips: dict[Place, Flips]) -> None:
+def _write(out: Path, measured: Measured) -> None:
     """Write the figures, the page and the card."""
-    shown: dict[Place, list[Flip]] = {
-        place: list(flips[place].to_wrong if effect.lost > 0 else flips[place].to_right)
-        for place, effect in measured.effects.items()
-        if effect.is_detected
-    }
     write_text(out / "robustness.json", json.dumps(figures(measured), indent=1) + "\n")
-    write_page(out / "robustness.html", measured, shown)
+    write_page(out / "robustness.html", measured)
     write_text(out / "card.md", write_card(measured))

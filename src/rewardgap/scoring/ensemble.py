@@ -26,8 +26,10 @@ class Ensemble(Rater):
         ratings = [[member().score(prompt, responses)] for member in self.members]
         return self.name.combine(ratings)[0]
 
-    def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
-        """Return the combined rewards of the records that every member can read."""
+    def rate(
+        self, records: Sequence[Record], dropped: Dropped | None = None, prefixes: bool = False
+    ) -> Rated:
+        """Return the combined rewards of the records that every member can read; no prefixes."""
         rated: list[Rated] = []
         for member in self.members:
             rated.append(member().rate(rated[-1].records if rated else records, dropped))

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardgap.data.dropped import Dropped
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree
@@ -12,6 +15,9 @@ from rewardgap.errors import UserError
 
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
 """A user's words, or a conversation that ends before the response."""
+
+Prefixes: TypeAlias = Sequence[NDArray[np.float32]]
+"""For every response of a record the (T,) rewards of its first token, its first two, …, of all."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,14 @@ class Rated:
         records: Those that could be used, in order.
         trees: How a model reads each, which gives the lengths; of an ensemble, its first member.
         rewards: For each the rewards of its responses, chosen ones first.
+        prefixes: For each the raw rewards of the beginnings of its responses, see
+            `RewardModel.prefixes`; None if they were not asked for, or one pass does not give them.
     """
 
     records: Sequence[Record]
     trees: Sequence[Tree]
     rewards: list[list[float]]
+    prefixes: Sequence[Prefixes] | None = None
 
 
 class Rater(ABC):
@@ -45,8 +54,12 @@ class Rater(ABC):
         """
 
     @abstractmethod
-    def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
+    def rate(
+        self, records: Sequence[Record], dropped: Dropped | None = None, prefixes: bool = False
+    ) -> Rated:
         """Return the rewards of records; those that cannot be written are added to `dropped`.
+
+        With `prefixes` also those of the beginnings of responses, where the same pass gives them.
 
         Raises:
             BadRecordError: A record cannot be written and there is no list of dropped ones.

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
@@ -27,7 +27,7 @@ from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.load import stream
 from rewardgap.data.records import Message, Record
-from rewardgap.data.trees import Tree
+from rewardgap.data.trees import Tree, group_by_prompt, join_responses
 from rewardgap.errors import UserError
 from rewardgap.evaluation.ensembles import parse_ensemble
 from rewardgap.evaluation.returned import ScoreResult
@@ -36,43 +36,23 @@ from rewardgap.evaluation.text import counted
 from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
 from rewardgap.io.files import refuse_existing
 from rewardgap.io.run_folder import Run
-from rewardgap.models.devices import autocast, choose_device, choose_dtype, describe_place
+from rewardgap.models.devices import (
+    autocast,
+    choose_device,
+    choose_dtype,
+    describe_place,
+    tokens_at_once,
+)
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.packing import Pack, map_trees, pack
+from rewardgap.models.packing import pack
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
 from rewardgap.scoring.ensemble import Ensemble
 from rewardgap.scoring.rater import Prompt, Rated, Rater
 from rewardgap.scoring.responses import ChatPrompt
+from rewardgap.scoring.tree_rewards import RatedResponse, rate_trees, score_trees
 
 logger = logging.getLogger(__name__)
-
-
-def score_trees(
-    model: RewardModel,
-    trees: Sequence[Tree],
-    references: Sequence[np.ndarray] | None,
-    token_budget: int | None,
-    label: str = "scoring",
-) -> list[list[float]]:
-    """Return the rewards of every tree's responses, chosen ones first.
-
-    Args:
-        model: The reward model; it runs on its own device, in its own dtype.
-        trees: Records as the model's `encode` writes them.
-        references: For each tree the reference log-probabilities, where the kind needs them.
-        token_budget: Tokens computed at once, None for as many as suit the device; the rewards do
-            not depend on it.
-        label: What the progress says is done.
-    """
-
-    def rewards(batch: Pack, trees: Sequence[Tree]) -> list[list[float]]:
-        with torch.no_grad():
-            values = iter(model.rewards(model.read(batch, model.positions(batch))).tolist())
-        branches = [[next(values) for _ in tree.leaves] for tree in trees]
-        return [rewards[: len(tree.lengths)] for rewards, tree in zip(branches, trees, strict=True)]
-
-    return map_trees(trees, rewards, token_budget, model.device, label, references)
 
 
 @dataclass(frozen=True)
@@ -129,7 +109,9 @@ class Scorer(Rater):
         """
         self.model.check_readable(trees)
         references = self.reference.compute(trees) if self.reference else None
-        return self._score_trees(trees, references)
+        with autocast(self.model.device, torch.float32, self.compute_dtype):
+            rewards = score_trees(self.model, trees, references, self.token_budget)
+        return self._standardise(rewards)
 
     def _encode(self, prompt: Prompt, responses: Sequence[str]) -> Tree:
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt
@@ -137,13 +119,18 @@ class Scorer(Rater):
         answers = [(Message("assistant", response),) for response in responses]
         return ChatPrompt(turns).encode(self.model, answers, self.max_length)
 
-    def rate(self, records: Sequence[Record], dropped: Dropped | None = None) -> Rated:
-        """Return the rewards of records; those that cannot be written are added to `dropped`."""
+    def rate(
+        self, records: Sequence[Record], dropped: Dropped | None = None, prefixes: bool = False
+    ) -> Rated:
+        """Return the rewards of records; see `Rater.rate`."""
         trees = encode_usable(self.model.encode, records, self.max_length, dropped)
         usable = usable_records(records, trees)
         place = describe_place(self.model.device, self.compute_dtype)
         logger.info("scoring %s on %s", counted(len(usable), "record"), place)
-        return Rated(usable, *self.rewards(usable, trees))
+        rated = self._rate(trees, prefixes=prefixes)
+        rewards = self._standardise([[response.reward for response in tree] for tree in rated])
+        parts = [[r.prefixes for r in tree if r.prefixes is not None] for tree in rated]
+        return Rated(usable, trees, rewards, parts if all(parts) else None)
 
     def score_records(
         self,
@@ -172,23 +159,40 @@ class Scorer(Rater):
         """Return the trees of records and the rewards of their responses, chosen ones first."""
         if trees is None:
             trees = self.model.encode(records, self.max_length)
+        rated = self._rate(trees, label)
+        return trees, self._standardise([[response.reward for response in tree] for tree in rated])
+
+    def _rate(
+        self, trees: Sequence[Tree], label: str = "scoring", prefixes: bool = False
+    ) -> list[list[RatedResponse]]:
+        """Rate every tree's responses; a prompt that several trees have is computed once."""
         self.model.check_readable(trees)
-        references = self.reference.log_probs(trees) if self.reference else None
-        if self.reference:
-            self.reference.release()
         moved = [tree.record for tree in trees if tree.moved]
         if moved:
             warn_of_moved(len(moved), len(trees), moved[0])
         truncated = sum(tree.truncated for tree in trees)
         if truncated:
             logger.warning("%d of %d records were truncated", truncated, len(trees))
-        return trees, self._score_trees(trees, references, label)
+        groups = group_by_prompt(trees, tokens_at_once(self.token_budget, self.model.device))
+        if len(groups) == len(trees):
+            return self._rate_apart(trees, label, prefixes)
+        joined = [join_responses([trees[i] for i in group]) for group in groups]
+        rated = self._rate_apart(joined, label, prefixes)
+        parts: dict[int, list[RatedResponse]] = {}
+        for group, responses in zip(groups, map(iter, rated), strict=True):
+            parts |= {i: list(islice(responses, len(trees[i].lengths))) for i in group}
+        return [parts[i] for i in range(len(trees))]
 
-    def _score_trees(
-        self, trees: Sequence[Tree], references: Sequence[np.ndarray] | None, label: str = "scoring"
-    ) -> list[list[float]]:
+    def _rate_apart(
+        self, trees: Sequence[Tree], label: str, prefixes: bool
+    ) -> list[list[RatedResponse]]:
+        references = self.reference.log_probs(trees) if self.reference else None
+        if self.reference:
+            self.reference.release()
         with autocast(self.model.device, torch.float32, self.compute_dtype):
-            rewards = score_trees(self.model, trees, references, self.token_budget, label)
+            return rate_trees(self.model, trees, references, self.token_budget, label, prefixes)
+
+    def _standardise(self, rewards: list[list[float]]) -> list[list[float]]:
         return self.scale.standardise(rewards) if self.scale else rewards
 
 

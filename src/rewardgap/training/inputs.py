@@ -46,7 +46,7 @@ def check_inputs(run: Run, config: TrainConfig, shared: PreparedData) -> None:
     else:
         before = read_inputs(run)
         now = data_inputs(config, shared) | ({} if finished else model_inputs(config))
-        changed = list(_changes(before, now))
+        changed = list(changes(before, now))
         if changed:
             remedy = "restore what was there, or choose another out to start a new run"
             message = f"changed since the run in {run.folder} began: {', '.join(changed)}; {remedy}"
@@ -78,22 +78,29 @@ def data_inputs(config: TrainConfig, shared: PreparedData) -> dict[str, dict[str
 def model_inputs(config: TrainConfig) -> dict[str, dict[str, str]]:
     """Return a hash of every file of the initial model, and the versions of packages."""
     hashes = cache_folder(config.cache) / "hashes"
-    files = [
-        path
-        for path in sorted(locate_model(config.model).iterdir())
-        if any(fnmatch(path.name, pattern) for pattern in PATTERNS)
-    ]
-    template = Path(config.template or "").expanduser()
     return {
-        f"model {config.model}": {path.name: hash_path(str(path), hashes) for path in files},
-        "chat template": {
-            str(path): hash_path(str(path), hashes) for path in [template] if path.is_file()
-        },
+        f"model {config.model}": hash_model(locate_model(config.model), hashes),
+        "chat template": hash_template(config.template, hashes),
         "version": {package: version(package).partition("+")[0] for package in PACKAGES},
     }
 
 
-def _changes(before: Inputs, now: Inputs) -> Iterator[str]:
+def hash_model(folder: Path, hashes: Path) -> dict[str, str]:
+    """Return a hash of every file of a model by its name; those of unchanged files are cached."""
+    return {
+        path.name: hash_path(str(path), hashes)
+        for path in sorted(folder.iterdir())
+        if any(fnmatch(path.name, pattern) for pattern in PATTERNS)
+    }
+
+
+def hash_template(template: str | None, hashes: Path) -> dict[str, str]:
+    """Return the hash of a chat template by its path; nothing unless it is a file."""
+    path = Path(template or "").expanduser()
+    return {str(path): hash_path(str(path), hashes)} if path.is_file() else {}
+
+
+def changes(before: Inputs, now: Inputs) -> Iterator[str]:
     """Yield what differs, in words."""
     for use, values in now.items():
         known = before.get(use, {})

@@ -33,7 +33,7 @@ from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast
 from rewardgap.models.kinds.reward_model import Outcome, RewardModel
 from rewardgap.models.packing import Pack, References, pack
-from rewardgap.scoring.scorer import score_trees
+from rewardgap.scoring.tree_rewards import score_trees
 from rewardgap.training.adam import make_adam
 from rewardgap.training.batches import BatchSampler, divide_step
 from rewardgap.training.checkpoints import (

@@ -39,7 +39,8 @@ from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel
-from rewardgap.scoring.scorer import open_scorer, score_trees
+from rewardgap.scoring.scorer import open_scorer
+from rewardgap.scoring.tree_rewards import score_trees
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.course import say_end, say_memory, say_start
 from rewardgap.training.inputs import PACKAGES, check_inputs

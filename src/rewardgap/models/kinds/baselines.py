@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
 
 from rewardgap.configs.kind import KindConfig
@@ -41,9 +40,9 @@ class Constant(RewardModel):
         """Return (L,) zeros."""
         return torch.zeros(len(states.pack.response_lengths), device=states.hidden.device)
 
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+    def prefixes(self, states: ResponseStates) -> list[torch.Tensor]:
         """Return zeros."""
-        return [torch.zeros(len(tree.nodes[leaf])) for leaf in tree.leaves]
+        return states.split(torch.zeros(len(states.pack.response_tokens)))
 
 
 class Length(Constant):
@@ -53,6 +52,8 @@ class Length(Constant):
         """Return (L,) token counts, end of turn included."""
         return states.pack.response_lengths.float()
 
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+    def prefixes(self, states: ResponseStates) -> list[torch.Tensor]:
         """Return 1, 2, … T."""
-        return [torch.arange(1.0, len(tree.nodes[leaf]) + 1) for leaf in tree.leaves]
+        return [
+            ones.cumsum(0) for ones in states.split(torch.ones(len(states.pack.response_tokens)))
+        ]

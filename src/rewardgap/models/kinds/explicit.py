@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self, cast
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
@@ -27,7 +26,7 @@ from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.loading import read_config
-from rewardgap.models.packing import Pack, pack
+from rewardgap.models.packing import Pack
 from rewardgap.models.reading import LogitsReading
 from rewardgap.models.self_check import check_model, classify
 
@@ -167,9 +166,8 @@ class Explicit(TrainedRewardModel):
         """Return (L,) products at the tokens that carry the rewards."""
         return self.head(states.hidden[self.read_positions(states.pack)])
 
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+    def prefixes(self, states: ResponseStates) -> list[torch.Tensor]:
         """Return the head's products at every token of every response."""
-        states = self.read(pack([tree]).to(self.device))
         rewards = states.split(self.head(states.states))
         if self._unread is None:
             return rewards
@@ -215,11 +213,11 @@ class ExplicitMean(Explicit):
         """Return (L,) means of the head's products over each response's tokens."""
         return states.total(self.head(states.states)) / states.pack.response_lengths
 
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+    def prefixes(self, states: ResponseStates) -> list[torch.Tensor]:
         """Return running means of the head's products."""
         return [
             values.cumsum(0) / torch.arange(1, len(values) + 1, device=values.device)
-            for values in super().prefix_rewards(tree, reference)
+            for values in super().prefixes(states)
         ]
 
     equation = "eq. 4 with mean hidden states"

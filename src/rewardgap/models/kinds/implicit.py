@@ -1,12 +1,10 @@
 """Implicit reward models: rewards are log-probabilities of a language model (eq. 2)."""
 
-import numpy as np
 import torch
 
-from rewardgap.data.trees import Tree
 from rewardgap.models.kinds.gradients import Terms
 from rewardgap.models.kinds.reward_model import ResponseStates, TrainedRewardModel
-from rewardgap.models.packing import Pack, pack
+from rewardgap.models.packing import Pack
 
 
 class ImplicitWithoutReference(TrainedRewardModel):
@@ -33,10 +31,8 @@ class ImplicitWithoutReference(TrainedRewardModel):
         """Return (L,) ln π(y | x) = r / β."""
         return rewards.detach() / self.beta
 
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+    def prefixes(self, states: ResponseStates) -> list[torch.Tensor]:
         """Return running sums of the steps' rewards."""
-        references = None if reference is None else [reference]
-        states = self.read(pack([tree], references).to(self.device))
         return [steps.cumsum(0) for steps in states.split(self.steps(states))]
 
     equation = "eq. 5"

@@ -21,7 +21,7 @@ from rewardgap.errors import UserError
 from rewardgap.models.kinds.gradients import Pull, Terms
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.losses import bradley_terry
-from rewardgap.models.packing import Pack
+from rewardgap.models.packing import Pack, pack
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,24 @@ class RewardModel(nn.Module, ABC):
         """Return (L,) ln π(y | x) of all branches, for kinds whose (L,) rewards give them."""
         return None
 
-    @abstractmethod
-    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
-        """Return for each response of a record a (T,) tensor: the rewards of y≤k for k = 1 … T.
+    def prefixes(self, states: ResponseStates) -> list[torch.Tensor] | None:
+        """Return for each response a (T,) tensor: the rewards of y≤k for k = 1 … T.
 
         The last one is the reward of the response; differences of neighbours are the rewards of
-        the steps. `reference` are the record's log-probabilities, where `needs_reference`.
+        the steps. None, if one forward pass does not give them.
         """
+        return None
+
+    def prefix_rewards(self, tree: Tree, reference: np.ndarray | None) -> list[torch.Tensor]:
+        """Return `prefixes` of the responses of a record, in as many passes as it takes.
+
+        `reference` are the record's log-probabilities, where `needs_reference`.
+        """
+        references = None if reference is None else [reference]
+        rewards = self.prefixes(self.read(pack([tree], references).to(self.device)))
+        if rewards is None:
+            raise NotImplementedError(f"{type(self).__name__} needs `prefixes` or `prefix_rewards`")
+        return rewards
 
     def steps(self, states: ResponseStates) -> torch.Tensor:
         """Return (R,) rewards of the response tokens one by one, which sum to the rewards.
