@@ -40,6 +40,7 @@ from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer, score_trees
+from rewardgap.training.adam import refuse_absent_packages
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.course import say_end, say_memory, say_start
 from rewardgap.training.inputs import PACKAGES, check_inputs
@@ -126,6 +127,7 @@ def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     refuse_absent_trackers(config)
+    refuse_absent_packages(config)
     # Without this, several processes on processors would each take themselves for the only one.
     cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     state = PartialState(cpu=cpu)
@@ -184,6 +186,10 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
     if model.language_model:
         if config.frozen_backbone:
             model.language_model.freeze()
+        if config.adapter is not None:
+            device = choose_device(config.device)
+            dtype, base = choose_dtype(config.dtype, device), _whole_name(config.model)
+            model.language_model.adapt(config, base, config.seed, device, dtype)
         if config.gradient_checkpointing:
             model.language_model.checkpoint_activations()
     for trees in (data.training.extremes, *data.evaluation.values()):
@@ -212,7 +218,10 @@ def with_references(
         return [TreeData(trees, None) for trees in sets]
     config, device = settings.config, settings.accelerator.device
     folder = locate_model(config.model)
-    reference = Reference(folder, model.template, device, config, settings.compute_dtype)
+    reference = Reference(
+        *(folder, model.template, device, config, settings.compute_dtype),
+        adapted=model.adapted,
+    )
     return [TreeData(trees, reference.log_probs(trees)) for trees in sets]
 
 
@@ -234,18 +243,23 @@ def measure_scale(model: RewardModel, training: TreeData, settings: Settings) ->
 def save(model: RewardModel, settings: Settings, scale: RewardScale | None) -> None:
     """Save a trained model in the run's folder, with the scale of its rewards."""
     config, initial = settings.config, locate_model(settings.config.model)
-    path = Path(config.model).expanduser()
-    name = str(path.resolve()) if path.exists() else config.model
     saved = SavedRewardModel(
         config.kind,
         model.options,
-        name,
+        _whole_name(config.model),
         fingerprint(initial),
         config.max_length,
         config.template,
         scale,
+        config.quantise,
     )
     saved.write(model, settings.run.reward_model)
+
+
+def _whole_name(model: str) -> str:
+    """Return the path of a model from the root, or the hub id that it is."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model
 
 
 def evaluate(settings: Settings, data: RunData) -> None:
