@@ -1,7 +1,8 @@
 """Settings of adapters: training a few weights beside those of a model, which stay as they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from rewardgap.configs.compute import at_least
 from rewardgap.configs.paths import HomePaths
@@ -53,6 +54,7 @@ class AdapterConfig(HomePaths):
         return self.lora_alpha or 2 * self.rank
 
     @classmethod
-    def of(cls, config: "AdapterConfig") -> "AdapterConfig":
-        """Return the settings of an adapter from those of a run."""
-        return AdapterConfig(**{key.name: getattr(config, key.name) for key in fields(cls)})
+    def of(cls, settings: Mapping[str, Any]) -> "AdapterConfig":
+        """Return the settings of an adapter from those of a run, which may be without."""
+        names = [key.name for key in fields(AdapterConfig) if key.name in settings]
+        return AdapterConfig(**{name: settings[name] for name in names})

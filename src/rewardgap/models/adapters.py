@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from rewardgap.configs.adapters import AdapterConfig
 from rewardgap.errors import UserError, reported
 from rewardgap.models.heads import head_name, head_of
-from rewardgap.models.hub import ADAPTER
 from rewardgap.models.loading import quiet
 from rewardgap.models.reading import body_of
 
@@ -70,7 +69,8 @@ class Adapter:
         with torch.random.fork_rng(devices=[]), reported(ValueError, "lora_targets: "):
             torch.manual_seed(seed)
             _inject(model, settings)
-        outside = [name for name, _ in _adapted(model) if name not in _blocks(model)]
+        inside = _blocks(model)
+        outside = [name for name, _ in _adapted(model) if name not in inside]
         if outside:
             raise UserError(
                 f"lora_targets: {outside[0]} is no layer of the transformer blocks; name others"
@@ -134,10 +134,18 @@ class Adapter:
         """
         if self.quantised or getattr(_settings(self.model), "use_dora", False):
             return
-        for name, module in self.model.named_modules():
-            frozen = isinstance(module, nn.Linear) and not module.weight.requires_grad
-            if frozen and name in _blocks(self.model):
-                module.weight.data = module.weight.data.to(dtype)
+        for matrix in self.frozen_matrices():
+            matrix.data = matrix.data.to(dtype)
+
+    def frozen_matrices(self) -> list[nn.Parameter]:
+        """Return the weights of the linear layers of the blocks, which are not trained."""
+        inside = _blocks(self.model)
+        linear = [
+            module
+            for name, module in self.model.named_modules()
+            if name in inside and isinstance(module, nn.Linear)
+        ]
+        return [module.weight for module in linear if not module.weight.requires_grad]
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:
@@ -180,7 +188,8 @@ def _adapted(model: PreTrainedModel) -> list[tuple[str, Any]]:
     """Return PEFT's layers in a model, with their names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return [(n, module) for n, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    modules = model.named_modules()
+    return [(name, module) for name, module in modules if isinstance(module, BaseTunerLayer)]
 
 
 def _blocks(model: PreTrainedModel) -> set[str]:

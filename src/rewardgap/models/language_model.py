@@ -195,7 +195,7 @@ class LanguageModel:
         Raises:
             UserError: The model cannot be quantised, or has no such layers.
         """
-        if config.quantise is not None:
+        if config.quantise is not None and self.device.type != "meta":
             quantise(self.model, device, compute_dtype)
         self.adapter = Adapter.add(self.model, config, base, seed)
         self.adapter.keep_frozen_in(compute_dtype)
@@ -246,7 +246,7 @@ class LanguageModel:
         return on_gpu and not capped and in_one_kernel(compute_dtype, head_size)
 
     def save(self, folder: Path, template: ChatTemplate) -> None:
-        """Write model, tokenizer and chat template for plain transformers; of an adapter, for PEFT."""
+        """Write model, tokenizer and chat template for plain transformers, an adapter for PEFT."""
         with quiet():
             if self.adapter is None:
                 self.model.save_pretrained(folder)

@@ -39,6 +39,8 @@ def quantise(model: PreTrainedModel, device: torch.device, compute_dtype: torch.
                     )
                 small.weight = Params4bit(linear.weight.data, False, quant_type="nf4")
                 small.bias = linear.bias
+                # On some processors it would pack them for inference, with wrong gradients then.
+                small.support_avx512bf16_for_cpu = False
                 _replace(layer, name, small)
         layer.to(device)  # by which bitsandbytes quantises
     nn.Module.to(model, device)

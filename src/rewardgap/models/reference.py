@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow
 import torch
 
+from rewardgap.configs.adapters import Quantisation
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.templates import TEMPLATES
@@ -22,6 +23,7 @@ from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
+from rewardgap.models.quantisation import quantise, require_bitsandbytes
 
 CHUNK = 4096
 """Number of trees whose log-probabilities are in memory together."""
@@ -55,6 +57,7 @@ class Reference:
     `template` is that of the trees, `compute_dtype` the precision of matrix products and `dtype`
     that of the weights. `adapted` is the reward model's own language model where it is the initial
     one with an adapter: switched off, it gives the log-probabilities, and none else is loaded.
+    `quantise` says in how many bits the initial model's blocks were in training.
     """
 
     folder: Path
@@ -64,6 +67,7 @@ class Reference:
     compute_dtype: torch.dtype
     dtype: torch.dtype = torch.float32
     adapted: LanguageModel | None = None
+    quantise: Quantisation | None = None
 
     def __post_init__(self) -> None:
         """Hash the weights."""
@@ -77,10 +81,9 @@ class Reference:
         and written chunk by chunk, and read from the disk one by one, so that memory does not grow
         with the number of trees.
         """
-        parts = [self.fingerprint, self.dtype, self.compute_dtype, content_of(trees)]
-        if self.adapted and self.adapted.adapter and self.adapted.adapter.quantised:
-            parts.append("4bit")
-        key = cache_key(*parts)
+        quantised = [self.quantise] if self.quantise else []
+        precision = (self.dtype, self.compute_dtype, *quantised)
+        key = cache_key(self.fingerprint, *precision, content_of(trees))
         path = cache_folder(self.settings.cache) / "reference" / f"{key}.rows"
         if not is_intact(path):
             self.load()  # a wrong model is refused before anything is written
@@ -134,5 +137,8 @@ class Reference:
                     "its log-probabilities would be of other tokens"
                 )
             self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
+            if self.quantise:
+                require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
+                quantise(self._model.model, self.device, self.compute_dtype)
             self._model.to(self.device).model.eval()
         return self._model

@@ -35,6 +35,7 @@ from rewardgap.models.quantisation import dequantise, quantise, require_bitsandb
 logger = logging.getLogger(__name__)
 
 FILE = "rewardgap.json"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class SavedRewardModel:
     scale: RewardScale | None = None
     """Mean and deviation of its rewards for training responses, or for those that a user gave."""
     quantise: Quantisation | None = None
-    """In how many bits the base of its adapter was in training."""
+    """In how many bits the blocks of its initial model were in training."""
     is_adapter: bool = False
     """Whether the folder holds an adapter of the initial model."""
     is_foreign: bool = False
@@ -188,19 +189,20 @@ class SavedRewardModel:
 
     def merge(self, folder: Path) -> tuple["SavedRewardModel", RewardModel]:
         """Return the adapter in `folder` merged with its base, and what is saved with it then."""
-        return replace(self, quantise=None, is_adapter=False), self.load(folder, merged=True)
+        return replace(self, is_adapter=False), self.load(folder, merged=True)
 
     def load(
         self,
         folder: Path,
         template_name: str | None = None,
-        device: torch.device | None = None,
+        device: torch.device = CPU,
+        compute_dtype: torch.dtype = torch.float32,
         merged: bool = False,
     ) -> RewardModel:
         """Load the model in `folder`, with float32 weights, its chat template or another one.
 
         An adapter is put into its base or, if it is to be `merged`, written into its weights.
-        `device` is where blocks in 4 bits will be.
+        `device` and `compute_dtype` are those of its blocks if these are in 4 bits.
 
         Raises:
             UserError: It cannot be read, a file differs from its checksum, or the base of an
@@ -219,14 +221,19 @@ class SavedRewardModel:
             )
         template.name = template.name or self.template
         if self.is_adapter:
-            return self._load_on_base(folder, template, device or torch.device("cpu"), merged)
+            return self._load_on_base(folder, template, device, compute_dtype, merged)
         model = kind.load(folder, template, self.options, torch.float32)
         if self.is_foreign:
             model.read_as_transformers()
         return model
 
     def _load_on_base(
-        self, folder: Path, template: ChatTemplate, device: torch.device, merged: bool
+        self,
+        folder: Path,
+        template: ChatTemplate,
+        device: torch.device,
+        compute_dtype: torch.dtype,
+        merged: bool,
     ) -> RewardModel:
         """Load the adapter in `folder` with the model that it belongs to."""
         what = f"{folder} holds an adapter"
@@ -239,7 +246,7 @@ class SavedRewardModel:
         language_model, name = model.language_model, self.template
         language_model.fit_tokenizer(ChatTemplate.load(base, name if name in TEMPLATES else None))
         if self.quantise is not None:
-            quantise(model.model, device, torch.float32)
+            quantise(model.model, device, compute_dtype)
             if merged:
                 dequantise(model.model)
         adapter = Adapter.load(model.model, folder, str(base), self.quantise is not None)

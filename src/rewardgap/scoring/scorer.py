@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -282,7 +282,7 @@ def open_scorer(
         saved = saved.with_initial_model(reference)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, compute.template, device).to(device).eval()
+    reward_model = saved.load(folder, compute.template, device, dtype).to(device).eval()
     return Scorer(
         model=reward_model,
         reference=open_reference(reward_model, saved, dtype, compute),
@@ -310,6 +310,7 @@ def open_reference(
     return Reference(
         *(folder, model.template, model.device, compute, compute_dtype),
         adapted=model.adapted,
+        quantise=saved.quantise,
     )
 
 

@@ -11,7 +11,6 @@ from rewardgap.errors import require_package
 from rewardgap.models.devices import choose_device
 from rewardgap.models.quantisation import require_bitsandbytes
 
-
 EIGHT_BITS = {"adam-8bit": "Adam8bit", "paged-adam-8bit": "PagedAdam8bit"}
 """Classes of bitsandbytes."""
 TABLES = ("qmap1", "qmap2")

@@ -36,6 +36,7 @@ from rewardgap.models.devices import choose_device, choose_dtype, describe_place
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel
@@ -184,17 +185,22 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
         folder, encoder.template, encoder.options, torch.float32, config.seed
     )
     if model.language_model:
-        if config.frozen_backbone:
-            model.language_model.freeze()
-        if config.adapter is not None:
-            device = choose_device(config.device)
-            dtype, base = choose_dtype(config.dtype, device), _whole_name(config.model)
-            model.language_model.adapt(config, base, config.seed, device, dtype)
+        restrict(model.language_model, config)
         if config.gradient_checkpointing:
             model.language_model.checkpoint_activations()
     for trees in (data.training.extremes, *data.evaluation.values()):
         model.check_readable(trees)
     return model
+
+
+def restrict(language_model: LanguageModel, config: TrainConfig) -> None:
+    """Freeze what a run does not train, and add the adapter that it trains instead."""
+    if config.frozen_backbone:
+        language_model.freeze()
+    if config.adapter is not None:
+        device = choose_device(config.device)
+        dtype, base = choose_dtype(config.dtype, device), _whole_name(config.model)
+        language_model.adapt(config, base, config.seed, device, dtype)
 
 
 def add_references(
@@ -221,6 +227,7 @@ def with_references(
     reference = Reference(
         *(folder, model.template, device, config, settings.compute_dtype),
         adapted=model.adapted,
+        quantise=config.quantise,
     )
     return [TreeData(trees, reference.log_probs(trees)) for trees in sets]
 
