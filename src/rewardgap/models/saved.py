@@ -26,7 +26,7 @@ from rewardgap.io.files import (
 )
 from rewardgap.io.run_folder import Run
 from rewardgap.models.adapters import Adapter
-from rewardgap.models.hub import ADAPTER, fingerprint, locate_model
+from rewardgap.models.hub import ADAPTER, download_model, fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
 from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.loading import read_config
@@ -345,6 +345,8 @@ def save_scale(model: str, scale: RewardScale) -> None:
 def find_saved(model: str) -> Path:
     """Return the folder of a saved model: of a run, of a model directory or of a hub id."""
     folder = saved_folder(model)
+    if not folder.exists():
+        folder = download_model(model)
     return folder if (folder / FILE).exists() else locate_model(model)
 
 
