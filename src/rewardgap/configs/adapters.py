@@ -54,7 +54,7 @@ class AdapterConfig(HomePaths):
         return self.lora_alpha or 2 * self.rank
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "AdapterConfig":
+    def of_run(cls, settings: Mapping[str, Any]) -> "AdapterConfig":
         """Return the settings of an adapter from those of a run, which may be without."""
         names = [key.name for key in fields(AdapterConfig) if key.name in settings]
         return AdapterConfig(**{name: settings[name] for name in names})

@@ -180,7 +180,7 @@ def _measure(
     folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
     model = _open_initial(folder, saved, run.get("seed", 0), config.device)
     assert isinstance(model, TrainedRewardModel)  # as all kinds with an equation are
-    adapter = AdapterConfig.of(run)
+    adapter = AdapterConfig.of_run(run)
     if adapter.adapter is not None:
         place = (model.device, torch.float32)
         model.language_model.adapt(adapter, str(folder), run.get("seed", 0), *place)

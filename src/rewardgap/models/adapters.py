@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -140,12 +140,12 @@ class Adapter:
     def frozen_matrices(self) -> list[nn.Parameter]:
         """Return the weights of the linear layers of the blocks, which are not trained."""
         inside = _blocks(self.model)
-        linear = [
-            module
+        weights = [
+            cast(nn.Parameter, module.weight)
             for name, module in self.model.named_modules()
             if name in inside and isinstance(module, nn.Linear)
         ]
-        return [module.weight for module in linear if not module.weight.requires_grad]
+        return [weight for weight in weights if not weight.requires_grad]
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:
@@ -181,7 +181,7 @@ def _inject(model: PreTrainedModel, settings: "PeftConfig") -> None:
 def _settings(model: PreTrainedModel) -> "PeftConfig":
     """Return the settings of the only adapter of a model."""
     (settings,) = model.peft_config.values()
-    return settings  # type: ignore[no-any-return]
+    return cast("PeftConfig", settings)
 
 
 def _adapted(model: PreTrainedModel) -> list[tuple[str, Any]]:

@@ -21,7 +21,7 @@ VALUES_KEPT_BY_CHECKPOINTING = 1
 def memory_of_weights(model: RewardModel) -> int:
     """Return the bytes of a model's weights, each in its precision."""
     total = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    adapter = model.adapted and model.adapted.adapter
+    adapter = model.adapted.adapter if model.adapted else None
     if adapter is None or not adapter.quantised:
         return total
     # Without weights there is nothing to quantise, and they still have the shapes of before.
