@@ -1,7 +1,7 @@
 """Adapters by PEFT: trained weights of low rank beside the frozen ones of a transformers model.
 
-PEFT replaces linear layers of the model in place, so that whatever reads the model stays as it is.
-A head is trained in full and saved with the adapter.
+PEFT replaces layers of the model in place, so that whatever reads the model stays as it is. A head
+is trained in full and saved with the adapter.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,11 @@ from rewardgap.models.loading import quiet
 from rewardgap.models.reading import body_of
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from peft import LoraConfig, LoraModel
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+NAME = "default"
+"""PEFT's name of the only adapter of a model, which is in no file."""
 PREFIX = "base_model.model."
 """What PEFT puts before the names of weights in its files."""
 
@@ -35,12 +37,12 @@ class Adapter:
     """The adapter in a transformers model, of which nothing else is trained but a head.
 
     Attributes:
-        model: The transformers model, with PEFT's layers in it.
+        tuner: PEFT's view of the model.
         base: What the adapter's files call the model that it belongs to.
         quantised: Whether that model's blocks are in 4 bits.
     """
 
-    model: PreTrainedModel
+    tuner: "LoraModel"
     base: str
     quantised: bool = False
 
@@ -58,24 +60,21 @@ class Adapter:
 
         head = head_name(model)
         if head is None and type(model).__name__.endswith("ForSequenceClassification"):
-            raise UserError(f"the head of a {type(model).__name__} is no layer to save: no adapter")
+            name = type(model).__name__
+            raise UserError(f"adapter: the head of a {name} is no linear layer; leave it out")
         settings = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             target_modules=config.lora_targets or "all-linear",
+            exclude_modules=_routers(model),
             use_dora=config.adapter == "dora",
             task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
         )
         with torch.random.fork_rng(devices=[]), reported(ValueError, "lora_targets: "):
             torch.manual_seed(seed)
-            _inject(model, settings)
-        inside = _blocks(model)
-        outside = [name for name, _ in _adapted(model) if name not in inside]
-        if outside:
-            raise UserError(
-                f"lora_targets: {outside[0]} is no layer of the transformer blocks; name others"
-            )
-        return cls(model, base, config.quantise is not None)
+            tuner = _inject(model, settings)
+        _refuse_outer_layers(model)
+        return cls(tuner, base, config.quantise is not None)
 
     @classmethod
     def load(cls, model: PreTrainedModel, folder: Path, base: str, quantised: bool) -> Self:
@@ -87,16 +86,20 @@ class Adapter:
         from peft import PeftConfig, set_peft_model_state_dict
 
         with reported(Exception, f"the adapter in {folder} does not fit {base}: "):
-            settings = PeftConfig.from_pretrained(str(folder))
+            settings = cast(Any, PeftConfig.from_pretrained(str(folder)))
             weights = load_file(folder / ADAPTER_WEIGHTS)
             settings.modules_to_save = None  # the head is a layer as any other here
-            _inject(model, settings)
-            adapter = cls(model, base, quantised)
+            adapter = cls(_inject(model, settings), base, quantised)
             missing = adapter.state_dict().keys() ^ weights.keys()
             if missing:
                 raise ValueError(f"{min(missing)} is in one of them alone")
             set_peft_model_state_dict(model, weights)
         return adapter
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The transformers model, with PEFT's layers in it."""
+        return cast(PreTrainedModel, self.tuner.model)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the weights of adapter and head, under PEFT's names in files."""
@@ -115,16 +118,22 @@ class Adapter:
         """
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / ADAPTER_WEIGHTS, {"format": "pt"})
-        settings: Any = copy(_settings(self.model))
+        settings, head = copy(self.settings), head_name(self.model)
         settings.base_model_name_or_path = self.base
         settings.inference_mode = True
-        settings.target_modules = sorted(settings.target_modules)  # the same file every time
-        head = head_name(self.model)
         settings.modules_to_save = None if head is None else [head]
+        for name in ("target_modules", "target_parameters", "exclude_modules"):
+            if isinstance(value := getattr(settings, name), set):
+                setattr(settings, name, sorted(value))  # so that the file is always the same
         settings.save_pretrained(str(folder))
         config = copy(self.model.config)
         config.architectures = [type(self.model).__name__]
         config.save_pretrained(folder)
+
+    @property
+    def settings(self) -> "LoraConfig":
+        """The adapter's settings, as PEFT has completed them."""
+        return cast("LoraConfig", self.tuner.peft_config[NAME])
 
     def keep_frozen_in(self, dtype: torch.dtype) -> None:
         """Keep the frozen matrices of the blocks in the precision of matrix products.
@@ -132,69 +141,63 @@ class Adapter:
         They are rounded to it in every product anyway, so that no bit of a reward changes. DoRA
         reads them elsewhere, too.
         """
-        if self.quantised or getattr(_settings(self.model), "use_dora", False):
-            return
-        for matrix in self.frozen_matrices():
-            matrix.data = matrix.data.to(dtype)
+        if not self.quantised and not self.settings.use_dora:
+            for matrix in self.frozen_matrices():
+                matrix.data = matrix.data.to(dtype)
 
     def frozen_matrices(self) -> list[nn.Parameter]:
         """Return the weights of the linear layers of the blocks, which are not trained."""
-        inside = _blocks(self.model)
-        weights = [
-            cast(nn.Parameter, module.weight)
-            for name, module in self.model.named_modules()
-            if name in inside and isinstance(module, nn.Linear)
-        ]
-        return [weight for weight in weights if not weight.requires_grad]
+        blocks = (part for part in body_of(self.model).modules() if isinstance(part, nn.ModuleList))
+        linear = {
+            id(module): cast(nn.Parameter, module.weight)
+            for block in blocks
+            for module in block.modules()
+            if isinstance(module, nn.Linear)
+        }
+        return [weight for weight in linear.values() if not weight.requires_grad]
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:
         """Let the model be its base: the reference of an implicit model."""
-        for _, layer in _adapted(self.model):
-            layer.enable_adapters(False)
+        self.tuner.disable_adapter_layers()
         try:
             yield
         finally:
-            for _, layer in _adapted(self.model):
-                layer.enable_adapters(True)
+            self.tuner.enable_adapter_layers()
 
     def merge(self) -> None:
         """Write the adapter's changes into the weights of the model, which is ordinary then."""
-        for name, layer in _adapted(self.model):
-            layer.merge(safe_merge=True)
-            parent, _, child = name.rpartition(".")
-            setattr(self.model.get_submodule(parent), child, layer.get_base_layer())
-        vars(self.model).pop("peft_config")
+        self.tuner.merge_and_unload(safe_merge=True)
 
 
-def _inject(model: PreTrainedModel, settings: "PeftConfig") -> None:
+def _inject(model: PreTrainedModel, settings: "LoraConfig") -> "LoraModel":
     """Put an adapter into a model and freeze all else but the head."""
-    from peft import inject_adapter_in_model
+    from peft import LoraModel
 
+    on_meta = model.device.type == "meta"
     with quiet():
-        inject_adapter_in_model(settings, model, low_cpu_mem_usage=model.device.type == "meta")
-    head = head_of(model)
-    if head is not None:
+        tuner = LoraModel(model, settings, NAME, low_cpu_mem_usage=on_meta)
+    if (head := head_of(model)) is not None:
         head.requires_grad_(True)
+    return tuner
 
 
-def _settings(model: PreTrainedModel) -> "PeftConfig":
-    """Return the settings of the only adapter of a model."""
-    (settings,) = model.peft_config.values()
-    return cast("PeftConfig", settings)
+def _routers(model: PreTrainedModel) -> list[str] | None:
+    """Return the names of layers that are linear and return more than a product."""
+    inside = "transformers.models."
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and type(module).__module__.startswith(inside)
+    ]
+    return names or None
 
 
-def _adapted(model: PreTrainedModel) -> list[tuple[str, Any]]:
-    """Return PEFT's layers in a model, with their names."""
+def _refuse_outer_layers(model: PreTrainedModel) -> None:
+    """Refuse an adapter of the embeddings, the output layer or the head, which are read as such."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    modules = model.named_modules()
-    return [(name, module) for name, module in modules if isinstance(module, BaseTunerLayer)]
-
-
-def _blocks(model: PreTrainedModel) -> set[str]:
-    """Return the names of all modules of the transformer blocks."""
-    body = body_of(model)
-    lists = [part for part in body.children() if isinstance(part, nn.ModuleList)]
-    inside = {id(module) for part in lists for module in part.modules()}
-    return {name for name, module in model.named_modules() if id(module) in inside}
+    outer = (head_of(model), model.get_input_embeddings(), model.get_output_embeddings())
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer) and (module in outer or "." not in name):
+            raise UserError(f"lora_targets: {name} is no layer of the blocks; name others")
