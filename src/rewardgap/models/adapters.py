@@ -70,7 +70,8 @@ class Adapter:
             use_dora=config.adapter == "dora",
             task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
         )
-        with torch.random.fork_rng(devices=[]), reported(ValueError, "lora_targets: "):
+        problem = f"no adapter with lora_targets {config.lora_targets or 'of all blocks'}: "
+        with torch.random.fork_rng(devices=[]), reported(ValueError, problem):
             torch.manual_seed(seed)
             tuner = _inject(model, settings)
         _refuse_outer_layers(model)
