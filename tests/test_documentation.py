@@ -33,11 +33,7 @@ EVALUATION = (
     *("test.jsonl", "TEST.jsonl", "more.jsonl", "reworded.jsonl", "REWORDED.jsonl"),
     *("rewardmath_test.jsonl", "rewardbench_math_test.jsonl", "uf_test.jsonl"),
 )
-<<<<<<< HEAD
-NOT_RUN = 10
-=======
-NOT_RUN = 8
->>>>>>> 404f183 (The page on adapters, the rooms, the changelog)
+NOT_RUN = 11
 """Blocks that are read and not run; each has its reason in the page."""
 
 
