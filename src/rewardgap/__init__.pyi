@@ -17,6 +17,7 @@ from .configs.robustness import RobustnessConfig as RobustnessConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
 from .configs.scoring import RankConfig as RankConfig
 from .configs.scoring import ScoreConfig as ScoreConfig
+from .configs.serving import MergeConfig as MergeConfig
 from .configs.serving import PushConfig as PushConfig
 from .configs.serving import ServeConfig as ServeConfig
 from .configs.shifting import ShiftConfig as ShiftConfig
@@ -46,6 +47,7 @@ from .scoring.scorer import load as load
 from .scoring.scorer import score as score
 from .serving.push import push as push
 from .serving.serve import serve as serve
+from .training.merge import merge as merge
 from .training.pretrain import pretrain as pretrain
 from .training.train import train as train
 

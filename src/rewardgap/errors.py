@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 
 class UserError(Exception):
@@ -42,3 +43,9 @@ def reported(
         if isinstance(error, KeyError):
             cause = f"the key {cause} is missing"
         raise UserError(f"{before}{cause}{after}") from error
+
+
+def require_package(module: str, extra: str, why: str) -> None:
+    """Refuse what needs a package that is not installed; name the extra that installs it."""
+    if find_spec(module) is None:
+        raise UserError(f"{why}, which needs {module}: pip install 'rewardgap[{extra}]'")

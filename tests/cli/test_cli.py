@@ -61,7 +61,7 @@ from rewardgap.models.kinds import KINDS
             flags("train", learning_rat=1),
             "unknown key --learning-rat; did you mean --learning-rate?",
         ),
-        (flags("train", lr=1), "unknown key --lr; did you mean --learning-rate?"),
+        (flags("train", lr=1), "unknown key --lr; did you mean --lora-rank or --learning-rate?"),
         (flags("train", steps=1), "--max-steps or --warmup-steps or --eval-steps?"),
         ([*flags("train"), "--resum"], "unknown key --resum; did you mean --resume?"),
         (["chek", "data", "train.jsonl"], "unknown command 'chek'; did you mean check data?"),

@@ -41,8 +41,8 @@ def test_help_begins_with_what_is_needed(capsys):
     )
     titles = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
     assert titles == [
-        *("example", "required", "data", "model", "optimiser", "output", "compute"),
-        "every command",
+        *("example", "required", "data", "model", "optimiser", "adapter", "output"),
+        *("compute", "every command"),
     ]
     assert re.search(r"  --epochs N +passes over the training data \(default: 5\)\n", text)
     assert main(["score", "--help"]) == 0

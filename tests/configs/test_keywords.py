@@ -20,7 +20,7 @@ NEEDED = {"model": "m", "kind": "explicit", "train": "a.jsonl", "out": "o"}
     ("keywords", "message"),
     [
         ({"epoch": 1}, "rewardgap.train has no keyword 'epoch'; did you mean epochs?"),
-        ({"lr": 1}, "no keyword 'lr'; did you mean learning_rate?"),
+        ({"lr": 1}, "no keyword 'lr'; did you mean lora_rank or learning_rate?"),
         ({"colour": 1}, "no keyword 'colour'; it has max_length, "),
         ({"kind": "a"}, r"rewardgap.train also needs model, train, out; see help\(rewardgap.train"),
         (NEEDED | {"epochs": "3"}, "epochs must be a whole number; it is '3'"),

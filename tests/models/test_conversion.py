@@ -17,8 +17,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from rewardgap import errors
 from rewardgap.errors import UserError
-from rewardgap.models import conversion
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.scoring.scorer import load
 
@@ -122,7 +122,7 @@ def test_adapters_that_cannot_be_merged(base, tmp_path, monkeypatch):
     settings.write_text(json.dumps(fields))
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     assert "only .safetensors files are read" in refused()
-    monkeypatch.setattr(conversion, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     assert "pip install 'rewardgap[lora]'" in refused()
 
 
@@ -188,6 +188,6 @@ def test_gguf_files_that_cannot_be_read(tmp_path, monkeypatch):
     path.write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(UserError, match=r"cannot load a model from .*model\.gguf"):
         locate_model(str(path))
-    monkeypatch.setattr(conversion, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"rewardgap\[gguf\]"):
         locate_model(str(path))

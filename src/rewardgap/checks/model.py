@@ -38,7 +38,7 @@ from rewardgap.io.progress import progress
 from rewardgap.models.hub import ADAPTER, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.models.saved import saved_folder
+from rewardgap.models.saved import FILE, saved_folder
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ def _records(config: CheckModelConfig) -> tuple[Record, ...]:
 def _folder(name: str) -> Path:
     """Return the folder of a model, whatever is in it; one of the hub is downloaded."""
     folder = saved_folder(name)
+    if (folder / ADAPTER).exists() and (folder / FILE).exists():
+        return locate_model(str(folder))  # merged, for the base is known
     return folder if folder.is_dir() else locate_model(name)
 
 

@@ -9,6 +9,7 @@ from rewardgap.commands.command import Command
 from rewardgap.commands.demo import DEMO
 from rewardgap.commands.explain import EXPLAIN
 from rewardgap.commands.forecast import FORECAST
+from rewardgap.commands.merge import MERGE
 from rewardgap.commands.metrics import METRICS
 from rewardgap.commands.pretrain import PRETRAIN
 from rewardgap.commands.push import PUSH
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         *(DEMO, TRAIN, SCORE, RANK, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
-        *(SHIFT, SHIFT_LIST, ROBUSTNESS, REWRITE, THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE, PUSH),
+        *(SHIFT, SHIFT_LIST, ROBUSTNESS, REWRITE, THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE),
+        *(MERGE, PUSH),
     )
 }

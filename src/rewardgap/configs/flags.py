@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass
 from difflib import get_close_matches
 from itertools import chain
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -140,7 +140,8 @@ def as_flags(message: str, keys: Iterable[str]) -> str:
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
     """Return the types that an annotation joins by `|`, or the only one."""
-    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    is_union = get_origin(annotation) in (Union, UnionType)  # that of a Literal is the former
+    return get_args(annotation) if is_union else (annotation,)
 
 
 def _list(rest: deque[str]) -> str:

@@ -26,6 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup_steps"),
         *(
             "moment_batch_size",
+            "optimiser",
             "max_grad_norm",
             "weight_decay",
             "batch_tokens",
@@ -34,6 +35,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "seeds",
         ),
     ),
+    "adapter": ("adapter", "lora_rank", "lora_alpha", "lora_targets", "quantise"),
     "output": (
         "eval_steps",
         "keep_best",

@@ -1,4 +1,4 @@
-"""Settings of the commands serve and push."""
+"""Settings of the commands serve, push and merge."""
 
 from dataclasses import dataclass
 
@@ -75,3 +75,17 @@ class PushConfig(HomePaths):
     """make the repository private, if it is new"""
     dry_run: bool = False
     """list what would be uploaded, and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(HomePaths):
+    """Merge the adapter of a run with its base into an ordinary model, which scores the same."""
+
+    run: str
+    """a run's folder, or a saved reward model, with an adapter"""
+    out: str
+    """folder of the model, which must be new"""
+    base: str | None = None
+    """where the base model is now, if it has moved"""
+    kind: str | None = None
+    """the run's kind, where it is code of another package"""

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rewardgap.configs.adapters import AdapterConfig
 from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype, at_least, positive
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.paths import HomePaths
@@ -10,10 +11,11 @@ from rewardgap.errors import UserError
 
 Schedule = Literal["constant", "linear", "cosine"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+EightBits = Literal["adam-8bit", "paged-adam-8bit"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimiserConfig(HomePaths):
+class OptimiserConfig(AdapterConfig):
     """The optimiser's steps, as training takes them and as a forecast rehearses them."""
 
     epochs: int = 5
@@ -29,6 +31,9 @@ class OptimiserConfig(HomePaths):
     """schedule of the learning rate after the warm-up"""
     warmup_steps: int = 0
     """steps over which the learning rate rises from zero to its peak"""
+    optimiser: EightBits | None = None
+    """Adam with its moments in 8 bits, paged to the memory of the processor where a GPU's runs out;
+    needs bitsandbytes; by default they are in float32"""
     max_grad_norm: float | None = None
     """clip gradients to this norm; by default not at all"""
     frozen_backbone: bool = False
@@ -41,6 +46,10 @@ class OptimiserConfig(HomePaths):
         at_least(self, 1, "epochs", "batch_size", "max_steps")
         at_least(self, 0, "warmup_steps")
         positive(self, "learning_rate", "max_grad_norm")
+        if self.frozen_backbone and self.adapter is not None:
+            raise UserError(
+                "frozen_backbone trains the last layer alone and adapter all others: leave one out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

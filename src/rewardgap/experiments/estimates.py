@@ -12,6 +12,7 @@ from rewardgap.evaluation.text import align_columns
 from rewardgap.io.progress import duration
 from rewardgap.models.kinds import find_kind
 from rewardgap.training.memory import estimate_memory
+from rewardgap.training.train import restrict
 
 DONE = "done"
 TITLES: tuple[str, ...] = (
@@ -71,6 +72,8 @@ def estimate(
     scored = sum(tree.size for trees in data.evaluation.values() for tree in trees)
     epoch = int(training.sizes.sum())
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    if model.language_model:
+        restrict(model.language_model, config)
     return Estimate(
         parameters=parameters,
         trained=config.epochs * epoch if parameters else 0,

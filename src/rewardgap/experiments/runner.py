@@ -177,7 +177,8 @@ class Runner:
             records, _ = self.data.evaluation_set(encoder, spec, config, config.max_length)
             check = find_check(spec)
             sampling = Sampling(cell.seed, device, config.token_budget)
-            trained = answer(cell.run.reward_model, records, check, sampling, cell.answers(name))
+            model = locate_model(str(cell.run.folder))  # with an adapter, merged
+            trained = answer(model, records, check, sampling, cell.answers(name))
             path = self.grid.folder.initial_answers(cell.model, name)
             sampling = replace(sampling, seed=0, template=config.template)
             initial = answer(initial_model, records, check, sampling, path)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rewardgap.configs.adapters import AdapterConfig
 from rewardgap.configs.forecasting import ExplainConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import OptimiserConfig
@@ -179,6 +180,10 @@ def _measure(
     folder = replace(saved, initial_model=where, initial_fingerprint=None).find_initial_model()
     model = _open_initial(folder, saved, run.get("seed", 0), config.device)
     assert isinstance(model, TrainedRewardModel)  # as all kinds with an equation are
+    adapter = AdapterConfig.of_run(run)
+    if adapter.adapter is not None:
+        place = (model.device, torch.float32)
+        model.language_model.adapt(adapter, str(folder), run.get("seed", 0), *place)
     (tree,) = model.encode([record], config.max_length or saved.max_length)
     training = _read_dropped(config, run, model, saved.max_length or config.max_length)
     explained = ExplainedRecord.read(model, tree)

@@ -6,7 +6,6 @@ A conversion is named by the contents of what it was made from, and made once.
 import logging
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,15 +20,17 @@ from transformers import (
     PreTrainedModel,
 )
 
+from rewardgap.configs.kind import KindConfig
 from rewardgap.data.readers import hash_path
-from rewardgap.errors import UserError, reported
+from rewardgap.errors import UserError, reported, require_package
 from rewardgap.io.cache import cache_folder, cache_key
 from rewardgap.io.files import read_json, remove_unfinished, whole_folder
+from rewardgap.models.adapters import ADAPTER_WEIGHTS
 from rewardgap.models.heads import head_name
 from rewardgap.models.hub import ADAPTER
 from rewardgap.models.loading import load_model, quiet, read_config
+from rewardgap.models.saved import FILE, SavedRewardModel
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*")
 MORE_TOKENIZER_FILES = ("vocab*", "merges.txt", "*.model")
 
@@ -46,11 +47,13 @@ def merge_adapter(folder: Path, locate: Callable[[str], Path]) -> Path:
     Raises:
         UserError: peft is not installed, or adapter and base do not make a model.
     """
+    if (folder / FILE).exists():
+        return _merge_saved(folder)
     settings = folder / ADAPTER
     fields = read_json(settings)
     if not isinstance(fields, dict):
         raise UserError(f"{settings} is damaged: it is no adapter's configuration")
-    _require("peft", "lora", f"{folder} holds a LoRA adapter")
+    require_package("peft", "lora", f"{folder} holds a LoRA adapter")
     if not (folder / ADAPTER_WEIGHTS).exists():
         raise UserError(f"{folder} has no {ADAPTER_WEIGHTS}: only .safetensors files are read")
     is_beside = (folder / "config.json").exists() and len(list(folder.glob("*.safetensors"))) > 1
@@ -81,7 +84,7 @@ def dequantise(file: Path) -> Path:
     Raises:
         UserError: gguf is not installed, or transformers cannot read the file.
     """
-    _require("gguf", "gguf", f"{file} is a GGUF file")
+    require_package("gguf", "gguf", f"{file} is a GGUF file")
 
     def write(target: Path) -> None:
         with quiet(), reported(Exception, f"cannot load a model from {file}: "):
@@ -105,9 +108,18 @@ def dequantise(file: Path) -> Path:
     return _convert([file], write, f"{file}, dequantised")
 
 
-def _require(module: str, extra: str, why: str) -> None:
-    if find_spec(module) is None:
-        raise UserError(f"{why}, which needs {module}: pip install 'rewardgap[{extra}]'")
+def _merge_saved(folder: Path) -> Path:
+    """Return the folder of a saved adapter of ours: its base must be the one of its training."""
+    saved = SavedRewardModel.find(folder, None, KindConfig())
+    base = saved.find_base(folder)
+
+    def write(target: Path) -> None:
+        merged, model = saved.merge(folder)
+        merged.write_into(target, model)
+
+    sources = [folder / name for name in (ADAPTER, ADAPTER_WEIGHTS, FILE)]
+    sources += [base / "config.json", *sorted(base.glob("*.safetensors"))]
+    return _convert(sources, write, f"the adapter in {folder}, merged with its base")
 
 
 def _convert(sources: list[Path], write: Callable[[Path], None], what: str) -> Path:

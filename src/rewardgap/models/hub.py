@@ -31,8 +31,7 @@ def locate_model(name: str, weights: bool = True) -> Path:
 
         return dequantise(files[0])
     if not folder.is_dir():
-        refuse_absent_model(name)
-        folder = _from_hub(name, PATTERNS if weights else PATTERNS[1:])
+        folder = download_model(name, weights)
     if (folder / ADAPTER).exists():
         from rewardgap.models.conversion import merge_adapter
 
@@ -72,12 +71,17 @@ def _refuse_misspelt(name: str, path: Path) -> None:
         raise UserError(f"there is no folder {name}; {hint}")
 
 
-def _from_hub(name: str, patterns: list[str]) -> Path:
-    """Return the folder of a hub id in the hub's cache, downloaded where the hub can be reached."""
+def download_model(name: str, weights: bool = True) -> Path:
+    """Return the folder of a hub id in the hub's cache, downloaded where the hub can be reached.
+
+    Raises:
+        UserError: It is no hub id, or the hub does not give it.
+    """
+    refuse_absent_model(name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    fault = hub_fault()
+    fault, patterns = hub_fault(), PATTERNS if weights else PATTERNS[1:]
     try:
         return Path(
             snapshot_download(name, allow_patterns=patterns, local_files_only=fault is not None)

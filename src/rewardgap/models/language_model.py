@@ -6,6 +6,7 @@ positions, and a chunk's logits are computed again for its gradient.
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
@@ -16,13 +17,16 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from rewardgap.configs.adapters import AdapterConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError, first_line, reported
 from rewardgap.io.files import remove_unfinished, whole_folder
+from rewardgap.models.adapters import Adapter
 from rewardgap.models.attention import in_one_kernel
 from rewardgap.models.loading import load_model, quiet, read_config, refuse_missing
 from rewardgap.models.packing import Pack
+from rewardgap.models.quantisation import quantise
 from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of
 from rewardgap.models.self_check import (
     SelfCheck,
@@ -44,6 +48,9 @@ class LanguageModel:
     It is no module itself: what holds it registers `model` as a submodule, so that parameters keep
     the names that transformers gives them.
     """
+
+    adapter: Adapter | None = None
+    """The adapter that is trained in the model's place."""
 
     def __init__(
         self,
@@ -175,6 +182,28 @@ class LanguageModel:
                 config.tie_word_embeddings = False
         body_of(model).requires_grad_(False)
 
+    def adapt(
+        self,
+        config: AdapterConfig,
+        base: str,
+        seed: int,
+        device: torch.device,
+        compute_dtype: torch.dtype,
+    ) -> None:
+        """Train an adapter and a head alone; see `Adapter.add`. Blocks in 4 bits are on `device`.
+
+        Raises:
+            UserError: The model cannot be quantised, or has no such layers.
+        """
+        if config.quantise is not None and self.device.type != "meta":
+            quantise(self.model, device, compute_dtype)
+        self.adapter = Adapter.add(self.model, config, base, seed)
+        self.adapter.keep_frozen_in(compute_dtype)
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """Return a context in which the model is the one that training begins with."""
+        return nullcontext() if self.adapter is None else self.adapter.switched_off()
+
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass, to save memory."""
         self.model.activation_checkpointing_enable()
@@ -217,9 +246,12 @@ class LanguageModel:
         return on_gpu and not capped and in_one_kernel(compute_dtype, head_size)
 
     def save(self, folder: Path, template: ChatTemplate) -> None:
-        """Write model, tokenizer and chat template for plain transformers."""
+        """Write model, tokenizer and chat template for plain transformers, an adapter for PEFT."""
         with quiet():
-            self.model.save_pretrained(folder)
+            if self.adapter is None:
+                self.model.save_pretrained(folder)
+            else:
+                self.adapter.save(folder)
         template.tokenizer.save_pretrained(folder)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow
 import torch
 
+from rewardgap.configs.adapters import Quantisation
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.templates import TEMPLATES
@@ -22,6 +23,7 @@ from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
+from rewardgap.models.quantisation import quantise, require_bitsandbytes
 
 CHUNK = 4096
 """Number of trees whose log-probabilities are in memory together."""
@@ -53,7 +55,9 @@ class Reference:
     entry that does not match its checksum is computed again.
 
     `template` is that of the trees, `compute_dtype` the precision of matrix products and `dtype`
-    that of the weights.
+    that of the weights. `adapted` is the reward model's own language model where it is the initial
+    one with an adapter: switched off, it gives the log-probabilities, and none else is loaded.
+    `quantise` says in how many bits the initial model's blocks were in training.
     """
 
     folder: Path
@@ -62,6 +66,8 @@ class Reference:
     settings: CachedComputeConfig
     compute_dtype: torch.dtype
     dtype: torch.dtype = torch.float32
+    adapted: LanguageModel | None = None
+    quantise: Quantisation | None = None
 
     def __post_init__(self) -> None:
         """Hash the weights."""
@@ -75,7 +81,9 @@ class Reference:
         and written chunk by chunk, and read from the disk one by one, so that memory does not grow
         with the number of trees.
         """
-        key = cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
+        quantised = [self.quantise] if self.quantise else []
+        precision = (self.dtype, self.compute_dtype, *quantised)
+        key = cache_key(self.fingerprint, *precision, content_of(trees))
         path = cache_folder(self.settings.cache) / "reference" / f"{key}.rows"
         if not is_intact(path):
             self.load()  # a wrong model is refused before anything is written
@@ -92,7 +100,11 @@ class Reference:
         model.check_readable(trees)
 
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
-            with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype):
+            with (
+                torch.no_grad(),
+                model.without_adapter(),
+                autocast(self.device, self.dtype, self.compute_dtype),
+            ):
                 batch = model.prepare(batch)
                 states = model.hidden_states(batch)[batch.predicting_positions]
                 values = model.vocabulary.log_probs(states, batch.response_tokens)
@@ -112,7 +124,9 @@ class Reference:
         Raises:
             UserError: It cannot be loaded, or its tokenizer is not that of the trees.
         """
-        if self._model is None:
+        if self._model is None and self.adapted is not None:
+            self._model = self.adapted.to(self.device)
+        elif self._model is None:
             name = self.template.name  # one of ours may have added tokens, and does so again
             template = ChatTemplate.load(self.folder, name if name in TEMPLATES else None)
             ids, tree_ids = template.tokenizer.get_vocab(), self.template.tokenizer.get_vocab()
@@ -123,5 +137,8 @@ class Reference:
                     "its log-probabilities would be of other tokens"
                 )
             self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
+            if self.quantise:
+                require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
+                quantise(self._model.model, self.device, self.compute_dtype)
             self._model.to(self.device).model.eval()
         return self._model

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from rewardgap.configs.adapters import Quantisation
 from rewardgap.configs.kind import KindConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.errors import UserError, reported
+from rewardgap.data.templates import TEMPLATES
+from rewardgap.errors import UserError, reported, require_package
 from rewardgap.io.files import (
     read_json,
     refuse_damaged,
@@ -23,14 +25,17 @@ from rewardgap.io.files import (
     write_text,
 )
 from rewardgap.io.run_folder import Run
-from rewardgap.models.hub import fingerprint, locate_model
+from rewardgap.models.adapters import Adapter
+from rewardgap.models.hub import ADAPTER, download_model, fingerprint, locate_model
 from rewardgap.models.kinds import KINDS, find_kind
-from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.loading import read_config
+from rewardgap.models.quantisation import dequantise, quantise, require_bitsandbytes
 
 logger = logging.getLogger(__name__)
 
 FILE = "rewardgap.json"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class SavedRewardModel:
     kind: str
     options: KindConfig
     initial_model: str | None = None
-    """Where its initial language model was, the reference of an implicit model."""
+    """Where its initial language model was, the reference of an implicit model and the base of an
+    adapter."""
     initial_fingerprint: str | None = None
     """Fingerprint of that model's weights."""
     max_length: int | None = None
@@ -88,6 +94,10 @@ class SavedRewardModel:
     """Name or file of the chat template that replaced the initial model's own in training."""
     scale: RewardScale | None = None
     """Mean and deviation of its rewards for training responses, or for those that a user gave."""
+    quantise: Quantisation | None = None
+    """In how many bits the blocks of its initial model were in training."""
+    is_adapter: bool = False
+    """Whether the folder holds an adapter of the initial model."""
     is_foreign: bool = False
     """Whether another tool saved it, so that it is read as plain transformers reads it."""
 
@@ -143,30 +153,60 @@ class SavedRewardModel:
             max_length=max_length,
             template=card.value("template", str, optional=True),
             scale=_read_scale(path, card.value("scale", dict, optional=True)),
+            quantise=card.value("quantise", str, optional=True),
+            is_adapter=(path.parent / ADAPTER).exists(),
         )
+
+    def with_initial_model(self, name: str) -> "SavedRewardModel":
+        """Return what is saved with the initial model that a user names.
+
+        A reference may be any model; the base of an adapter is the one that it was trained on.
+        """
+        weights = self.initial_fingerprint if self.is_adapter else None
+        return replace(self, initial_model=name, initial_fingerprint=weights)
 
     def write(self, model: RewardModel, folder: Path) -> None:
         """Write a reward model as a whole folder: weights, tokenizer, template and settings."""
         with whole_folder(folder) as unfinished:
-            model.save(unfinished)
-            fields = {
-                "kind": self.kind,
-                **asdict(self.options),
-                "max_length": self.max_length,
-                "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
-                "template": self.template,
-                "chat_template": model.template.tokenizer.chat_template,
-                "scale": self.scale and asdict(self.scale),
-            }
-            write_text(unfinished / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
-            files = filter(Path.is_file, unfinished.rglob("*"))
-            write_checksums(unfinished, {path: path for path in files})
+            self.write_into(unfinished, model)
 
-    def load(self, folder: Path, template_name: str | None = None) -> RewardModel:
+    def write_into(self, folder: Path, model: RewardModel) -> None:
+        """Write the same files into a folder that is there."""
+        model.save(folder)
+        fields = {
+            "kind": self.kind,
+            **asdict(self.options),
+            "max_length": self.max_length,
+            "reference": {"model": self.initial_model, "fingerprint": self.initial_fingerprint},
+            "template": self.template,
+            "chat_template": model.template.tokenizer.chat_template,
+            "scale": self.scale and asdict(self.scale),
+            "quantise": self.quantise,
+        }
+        write_text(folder / FILE, json.dumps(fields, indent=2, ensure_ascii=False))
+        files = filter(Path.is_file, folder.rglob("*"))
+        write_checksums(folder, {path: path for path in files})
+
+    def merge(self, folder: Path) -> tuple["SavedRewardModel", RewardModel]:
+        """Return the adapter in `folder` merged with its base, and what is saved with it then."""
+        return replace(self, is_adapter=False), self.load(folder, merged=True)
+
+    def load(
+        self,
+        folder: Path,
+        template_name: str | None = None,
+        device: torch.device = CPU,
+        compute_dtype: torch.dtype = torch.float32,
+        merged: bool = False,
+    ) -> RewardModel:
         """Load the model in `folder`, with float32 weights, its chat template or another one.
 
+        An adapter is put into its base or, if it is to be `merged`, written into its weights.
+        `device` and `compute_dtype` are those of its blocks if these are in 4 bits.
+
         Raises:
-            UserError: It cannot be read, or a file differs from its checksum.
+            UserError: It cannot be read, a file differs from its checksum, or the base of an
+                adapter is gone or has changed.
         """
         refuse_damaged(folder, remedy="restore it, or train again")
         kind = find_kind(self.kind)
@@ -180,10 +220,53 @@ class SavedRewardModel:
                 *(folder, form),
             )
         template.name = template.name or self.template
+        if self.is_adapter:
+            return self._load_on_base(folder, template, device, compute_dtype, merged)
         model = kind.load(folder, template, self.options, torch.float32)
         if self.is_foreign:
             model.read_as_transformers()
         return model
+
+    def _load_on_base(
+        self,
+        folder: Path,
+        template: ChatTemplate,
+        device: torch.device,
+        compute_dtype: torch.dtype,
+        merged: bool,
+    ) -> RewardModel:
+        """Load the adapter in `folder` with the model that it belongs to."""
+        what = f"{folder} holds an adapter"
+        require_package("peft", "lora", what)
+        if self.quantise is not None:
+            require_bitsandbytes(f"{what} of a model in {self.quantise}", device)
+        base = self.find_base(folder)
+        model = find_kind(self.kind).initialise(base, template, self.options, torch.float32)
+        assert isinstance(model, TrainedRewardModel)  # no other kind has an adapter
+        language_model, name = model.language_model, self.template
+        language_model.fit_tokenizer(ChatTemplate.load(base, name if name in TEMPLATES else None))
+        if self.quantise is not None:
+            quantise(model.model, device, compute_dtype)
+            if merged:
+                dequantise(model.model)
+        adapter = Adapter.load(model.model, folder, str(base), self.quantise is not None)
+        if merged:
+            adapter.merge()
+        else:
+            language_model.adapter = adapter
+        return model
+
+    def find_base(self, folder: Path) -> Path:
+        """Return the folder of an adapter's base; raise a UserError if it is gone or changed."""
+        name = self.initial_model or "no model"
+        remedy = "restore it, or say with --reference where it is"
+        with reported(UserError, f"the base of the adapter in {folder}: ", f"; {remedy}"):
+            base = locate_model(name)
+        if self.initial_fingerprint != fingerprint(base):
+            raise UserError(
+                f"{name} is not the model that the adapter in {folder} was trained on: {remedy}"
+            )
+        return base
 
     def scale_of(self, folder: Path) -> RewardScale:
         """Return the scale that is saved with the model; raise a UserError if there is none."""
@@ -262,6 +345,8 @@ def save_scale(model: str, scale: RewardScale) -> None:
 def find_saved(model: str) -> Path:
     """Return the folder of a saved model: of a run, of a model directory or of a hub id."""
     folder = saved_folder(model)
+    if not folder.exists():
+        folder = download_model(model)
     return folder if (folder / FILE).exists() else locate_model(model)
 
 

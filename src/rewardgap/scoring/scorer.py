@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -283,10 +283,10 @@ def open_scorer(
     folder = find_saved(model)
     saved = SavedRewardModel.find(folder, kind, options)
     if reference is not None:
-        saved = replace(saved, initial_model=reference, initial_fingerprint=None)
+        saved = saved.with_initial_model(reference)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, compute.template).to(device).eval()
+    reward_model = saved.load(folder, compute.template, device, dtype).to(device).eval()
     return Scorer(
         model=reward_model,
         reference=open_reference(reward_model, saved, dtype, compute),
@@ -311,7 +311,11 @@ def open_reference(
     if not model.needs_reference:
         return None
     folder = saved.find_initial_model()
-    return Reference(folder, model.template, model.device, compute, compute_dtype)
+    return Reference(
+        *(folder, model.template, model.device, compute, compute_dtype),
+        adapted=model.adapted,
+        quantise=saved.quantise,
+    )
 
 
 @by_keywords(ScoreConfig)

@@ -48,7 +48,7 @@ def _warn_of_private_path(folder: Path) -> None:
     if initial is not None and Path(initial).is_absolute():
         logger.warning(
             "%s says that the initial model is %s, a path of this machine: others name theirs with "
-            "--reference to score an implicit model",
+            "--reference to score an implicit model or an adapter",
             *(FILE, initial),
         )
 

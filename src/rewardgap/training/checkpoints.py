@@ -20,6 +20,7 @@ from torch import nn
 from rewardgap.errors import UserError
 from rewardgap.io.files import checksum, read_json, whole_file, whole_folder, write_text
 from rewardgap.io.run_folder import checkpoint_name, step_of
+from rewardgap.training.adam import restore_state, state_tensors
 from rewardgap.training.step_log import DAMAGE, StepLog
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Adam,
+    optimizer: torch.optim.Optimizer,
     log: StepLog,
 ) -> None:
     """Write the state after `step` steps as a whole folder, then remove older ones."""
@@ -41,7 +42,7 @@ def save_checkpoint(
     moments = {
         f"{key}/{name}": value
         for name, parameter in parameters.items()
-        for key, value in optimizer.state[parameter].items()
+        for key, value in state_tensors(optimizer, parameter).items()
     }
     with whole_folder(latest) as unfinished:
         weights = {name: parameter.detach() for name, parameter in parameters.items()}
@@ -56,7 +57,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
+    folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> tuple[int, str]:
     """Restore the latest checkpoint; one that is damaged is passed over with a warning.
 
@@ -80,7 +81,7 @@ def load_checkpoint(
 
 
 def _restore(
-    latest: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Adam
+    latest: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> tuple[int, str]:
     weights, moments = load_file(latest / WEIGHTS), load_file(latest / MOMENTS)
     shapes = {name: tensor.shape for name, tensor in weights.items()}
@@ -89,10 +90,12 @@ def _restore(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
+    states: dict[str, dict[str, torch.Tensor]] = {}
     for joined, value in moments.items():
         key, _, name = joined.partition("/")
-        parameter = parameters[name]
-        optimizer.state[parameter][key] = value.to(parameter.device)
+        states.setdefault(name, {})[key] = value
+    for name, state in states.items():
+        restore_state(optimizer, parameters[name], state)
     return step_of(latest), (latest / LOG).read_text(encoding="utf-8")
 
 

@@ -118,8 +118,8 @@ def fit(
         return
     adam = make_adam(parameters.values(), config)
     rate = _learning_rates(config, adam, len(steps))
-    done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     wrapped, optimizer = accelerator.prepare(model, adam)
+    done, lines = load_checkpoint(run.checkpoints, parameters, adam)
     trainer = Trainer(model, wrapped, optimizer, settings)
     logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
@@ -271,7 +271,7 @@ def warn_of_first_step(row: Mapping[str, float], pairs: int) -> None:
 
 
 def _learning_rates(
-    config: TrainConfig, adam: torch.optim.Adam, steps: int
+    config: TrainConfig, adam: torch.optim.Optimizer, steps: int
 ) -> Callable[[int], float]:
     """Return the learning rate as a function of the step, which no checkpoint needs to hold."""
     name = "constant_with_warmup" if config.schedule == "constant" else config.schedule

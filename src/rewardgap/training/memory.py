@@ -7,8 +7,10 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.models.devices import choose_device, tokens_at_once
 from rewardgap.models.kinds.reward_model import RewardModel
 
-BYTES_PER_WEIGHT, BYTES_PER_TRAINED = 4, 12
-"""Of a weight in float32, and of its gradient and Adam's two moments, where it is trained."""
+BYTES_PER_GRADIENT, BYTES_PER_MOMENTS, BYTES_PER_SMALL_MOMENTS = 4, 8, 2
+"""Of a weight that is trained: its gradient, and Adam's two moments in float32 or in 8 bits."""
+BYTES_IN_4_BITS = 0.516
+"""Of a weight in 4 bits: 64 of them share a scale of 8 bits, and 256 of these one of 32."""
 VALUES_KEPT = 17
 """Float32 values per token and hidden dimension that a transformer block keeps for the backward
 pass, about (Korthikanti et al., 2022)."""
@@ -17,8 +19,15 @@ VALUES_KEPT_BY_CHECKPOINTING = 1
 
 
 def memory_of_weights(model: RewardModel) -> int:
-    """Return the bytes of a model's weights."""
-    return BYTES_PER_WEIGHT * sum(parameter.numel() for parameter in model.parameters())
+    """Return the bytes of a model's weights, each in its precision."""
+    total = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    adapter = model.adapted.adapter if model.adapted else None
+    if adapter is None or not adapter.quantised:
+        return total
+    # Without weights there is nothing to quantise, and they still have the shapes of before.
+    whole = [matrix for matrix in adapter.frozen_matrices() if matrix.is_meta]
+    excess = sum(matrix.numel() * (matrix.element_size() - BYTES_IN_4_BITS) for matrix in whole)
+    return total - round(excess)
 
 
 def estimate_memory(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
@@ -30,7 +39,8 @@ def estimate_memory(model: RewardModel, config: TrainConfig, sizes: NDArray[np.i
         sizes: The number of tokens of every training record.
     """
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    of_weights = memory_of_weights(model) + BYTES_PER_TRAINED * trained
+    moments = BYTES_PER_MOMENTS if config.optimiser is None else BYTES_PER_SMALL_MOMENTS
+    of_weights = memory_of_weights(model) + (BYTES_PER_GRADIENT + moments) * trained
     return of_weights + _activations(model, config, sizes)
 
 

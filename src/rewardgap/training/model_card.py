@@ -18,8 +18,15 @@ from rewardgap.io.run_folder import Run
 Summaries = Mapping[str, Mapping[str, Any]]
 """What `metrics.json` holds, by evaluation set."""
 
-SHOWN = ("epochs", "batch_size", "learning_rate", "schedule", "beta", "max_length", "seed")
+SHOWN = (
+    *("epochs", "batch_size", "learning_rate", "schedule", "optimiser", "adapter", "lora_rank"),
+    *("lora_alpha", "quantise", "beta", "max_length", "seed"),
+)
 """Settings of the training that the card names."""
+
+CARD = "README.md"
+WHOLE = "Plain transformers loads it as `"
+ADAPTED = "It is an adapter, which PEFT puts on its base, loaded as `"
 
 USAGE = """```python
 import rewardgap
@@ -38,6 +45,11 @@ def write_model_card(run: Run, config: TrainConfig, pairs: int, summaries: Summa
         task = "SequenceClassification" if is_classifier else "CausalLM"
         automatic_class = f"AutoModelFor{task}"
     write_text(run.card, model_card(config, pairs, summaries, automatic_class))
+
+
+def merged_card(text: str) -> str:
+    """Return the card of an adapter as that of the model into which it was merged."""
+    return text.replace(ADAPTED, WHOLE, 1)
 
 
 def model_card(
@@ -74,6 +86,7 @@ def model_card(
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     shown = {key.replace("_", " "): getattr(config, key) for key in SHOWN}
     settings = ", ".join(f"{key} {value}" for key, value in shown.items() if value is not None)
+    loading = WHOLE if config.adapter is None else ADAPTED
     data = ", ".join(map(_data, [training] if isinstance(training, str) else training))
     parts = [
         f"---\n{front}---",
@@ -84,7 +97,7 @@ def model_card(
         "rewards for the same prompt have a meaning. "
         f"Made with rewardgap {version('rewardgap')} and transformers {version('transformers')}.",
         USAGE,
-        *([f"Plain transformers loads it as `{automatic_class}`."] if automatic_class else []),
+        *([f"{loading}{automatic_class}`."] if automatic_class else []),
         *(_evaluation(summaries) if summaries else []),
     ]
     return "\n\n".join(parts) + "\n"

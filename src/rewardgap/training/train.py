@@ -36,11 +36,13 @@ from rewardgap.models.devices import choose_device, choose_dtype, describe_place
 from rewardgap.models.hub import fingerprint, locate_model
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import micro_batches
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel
 from rewardgap.scoring.scorer import open_scorer
 from rewardgap.scoring.tree_rewards import score_trees
+from rewardgap.training.adam import refuse_absent_packages
 from rewardgap.training.batches import BatchSampler
 from rewardgap.training.course import say_end, say_memory, say_start
 from rewardgap.training.inputs import PACKAGES, check_inputs
@@ -127,6 +129,7 @@ def open_processes(config: TrainConfig) -> Accelerator:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     refuse_absent_trackers(config)
+    refuse_absent_packages(config)
     # Without this, several processes on processors would each take themselves for the only one.
     cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     state = PartialState(cpu=cpu)
@@ -183,13 +186,22 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
         folder, encoder.template, encoder.options, torch.float32, config.seed
     )
     if model.language_model:
-        if config.frozen_backbone:
-            model.language_model.freeze()
+        restrict(model.language_model, config)
         if config.gradient_checkpointing:
             model.language_model.checkpoint_activations()
     for trees in (data.training.extremes, *data.evaluation.values()):
         model.check_readable(trees)
     return model
+
+
+def restrict(language_model: LanguageModel, config: TrainConfig) -> None:
+    """Freeze what a run does not train, and add the adapter that it trains instead."""
+    if config.frozen_backbone:
+        language_model.freeze()
+    if config.adapter is not None:
+        device = choose_device(config.device)
+        dtype, base = choose_dtype(config.dtype, device), _whole_name(config.model)
+        language_model.adapt(config, base, config.seed, device, dtype)
 
 
 def add_references(
@@ -213,7 +225,11 @@ def with_references(
         return [TreeData(trees, None) for trees in sets]
     config, device = settings.config, settings.accelerator.device
     folder = locate_model(config.model)
-    reference = Reference(folder, model.template, device, config, settings.compute_dtype)
+    reference = Reference(
+        *(folder, model.template, device, config, settings.compute_dtype),
+        adapted=model.adapted,
+        quantise=config.quantise,
+    )
     return [TreeData(trees, reference.log_probs(trees)) for trees in sets]
 
 
@@ -235,18 +251,23 @@ def measure_scale(model: RewardModel, training: TreeData, settings: Settings) ->
 def save(model: RewardModel, settings: Settings, scale: RewardScale | None) -> None:
     """Save a trained model in the run's folder, with the scale of its rewards."""
     config, initial = settings.config, locate_model(settings.config.model)
-    path = Path(config.model).expanduser()
-    name = str(path.resolve()) if path.exists() else config.model
     saved = SavedRewardModel(
         config.kind,
         model.options,
-        name,
+        _whole_name(config.model),
         fingerprint(initial),
         config.max_length,
         config.template,
         scale,
+        config.quantise,
     )
     saved.write(model, settings.run.reward_model)
+
+
+def _whole_name(model: str) -> str:
+    """Return the path of a model from the root, or the hub id that it is."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model
 
 
 def evaluate(settings: Settings, data: RunData) -> None:

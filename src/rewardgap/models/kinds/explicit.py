@@ -176,7 +176,13 @@ class Explicit(TrainedRewardModel):
         return [values[last.cummax(0).values] for values, last in zip(rewards, order, strict=True)]
 
     def save(self, folder: Path) -> None:
-        """Write for transformers, which reads the reward at the last token that is no pad token."""
+        """Write for transformers, which reads the reward at the last token that is no pad token.
+
+        With an adapter the model stays as it is, and the pad token too.
+        """
+        if self.language_model.adapter is not None:
+            super().save(folder)
+            return
         tokenizer = self.template.tokenizer
         endings = {None, tokenizer.eos_token_id, *self.template.closing_tokens()}
         if tokenizer.pad_token_id in endings:

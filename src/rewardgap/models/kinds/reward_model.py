@@ -233,6 +233,12 @@ class RewardModel(nn.Module, ABC):
         )
 
     @property
+    def adapted(self) -> LanguageModel | None:
+        """The language model if it is the initial one with an adapter."""
+        model = self.language_model
+        return model if model is not None and model.adapter is not None else None
+
+    @property
     def device(self) -> torch.device:
         """The device of the model."""
         return next(self.parameters(), torch.empty(0)).device
