@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.cost import FORWARD, TRAINING, necessary_tokens, operations, synchronize
+from benchmarks.cost import necessary_tokens, synchronize
 from benchmarks.settings import BETA, LEARNING_RATE
 from benchmarks.worker import Job, Measurement
 from rewardgap.configs.kind import KindConfig
@@ -20,13 +20,16 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.parsing import parse_record
 from rewardgap.data.records import Record
+from rewardgap.data.tree_counts import TreeCounts
 from rewardgap.data.trees import Tree
 from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.reference import Reference
+from rewardgap.models.shape import ModelShape
 from rewardgap.scoring.scorer import load
 from rewardgap.training.loop import Settings, Trainer, TreeData, take_step
+from rewardgap.training.operations import backward, forward
 
 
 def explicit(job: Job) -> Measurement:
@@ -50,11 +53,12 @@ def score(job: Job) -> Measurement:
     rows = scorer.score_records(timed)
     seconds = time.perf_counter() - began
     trees = scorer.model.encode(timed)
+    assert isinstance(scorer.model, TrainedRewardModel)
     return Measurement(
         seconds,
         [reward for row in rows for reward in (*row.scores_chosen, *row.scores_rejected)],
         tokens=necessary_tokens(trees),
-        operations=operations(scorer.model.model, trees, FORWARD, predicts=False),
+        operations=forward(ModelShape.of(scorer.model, trees[0]), TreeCounts.of(trees)).total,
         threads=torch.get_num_threads(),
         peak_memory=gpu_memory(job.device),
     )
@@ -87,12 +91,13 @@ def _train(job: Job, kind: str) -> Measurement:
         synchronize(job.device)
         seconds = time.perf_counter() - began
     timed = trees[job.warm_up :]
+    shape, counts = ModelShape.of(model, timed[0]), TreeCounts.of(timed)
     return Measurement(
         seconds,
         losses,
         reference_seconds=reference_seconds,
         tokens=necessary_tokens(timed),
-        operations=operations(model.model, timed, TRAINING, predicts=model.needs_reference),
+        operations=forward(shape, counts).total + backward(shape, counts).total,
         threads=torch.get_num_threads(),
         peak_memory=gpu_memory(job.device),
         busy=profiled.kernel_seconds / seconds,

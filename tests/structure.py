@@ -19,7 +19,8 @@ MODULES = {path.relative_to(SOURCE): ast.parse(path.read_text()) for path in SOU
 ROOMS = (
     *("errors", "configs", "io", "data", "evaluation", "models", "scoring", "rewriting"),
     *("serving", "checks", "dynamics", "training", "testing", "reporting"),
-    *("forecasting", "explaining", "perturbing", "experiments", "demonstration", "commands", "cli"),
+    *("forecasting", "explaining", "perturbing", "experiments", "planning", "demonstration"),
+    *("commands", "cli"),
 )
 PRONOUNS = (
     *("each", "found", "some", "own", "told", "wanted", "what", "others"),

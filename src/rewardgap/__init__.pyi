@@ -12,6 +12,7 @@ from .configs.forecasting import ChesConfig as ChesConfig
 from .configs.forecasting import ExplainConfig as ExplainConfig
 from .configs.forecasting import ForecastConfig as ForecastConfig
 from .configs.forecasting import TheoryConfig as TheoryConfig
+from .configs.planning import PlanConfig as PlanConfig
 from .configs.rewriting import RewriteConfig as RewriteConfig
 from .configs.robustness import RobustnessConfig as RobustnessConfig
 from .configs.scoring import MetricsConfig as MetricsConfig
@@ -38,6 +39,7 @@ from .explaining.displacement import ches as ches
 from .explaining.explain import explain as explain
 from .forecasting.forecast import forecast as forecast
 from .perturbing.robustness import robustness as robustness
+from .planning.plan import plan as plan
 from .reporting.report import report as report
 from .rewriting.rewrite import rewrite as rewrite
 from .scoring.ranking import rank as rank

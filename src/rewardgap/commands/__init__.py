@@ -11,6 +11,7 @@ from rewardgap.commands.explain import EXPLAIN
 from rewardgap.commands.forecast import FORECAST
 from rewardgap.commands.merge import MERGE
 from rewardgap.commands.metrics import METRICS
+from rewardgap.commands.plan import PLAN
 from rewardgap.commands.pretrain import PRETRAIN
 from rewardgap.commands.push import PUSH
 from rewardgap.commands.rank import RANK
@@ -28,7 +29,7 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         *(DEMO, TRAIN, SCORE, RANK, METRICS, CHECK_DATA, CHECK_MODEL, EXPLAIN, FORECAST),
-        *(SHIFT, SHIFT_LIST, ROBUSTNESS, REWRITE, THEORY, REPORT, CHES, RUN, PRETRAIN, SERVE),
-        *(MERGE, PUSH),
+        *(SHIFT, SHIFT_LIST, ROBUSTNESS, REWRITE, THEORY, REPORT, CHES, RUN, PLAN, PRETRAIN),
+        *(SERVE, MERGE, PUSH),
     )
 }

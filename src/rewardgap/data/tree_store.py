@@ -127,6 +127,24 @@ class StoredTrees(Sequence[Tree]):
         """Number of pairs of every tree."""
         return self._table.column("pairs")
 
+    @cached_property
+    def nodes(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Number of nodes of every tree; lengths and parents of all nodes, one tree after another.
+
+        The tokens themselves are not read.
+        """
+        columns = [
+            (
+                np.diff(nodes.offsets),
+                np.diff(nodes.flatten().offsets),
+                chunk.field("parents").flatten(),
+            )
+            for chunk in self._table.chunks("tree")
+            for nodes in [chunk.field("nodes")]
+        ]
+        counts, lengths, parents = map(np.concatenate, zip(*columns, strict=True))
+        return counts, lengths, parents
+
     @property
     def extremes(self) -> list[Tree]:
         """The trees with the most tokens, the longest sequence and the largest token id.

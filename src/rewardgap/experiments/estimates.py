@@ -11,7 +11,7 @@ from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.evaluation.text import align_columns
 from rewardgap.io.progress import duration
 from rewardgap.models.kinds import find_kind
-from rewardgap.training.memory import estimate_memory
+from rewardgap.training.memory import Setup, estimate_memory
 from rewardgap.training.train import restrict
 
 DONE = "done"
@@ -79,7 +79,7 @@ def estimate(
         trained=config.epochs * epoch if parameters else 0,
         reference=epoch + scored if model.needs_reference else 0,
         scored=scored,
-        memory=estimate_memory(model, config, training.sizes),
+        memory=estimate_memory(model, config, training, Setup.here(config)).total,
     )
 
 

@@ -239,15 +239,15 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
     keys = [known.name for known in fields(Experiment) if known.name != "profile"]
     _refuse_unknown(values, [*keys, "profiles", "base"], "key", where)
     plain = {key: value for key, value in values.items() if key not in NESTED}
-    form = _fill(Experiment, plain, where, skip=NESTED | {"profile"})
+    form = fill(Experiment, plain, where, skip=NESTED | {"profile"})
     if "train" not in values or not isinstance(values.get("eval"), dict):
         raise UserError(f"{where}: `train` and `eval` must name training and evaluation data")
-    train = _fill(TrainingSource, values["train"], f"{where}: train")
+    train = fill(TrainingSource, values["train"], f"{where}: train")
     sets = {}
     for name, entry in values["eval"].items():
         if isinstance(entry, dict):
             refuse_old_keys(entry, f"{where}: eval.{name}")
-        sets[name] = EvaluationSource(**_fill(EvaluationSource, entry, f"{where}: eval.{name}"))
+        sets[name] = EvaluationSource(**fill(EvaluationSource, entry, f"{where}: eval.{name}"))
     settings = check_settings(values.get("settings", {}), f"{where}: settings")
     varied = _listed(values, "variations", "settings", where)
     variations = (_read_variation(entry, f"{where}: variations") for entry in varied)
@@ -257,7 +257,7 @@ def _check_form(values: dict[str, Any], where: str) -> Experiment:
         eval=sets,
         settings=settings,
         predicts=tuple(
-            PredictedOrder(**_fill(PredictedOrder, entry, f"{where}: predicts"))
+            PredictedOrder(**fill(PredictedOrder, entry, f"{where}: predicts"))
             for entry in _listed(values, "predicts", "ahead, behind and sets", where)
         ),
         variations=tuple(variations),
@@ -277,19 +277,23 @@ def _read_variation(values: Any, where: str) -> Variation:
         raise UserError(f"{where}: each must be settings as `key: value`, not {values!r}")
     settings = dict(values)
     kinds = {"kinds": settings.pop("kinds")} if "kinds" in settings else {}
-    form = _fill(Variation, kinds, where, skip=frozenset({"settings"}))
+    form = fill(Variation, kinds, where, skip=frozenset({"settings"}))
     return Variation(settings=check_settings(settings, where), **form)
 
 
 def check_settings(values: Values, where: str) -> dict[str, Any]:
     """Return settings as `rewardgap train` takes them, with its types."""
-    return _fill(TrainConfig, values, where, skip=SET_BY_CELL, defaults=False)
+    return fill(TrainConfig, values, where, skip=SET_BY_CELL, defaults=False)
 
 
-def _fill(
+def fill(
     form: type[Any], values: Any, where: str, skip: Set[str] = frozenset(), defaults: bool = True
 ) -> dict[str, Any]:
-    """Return the fields of a dataclass from values of YAML, converted to their types."""
+    """Return the fields of a dataclass from values of YAML, converted to their types.
+
+    Raises:
+        UserError: A key is unknown, or a value has another type.
+    """
     from jsonargparse import ArgumentError, ArgumentParser
 
     if not isinstance(values, dict):

@@ -78,6 +78,28 @@ def run(config: RunConfig) -> Plan:
             done; or some cells failed, and the rest is done.
     """
     executor = open_executor(config)
+    runner = open_grid(config)
+    grid = runner.grid
+    places = _choose(config.cells, runner.tasks)
+    cells = {place: cell for place, cell in runner.cells.items() if place in places}
+    estimates = runner.estimate(cells.values())
+    lines = [(place, runner.state(cell), estimates[cell]) for place, cell in cells.items()]
+    if not config.dry_run:
+        write_experiment(grid.record())
+        for cell in cells.values():
+            _refuse_other_run(runner, cell)
+        left = [p for p in places if p not in cells or not runner.is_done(cells[p])]
+        costs = {place: estimates[cell].cost for place, cell in cells.items()}
+        run_tasks(executor, runner, left, costs)
+    return Plan(grid.folder.folder, lines, read_accuracies(cells.values()))
+
+
+def open_grid(config: RunConfig) -> Runner:
+    """Read an experiment and find its data and models; a dry run needs no weights.
+
+    Raises:
+        UserError: The experiment, the data or a model does not allow a run.
+    """
     experiment = read_experiment(config)
     held_out = find_evaluation_data(experiment, config.data_dir)
     training = find_training_data(experiment, config.data_dir)
@@ -92,18 +114,7 @@ def run(config: RunConfig) -> Plan:
     check_shifts(experiment, held_out, lambda spec: runner.data.records(spec, configs[0]), drops)
     if experiment.generate and len({config.template for config in configs}) > 1:
         raise UserError("generate: name one template for all runs, which share initial answers")
-    places = _choose(config.cells, runner.tasks)
-    cells = {place: cell for place, cell in runner.cells.items() if place in places}
-    estimates = runner.estimate(cells.values())
-    lines = [(place, runner.state(cell), estimates[cell]) for place, cell in cells.items()]
-    if not config.dry_run:
-        write_experiment(grid.record())
-        for cell in cells.values():
-            _refuse_other_run(runner, cell)
-        left = [p for p in places if p not in cells or not runner.is_done(cells[p])]
-        costs = {place: estimates[cell].cost for place, cell in cells.items()}
-        run_tasks(executor, runner, left, costs)
-    return Plan(grid.folder.folder, lines, read_accuracies(cells.values()))
+    return runner
 
 
 def _choose(chosen: Sequence[str] | None, tasks: Mapping[str, Callable[[], None]]) -> list[str]:

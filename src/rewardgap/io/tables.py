@@ -68,6 +68,11 @@ class MappedTable:
         self._check()
         return np.array(self._table[column])
 
+    def chunks(self, column: str) -> list[pyarrow.Array]:
+        """Return a column as it is written, batch by batch, on the mapped file."""
+        self._check()
+        return list(self._table[column].chunks)
+
     def _check(self) -> None:
         """Raise a `UserError` if the file was cut, so that reading it would end the process."""
         if self._map.size() != len(self._map):

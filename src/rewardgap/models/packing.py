@@ -229,22 +229,30 @@ def micro_batches(
     Raises:
         UserError: A single tree is larger than the budget.
     """
-    order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
     capacity = tokens_at_once(token_budget, device)
-    if token_budget and order and trees[order[0]].size > token_budget:
-        tree = trees[order[0]]
+    sizes = [tree.size for tree in trees]
+    if token_budget and max(sizes, default=0) > token_budget:
+        tree = trees[sizes.index(max(sizes))]
         raise UserError(
             f"token_budget {token_budget} is smaller than record {tree.record}, which has "
             f"{tree.size} tokens; raise token_budget or set max_length"
         )
+    return group_sizes(sizes, capacity)
+
+
+def group_sizes(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Return indices in groups whose sizes sum to at most `capacity`, largest sizes first.
+
+    A larger one is a group by itself.
+    """
     groups: list[list[int]] = []
     room = 0
-    for i in order:
-        if not groups or trees[i].size > room:
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        if not groups or sizes[i] > room:
             groups.append([])
             room = capacity
         groups[-1].append(i)
-        room -= trees[i].size
+        room -= sizes[i]
     return groups
 
 

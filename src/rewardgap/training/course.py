@@ -14,7 +14,7 @@ from rewardgap.io.run_folder import LogLine, Run
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.training.loop import Settings, peak_memory
-from rewardgap.training.memory import estimate_memory, memory_of_weights
+from rewardgap.training.memory import LIBRARIES, Setup, estimate_memory, memory_of_weights
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,13 @@ def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> Non
 
 def say_memory(model: RewardModel, settings: Settings, data: RunData) -> None:
     """Say about how much memory training will take, and warn if the GPU has less."""
-    device = settings.accelerator.device
-    needed = estimate_memory(model, settings.config, data.training.sizes)
+    accelerator = settings.accelerator
+    device, processes = accelerator.device, accelerator.num_processes
+    rank = settings.config.rank if settings.config.adapter else None
+    setup = Setup(device, settings.compute_dtype, processes, lora_rank=rank)
+    needed = estimate_memory(model, settings.config, data.training, setup).total
     if device.type == "cpu":  # what the program takes by itself, the weights left out
-        needed += peak_memory(device) - memory_of_weights(model)
+        needed += peak_memory(device) + LIBRARIES - memory_of_weights(model)
     logger.info("memory: about %.1f GiB at the most", needed / GIB)
     if device.type == "cuda" and needed > (present := torch.cuda.mem_get_info(device)[1]):
         logger.warning(

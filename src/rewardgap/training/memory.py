@@ -1,21 +1,99 @@
-"""The memory that training takes, from the shapes of the model and the lengths of the data."""
+"""The memory that training takes, from the shapes of the model and the sizes of the data.
+
+Every formula of it is here: a run's first lines, the estimates of a grid and `plan` say the same.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from rewardgap.configs.training import TrainConfig
-from rewardgap.models.devices import choose_device, tokens_at_once
-from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.data.tree_counts import Counts, TreeCounts
+from rewardgap.data.tree_store import StoredTrees
+from rewardgap.models.devices import choose_device, choose_dtype, tokens_at_once
+from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
+from rewardgap.models.language_model import chunk_values
+from rewardgap.models.packing import group_sizes
+from rewardgap.models.shape import ModelShape
+from rewardgap.training.batches import BatchSampler
 
-BYTES_PER_GRADIENT, BYTES_PER_MOMENTS, BYTES_PER_SMALL_MOMENTS = 4, 8, 2
-"""Of a weight that is trained: its gradient, and Adam's two moments in float32 or in 8 bits."""
+FLOAT = 4
+"""Bytes of a weight, and of its gradient and each moment: all are float32."""
+LIBRARIES = 64 * 2**20
+"""What a processor's libraries take once training begins, about, as docs/plan.md measured it."""
+STEPS = 2000
+"""Number of steps that are looked at for the largest micro-batch."""
+CHUNKS = 3
+"""Arrays of a chunk's logits in its backward pass: the log-probabilities and two gradients."""
+UNITS = 2
+"""Blocks whose weights a device holds whole, of a model that is divided: one is fetched ahead."""
+
+
+BYTES_PER_MOMENT, BYTES_PER_SMALL_MOMENT = 4, 1
+"""Of a weight that is trained: each of Adam's moments, in float32 or in 8 bits."""
 BYTES_IN_4_BITS = 0.516
 """Of a weight in 4 bits: 64 of them share a scale of 8 bits, and 256 of these one of 32."""
-VALUES_KEPT = 17
-"""Float32 values per token and hidden dimension that a transformer block keeps for the backward
-pass, about (Korthikanti et al., 2022)."""
-VALUES_KEPT_BY_CHECKPOINTING = 1
-"""With gradient checkpoints a block keeps its input alone."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the highest point of a training, by what they are for.
+
+    Attributes:
+        weights: Of the model, with copies in half precision.
+        gradients: Of what is trained, with copies that processes exchange; on a processor twice,
+            for memory that one step gives back is seldom free in one piece for the next.
+        moments: Adam's.
+        activations: What the largest micro-batch keeps for its backward pass, or holds for a
+            moment.
+        logits: Of one chunk of positions, with their gradients.
+        reference: The second model that computes an implicit kind's reference, before training.
+        in_one_pass: Whether gradients come as activations go: on a GPU, if a step is one
+            micro-batch.
+    """
+
+    weights: int
+    gradients: int = 0
+    moments: int = 0
+    activations: int = 0
+    logits: int = 0
+    reference: int = 0
+    in_one_pass: bool = False
+
+    @property
+    def total(self) -> int:
+        """Bytes at the highest point, of training or of the reference before it."""
+        passing = self.activations + self.logits
+        growing = max(self.gradients, passing) if self.in_one_pass else self.gradients + passing
+        return self.weights + max(self.moments + growing, self.reference)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and how a model is trained.
+
+    Attributes:
+        device: The device, which need not be there.
+        compute_dtype: Precision of matrix products.
+        devices: Number of devices, which divide the pairs of a step.
+        sharded: Whether they also divide weights, gradients and moments.
+        lora_rank: Rank of LoRA in all products of the blocks; None: no LoRA.
+    """
+
+    device: torch.device
+    compute_dtype: torch.dtype
+    devices: int = 1
+    sharded: bool = False
+    lora_rank: int | None = None
+
+    @classmethod
+    def here(cls, config: TrainConfig) -> "Setup":
+        """Return the setup of a run on this machine."""
+        device = choose_device(config.device)
+        rank = config.rank if config.adapter else None
+        return cls(device, choose_dtype(config.dtype, device), lora_rank=rank)
 
 
 def memory_of_weights(model: RewardModel) -> int:
@@ -30,27 +108,135 @@ def memory_of_weights(model: RewardModel) -> int:
     return total - round(excess)
 
 
-def estimate_memory(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
-    """Return about how many bytes weights, gradients, moments and activations take together.
+def estimate_memory(
+    model: RewardModel, config: TrainConfig, trees: StoredTrees, setup: Setup
+) -> Memory:
+    """Return what training takes on each device, but for what the program takes by itself.
 
     Args:
         model: The reward model; it may be without weights.
         config: The configuration of its training.
-        sizes: The number of tokens of every training record.
+        trees: Its training records.
+        setup: Where and how it is trained.
     """
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    moments = BYTES_PER_MOMENTS if config.optimiser is None else BYTES_PER_SMALL_MOMENTS
-    of_weights = memory_of_weights(model) + (BYTES_PER_GRADIENT + moments) * trained
-    return of_weights + _activations(model, config, sizes)
+    if not isinstance(model, TrainedRewardModel):
+        return Memory(weights=0)
+    shape = ModelShape.of(model, trees[0])
+    groups, in_one_pass = _micro_batches(config, trees, setup)
+    batches = TreeCounts.of(trees).sums(groups)
+    activations = kept_activations(shape, batches, config, setup) + _passing(shape, batches, setup)
+    logits = _logits(shape, batches, setup)
+    largest = int((activations + logits).argmax())
+    trained = shape.trained if model.adapted else _trained(shape, setup)
+    moment = BYTES_PER_MOMENT if config.optimiser is None else BYTES_PER_SMALL_MOMENT
+    moments = 3 if (config.moment_batch_size or 0) > config.batch_size else 2
+    share = setup.devices if setup.sharded else 1
+    on_cpu = setup.device.type == "cpu"
+    buckets = setup.devices > 1 and not setup.sharded  # DDP's
+    needs_another = model.needs_reference and setup.lora_rank is None and on_cpu
+    return Memory(
+        weights=_weights(model, shape, setup),
+        gradients=FLOAT * (1 + buckets + on_cpu) * trained // share,
+        moments=moment * moments * trained // share,
+        activations=int(activations[largest]),
+        logits=int(logits[largest]),
+        reference=FLOAT * shape.parameters + int(logits[largest]) if needs_another else 0,
+        in_one_pass=in_one_pass and setup.device.type == "cuda",
+    )
 
 
-def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
-    """Return the bytes that the largest micro-batch keeps for the backward pass."""
-    if model.language_model is None:
-        return 0
-    shape = model.language_model.model.config.get_text_config()
-    values = VALUES_KEPT_BY_CHECKPOINTING if config.gradient_checkpointing else VALUES_KEPT
-    longest = np.sort(sizes)[-config.batch_size :]
-    at_once = tokens_at_once(config.token_budget, choose_device(config.device))
-    tokens = min(int(longest.sum()), max(at_once, int(longest[-1])))
-    return 4 * values * tokens * int(shape.num_hidden_layers) * int(shape.hidden_size)
+def _micro_batches(
+    config: TrainConfig, trees: StoredTrees, setup: Setup
+) -> tuple[list[list[int]], bool]:
+    """Return the trees of the first process's micro-batches, and whether each step is one.
+
+    Of a long run they are those of its first steps, and the largest tree, wherever it comes.
+    """
+    capacity = tokens_at_once(config.token_budget, setup.device)
+    steps = BatchSampler(
+        trees.pairs, config.batch_size, config.epochs, config.seed, config.max_steps
+    )
+    groups: list[list[int]] = []
+    for step in islice(steps, STEPS):
+        share = step[:: setup.devices]
+        for batch in group_sizes(trees.sizes[share].tolist(), capacity):
+            groups.append([share[i] for i in batch])
+    in_one_pass = len(groups) == min(len(steps), STEPS)
+    return [*groups, [int(trees.sizes.argmax())]], in_one_pass
+
+
+def _trained(shape: ModelShape, setup: Setup) -> int:
+    """Return the number of weights that are trained; with LoRA also a new head."""
+    if setup.lora_rank is None:
+        return shape.trained
+    return setup.lora_rank * shape.factors + (0 if shape.vocabulary else shape.width)
+
+
+def _weights(model: RewardModel, shape: ModelShape, setup: Setup) -> int:
+    """Return the bytes of the weights that a device holds.
+
+    With LoRA, the frozen weights of products are in the precision of these.
+    """
+    weights, size = memory_of_weights(model), setup.compute_dtype.itemsize
+    if setup.lora_rank is not None and not model.adapted:
+        weights += FLOAT * setup.lora_rank * shape.factors - (FLOAT - size) * shape.products
+    if setup.sharded:
+        block = shape.products // max(1, shape.layers)
+        weights = weights // setup.devices + FLOAT * (shape.embeddings + UNITS * block)
+    copied = size < FLOAT and shape.trained_in_blocks > 0 and setup.lora_rank is None
+    return weights + size * (shape.products + shape.output) * copied
+
+
+def _passing(shape: ModelShape, counts: TreeCounts, setup: Setup) -> Counts:
+    """Return the bytes that each micro-batch holds for a moment, of the block that is computed."""
+    size = 2 * (shape.gates + shape.width) * setup.compute_dtype.itemsize
+    passing: Counts = counts.tokens * size
+    return passing
+
+
+def kept_activations(
+    shape: ModelShape, counts: TreeCounts, config: TrainConfig, setup: Setup
+) -> Counts:
+    """Return the bytes that each micro-batch keeps for its backward pass.
+
+    A block keeps the inputs of its norms, with their normalised values, and of its products; the
+    outputs before and behind the feed-forward network's gate; queries, keys, values and outputs of
+    attention (as Korthikanti et al., 2022, count, for trees).
+    """
+    size, width = setup.compute_dtype.itemsize, shape.width
+    if not shape.trained_in_blocks:
+        return np.zeros_like(counts.tokens)
+    of_mlp = size * (2 * shape.gates - shape.inner_width)
+    inputs = shape.inputs if size < FLOAT else 2 * width + shape.query_width + shape.inner_width
+    normalised = shape.normalised * (2 if setup.lora_rank is None else 1)
+    per_token = FLOAT * normalised + size * inputs + of_mlp
+    block = counts.tokens * per_token + _attention(shape, counts, setup)
+    final = FLOAT * width * (2 * counts.tokens + shape.positions_read(counts))
+    if config.gradient_checkpointing:  # the inputs of all blocks, and one block that is at work
+        checkpoints: Counts = shape.layers * FLOAT * width * counts.tokens
+        return checkpoints + block + final
+    skipped = shape.skips * (counts.tokens - shape.positions_read(counts))
+    all_blocks: Counts = shape.layers * block - skipped * (of_mlp + size * shape.inner_width)
+    return all_blocks + final
+
+
+def _attention(shape: ModelShape, counts: TreeCounts, setup: Setup) -> Counts:
+    """Return the bytes that the attention of a block keeps."""
+    size, queries, keys = setup.compute_dtype.itemsize, shape.query_width, shape.key_width
+    if setup.device.type == "cuda" and size < FLOAT:  # one kernel: heads share keys
+        shared: Counts = 2 * (queries + 2 * keys) * counts.tokens + 2 * keys * counts.gathered
+        return shared * size
+    masks = counts.scored * (setup.device.type == "cpu")
+    by_node: Counts = queries * (4 * counts.tokens + 2 * counts.gathered) + masks
+    return by_node * FLOAT
+
+
+def _logits(shape: ModelShape, counts: TreeCounts, setup: Setup) -> Counts:
+    """Return the bytes of a chunk's logits, and of the output layer's gradient from them."""
+    if not shape.vocabulary:
+        return np.zeros_like(counts.tokens)
+    rows = max(1, chunk_values(setup.device) // shape.vocabulary)
+    logits = shape.vocabulary * np.minimum(shape.positions_read(counts), rows)
+    gradient = 0 if setup.lora_rank is not None else FLOAT * shape.output
+    together: Counts = logits * (FLOAT * CHUNKS + setup.compute_dtype.itemsize % FLOAT) + gradient
+    return together
