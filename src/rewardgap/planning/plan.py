@@ -8,6 +8,7 @@ remedies      what makes a training fit
 text          the requirements in tables and sentences
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ from rewardgap.training.loop import peak_memory
 from rewardgap.training.memory import LIBRARIES, Memory, Setup, estimate_memory
 from rewardgap.training.operations import backward, forward
 from rewardgap.training.train import restrict, steps_of
+
+logger = logging.getLogger(__name__)
 
 HOUR = 3600
 
@@ -120,6 +123,12 @@ class _Planner:
         self.shape: ModelShape | None = None
         if isinstance(self.model, TrainedRewardModel):
             self.shape = ModelShape.of(self.model, self.data.training[0])
+            if not self.shape.layers:
+                logger.warning(
+                    "%s: its blocks have an unknown form; their operations and activations are "
+                    "not counted",
+                    subject.model,
+                )
 
     @cached_property
     def learnt(self) -> TreeCounts:
