@@ -67,7 +67,8 @@ def read_trainings(config: PlanConfig) -> list[TrainConfig]:
     if config.train is not None:
         values["train"] = config.train
     if config.eval:
-        values["eval"] = {**(values.get("eval") or {}), **config.eval}
+        earlier = values.get("eval")
+        values["eval"] = {**(earlier if isinstance(earlier, dict) else {}), **config.eval}
     lists = {"model": config.models, "kind": config.kinds, "seed": config.seeds}
     choices: list[dict[str, Any]] = [{}]
     for key, listed in lists.items():
