@@ -264,6 +264,7 @@ def test_the_estimate_of_memory_counts_what_is_trained(model, tmp_path):
         w.numel() for w in built(configure(tmp_path, model, **LORA)).parameters() if w.requires_grad
     )
     added = trained - 32  # the head is no new weight
-    assert whole - lora == 12 * count - 12 * trained - 4 * added
+    saved = 16 * (count - trained) - 4 * added  # a processor's gradients count twice
+    assert saved < whole - lora < 1.3 * saved  # frozen norms keep less for the backward pass
     in_blocks = 2 * (32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64)
     assert lora - small == pytest.approx(in_blocks * (4 - 0.516), abs=1)
