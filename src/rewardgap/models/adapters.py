@@ -184,12 +184,11 @@ def _inject(model: PreTrainedModel, settings: "LoraConfig") -> "LoraModel":
 
 
 def _routers(model: PreTrainedModel) -> list[str] | None:
-    """Return the names of layers that are linear and return more than a product."""
-    inside = "transformers.models."
+    """Return the names of routers that are linear layers and return more than a product."""
     names = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and type(module).__module__.startswith(inside)
+        if isinstance(module, nn.Linear) and type(module).__name__.endswith("Router")
     ]
     return names or None
 
