@@ -63,6 +63,9 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
     moment_batch_size: int | None = None
     """pairs per step whose noise Adam's second moments have, if more than `batch_size`: a rehearsal
     then moves as far as the training with these batches"""
+    shard: bool = False
+    """divide weights, gradients and Adam's moments among the processes (FSDP2), for models that do
+    not fit on one GPU; by default every process holds all of them; alone, nothing is divided"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
@@ -94,7 +97,8 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that determines the run, as its config.yaml holds it."""
-        return {key: value for key, value in asdict(self).items() if key not in ("resume", "cache")}
+        free = ("resume", "cache", "shard")
+        return {key: value for key, value in asdict(self).items() if key not in free}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Log-probabilities under the reference model, computed once and cached on disk."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import torch
+from torch import nn
 
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
@@ -22,6 +24,7 @@ from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
+from rewardgap.models.processes import ALONE, Processes
 
 CHUNK = 4096
 """Number of trees whose log-probabilities are in memory together."""
@@ -53,7 +56,7 @@ class Reference:
     entry that does not match its checksum is computed again.
 
     `template` is that of the trees, `compute_dtype` the precision of matrix products and `dtype`
-    that of the weights.
+    that of the weights. Several `processes` compute a part each, and the main one writes.
     """
 
     folder: Path
@@ -62,11 +65,12 @@ class Reference:
     settings: CachedComputeConfig
     compute_dtype: torch.dtype
     dtype: torch.dtype = torch.float32
+    processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         """Hash the weights."""
         self.fingerprint = fingerprint(self.folder)
-        self._model: LanguageModel | None = None
+        self._model: _Reader | None = None
 
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
         """Return log-probabilities of all response tokens, from the cache if they are there.
@@ -77,30 +81,37 @@ class Reference:
         """
         key = cache_key(self.fingerprint, self.dtype, self.compute_dtype, content_of(trees))
         path = cache_folder(self.settings.cache) / "reference" / f"{key}.rows"
-        if not is_intact(path):
+        if not self.processes.decide(lambda: is_intact(path)):
             self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
-            with write_table(path, SCHEMA) as writer:
+            writing = write_table(path, SCHEMA) if self.processes.is_main else nullcontext()
+            with writing as writer:
                 for start in progress(starts, "chunks of records"):
-                    values = pyarrow.array(self.compute(trees[start : start + CHUNK]), ROWS)
-                    writer.write_batch(pyarrow.record_batch([values], SCHEMA))
+                    values = self.compute(trees[start : start + CHUNK])
+                    if writer:
+                        batch = pyarrow.record_batch([pyarrow.array(values, ROWS)], SCHEMA)
+                        writer.write_batch(batch)
+        self.processes.wait()  # until the main one has written it
+        if not path.exists():
+            raise UserError(
+                f"{path} is not there for all processes: name a cache that all computers share "
+                "(cache, or $REWARDGAP_CACHE)"
+            )
         return StoredLogProbs(path)
 
     def compute(self, trees: Sequence[Tree]) -> list[np.ndarray]:
         """Return the same values without the cache."""
-        model = self.load()
-        model.check_readable(trees)
+        reader = self._open()
+        reader.language_model.check_readable(trees)
 
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
             with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype):
-                batch = model.prepare(batch)
-                states = model.hidden_states(batch)[batch.predicting_positions]
-                values = model.vocabulary.log_probs(states, batch.response_tokens)
+                values = reader(batch)
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])
 
         budget, label = self.settings.token_budget, "reference log-probabilities"
-        return map_trees(trees, log_probs, budget, self.device, label)
+        return map_trees(trees, log_probs, budget, self.device, label, processes=self.processes)
 
     def release(self) -> None:
         """Free the model's memory; it is loaded again when it is next needed."""
@@ -112,6 +123,9 @@ class Reference:
         Raises:
             UserError: It cannot be loaded, or its tokenizer is not that of the trees.
         """
+        return self._open().language_model
+
+    def _open(self) -> "_Reader":
         if self._model is None:
             name = self.template.name  # one of ours may have added tokens, and does so again
             template = ChatTemplate.load(self.folder, name if name in TEMPLATES else None)
@@ -122,6 +136,21 @@ class Reference:
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"
                 )
-            self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
-            self._model.to(self.device).model.eval()
+            self._model = _Reader(LanguageModel.load(self.folder, template, dtype=self.dtype))
+            self.processes.place(self._model.eval(), self.device)
         return self._model
+
+
+class _Reader(nn.Module):
+    """A language model as a module, so that processes can share it: a pass is a call of it."""
+
+    def __init__(self, language_model: LanguageModel):
+        super().__init__()
+        self.language_model = language_model
+        self.model = language_model.model
+
+    def forward(self, batch: Pack) -> torch.Tensor:
+        """Return (R,) log-probabilities of a pack's response tokens."""
+        batch = self.language_model.prepare(batch)
+        states = self.language_model.hidden_states(batch)[batch.predicting_positions]
+        return self.language_model.vocabulary.log_probs(states, batch.response_tokens)

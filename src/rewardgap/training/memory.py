@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from rewardgap.configs.training import TrainConfig
 from rewardgap.models.devices import choose_device, tokens_at_once
 from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.reading import layers_of
 
 BYTES_PER_WEIGHT, BYTES_PER_TRAINED = 4, 12
 """Of a weight in float32, and of its gradient and Adam's two moments, where it is trained."""
@@ -21,17 +22,34 @@ def memory_of_weights(model: RewardModel) -> int:
     return BYTES_PER_WEIGHT * sum(parameter.numel() for parameter in model.parameters())
 
 
-def estimate_memory(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
+def estimate_memory(
+    model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32], parts: int = 1
+) -> int:
     """Return about how many bytes weights, gradients, moments and activations take together.
 
     Args:
         model: The reward model; it may be without weights.
         config: The configuration of its training.
         sizes: The number of tokens of every training record.
+        parts: The number of processes that weights, gradients and moments are divided among.
     """
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     of_weights = memory_of_weights(model) + BYTES_PER_TRAINED * trained
+    if parts > 1:
+        of_weights = of_weights // parts + _gathered(model)
     return of_weights + _activations(model, config, sizes)
+
+
+def _gathered(model: RewardModel) -> int:
+    """Return the bytes of divided weights and gradients that are whole at once.
+
+    They are those of two layers, for the next one is gathered early, and of all but the layers.
+    """
+    language_model = model.language_model
+    layers = layers_of(language_model.model) if language_model else []
+    counts = [sum(parameter.numel() for parameter in layer.parameters()) for layer in layers]
+    rest = sum(parameter.numel() for parameter in model.parameters()) - sum(counts)
+    return 2 * BYTES_PER_WEIGHT * (rest + 2 * max(counts, default=0))
 
 
 def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:
