@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
@@ -90,8 +91,13 @@ class TrainingProcesses(Processes):
         device = choose_device(config.device)
         if state.device.type != device.type:  # that of an earlier run of this process
             AcceleratorState._reset_state(reset_partial_state=True)
+        # Gradients are exchanged where they are: otherwise there would be another copy of them.
+        in_place = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         accelerator = Accelerator(
-            cpu=cpu, log_with=config.report_to or None, project_dir=config.out
+            cpu=cpu,
+            log_with=config.report_to or None,
+            project_dir=config.out,
+            kwargs_handlers=[in_place],
         )
         return cls(
             rank=accelerator.process_index,
@@ -263,4 +269,5 @@ def _reported_failures(before: str) -> Iterator[None]:
         yield
     except CheckpointException as error:
         (failure, _), *_ = error.failures.values()
-        raise UserError(f"{before}{first_line(failure)}") from error
+        cause = getattr(failure, "strerror", None) or first_line(failure)
+        raise UserError(f"{before}{cause}") from error
