@@ -19,10 +19,12 @@ class Processes:
     Attributes:
         rank: Which of them this process is, from 0.
         count: How many they are.
+        shard: Whether each holds its part of a model's weights alone.
     """
 
     rank: int = 0
     count: int = 1
+    shard: bool = False
 
     @property
     def is_main(self) -> bool:

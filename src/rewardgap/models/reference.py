@@ -105,7 +105,8 @@ class Reference:
         reader.language_model.check_readable(trees)
 
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
-            with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype):
+            cached = not self.processes.shard
+            with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype, cached):
                 values = reader(batch)
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])

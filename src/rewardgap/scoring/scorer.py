@@ -192,7 +192,8 @@ class Scorer(Rater):
         references = self.reference.log_probs(trees) if self.reference else None
         if self.reference:
             self.reference.release()
-        with autocast(self.model.device, torch.float32, self.compute_dtype):
+        cached = not self.processes.shard
+        with autocast(self.model.device, torch.float32, self.compute_dtype, cached):
             return rate_trees(
                 self.model,
                 trees,

@@ -80,7 +80,9 @@ class Settings:
 
     def autocast(self) -> torch.autocast:
         """Return the context of every forward pass."""
-        return autocast(self.processes.device, torch.float32, self.compute_dtype)
+        processes = self.processes
+        cached = not processes.shard  # copies of all weights would be what was to be saved
+        return autocast(processes.device, torch.float32, self.compute_dtype, cached)
 
 
 @dataclass(frozen=True)

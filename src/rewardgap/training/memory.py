@@ -10,6 +10,8 @@ from rewardgap.models.reading import layers_of
 
 BYTES_PER_WEIGHT, BYTES_PER_TRAINED = 4, 12
 """Of a weight in float32, and of its gradient and Adam's two moments, where it is trained."""
+BYTES_PER_CAST = 2
+"""Of a weight in bfloat16."""
 VALUES_KEPT = 17
 """Float32 values per token and hidden dimension that a transformer block keeps for the backward
 pass, about (Korthikanti et al., 2022)."""
@@ -36,20 +38,22 @@ def estimate_memory(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     of_weights = memory_of_weights(model) + BYTES_PER_TRAINED * trained
     if parts > 1:
-        of_weights = of_weights // parts + _gathered(model)
+        of_weights = of_weights // parts + _gathered(model, config)
     return of_weights + _activations(model, config, sizes)
 
 
-def _gathered(model: RewardModel) -> int:
+def _gathered(model: RewardModel, config: TrainConfig) -> int:
     """Return the bytes of divided weights and gradients that are whole at once.
 
     They are those of two layers, for the next one is gathered early, and of all but the layers.
+    Without gradient checkpoints the backward pass has the weights of all layers as they were cast.
     """
     language_model = model.language_model
     layers = layers_of(language_model.model) if language_model else []
     counts = [sum(parameter.numel() for parameter in layer.parameters()) for layer in layers]
     rest = sum(parameter.numel() for parameter in model.parameters()) - sum(counts)
-    return 2 * BYTES_PER_WEIGHT * (rest + 2 * max(counts, default=0))
+    cast = 0 if config.gradient_checkpointing else BYTES_PER_CAST * sum(counts)
+    return 2 * BYTES_PER_WEIGHT * (rest + 2 * max(counts, default=0)) + cast
 
 
 def _activations(model: RewardModel, config: TrainConfig, sizes: NDArray[np.int32]) -> int:

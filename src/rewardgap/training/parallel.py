@@ -63,13 +63,11 @@ class TrainingProcesses(Processes):
 
     Attributes:
         accelerator: The processes as accelerate knows them.
-        shard: Whether weights are divided where there are several processes.
         group: What objects are exchanged by and processes wait in, on any device; None for one
             process alone.
     """
 
     accelerator: Accelerator
-    shard: bool = False
     group: Any = field(default=None, repr=False)
 
     @classmethod
