@@ -84,7 +84,7 @@ def test_what_is_computed_of_every_tree_is_the_same_for_any_number_of_processes(
 
     values, barrier = [None] * count, Barrier(count)
     threads = [
-        Thread(target=compute_in, args=[Threads(rank, count, values, barrier)])
+        Thread(target=compute_in, args=[Threads(rank, count, values=values, barrier=barrier)])
         for rank in range(count)
     ]
     for thread in threads:
