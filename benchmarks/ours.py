@@ -30,6 +30,7 @@ from rewardgap.models.shape import ModelShape
 from rewardgap.scoring.scorer import load
 from rewardgap.training.loop import Settings, Trainer, TreeData, take_step
 from rewardgap.training.operations import backward, forward
+from rewardgap.training.parallel import TrainingProcesses
 
 
 def explicit(job: Job) -> Measurement:
@@ -115,14 +116,13 @@ def _trainer(job: Job, kind: str, model: TrainedRewardModel) -> Trainer:
         batch_size=job.pairs_per_step,
         token_budget=job.token_budget,
     )
-    accelerator = Accelerator(cpu=job.device == "cpu")
-    settings = Settings(config, Run(Path(job.scratch)), accelerator, getattr(torch, job.dtype))
-    model.to(accelerator.device).train()
+    processes = TrainingProcesses(accelerator=Accelerator(cpu=job.device == "cpu"))
+    settings = Settings(config, Run(Path(job.scratch)), processes, getattr(torch, job.dtype))
+    model.to(processes.device).train()
     if job.compile:
         model.language_model.compile(settings.compute_dtype)
     adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
-    wrapped, optimizer = accelerator.prepare(model, adam)
-    return Trainer(model, wrapped, optimizer, settings)
+    return Trainer(model, processes.wrap(model), adam, settings)
 
 
 def _references(
@@ -133,7 +133,7 @@ def _references(
         return None, 0.0
     settings = trainer.settings
     config = replace(settings.config, cache=job.scratch)
-    device = settings.accelerator.device
+    device = settings.processes.device
     reference = Reference(Path(job.model), template, device, config, settings.compute_dtype)
     first = reference.log_probs(trees[: job.warm_up])
     began = time.perf_counter()

@@ -146,7 +146,7 @@ def run_command(command: str, block: Block, names: dict[str, Any]) -> None:
         del words[0]
     words = words[:-1] if words[-1] == "&" else words
     program, *rest = words
-    if program == "accelerate":
+    if program in ("accelerate", "torchrun"):
         program, rest = "rewardgap", rest[rest.index("rewardgap.cli") + 1 :]
     if program in ("rewardgap", ".venv/bin/rewardgap"):
         run_rewardgap(rest, bool(block.reason))

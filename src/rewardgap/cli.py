@@ -7,7 +7,9 @@ import atexit
 import dataclasses
 import gc
 import logging
+import os
 import sys
+import time
 from collections.abc import Collection, Sequence
 from importlib import import_module
 from itertools import pairwise
@@ -25,7 +27,7 @@ from rewardgap.configs.flags import (
     with_flags,
 )
 from rewardgap.errors import UserError, first_line
-from rewardgap.io.messages import Messages
+from rewardgap.io.messages import MAIN, Messages
 from rewardgap.models.kinds import KINDS
 
 logger = logging.getLogger("rewardgap.cli")
@@ -37,6 +39,9 @@ MEMORY_KEYS = {
     "max_length": "lower",
 }
 """The keys by which a command needs less memory of a GPU, and what to do with them."""
+
+AFTER_MAIN = 5.0
+"""Seconds that a process waits before it says what is wrong, where another one speaks for all."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
+    rank = os.environ.get("RANK", MAIN)
+    if rank != MAIN:  # the main process says the same, and whatever started them ends this one
+        time.sleep(AFTER_MAIN)
+        message = f"process {rank}: {message}"
     print(f"rewardgap: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -107,7 +116,8 @@ def _run(name: str, words: list[str]) -> int:
         if sys.stderr.isatty() and command.imports_torch:
             logger.info("loading PyTorch (a few seconds)")
         result = find(command.function)(config)
-        print(command.text(config, result), end="", flush=True)
+        if os.environ.get("RANK", MAIN) == MAIN:  # others may end before everything is written
+            print(command.text(config, result), end="", flush=True)
     except KeyboardInterrupt:
         return _fail(f"interrupted{command.resumed(config)}") + 128
     except UserError as error:

@@ -42,7 +42,7 @@ def test_flags_that_make_no_sense(words, message):
 
 def test_one_process_speaks_for_all(monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    assert Messages.of(["--verbose"]).level == logging.WARNING
+    assert Messages.of(["--verbose"]).level == logging.ERROR
 
 
 def test_nothing_remains_of_it():

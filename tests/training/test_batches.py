@@ -4,13 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardgap.data.trees import Tree
 from rewardgap.training import batches as module
-from rewardgap.training.batches import BatchSampler, divide_step
+from rewardgap.training.batches import BatchSampler
 
 several = st.lists(st.integers(1, 12), min_size=1, max_size=30)
 alike = st.builds(lambda count, records: [count] * records, st.integers(1, 12), st.integers(1, 30))
@@ -87,34 +85,3 @@ def test_the_order_depends_on_the_seed_and_on_the_epoch(seed, other):
     steps = list(BatchSampler([1] * 50, 1, 2, seed))
     assert steps[:50] != steps[50:]
     assert (list(BatchSampler([1] * 50, 1, 2, other)) == steps) == (seed == other)
-
-
-def tree(size: int) -> Tree:
-    return Tree("a", ((0,) * (size - 2), (1,), (2,)), (-1, 0, 0), 1, 1, (1, 1))
-
-
-@given(
-    sizes=st.lists(st.integers(3, 30), min_size=1, max_size=20),
-    processes=st.integers(1, 5),
-    budget=st.integers(30, 60),
-)
-def test_all_processes_run_equally_many_passes_and_every_tree_counts_once(sizes, processes, budget):
-    trees = [tree(size) for size in sizes]
-    plans = divide_step(trees, processes, budget, torch.device("cpu"))
-    assert len(plans) == processes and len({len(plan) for plan in plans}) == 1
-    counted = [i for plan in plans for batch in plan if batch.counts for i in batch.trees]
-    assert sorted(counted) == list(range(len(trees)))
-    for plan in plans:
-        assert all(sum(sizes[i] for i in batch.trees) <= budget for batch in plan)
-    assert any(batch.counts for batch in plans[0])
-    assert any(all(batch.counts for batch in plan) for plan in plans), "no pass is for nothing"
-
-
-def test_uneven_trees_are_padded_by_a_repeated_pass():
-    trees = [tree(size) for size in (30, 10, 20, 10, 10)]
-    first, second = divide_step(trees, 2, 30, torch.device("cpu"))
-    assert [(batch.trees, batch.counts) for batch in first] == [([0], True), ([2, 4], True)]
-    assert [(batch.trees, batch.counts) for batch in second] == [([1, 3], True), ([1, 3], False)]
-    alone, idle = divide_step(trees[:1], 2, 30, torch.device("cpu"))
-    assert [(batch.trees, batch.counts) for batch in alone] == [([0], True)]
-    assert [(batch.trees, batch.counts) for batch in idle] == [([0], False)]

@@ -47,7 +47,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "dry_run",
     ),
     "compute": (
-        *("device", "dtype", "token_budget", "memory", "gradient_checkpointing", "compile"),
+        *(
+            "device",
+            "dtype",
+            "token_budget",
+            "memory",
+            "gradient_checkpointing",
+            "compile",
+            "shard",
+        ),
         *("cache", "executor", "address", "cpus_per_cell", "gpus_per_cell", "retries"),
     ),
 }

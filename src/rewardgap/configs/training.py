@@ -72,6 +72,9 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
     moment_batch_size: int | None = None
     """pairs per step whose noise Adam's second moments have, if more than `batch_size`: a rehearsal
     then moves as far as the training with these batches"""
+    shard: bool = False
+    """divide weights, gradients and Adam's moments among the processes (FSDP2), for models that do
+    not fit on one GPU; by default every process holds all of them; alone, nothing is divided"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
@@ -98,12 +101,19 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
                 f"keep_best is {self.keep_best!r}, which is no evaluation set; the sets are "
                 f"{', '.join(self.eval) or 'none: give one with --eval.NAME DATA'}"
             )
+        for key in ("adapter", "optimiser"):
+            if self.shard and getattr(self, key) is not None:
+                raise UserError(
+                    f"shard divides weights and moments in float32, and {key} is "
+                    f"{getattr(self, key)}: leave one of them out"
+                )
         if self.keep_best is not None and not self.eval_steps:
             raise UserError("keep_best needs eval_steps: give the steps between evaluations")
 
     def settings(self) -> dict[str, Any]:
         """Return everything that determines the run, as its config.yaml holds it."""
-        return {key: value for key, value in asdict(self).items() if key not in ("resume", "cache")}
+        free = ("resume", "cache", "shard")
+        return {key: value for key, value in asdict(self).items() if key not in free}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ class Messages:
                 seconds = _read_seconds(value if equals else "".join(taken[1:]))
                 del words[place : place + len(taken)]
                 break
-        return cls(level if os.environ.get("RANK", MAIN) == MAIN else logging.WARNING, seconds)
+        return cls(level if os.environ.get("RANK", MAIN) == MAIN else logging.ERROR, seconds)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

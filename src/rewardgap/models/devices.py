@@ -52,10 +52,14 @@ def tokens_at_once(token_budget: int | None, device: torch.device) -> int:
 
 
 def autocast(
-    device: torch.device, weights: torch.dtype, compute_dtype: torch.dtype
+    device: torch.device, weights: torch.dtype, compute_dtype: torch.dtype, cached: bool = True
 ) -> torch.autocast:
-    """Autocast to `compute_dtype`, unless the weights have it already."""
-    return torch.autocast(device.type, dtype=compute_dtype, enabled=weights != compute_dtype)
+    """Autocast to `compute_dtype`, unless the weights have it already.
+
+    What is cast is kept to the end of the block, for weights that are used again, if it is cached.
+    """
+    is_cast = weights != compute_dtype
+    return torch.autocast(device.type, compute_dtype, enabled=is_cast, cache_enabled=cached)
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

@@ -18,6 +18,7 @@ from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.io.progress import progress
 from rewardgap.models.devices import tokens_at_once
+from rewardgap.models.processes import ALONE, Processes
 
 LENGTH_STEP = 128
 """Lengths that a kernel is given are multiples of this."""
@@ -256,6 +257,48 @@ def group_sizes(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     return groups
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """Indices, among many trees, of those of one pass; whether what it gives counts."""
+
+    trees: list[int]
+    counts: bool = True
+
+
+def divide_trees(
+    trees: Sequence[Tree], processes: int, token_budget: int | None, device: torch.device
+) -> list[list[MicroBatch]]:
+    """Divide trees among processes by their tokens, with equally many micro-batches for all.
+
+    A sharded model exchanges weights in every pass: it would wait for ever if processes ran
+    different numbers of passes. A process with fewer micro-batches therefore repeats its last one,
+    and one without trees runs the first tree, which counts for nothing.
+
+    Raises:
+        UserError: A single tree is larger than the budget of `micro_batches`.
+    """
+    if not trees:
+        return [[] for _ in range(processes)]
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for i in sorted(range(len(trees)), key=lambda i: -trees[i].size):
+        lightest = loads.index(min(loads))
+        shares[lightest].append(i)
+        loads[lightest] += trees[i].size
+    plans = [
+        [
+            MicroBatch([share[i] for i in group])
+            for group in micro_batches([trees[i] for i in share], token_budget, device)
+        ]
+        or [MicroBatch([0], counts=False)]
+        for share in shares
+    ]
+    passes = max(map(len, plans))
+    return [
+        plan + [MicroBatch(plan[-1].trees, counts=False)] * (passes - len(plan)) for plan in plans
+    ]
+
+
 def map_trees(
     trees: Sequence[Tree],
     compute: Callable[[Pack, Sequence[Tree]], Iterable[Result]],
@@ -263,17 +306,22 @@ def map_trees(
     device: torch.device,
     label: str,
     references: References | None = None,
+    processes: Processes = ALONE,
 ) -> list[Result]:
     """Compute something of every tree, pack by pack, and return it in the order of the trees.
 
     `compute` takes a pack and its trees, and returns one result for each of them; results do not
-    depend on the budget of `micro_batches`. The progress bar says `label`.
+    depend on the budget of `micro_batches`. The progress bar says `label`. Several processes,
+    which all have to call this, compute a part each and all return all results.
     """
+    plan = divide_trees(trees, processes.count, token_budget, device)[processes.rank]
+    sizes = [sum(trees[i].size for i in micro_batch.trees) for micro_batch in plan]
     results: dict[int, Result] = {}
-    groups = micro_batches(trees, token_budget, device)
-    sizes = [sum(trees[i].size for i in group) for group in groups]
-    for group in progress(groups, label, unit="tokens", sizes=sizes):
-        members = [trees[i] for i in group]
-        needed = None if references is None else [references[i] for i in group]
-        results |= zip(group, compute(pack(members, needed).to(device), members), strict=True)
-    return [results[i] for i in range(len(trees))]
+    for micro_batch in progress(plan, label, unit="tokens", sizes=sizes):
+        members = [trees[i] for i in micro_batch.trees]
+        needed = None if references is None else [references[i] for i in micro_batch.trees]
+        computed = compute(pack(members, needed).to(device), members)
+        if micro_batch.counts:
+            results |= zip(micro_batch.trees, computed, strict=True)
+    together = {i: result for part in processes.gather(results) for i, result in part.items()}
+    return [together[i] for i in range(len(trees))]

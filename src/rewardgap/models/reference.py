@@ -1,6 +1,7 @@
 """Log-probabilities under the reference model, computed once and cached on disk."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import torch
+from torch import nn
 
 from rewardgap.configs.adapters import Quantisation
 from rewardgap.configs.compute import CachedComputeConfig
@@ -23,6 +25,7 @@ from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
+from rewardgap.models.processes import ALONE, Processes
 from rewardgap.models.quantisation import quantise, require_bitsandbytes
 
 CHUNK = 4096
@@ -58,6 +61,7 @@ class Reference:
     that of the weights. `adapted` is the reward model's own language model where it is the initial
     one with an adapter: switched off, it gives the log-probabilities, and none else is loaded.
     `quantise` says in how many bits the initial model's blocks were in training.
+    Several `processes` compute a part each, and the main one writes.
     """
 
     folder: Path
@@ -68,11 +72,12 @@ class Reference:
     dtype: torch.dtype = torch.float32
     adapted: LanguageModel | None = None
     quantise: Quantisation | None = None
+    processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         """Hash the weights."""
         self.fingerprint = fingerprint(self.folder)
-        self._model: LanguageModel | None = None
+        self._model: _Reader | None = None
 
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
         """Return log-probabilities of all response tokens, from the cache if they are there.
@@ -85,34 +90,38 @@ class Reference:
         precision = (self.dtype, self.compute_dtype, *quantised)
         key = cache_key(self.fingerprint, *precision, content_of(trees))
         path = cache_folder(self.settings.cache) / "reference" / f"{key}.rows"
-        if not is_intact(path):
+        if not self.processes.decide(lambda: is_intact(path)):
             self.load()  # a wrong model is refused before anything is written
             starts = range(0, len(trees), CHUNK)
-            with write_table(path, SCHEMA) as writer:
+            writing = write_table(path, SCHEMA) if self.processes.is_main else nullcontext()
+            with writing as writer:
                 for start in progress(starts, "chunks of records"):
-                    values = pyarrow.array(self.compute(trees[start : start + CHUNK]), ROWS)
-                    writer.write_batch(pyarrow.record_batch([values], SCHEMA))
+                    values = self.compute(trees[start : start + CHUNK])
+                    if writer:
+                        batch = pyarrow.record_batch([pyarrow.array(values, ROWS)], SCHEMA)
+                        writer.write_batch(batch)
+        self.processes.wait()  # until the main one has written it
+        if not path.exists():
+            raise UserError(
+                f"{path} is not there for all processes: name a cache that all computers share "
+                "(cache, or $REWARDGAP_CACHE)"
+            )
         return StoredLogProbs(path)
 
     def compute(self, trees: Sequence[Tree]) -> list[np.ndarray]:
         """Return the same values without the cache."""
-        model = self.load()
-        model.check_readable(trees)
+        reader = self._open()
+        reader.language_model.check_readable(trees)
 
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
-            with (
-                torch.no_grad(),
-                model.without_adapter(),
-                autocast(self.device, self.dtype, self.compute_dtype),
-            ):
-                batch = model.prepare(batch)
-                states = model.hidden_states(batch)[batch.predicting_positions]
-                values = model.vocabulary.log_probs(states, batch.response_tokens)
+            cached = not self.processes.shard
+            with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype, cached):
+                values = reader(batch)
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])
 
         budget, label = self.settings.token_budget, "reference log-probabilities"
-        return map_trees(trees, log_probs, budget, self.device, label)
+        return map_trees(trees, log_probs, budget, self.device, label, processes=self.processes)
 
     def release(self) -> None:
         """Free the model's memory; it is loaded again when it is next needed."""
@@ -124,8 +133,11 @@ class Reference:
         Raises:
             UserError: It cannot be loaded, or its tokenizer is not that of the trees.
         """
+        return self._open().language_model
+
+    def _open(self) -> "_Reader":
         if self._model is None and self.adapted is not None:
-            self._model = self.adapted.to(self.device)
+            self._model = _Reader(self.adapted.to(self.device))
         elif self._model is None:
             name = self.template.name  # one of ours may have added tokens, and does so again
             template = ChatTemplate.load(self.folder, name if name in TEMPLATES else None)
@@ -136,9 +148,26 @@ class Reference:
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"
                 )
-            self._model = LanguageModel.load(self.folder, template, dtype=self.dtype)
+            language_model = LanguageModel.load(self.folder, template, dtype=self.dtype)
             if self.quantise:
                 require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
-                quantise(self._model.model, self.device, self.compute_dtype)
-            self._model.to(self.device).model.eval()
+                quantise(language_model.model, self.device, self.compute_dtype)
+            self._model = _Reader(language_model)
+            self.processes.place(self._model.eval(), self.device)
         return self._model
+
+
+class _Reader(nn.Module):
+    """A language model as a module, so that processes can share it: a pass is a call of it."""
+
+    def __init__(self, language_model: LanguageModel):
+        super().__init__()
+        self.language_model = language_model
+        self.model = language_model.model
+
+    def forward(self, batch: Pack) -> torch.Tensor:
+        """Return (R,) log-probabilities of a pack's response tokens."""
+        batch = self.language_model.prepare(batch)
+        with self.language_model.without_adapter():
+            states = self.language_model.hidden_states(batch)[batch.predicting_positions]
+            return self.language_model.vocabulary.log_probs(states, batch.response_tokens)

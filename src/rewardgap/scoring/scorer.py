@@ -45,6 +45,7 @@ from rewardgap.models.devices import (
 )
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import pack
+from rewardgap.models.processes import ALONE, Processes
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
 from rewardgap.scoring.ensemble import Ensemble
@@ -67,6 +68,7 @@ class Scorer(Rater):
         compute_dtype: Precision of matrix products. Weights stay float32: bfloat16 would round away
             what training has changed.
         scale: Mean and deviation by which rewards are standardised; None leaves them raw.
+        processes: Those that share the work of `rewards`.
     """
 
     model: RewardModel
@@ -75,6 +77,7 @@ class Scorer(Rater):
     token_budget: int | None
     compute_dtype: torch.dtype = torch.float32
     scale: RewardScale | None = None
+    processes: Processes = ALONE
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -189,8 +192,17 @@ class Scorer(Rater):
         references = self.reference.log_probs(trees) if self.reference else None
         if self.reference:
             self.reference.release()
-        with autocast(self.model.device, torch.float32, self.compute_dtype):
-            return rate_trees(self.model, trees, references, self.token_budget, label, prefixes)
+        cached = not self.processes.shard
+        with autocast(self.model.device, torch.float32, self.compute_dtype, cached):
+            return rate_trees(
+                self.model,
+                trees,
+                references,
+                self.token_budget,
+                label,
+                prefixes,
+                processes=self.processes,
+            )
 
     def _standardise(self, rewards: list[list[float]]) -> list[list[float]]:
         return self.scale.standardise(rewards) if self.scale else rewards
@@ -278,22 +290,25 @@ def open_scorer(
     options: KindConfig,
     compute: CachedComputeConfig,
     standardise: bool = False,
+    processes: Processes = ALONE,
 ) -> Scorer:
-    """Open a reward model as a command's configuration says; see `load`."""
+    """Open a reward model as a command's configuration says, for all processes; see `load`."""
     folder = find_saved(model)
     saved = SavedRewardModel.find(folder, kind, options)
     if reference is not None:
         saved = saved.with_initial_model(reference)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, compute.template, device, dtype).to(device).eval()
+    reward_model = saved.load(folder, compute.template, device, dtype).eval()
+    processes.place(reward_model, device)
     return Scorer(
         model=reward_model,
-        reference=open_reference(reward_model, saved, dtype, compute),
+        reference=open_reference(reward_model, saved, dtype, compute, processes),
         max_length=saved.max_length if compute.max_length is None else compute.max_length,
         token_budget=compute.token_budget,
         compute_dtype=dtype,
         scale=saved.scale_of(folder) if standardise else None,
+        processes=processes,
     )
 
 
@@ -302,6 +317,7 @@ def open_reference(
     saved: SavedRewardModel,
     compute_dtype: torch.dtype,
     compute: CachedComputeConfig,
+    processes: Processes = ALONE,
 ) -> Reference | None:
     """Return the reference of a reward model, on the model's device, if its kind needs one.
 
@@ -315,6 +331,7 @@ def open_reference(
         *(folder, model.template, model.device, compute, compute_dtype),
         adapted=model.adapted,
         quantise=saved.quantise,
+        processes=processes,
     )
 
 

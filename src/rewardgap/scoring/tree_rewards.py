@@ -9,6 +9,7 @@ import torch
 from rewardgap.data.trees import Tree
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import Pack, map_trees
+from rewardgap.models.processes import ALONE, Processes
 
 
 class RatedResponse(NamedTuple):
@@ -24,9 +25,10 @@ def score_trees(
     references: Sequence[np.ndarray] | None,
     token_budget: int | None,
     label: str = "scoring",
+    processes: Processes = ALONE,
 ) -> list[list[float]]:
     """Return the rewards of every tree's responses, chosen ones first; see `rate_trees`."""
-    rated = rate_trees(model, trees, references, token_budget, label)
+    rated = rate_trees(model, trees, references, token_budget, label, processes=processes)
     return [[response.reward for response in tree] for tree in rated]
 
 
@@ -37,6 +39,7 @@ def rate_trees(
     token_budget: int | None,
     label: str,
     prefixes: bool = False,
+    processes: Processes = ALONE,
 ) -> list[list[RatedResponse]]:
     """Rate every tree's responses, chosen ones first.
 
@@ -48,18 +51,17 @@ def rate_trees(
             not depend on it.
         label: What the progress says is done.
         prefixes: Also rate the beginnings of responses, if the kind does so in the same pass.
+        processes: Those that share the work; all of them call this and return the same.
     """
 
     def rate(batch: Pack, trees: Sequence[Tree]) -> list[list[RatedResponse]]:
         with torch.no_grad():
-            states = model.read(batch, None if prefixes else model.positions(batch))
-            rewards = model.rewards(states).tolist()
-            parts = model.prefixes(states) if prefixes else None
+            rewards, parts = model.score(batch, prefixes)
         arrays = (
             [None] * len(rewards) if parts is None else [v.float().cpu().numpy() for v in parts]
         )
-        branches = map(RatedResponse, rewards, arrays)
+        branches = map(RatedResponse, rewards.tolist(), arrays)
         by_tree = [[next(branches) for _ in tree.leaves] for tree in trees]
         return [rated[: len(tree.lengths)] for rated, tree in zip(by_tree, trees, strict=True)]
 
-    return map_trees(trees, rate, token_budget, model.device, label, references)
+    return map_trees(trees, rate, token_budget, model.device, label, references, processes)

@@ -1,17 +1,12 @@
-"""Which records each optimiser step learns from, and how processes divide them."""
+"""Which records each optimiser step learns from."""
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from rewardgap.data.trees import Tree
-from rewardgap.models.packing import micro_batches
 
 BLOCK = 2**16
 """Number of records whose sizes are Python integers together."""
@@ -85,38 +80,3 @@ class BatchSampler:
                     room = self._batch_size
                 room -= size
         return starts
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Indices, among a step's trees, of those of one pass; whether its loss has a weight."""
-
-    trees: list[int]
-    counts: bool = True
-
-
-def divide_step(
-    trees: Sequence[Tree], processes: int, token_budget: int | None, device: torch.device
-) -> list[list[MicroBatch]]:
-    """Divide a step's trees among processes, with equally many micro-batches for all of them.
-
-    A sharded model exchanges weights in every pass: it would wait for ever if processes ran
-    different numbers of passes. A process with fewer micro-batches therefore repeats its last one
-    with weight zero, and one without trees runs the first tree with weight zero.
-
-    Raises:
-        UserError: A single tree is larger than the budget of `micro_batches`.
-    """
-    shares = [range(len(trees))[process::processes] for process in range(processes)]
-    plans = [
-        [
-            MicroBatch([share[i] for i in group])
-            for group in micro_batches([trees[i] for i in share], token_budget, device)
-        ]
-        or [MicroBatch([0], counts=False)]
-        for share in shares
-    ]
-    passes = max(map(len, plans))
-    return [
-        plan + [MicroBatch(plan[-1].trees, counts=False)] * (passes - len(plan)) for plan in plans
-    ]

@@ -9,8 +9,10 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,7 +22,16 @@ from torch import nn
 from rewardgap.errors import UserError
 from rewardgap.io.files import checksum, read_json, whole_file, whole_folder, write_text
 from rewardgap.io.run_folder import checkpoint_name, step_of
+from rewardgap.models.processes import ALONE, Processes
 from rewardgap.training.adam import restore_state, state_tensors
+from rewardgap.training.parallel import (
+    fill,
+    gathered,
+    is_divided,
+    read_parts,
+    shapes_of_parts,
+    write_parts,
+)
 from rewardgap.training.step_log import DAMAGE, StepLog
 
 logger = logging.getLogger(__name__)
@@ -36,30 +47,47 @@ def save_checkpoint(
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     log: StepLog,
+    processes: Processes = ALONE,
 ) -> None:
-    """Write the state after `step` steps as a whole folder, then remove older ones."""
+    """Write the state after `step` steps as a whole folder, then remove older ones.
+
+    Of weights that are divided among `processes`, each writes its part.
+    """
     latest = folder / checkpoint_name(step)
+    divided = is_divided(parameters.values())
+    weights = {name: parameter.detach() for name, parameter in parameters.items()}
     moments = {
         f"{key}/{name}": value
         for name, parameter in parameters.items()
         for key, value in state_tensors(optimizer, parameter).items()
     }
-    with whole_folder(latest) as unfinished:
-        weights = {name: parameter.detach() for name, parameter in parameters.items()}
-        save_file(weights, unfinished / WEIGHTS)
-        save_file(moments, unfinished / MOMENTS)
+    if not (divided or processes.is_main):
+        return
+    with whole_folder(latest) if processes.is_main else nullcontext() as unfinished:
+        if divided:
+            shared = cast(Path, processes.decide(lambda: unfinished))
+            write_parts(shared, weights | {k: v for k, v in moments.items() if is_divided([v])})
+        if unfinished is None:
+            return
+        if not divided:
+            save_file(weights, unfinished / WEIGHTS)
+            save_file(moments, unfinished / MOMENTS)
         shutil.copyfile(log.path, unfinished / LOG)
-        state = _state(unfinished, step, log)
-        write_text(unfinished / STATE, json.dumps(state, indent=2))
+        write_text(unfinished / STATE, json.dumps(_state(unfinished, step, log), indent=2))
     for older in folder.glob("step-*"):
         if older != latest:
             shutil.rmtree(older)
 
 
 def load_checkpoint(
-    folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    folder: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    processes: Processes = ALONE,
 ) -> tuple[int, str]:
-    """Restore the latest checkpoint; one that is damaged is passed over with a warning.
+    """Restore the latest checkpoint, whatever number of processes has written it.
+
+    One that is damaged is passed over with a warning.
 
     Returns:
         Its number of steps and the log of these; 0 and an empty log if there is no checkpoint.
@@ -67,44 +95,80 @@ def load_checkpoint(
     Raises:
         UserError: All checkpoints are damaged, or the latest one does not fit the model.
     """
+    latest = processes.decide(lambda: _latest_intact(folder))
+    return (0, "") if latest is None else _restore(latest, parameters, optimizer)
+
+
+def _latest_intact(folder: Path) -> Path | None:
+    """Return the latest checkpoint that is not damaged, None if there is none at all."""
     paths = sorted(folder.glob("step-*"), reverse=True)
     for latest in paths:
         if _is_intact(latest):
-            return _restore(latest, parameters, optimizer)
+            return latest
         logger.warning("the checkpoint %s is damaged; an older one is looked for", latest)
     if paths:
         raise UserError(
             f"{paths[0]} is damaged, and there is no other checkpoint: "
             f"remove {folder} to train from the first step"
         )
-    return 0, ""
+    return None
 
 
 def _restore(
     latest: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> tuple[int, str]:
-    weights, moments = load_file(latest / WEIGHTS), load_file(latest / MOMENTS)
-    shapes = {name: tensor.shape for name, tensor in weights.items()}
-    if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
+    whole: dict[str, torch.Tensor] = {}
+    if (latest / WEIGHTS).exists() and not is_divided(parameters.values()):
+        whole = load_file(latest / WEIGHTS) | load_file(latest / MOMENTS)
+    shapes = {name: value.shape for name, value in whole.items()} or shapes_of_parts(latest)
+    weights = {name: shape for name, shape in shapes.items() if "/" not in name}
+    if weights != {name: parameter.shape for name, parameter in parameters.items()}:
         raise UserError(f"{latest} is a checkpoint of another model; remove it to start anew")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    states: dict[str, dict[str, torch.Tensor]] = {}
-    for joined, value in moments.items():
-        key, _, name = joined.partition("/")
-        states.setdefault(name, {})[key] = value
-    for name, state in states.items():
-        restore_state(optimizer, parameters[name], state)
+    if whole:
+        _fill_whole(whole, parameters, optimizer)
+    else:
+        _fill_parts(latest, shapes, parameters, optimizer)
     return step_of(latest), (latest / LOG).read_text(encoding="utf-8")
+
+
+def _fill_whole(
+    saved: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Give parameters and their optimiser what a file has of them."""
+    states: dict[str, dict[str, torch.Tensor]] = {name: {} for name in parameters}
+    for joined, value in saved.items():
+        key, slash, name = joined.partition("/")
+        if slash:
+            states[name][key] = value
+    for name, parameter in parameters.items():
+        parameter.data.copy_(saved[name])
+        if states[name]:
+            restore_state(optimizer, parameter, states[name])
+
+
+def _fill_parts(
+    latest: Path,
+    shapes: Mapping[str, torch.Size],
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Give parameters and Adam, divided or whole, what files have of their parts."""
+    state = {name: parameter.detach() for name, parameter in parameters.items()}
+    for joined in shapes.keys() - parameters.keys():
+        key, _, name = joined.partition("/")
+        moments, parameter = optimizer.state[parameters[name]], parameters[name]
+        moments["step"] = torch.tensor(float(step_of(latest)), device=parameter.device)
+        if key != "step":
+            moments[key] = state[joined] = torch.zeros_like(parameter, requires_grad=False)
+    read_parts(latest, state)
 
 
 def _state(path: Path, step: int, log: StepLog) -> dict[str, object]:
     """Return what `state.json` says of the other files of a checkpoint, with their checksums."""
-    checksums = {LOG: log.checksum}
-    for name in (WEIGHTS, MOMENTS):
-        checksums[name] = checksum(path / name)
-    return {"step": step, "xxh3_128": checksums}
+    files = {file.name: checksum(file) for file in sorted(path.glob("*.safetensors"))}
+    return {"step": step, "xxh3_128": {LOG: log.checksum} | files}
 
 
 def _is_intact(path: Path) -> bool:
@@ -144,17 +208,26 @@ class BestWeights:
         """The file of the weights."""
         return self.folder / "best.safetensors"
 
-    def keep(self, row: Mapping[str, float], parameters: Mapping[str, nn.Parameter]) -> None:
+    def keep(
+        self,
+        row: Mapping[str, float],
+        parameters: Mapping[str, nn.Parameter],
+        processes: Processes = ALONE,
+    ) -> None:
         """Keep the weights after the step of a log's row if none before was better."""
         accuracy = row.get(PREFIX + self.name)
         if accuracy is None or accuracy < self.accuracy:
             return
         self.accuracy = accuracy
-        with whole_file(self.path) as unfinished:
-            weights = {name: parameter.detach() for name, parameter in parameters.items()}
-            save_file(weights, unfinished, {"step": str(row["step"])})
+        weights = {}
+        for name, value in gathered(parameters):
+            if processes.is_main:
+                weights[name] = value.cpu() if is_divided(parameters.values()) else value
+        if processes.is_main:
+            with whole_file(self.path) as unfinished:
+                save_file(weights, unfinished, {"step": str(row["step"])})
 
-    def restore(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def restore(self, parameters: Mapping[str, nn.Parameter], processes: Processes = ALONE) -> None:
         """Give the parameters the weights that were kept, if any were.
 
         Raises:
@@ -162,12 +235,12 @@ class BestWeights:
         """
         if self.accuracy < 0:
             return
+        processes.wait()  # until the main one has written them
         try:
             weights = load_file(self.path)
         except (OSError, SafetensorError) as error:
             remedy = f"remove {self.folder} to train from the first step"
             raise UserError(f"{self.path} cannot be read: {error}; {remedy}") from error
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(weights[name])
+        for name, parameter in parameters.items():
+            fill(parameter.detach(), weights[name])
         logger.info("kept the weights that rank %s best: accuracy %.3f", self.name, self.accuracy)

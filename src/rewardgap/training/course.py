@@ -54,19 +54,29 @@ def say_start(config: TrainConfig, data: RunData, steps: int, where: str) -> Non
     )
 
 
+def warn_of_idle(config: TrainConfig, processes: int) -> None:
+    """Warn of a step that is too small for all processes."""
+    if config.batch_size < processes:
+        logger.warning(
+            "batch_size %d is less than %d processes: some have nothing to learn from in a step",
+            *(config.batch_size, processes),
+        )
+
+
 def say_memory(model: RewardModel, settings: Settings, data: RunData) -> None:
     """Say about how much memory training will take, and warn if the GPU has less."""
-    accelerator = settings.accelerator
-    device, processes = accelerator.device, accelerator.num_processes
-    rank = settings.config.rank if settings.config.adapter else None
-    setup = Setup(device, settings.compute_dtype, processes, lora_rank=rank)
-    needed = estimate_memory(model, settings.config, data.training, setup).total
+    processes, device, config = settings.processes, settings.processes.device, settings.config
+    rank = config.rank if config.adapter else None
+    setup = Setup(device, settings.compute_dtype, processes.count, processes.shard, rank)
+    needed = estimate_memory(model, config, data.training, setup).total
     if device.type == "cpu":  # what the program takes by itself, the weights left out
         needed += peak_memory(device) + LIBRARIES - memory_of_weights(model)
-    logger.info("memory: about %.1f GiB at the most", needed / GIB)
+    of_each = " in each process" * (processes.count > 1)
+    logger.info("memory: about %.1f GiB at the most%s", needed / GIB, of_each)
     if device.type == "cuda" and needed > (present := torch.cuda.mem_get_info(device)[1]):
         logger.warning(
-            "the GPU has %.1f GiB: lower token_budget, or set gradient_checkpointing", present / GIB
+            "the GPU has %.1f GiB: lower token_budget, or set gradient_checkpointing%s",
+            *(present / GIB, " or shard" * (processes.count > 1 and not processes.shard)),
         )
 
 

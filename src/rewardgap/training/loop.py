@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 from transformers import get_scheduler
 
@@ -32,16 +30,17 @@ from rewardgap.io.progress import progress
 from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import autocast
 from rewardgap.models.kinds.reward_model import Outcome, RewardModel
-from rewardgap.models.packing import Pack, References, pack
+from rewardgap.models.packing import Pack, References, divide_trees, pack
 from rewardgap.scoring.tree_rewards import score_trees
 from rewardgap.training.adam import make_adam
-from rewardgap.training.batches import BatchSampler, divide_step
+from rewardgap.training.batches import BatchSampler
 from rewardgap.training.checkpoints import (
     PREFIX,
     BestWeights,
     load_checkpoint,
     save_checkpoint,
 )
+from rewardgap.training.parallel import TrainingProcesses, whole_tensor
 from rewardgap.training.step_log import StepLog
 from rewardgap.training.trackers import Track, open_trackers
 
@@ -76,21 +75,23 @@ class Settings:
 
     config: TrainConfig
     run: Run
-    accelerator: Accelerator
+    processes: TrainingProcesses
     compute_dtype: torch.dtype
 
     def autocast(self) -> torch.autocast:
         """Return the context of every forward pass."""
-        return autocast(self.accelerator.device, torch.float32, self.compute_dtype)
+        processes = self.processes
+        cached = not processes.shard  # copies of all weights would be what was to be saved
+        return autocast(processes.device, torch.float32, self.compute_dtype, cached)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What a step works with: the model, and the same model as accelerate wraps it."""
+    """What a step works with: the model, and the same model as several processes call it."""
 
     model: RewardModel
     wrapped: nn.Module
-    optimizer: AcceleratedOptimizer
+    optimizer: torch.optim.Optimizer
     settings: Settings
 
 
@@ -111,23 +112,21 @@ def fit(
     Raises:
         UserError: The loss is no longer finite.
     """
-    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    config, run, processes = settings.config, settings.run, settings.processes
     _place(model, settings)  # first, for some devices take other parameters in their place
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         return
     adam = make_adam(parameters.values(), config)
     rate = _learning_rates(config, adam, len(steps))
-    wrapped, optimizer = accelerator.prepare(model, adam)
-    done, lines = load_checkpoint(run.checkpoints, parameters, adam)
-    trainer = Trainer(model, wrapped, optimizer, settings)
+    done, lines = load_checkpoint(run.checkpoints, parameters, adam, processes)
+    trainer = Trainer(model, processes.wrap(model), adam, settings)
     logger.debug("%d steps of %d are done", done, len(steps))
     step_log = StepLog.of(run.log, lines)
-    kept = config.keep_best if accelerator.is_main_process else None
-    best = BestWeights.of(kept or "", run.checkpoints, lines)
+    best = BestWeights.of(config.keep_best or "", run.checkpoints, lines)
     with _open_log(settings, done, lines) as log:
         label = f"{'rehearsing' if watch else 'training'} {config.kind}"
-        shown = accelerator.is_main_process
+        shown = processes.is_main
         bar = progress(range(done, len(steps)), label, initial=done, shown=shown)
         for step in bar:
             for group in adam.param_groups:
@@ -135,28 +134,28 @@ def fit(
             row = {"step": step + 1, "epoch": steps.epochs_done(step + 1)}
             step_data = training.read(steps[step])
             row |= take_step(trainer, step_data)
-            row |= {"learning_rate": rate(step), "peak_memory": peak_memory(accelerator.device)}
+            row |= {"learning_rate": rate(step), "peak_memory": peak_memory(processes.device)}
             if config.eval_steps and (step + 1) % config.eval_steps == 0:
                 row |= _accuracies(model, held_out, settings, step + 1, watch)
-                best.keep(row, parameters)
+                best.keep(row, parameters, processes)
             bar.say(loss=row["loss"], accuracy=row["accuracy"])
             if shown and not watch:
                 warn_of_first_step(row, sum(tree.pair_count for tree in step_data.trees))
             log(row)
             step_log.count(row)
             is_due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
-            if is_due and shown:
-                save_checkpoint(run.checkpoints, step + 1, parameters, adam, step_log)
-    best.restore(parameters)
+            if is_due:
+                save_checkpoint(run.checkpoints, step + 1, parameters, adam, step_log, processes)
+    best.restore(parameters, processes)
     model.eval()
 
 
 def _place(model: RewardModel, settings: Settings) -> None:
     """Bring a model to where it is trained, and prepare it for that."""
-    device = settings.accelerator.device
+    device = settings.processes.device
     if device.type == "cuda":  # where another run of this process may have needed more
         torch.cuda.reset_peak_memory_stats(device)
-    model.to(device).train()
+    settings.processes.place(model.train(), device)
     if settings.config.compile and model.language_model:
         model.language_model.compile(settings.compute_dtype)
 
@@ -168,13 +167,13 @@ def _open_log(settings: Settings, done: int, lines: str) -> Iterator[Track]:
     The log begins with `lines`, those of the checkpoint after `done` steps: all further steps are
     done again.
     """
-    accelerator, run = settings.accelerator, settings.run
-    if not accelerator.is_main_process:
+    processes, run = settings.processes, settings.run
+    if not processes.is_main:
         yield lambda row: None
         return
     tracking: AbstractContextManager[Track] = nullcontext(lambda row: None)
     if settings.config.report_to:
-        tracking = open_trackers(accelerator, settings.config, run, done)
+        tracking = open_trackers(processes.accelerator, settings.config, run, done)
     with tracking as track:
         write_text(run.log, lines)
         with run.log.open("a", encoding="utf-8") as file:
@@ -198,25 +197,24 @@ def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
         kinds, log-probabilities), the norm of the gradient before any clipping, and rates.
     """
     began = time.perf_counter()
-    accelerator, config = trainer.settings.accelerator, trainer.settings.config
+    processes, config = trainer.settings.processes, trainer.settings.config
     pairs = sum(tree.pair_count for tree in data.trees)
-    processes = accelerator.num_processes
-    plans = divide_step(data.trees, processes, config.token_budget, accelerator.device)
-    plan = plans[accelerator.process_index]
+    plans = divide_trees(data.trees, processes.count, config.token_budget, processes.device)
+    plan = plans[processes.rank]
     sums: dict[str, torch.Tensor] = {}
     for number, micro_batch in enumerate(plan, start=1):
         part = data.read(micro_batch.trees)
-        batch = pack(part.trees, part.references).to(accelerator.device)
-        # Gradients are exchanged once, in the last backward pass.
-        with nullcontext() if number == len(plan) else accelerator.no_sync(trainer.wrapped):
+        batch = pack(part.trees, part.references).to(processes.device)
+        with processes.gradients(trainer.wrapped, last=number == len(plan)):
             with trainer.settings.autocast():
                 outcome = trainer.wrapped(batch)
-            weight = processes / pairs if micro_batch.counts else 0.0
-            accelerator.backward(outcome.losses.sum() * weight)
+            # Processes take the mean of their gradients.
+            weight = processes.count / pairs if micro_batch.counts else 0.0
+            (outcome.losses.sum() * weight).backward()
         for name, values in _figures_of_pairs(outcome, batch).items():
             sums[name] = sums.get(name, 0) + values.sum() * micro_batch.counts
     norm = _clip_gradients(trainer)
-    totals = accelerator.reduce(torch.stack(list(sums.values())))
+    totals = processes.sum(torch.stack(list(sums.values())))
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     # Only here, with all work of the step under way, does the host wait for a GPU.
@@ -235,11 +233,12 @@ def take_step(trainer: Trainer, data: TreeData) -> dict[str, float]:
 
 def _clip_gradients(trainer: Trainer) -> torch.Tensor:
     """Clip the gradient if the configuration says so; return its norm before that."""
-    parameters, limit = trainer.wrapped.parameters(), trainer.settings.config.max_grad_norm
-    if limit is not None:
-        return cast(torch.Tensor, trainer.settings.accelerator.clip_grad_norm_(parameters, limit))
+    parameters, limit = list(trainer.model.parameters()), trainer.settings.config.max_grad_norm
     gradients = [p.grad for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    norm = whole_tensor(torch.nn.utils.get_total_norm(gradients))
+    if limit is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm
 
 
 def _figures_of_pairs(outcome: Outcome, batch: Pack) -> dict[str, torch.Tensor]:
@@ -303,7 +302,13 @@ def held_out_rewards(
     model.eval()
     for name, data in held_out.items():
         with settings.autocast():
-            rewards = score_trees(model, data.trees, data.references, settings.config.token_budget)
+            rewards = score_trees(
+                model,
+                data.trees,
+                data.references,
+                settings.config.token_budget,
+                processes=settings.processes,
+            )
         sides[name] = [
             (tuple(values[: tree.chosen]), tuple(values[tree.chosen :]))
             for values, tree in zip(rewards, data.trees, strict=True)

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import repeat
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 
 from rewardgap.checks.data import warn_of_data
 from rewardgap.configs.forecasting import ForecastConfig
@@ -27,7 +26,7 @@ from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
 from rewardgap.evaluation.measures import summarise
-from rewardgap.evaluation.scores import read_scores, write_scores
+from rewardgap.evaluation.scores import read_scores, score_row, write_scores
 from rewardgap.io.cache import cache_folder
 from rewardgap.io.files import remove_unfinished, whole_file
 from rewardgap.io.lock import sole_process
@@ -44,10 +43,11 @@ from rewardgap.scoring.scorer import open_scorer
 from rewardgap.scoring.tree_rewards import score_trees
 from rewardgap.training.adam import refuse_absent_packages
 from rewardgap.training.batches import BatchSampler
-from rewardgap.training.course import say_end, say_memory, say_start
+from rewardgap.training.course import say_end, say_memory, say_start, warn_of_idle
 from rewardgap.training.inputs import PACKAGES, check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
+from rewardgap.training.parallel import TrainingProcesses
 from rewardgap.training.trackers import refuse_absent_trackers
 
 SCALED = 1000
@@ -77,45 +77,48 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
 @contextmanager
 def sole_training(config: TrainConfig, shared: PreparedData) -> Iterator[Settings]:
     """Open a run and its processes, and keep others out of its folder."""
-    accelerator = open_processes(config)
-    with sole_process(Path(config.out)) if accelerator.is_main_process else nullcontext():
-        yield open_training(config, accelerator, shared)
+    processes = open_processes(config)
+    alone = sole_process(Path(config.out)) if processes.is_main else nullcontext()
+    with processes.telling_of_lost(), alone:
+        yield open_training(config, processes, shared)
 
 
 def run_training(settings: Settings, shared: PreparedData) -> None:
     """Train, save, score and measure, as far as that is not done."""
-    config, run, accelerator = settings.config, settings.run, settings.accelerator
-    if accelerator.is_main_process:
+    config, run, processes = settings.config, settings.run, settings.processes
+    if processes.is_main:
         warn_of_data(config.train, config.eval, config.identical_pairs)
     data = open_data(settings, shared)
-    if accelerator.is_main_process:
+    if processes.is_main:
         write_dropped(run.dropped, data.dropped)
-    if not run.reward_model.is_dir():
+    if not processes.decide(run.reward_model.is_dir):
         _train_model(settings, data)
-        accelerator.free_memory()  # of what was trained, before the saved model is loaded
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        evaluate(settings, data)
+        processes.accelerator.free_memory()  # of what was trained, before its scores need room
+    processes.wait()
+    evaluate(settings, data)
 
 
 def _train_model(settings: Settings, data: RunData) -> None:
     """Build, train and save a model."""
-    config, run, accelerator = settings.config, settings.run, settings.accelerator
+    config, run, processes = settings.config, settings.run, settings.processes
     steps = steps_of(config, data)
-    if accelerator.is_main_process:
-        place = describe_place(accelerator.device, settings.compute_dtype)
-        several = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
-        say_start(config, data, len(steps), place + several)
+    if processes.is_main:
+        where = describe_place(processes.device, settings.compute_dtype)
+        say_start(config, data, len(steps), where + processes.in_words)
+        warn_of_idle(config, processes.count)
     model = build(config, data)
-    if accelerator.is_main_process:
+    if processes.is_main:
         say_memory(model, settings, data)
     training, held_out = add_references(settings, model, data)
     began = time.perf_counter()
     fit(model, training, steps, held_out, settings)
-    if accelerator.is_main_process:
+    if processes.is_main:
         say_end(config, run, time.perf_counter() - began)
         run.write_checksums()  # before the model, with which training ends
-        save(model, settings, measure_scale(model, training, settings))
+    scale = measure_scale(model, training, settings)
+    model = processes.whole_model(model, lambda: build(config, data))
+    if processes.is_main:
+        save(model, settings, scale)
 
 
 def steps_of(config: TrainConfig | ForecastConfig, data: RunData) -> BatchSampler:
@@ -125,34 +128,28 @@ def steps_of(config: TrainConfig | ForecastConfig, data: RunData) -> BatchSample
     )
 
 
-def open_processes(config: TrainConfig) -> Accelerator:
+def open_processes(config: TrainConfig) -> TrainingProcesses:
     """Return the processes of the run, if the configuration can be had."""
     locate_model(config.model)
     refuse_absent_trackers(config)
     refuse_absent_packages(config)
-    # Without this, several processes on processors would each take themselves for the only one.
-    cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
-    state = PartialState(cpu=cpu)
-    # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
-    device = choose_device(config.device)
-    if state.device.type != device.type:  # that of an earlier run of this process
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=cpu, log_with=config.report_to or None, project_dir=config.out)
+    return TrainingProcesses.open(config)
 
 
-def open_training(config: TrainConfig, accelerator: Accelerator, shared: PreparedData) -> Settings:
+def open_training(
+    config: TrainConfig, processes: TrainingProcesses, shared: PreparedData
+) -> Settings:
     """Open the run's folder; its configuration and inputs are written before any work."""
-    with accelerator.main_process_first():
-        resumes = config.resume or not accelerator.is_main_process
-        run = open_run(
-            config.out, config.settings(), resumes, config.cache, _used(config, accelerator.device)
-        )
-        if accelerator.is_main_process:
+    with processes.main_first():
+        resumes = config.resume or not processes.is_main
+        used = _used(config, processes.device)
+        run = open_run(config.out, config.settings(), resumes, config.cache, used)
+        if processes.is_main:
             check_inputs(run, config, shared)
             run.check_trained()
             for folder in (run.folder, cache_folder(config.cache)):
                 remove_unfinished(folder)
-    return Settings(config, run, accelerator, choose_dtype(config.dtype, accelerator.device))
+    return Settings(config, run, processes, choose_dtype(config.dtype, processes.device))
 
 
 def _used(config: TrainConfig, device: torch.device) -> dict[str, object]:
@@ -171,11 +168,11 @@ def open_data(settings: Settings, shared: PreparedData) -> RunData:
     config = settings.config
     template = ChatTemplate.load(locate_model(config.model), config.template)
     encoder = find_kind(config.kind).encoding(template, KindConfig.of(config))
-    with settings.accelerator.main_process_first():
+    with settings.processes.main_first():
         data = RunData.open(config, encoder, shared)
     for trees in (data.training.extremes, *data.evaluation.values()):
         # Refuses now what would not fit in the end.
-        micro_batches(trees, config.token_budget, settings.accelerator.device)
+        micro_batches(trees, config.token_budget, settings.processes.device)
     return data
 
 
@@ -212,8 +209,7 @@ def add_references(
     They are the training data, and the evaluation sets that are measured during training.
     """
     held_out = data.evaluation if settings.config.eval_steps else {}
-    with settings.accelerator.main_process_first():
-        training, *sets = with_references(settings, model, [data.training, *held_out.values()])
+    training, *sets = with_references(settings, model, [data.training, *held_out.values()])
     return training, dict(zip(held_out, sets, strict=True))
 
 
@@ -223,12 +219,16 @@ def with_references(
     """Return records as trees with reference log-probabilities, where the kind needs them."""
     if not model.needs_reference:
         return [TreeData(trees, None) for trees in sets]
-    config, device = settings.config, settings.accelerator.device
-    folder = locate_model(config.model)
+    config, processes = settings.config, settings.processes
     reference = Reference(
-        *(folder, model.template, device, config, settings.compute_dtype),
+        locate_model(config.model),
+        model.template,
+        processes.device,
+        config,
+        settings.compute_dtype,
         adapted=model.adapted,
         quantise=config.quantise,
+        processes=processes,
     )
     return [TreeData(trees, reference.log_probs(trees)) for trees in sets]
 
@@ -240,9 +240,15 @@ def measure_scale(model: RewardModel, training: TreeData, settings: Settings) ->
     """
     count = min(len(training.trees), SCALED)
     sample = training.read([i * len(training.trees) // count for i in range(count)])
-    budget = settings.config.token_budget
     with settings.autocast():
-        rewards = score_trees(model, sample.trees, sample.references, budget, "scale of rewards")
+        rewards = score_trees(
+            model,
+            sample.trees,
+            sample.references,
+            settings.config.token_budget,
+            "scale of rewards",
+            settings.processes,
+        )
     with suppress(UserError):
         return RewardScale.of(rewards, f"{count:,} training records")
     return None
@@ -272,15 +278,22 @@ def _whole_name(model: str) -> str:
 
 def evaluate(settings: Settings, data: RunData) -> None:
     """Score every evaluation set by the saved model; write score files, card and metrics."""
-    config, run = settings.config, settings.run
-    run.metrics.unlink(missing_ok=True)  # first: with it, results are compared with checksums
+    config, run, processes = settings.config, settings.run, settings.processes
+    if processes.is_main:
+        run.metrics.unlink(missing_ok=True)  # first: with it, results are compared with checksums
     as_saved = replace(config, template=None)
-    scorer = open_scorer(str(run.reward_model), config.kind, None, KindConfig(), as_saved)
+    scorer = open_scorer(
+        str(run.reward_model), config.kind, None, KindConfig(), as_saved, processes=processes
+    )
     for name in config.eval:
         records, trees = data.evaluation_set(name, scorer.model.encoder, scorer.max_length)
-        baseline = data.bag_of_words()  # reads all training data, the first time
-        rows = scorer.score_records(records, baseline, trees, f"scoring {name}")
-        write_scores(run.scores(name), rows)
+        _, rewards = scorer.rewards(records, trees, f"scoring {name}")
+        if processes.is_main:
+            baseline = data.bag_of_words()  # reads all training data, the first time
+            rows = map(score_row, records, trees, rewards, repeat(baseline))
+            write_scores(run.scores(name), rows)
+    if not processes.is_main:
+        return
     summaries = {name: summarise(read_scores(run.scores(name))).to_json() for name in config.eval}
     write_model_card(run, config, int(data.training.pairs.sum()), summaries)
     with whole_file(run.metrics) as unfinished:

@@ -164,7 +164,8 @@ class Explicit(TrainedRewardModel):
 
     def rewards(self, states: ResponseStates) -> torch.Tensor:
         """Return (L,) products at the tokens that carry the rewards."""
-        return self.head(states.hidden[self.read_positions(states.pack)])
+        # No view of the head's outputs, which must not leave a sharded model.
+        return self.head(states.hidden[self.read_positions(states.pack)]).clone()
 
     def prefixes(self, states: ResponseStates) -> list[torch.Tensor]:
         """Return the head's products at every token of every response."""

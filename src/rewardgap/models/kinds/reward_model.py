@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -65,9 +65,11 @@ class ResponseStates:
         return totals.to(values.dtype)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The (L,) rewards and (P,) losses of a forward pass; of some kinds also (L,) ln π(y | x)."""
+class Outcome(NamedTuple):
+    """The (L,) rewards and (P,) losses of a forward pass; of some kinds also (L,) ln π(y | x).
+
+    A tuple, in which PyTorch looks for tensors where it wraps or shards a model.
+    """
 
     rewards: torch.Tensor
     losses: torch.Tensor
@@ -187,6 +189,13 @@ class RewardModel(nn.Module, ABC):
         states = self.read(pack, self.positions(pack))
         rewards = self.rewards(states)
         return Outcome(rewards, self.losses(states, rewards), self.log_probs(states, rewards))
+
+    def score(
+        self, pack: Pack, prefixes: bool = False
+    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        """Return (L,) rewards of all branches and, if asked for, `prefixes`, by one pass."""
+        states = self.read(pack, None if prefixes else self.positions(pack))
+        return self.rewards(states), self.prefixes(states) if prefixes else None
 
     @abstractmethod
     def rewards(self, states: ResponseStates) -> torch.Tensor:

@@ -1,0 +1,271 @@
+"""Several processes that train one model: how many there are, and how they divide it among them.
+
+Every process holds a whole copy (DDP), or its part of every weight, gradient and moment of Adam
+(FSDP2: `fully_shard`). Only this module knows of either.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import distributed, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from rewardgap.configs.training import TrainConfig
+from rewardgap.errors import UserError, first_line, reported
+from rewardgap.models.devices import choose_device
+from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.models.language_model import LanguageModel
+from rewardgap.models.processes import Processes
+from rewardgap.models.reading import TreeReading, layers_of
+
+T = TypeVar("T")
+
+PATIENCE, STEP = timedelta(hours=6), timedelta(minutes=30)
+"""How long a process waits for the main one, which alone reads data for the first time, and how
+long for any other at the start or within a step."""
+LOST = (
+    "Connection closed",
+    "Connection reset",
+    "connection was closed",
+    "Broken pipe",
+    "Timed out",
+)
+"""What errors of gloo say where another process has ended or does not answer."""
+UNSUPPORTED = {
+    "ACCELERATE_USE_FSDP": "pass shard instead of accelerate's configuration of FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "pass shard instead of accelerate's configuration of DeepSpeed",
+}
+"""Variables by which `accelerate launch` asks for another division, and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProcesses(Processes):
+    """The processes of a run, each with its device.
+
+    Attributes:
+        accelerator: The processes as accelerate knows them.
+        group: What objects are exchanged by and processes wait in, on any device; None for one
+            process alone.
+    """
+
+    accelerator: Accelerator
+    group: Any = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, config: TrainConfig) -> "TrainingProcesses":
+        """Meet the other processes of the run, if this one was started with others.
+
+        Raises:
+            UserError: They do not find each other, there is no such device, or accelerate is
+                configured for a division that is not ours.
+        """
+        for variable, remedy in UNSUPPORTED.items():
+            if os.environ.get(variable, "false").lower() == "true":
+                raise UserError(f"{variable} is set: {remedy}")
+        # Without this, several processes on processors would each take themselves for the only one.
+        cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+        with reported((distributed.DistError, ValueError), "the processes do not meet: "):
+            state = PartialState(cpu=cpu, timeout=STEP)
+        # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
+        device = choose_device(config.device)
+        if state.device.type != device.type:  # that of an earlier run of this process
+            AcceleratorState._reset_state(reset_partial_state=True)
+        # Gradients are exchanged where they are: otherwise there would be another copy of them.
+        in_place = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+        accelerator = Accelerator(
+            cpu=cpu,
+            log_with=config.report_to or None,
+            project_dir=config.out,
+            kwargs_handlers=[in_place],
+        )
+        return cls(
+            rank=accelerator.process_index,
+            count=accelerator.num_processes,
+            accelerator=accelerator,
+            shard=config.shard and accelerator.num_processes > 1,
+            group=_waiting_group() if accelerator.num_processes > 1 else None,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return cast(torch.device, self.accelerator.device)
+
+    @property
+    def in_words(self) -> str:
+        """How many they are, as the end of a phrase; nothing where this one is alone."""
+        parts = ", each with a part of the weights" if self.shard else ""
+        return f", {self.count} processes{parts}" if self.count > 1 else ""
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, which all have to call this, in their order."""
+        if self.group is None:
+            return [value]
+        values: list[T | None] = [None] * self.count
+        distributed.all_gather_object(values, value, self.group)
+        return cast(list[T], values)
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Run the block in the main process and then, when it is done there, in all others."""
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Add up the values of all processes, in place."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+        return values
+
+    @contextmanager
+    def telling_of_lost(self) -> Iterator[None]:
+        """Raise a `UserError` where another process has ended in the middle of the block."""
+        try:
+            yield
+        except RuntimeError as error:
+            lost = isinstance(error, distributed.DistError) or any(s in str(error) for s in LOST)
+            if self.count == 1 or not lost:
+                raise
+            raise UserError(
+                f"process {self.rank} of {self.count} has lost another one, which has ended or "
+                "does not answer: see what it says; --resume continues from the last checkpoint"
+            ) from error
+
+    def place(self, model: nn.Module, device: torch.device) -> None:
+        """Bring a model to the device; of one that is divided, the part of this process.
+
+        Models on a language model are divided, whose passes are calls of `forward` or `score`.
+
+        Every layer is gathered when it is computed, and the rest of the model in every pass. Where
+        a pack is read in several passes, as many as it has sequences, the model is gathered as a
+        whole: processes would wait for each other's layers.
+        """
+        language_model: LanguageModel | None = getattr(model, "language_model", None)
+        if language_model is None or not self.shard:
+            model.to(device)
+            return
+        mesh, reading = init_device_mesh(device.type, (self.count,)), language_model.reading
+        in_one_pass = isinstance(reading, TreeReading) and reading.limit is None
+        for layer in layers_of(language_model.model) if in_one_pass else ():
+            fully_shard(layer, mesh=mesh)
+        # Not left gathered after a pass: weights may be changed before the next one.
+        fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        if hasattr(model, "score"):
+            register_fsdp_forward_method(model, "score")
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return a model that is placed as what a pass calls, so that gradients are exchanged."""
+        if is_divided(model.parameters()):
+            return model
+        return cast(nn.Module, self.accelerator.prepare(model))
+
+    def gradients(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """Return the context of a pass, in the last of which whole gradients are exchanged.
+
+        Gradients that are divided are exchanged in every pass: none is ever held as a whole.
+        """
+        at_once = last or is_divided(wrapped.parameters())
+        return nullcontext() if at_once else self.accelerator.no_sync(wrapped)
+
+    def whole_model(self, model: RewardModel, build: Callable[[], RewardModel]) -> RewardModel:
+        """Return a trained model with whole weights, in the main process.
+
+        One that was divided is built again there and given the weights; other processes, which all
+        have to call this, return their part.
+        """
+        if not is_divided(model.parameters()):
+            return model
+        whole = build() if self.is_main else None
+        targets = dict(whole.named_parameters()) if whole is not None else {}
+        for name, value in gathered(dict(model.named_parameters())):
+            if name in targets:
+                targets[name].data.copy_(value)
+        return model if whole is None else whole.eval()
+
+
+def is_divided(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether each process has only its part of tensors, such as a model's weights."""
+    return any(isinstance(tensor, DTensor) for tensor in tensors)
+
+
+def fill(tensor: torch.Tensor, whole: torch.Tensor) -> None:
+    """Copy a whole tensor into one that may be divided; each process has the whole one."""
+    if isinstance(tensor, DTensor):
+        mesh, placements = tensor.device_mesh, tensor.placements
+        whole = distribute_tensor(whole.to(tensor.device), mesh, placements, src_data_rank=None)
+    tensor.copy_(whole)
+
+
+def gathered(parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield whole weights one by one; where they are divided, all processes have to call this."""
+    for name, parameter in parameters.items():
+        yield name, whole_tensor(parameter.detach())
+
+
+def whole_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as a whole; where it is divided, all processes have to call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def write_parts(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write divided tensors, each process a safetensors file of its parts; all have to call this.
+
+    Raises:
+        UserError: A process could not write.
+    """
+    with _reported_failures(f"cannot write {folder}: "):
+        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        save(dict(tensors), storage_writer=writer)
+
+
+def shapes_of_parts(folder: Path) -> dict[str, torch.Size]:
+    """Return the shapes of the whole tensors in a folder's safetensors files."""
+    stored = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {
+        name: tensor.size
+        for name, tensor in stored.items()
+        if isinstance(tensor, TensorStorageMetadata)
+    }
+
+
+def read_parts(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill tensors, whole or divided, from safetensors files that any number of processes wrote."""
+    with _reported_failures(f"cannot read {folder}: "):
+        reader = HuggingFaceStorageReader(str(folder))
+        load(dict(tensors), storage_reader=reader, no_dist=True)
+
+
+def _waiting_group() -> Any:
+    return distributed.new_group(backend="gloo", timeout=PATIENCE)
+
+
+@contextmanager
+def _reported_failures(before: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointException as error:
+        (failure, _), *_ = error.failures.values()
+        cause = getattr(failure, "strerror", None) or first_line(failure)
+        raise UserError(f"{before}{cause}") from error
