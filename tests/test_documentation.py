@@ -151,7 +151,7 @@ def test_nothing_keeps_people_from_reading_the_site(site, browser):
     handler = partial(QuietHandler, directory=site)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        for page in ("index.html", "forecast.html", "api.html"):
+        for page in ("index.html", "forecast.html"):
             address = f"http://127.0.0.1:{server.server_port}/{page}"
             assert find_faults(browser, address, "article") == [], page
         server.shutdown()

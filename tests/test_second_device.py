@@ -29,7 +29,7 @@ pytestmark = [
     ),
 ]
 
-KINDS = ("explicit", "explicit-mean", "implicit", "implicit-no-reference", "generative")
+KINDS = ("explicit-mean", "implicit", "generative")
 SIDES = ("scores_chosen", "scores_rejected")
 
 
