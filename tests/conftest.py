@@ -1,5 +1,6 @@
 """Fixtures that several test files share: tiny models, made once a session."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported: tests
 # Properties are of values: how long an example takes depends on what else the machine does.
 settings.register_profile("values", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("values")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of garbage collection, of which every training asks for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
