@@ -97,6 +97,18 @@ def test_a_grid_is_planned_cell_by_cell(experiment, capsys):
     assert "explicit" not in shown and "On 2 devices (h100" in shown and "all 2 runs" in shown
 
 
+def test_the_file_says_how_the_model_is_held(training):
+    def need(devices: int = 1, **keys):
+        told = PlanConfig(file=training(), devices=devices, device_name="h100", settings=keys)
+        return plan(told).trainings[0].needs[0]
+
+    adapted, small = need(adapter="lora"), need(adapter="lora", quantise="4bit")
+    assert small.memory.weights < adapted.memory.weights < need().memory.weights
+    whole, divided = need(4), need(4, shard=True)
+    assert (whole.way, divided.way) == ("all weights", "all weights, divided")
+    assert divided.memory.moments == pytest.approx(whole.memory.moments / 4, abs=1)
+
+
 def test_what_does_not_fit_is_told_what_would(training, monkeypatch, capsys):
     need = plan(PlanConfig(file=training(kind="implicit"))).trainings[0].needs[0]
     assert need.fits and need.seconds is None

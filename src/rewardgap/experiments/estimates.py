@@ -72,14 +72,15 @@ def estimate(
     scored = sum(tree.size for trees in data.evaluation.values() for tree in trees)
     epoch = int(training.sizes.sum())
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    setup = Setup.here(config)
     if model.language_model:
-        restrict(model.language_model, config)
+        restrict(model.language_model, config, setup.device, setup.compute_dtype)
     return Estimate(
         parameters=parameters,
         trained=config.epochs * epoch if parameters else 0,
         reference=epoch + scored if model.needs_reference else 0,
         scored=scored,
-        memory=estimate_memory(model, config, training, Setup.here(config)).total,
+        memory=estimate_memory(model, config, training, setup).total,
     )
 
 

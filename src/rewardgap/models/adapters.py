@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from rewardgap.configs.adapters import AdapterConfig
-from rewardgap.errors import UserError, reported
+from rewardgap.errors import UserError, reported, require_package
 from rewardgap.models.heads import head_name, head_of
 from rewardgap.models.loading import quiet
 from rewardgap.models.reading import body_of
@@ -56,6 +56,7 @@ class Adapter:
         Raises:
             UserError: The head is no linear layer, or what `lora_targets` names cannot be adapted.
         """
+        require_package("peft", "lora", f"adapter is {config.adapter}")
         from peft import LoraConfig
 
         head = head_name(model)

@@ -257,6 +257,17 @@ def group_sizes(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     return groups
 
 
+def divide_sizes(sizes: Sequence[int], processes: int) -> list[list[int]]:
+    """Return the indices that each process takes, largest sizes first to whom has least so far."""
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        lightest = loads.index(min(loads))
+        shares[lightest].append(i)
+        loads[lightest] += sizes[i]
+    return shares
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """Indices, among many trees, of those of one pass; whether what it gives counts."""
@@ -279,19 +290,13 @@ def divide_trees(
     """
     if not trees:
         return [[] for _ in range(processes)]
-    shares: list[list[int]] = [[] for _ in range(processes)]
-    loads = [0] * processes
-    for i in sorted(range(len(trees)), key=lambda i: -trees[i].size):
-        lightest = loads.index(min(loads))
-        shares[lightest].append(i)
-        loads[lightest] += trees[i].size
     plans = [
         [
             MicroBatch([share[i] for i in group])
             for group in micro_batches([trees[i] for i in share], token_budget, device)
         ]
         or [MicroBatch([0], counts=False)]
-        for share in shares
+        for share in divide_sizes([tree.size for tree in trees], processes)
     ]
     passes = max(map(len, plans))
     return [

@@ -37,7 +37,7 @@ class Processes:
 
     def decide(self, decision: Callable[[], T]) -> T:
         """Return what the main process decides; all have to call this."""
-        return self.gather(decision() if self.is_main else None)[0]  # type: ignore[return-value]
+        return self.gather(decision() if self.is_main else None)[0]  # pyrefly: ignore[bad-return]
 
     def wait(self) -> None:
         """Return when all processes have come here."""

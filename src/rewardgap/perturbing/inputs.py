@@ -14,7 +14,7 @@ from rewardgap.io.files import CHECKSUMS, read_json, write_text
 from rewardgap.models.devices import choose_device, choose_dtype
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.saved import FILE, SavedRewardModel, find_saved
-from rewardgap.training.inputs import Inputs, changes, hash_model, hash_template
+from rewardgap.training.inputs import Inputs, changes, hash_model, hash_template, read_inputs
 
 REMEDY = "restore it, choose another out, or pass `overwrite: true`"
 
@@ -67,9 +67,6 @@ def check_scoring_inputs(folder: Path, now: Inputs) -> None:
         return
     if not path.exists():
         raise UserError(f"{folder} has scores without inputs.json, which says of what; {REMEDY}")
-    before = read_json(path)
-    if not isinstance(before, dict) or not all(isinstance(part, dict) for part in before.values()):
-        raise UserError(f"{path} is damaged; {REMEDY}")
-    changed = list(changes(before, now))
+    changed = list(changes(read_inputs(path, REMEDY), now))
     if changed:
         raise UserError(f"changed since {folder} was scored: {', '.join(changed)}; {REMEDY}")

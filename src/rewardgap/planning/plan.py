@@ -10,9 +10,9 @@ text          the requirements in tables and sentences
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -23,11 +23,10 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.data.tree_counts import TreeCounts
-from rewardgap.data.tree_store import StoredTrees
 from rewardgap.experiments.run import open_grid
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds import find_kind
-from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import open_template
 from rewardgap.models.shape import ModelShape
 from rewardgap.planning.calibration import Speed, measure_speed
@@ -116,10 +115,10 @@ class _Planner:
         self.kind, self.options = find_kind(self.config.kind), KindConfig.of(self.config)
         self.template = open_template(subject.folder, subject.tokens, self.config.template)
         self.model = self.kind.on_meta(subject.folder, self.template, self.options)
-        if self.config.frozen_backbone and self.model.language_model:
-            self.model.language_model.freeze()
         self.data = RunData.open(self.config, self.model.encoder, data)
         self.setup = _setup(config, self.config)
+        if self.model.language_model:
+            restrict(self.model.language_model, self.config, *self.place)
         self.shape: ModelShape | None = None
         if isinstance(self.model, TrainedRewardModel):
             self.shape = ModelShape.of(self.model, self.data.training[0])
@@ -129,6 +128,11 @@ class _Planner:
                     "not counted",
                     subject.model,
                 )
+
+    @property
+    def place(self) -> tuple[torch.device, torch.dtype]:
+        """The device of the plan, and the precision of products there."""
+        return self.setup.device, self.setup.compute_dtype
 
     @cached_property
     def learnt(self) -> TreeCounts:
@@ -151,7 +155,7 @@ class _Planner:
             self.subject.folder, self.template, self.options, torch.float32, self.config.seed
         )
         assert isinstance(model, TrainedRewardModel)
-        restrict(model.language_model, self.config)
+        restrict(model.language_model, self.config, *self.place)
         return measure_speed(model, self.config, self.data.training, self.setup)
 
     def work(self) -> Work:
@@ -191,14 +195,16 @@ class _Planner:
         if self.config.adapter is not None:
             as_given = f"{self.config.adapter} of rank {self.config.rank}"
         devices = self.plan.devices
+        if self.setup.sharded:
+            as_given += ", divided"
         if self.shape is None:
             yield self._need("nothing to train", self.setup, work)
             return
         ways = {as_given: self.setup}
         if not self.config.frozen_backbone and self.config.adapter is None:
             rank = self.plan.lora_rank
-            ways[f"LoRA of rank {rank}"] = replace(self.setup, lora_rank=rank)
-        if devices > 1:
+            ways[f"LoRA of rank {rank}"] = replace(self.setup, lora_rank=rank, sharded=False)
+        if devices > 1 and not self.config.shard:
             for way, setup in list(ways.items()):
                 ways[f"{way}, divided"] = replace(setup, sharded=True)
         for way, setup in ways.items():
@@ -209,7 +215,9 @@ class _Planner:
         on_cpu = setup.device.type == "cpu"
         program = peak_memory(setup.device) + LIBRARIES if on_cpu else 0
         capacity = memory_of_device(self.plan, self.config)
-        estimate: Callable[[TrainConfig, Setup], Memory] = partial(_estimate, self.model, trees)
+
+        def estimate(config: TrainConfig, setup: Setup) -> Memory:
+            return estimate_memory(self.model, config, trees, setup)
 
         def fits(memory: Memory) -> bool:
             return memory.total + program <= capacity
@@ -240,17 +248,12 @@ class _Planner:
         return passes + work.steps * self.speed.seconds_per_step
 
 
-def _estimate(model: RewardModel, trees: StoredTrees, config: TrainConfig, setup: Setup) -> Memory:
-    return estimate_memory(model, config, trees, setup)
-
-
 def _setup(config: PlanConfig, training: TrainConfig) -> Setup:
     """Return where the file's training would run: on a named device, or here."""
     if config.device_name is None:
-        return replace(Setup.here(training), devices=config.devices)
+        return Setup.here(training, config.devices)
     dtype = torch.float32 if training.dtype == "float32" else torch.bfloat16
-    rank = training.rank if training.adapter else None
-    return Setup(torch.device("cuda"), dtype, config.devices, lora_rank=rank)
+    return Setup.of(training, torch.device("cuda"), dtype, config.devices)
 
 
 def memory_of_device(config: PlanConfig, training: TrainConfig) -> int:

@@ -80,15 +80,13 @@ def _need(need: Need) -> tuple[str, ...]:
 
 def _remedy(name: str, need: Need, memory: int) -> str:
     """Return that a training does not fit, and what would make it fit."""
-    remedy = f"fits with {_either(need.remedies)}" if need.remedies else "no remedy was found"
+    remedy = (
+        f"fits with {' or with '.join(need.remedies)}" if need.remedies else "no remedy was found"
+    )
     return (
         f"{name}, {need.way}: will not fit, it needs {need.total / GIB:.1f} GiB and there are "
         f"{memory / GIB:.1f}; {remedy}"
     )
-
-
-def _either(remedies: tuple[str, ...]) -> str:
-    return " or with ".join(remedies)
 
 
 def _total(plan: Requirements) -> list[str]:

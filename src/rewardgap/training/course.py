@@ -66,8 +66,7 @@ def warn_of_idle(config: TrainConfig, processes: int) -> None:
 def say_memory(model: RewardModel, settings: Settings, data: RunData) -> None:
     """Say about how much memory training will take, and warn if the GPU has less."""
     processes, device, config = settings.processes, settings.processes.device, settings.config
-    rank = config.rank if config.adapter else None
-    setup = Setup(device, settings.compute_dtype, processes.count, processes.shard, rank)
+    setup = Setup.of(config, device, settings.compute_dtype, processes.count)
     needed = estimate_memory(model, config, data.training, setup).total
     if device.type == "cpu":  # what the program takes by itself, the weights left out
         needed += peak_memory(device) + LIBRARIES - memory_of_weights(model)

@@ -44,7 +44,7 @@ def check_inputs(run: Run, config: TrainConfig, shared: PreparedData) -> None:
     elif finished and not run.inputs.exists():
         logger.warning("%s has no inputs.json: its data cannot be compared", run.folder)
     else:
-        before = read_inputs(run)
+        before = read_inputs(run.inputs, "choose another out to start a new run")
         now = data_inputs(config, shared) | ({} if finished else model_inputs(config))
         changed = list(changes(before, now))
         if changed:
@@ -53,15 +53,15 @@ def check_inputs(run: Run, config: TrainConfig, shared: PreparedData) -> None:
             raise UserError(message)
 
 
-def read_inputs(run: Run) -> Inputs:
-    """Read `inputs.json`.
+def read_inputs(path: Path, remedy: str) -> Inputs:
+    """Read an `inputs.json`.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: It is missing or damaged; the message ends with the remedy.
     """
-    inputs = read_json(run.inputs)
+    inputs = read_json(path)
     if not isinstance(inputs, dict) or not all(isinstance(part, dict) for part in inputs.values()):
-        raise UserError(f"{run.inputs} is damaged; choose another out to start a new run")
+        raise UserError(f"{path} is damaged; {remedy}")
     return inputs
 
 

@@ -15,7 +15,7 @@ from rewardgap.data.tree_store import StoredTrees
 from rewardgap.models.devices import choose_device, choose_dtype, tokens_at_once
 from rewardgap.models.kinds.reward_model import RewardModel, TrainedRewardModel
 from rewardgap.models.language_model import chunk_values
-from rewardgap.models.packing import group_sizes
+from rewardgap.models.packing import divide_sizes, group_sizes
 from rewardgap.models.shape import ModelShape
 from rewardgap.training.batches import BatchSampler
 
@@ -29,7 +29,6 @@ CHUNKS = 3
 """Arrays of a chunk's logits in its backward pass: the log-probabilities and two gradients."""
 UNITS = 2
 """Blocks whose weights a device holds whole, of a model that is divided: one is fetched ahead."""
-
 
 BYTES_PER_MOMENT, BYTES_PER_SMALL_MOMENT = 4, 1
 """Of a weight that is trained: each of Adam's moments, in float32 or in 8 bits."""
@@ -89,11 +88,22 @@ class Setup:
     lora_rank: int | None = None
 
     @classmethod
-    def here(cls, config: TrainConfig) -> "Setup":
-        """Return the setup of a run on this machine."""
-        device = choose_device(config.device)
+    def of(
+        cls,
+        config: TrainConfig,
+        device: torch.device,
+        compute_dtype: torch.dtype,
+        devices: int = 1,
+    ) -> "Setup":
+        """Return the setup of a run on so many devices."""
         rank = config.rank if config.adapter else None
-        return cls(device, choose_dtype(config.dtype, device), lora_rank=rank)
+        return cls(device, compute_dtype, devices, config.shard and devices > 1, rank)
+
+    @classmethod
+    def here(cls, config: TrainConfig, devices: int = 1) -> "Setup":
+        """Return the setup of a run on this machine, or on several like it."""
+        device = choose_device(config.device)
+        return cls.of(config, device, choose_dtype(config.dtype, device), devices)
 
 
 def memory_of_weights(model: RewardModel) -> int:
@@ -158,7 +168,8 @@ def _micro_batches(
     )
     groups: list[list[int]] = []
     for step in islice(steps, STEPS):
-        share = step[:: setup.devices]
+        first = divide_sizes(trees.sizes[step].tolist(), setup.devices)[0]
+        share = [step[i] for i in first]
         for batch in group_sizes(trees.sizes[share].tolist(), capacity):
             groups.append([share[i] for i in batch])
     in_one_pass = len(groups) == min(len(steps), STEPS)

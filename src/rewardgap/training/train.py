@@ -183,7 +183,8 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
         folder, encoder.template, encoder.options, torch.float32, config.seed
     )
     if model.language_model:
-        restrict(model.language_model, config)
+        device = choose_device(config.device)
+        restrict(model.language_model, config, device, choose_dtype(config.dtype, device))
         if config.gradient_checkpointing:
             model.language_model.checkpoint_activations()
     for trees in (data.training.extremes, *data.evaluation.values()):
@@ -191,14 +192,18 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
     return model
 
 
-def restrict(language_model: LanguageModel, config: TrainConfig) -> None:
+def restrict(
+    language_model: LanguageModel,
+    config: TrainConfig,
+    device: torch.device,
+    compute_dtype: torch.dtype,
+) -> None:
     """Freeze what a run does not train, and add the adapter that it trains instead."""
     if config.frozen_backbone:
         language_model.freeze()
     if config.adapter is not None:
-        device = choose_device(config.device)
-        dtype, base = choose_dtype(config.dtype, device), _whole_name(config.model)
-        language_model.adapt(config, base, config.seed, device, dtype)
+        base = _whole_name(config.model)
+        language_model.adapt(config, base, config.seed, device, compute_dtype)
 
 
 def add_references(
