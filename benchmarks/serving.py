@@ -41,6 +41,7 @@ from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import Scorer
 
 CLIENTS = 8
+MOST = 512  # responses of a request
 WORDS = "the a quick brown fox jumps over lazy dog and never says why it likes to help".split()  # noqa: SIM905
 SECRET = "qwfpgj luyarst dhneio"
 CONNECTION = local()
@@ -278,7 +279,8 @@ def _kill(model: Path, rows: list[Asked]) -> dict[str, Any]:
     errors: list[str] = []
 
     def ask() -> None:
-        body = json.dumps({"prompt": rows[0][0], "responses": [r for _, r in rows for r in r]})
+        responses = [response for _, several in rows for response in several][:MOST]
+        body = json.dumps({"prompt": rows[0][0], "responses": responses})
         try:
             _ask(int(words[-1]), "/v1/score", body.encode())
         except (OSError, HTTPException) as error:

@@ -19,7 +19,7 @@ import rewardgap
 from rewardgap.cli import main
 from rewardgap.errors import UserError
 from rewardgap.scoring.scorer import Scorer
-from rewardgap.serving.serve import TOKEN, read_token
+from rewardgap.serving.serve import TOKEN, bind, read_token
 
 PROMPT, RESPONSES = "Is it so? Say yes or no.", ["yes, sure", "no", "", "no, never ever"]
 WRITTEN = "<|begin|><|user|>{}<|end|><|assistant|>"
@@ -262,6 +262,11 @@ def test_a_reward_that_cannot_be_computed_is_an_error_of_the_server(start, class
         message = server.refusal("/v1/score", SCORE, 500)
         assert "division" not in message
     assert len(server.rewards("/v1/score", SCORE)) == 1
+
+
+def test_answers_are_sent_without_the_delay_that_tcp_may_add():
+    with bind("127.0.0.1", 0) as listener:  # asyncio sets TCP_NODELAY where it sees that it is TCP
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_what_prevents_serving_is_one_line(classifier, tmp_path, capsys, monkeypatch):

@@ -1,9 +1,12 @@
 """What waits is computed together: equal prompts once, and no request suffers from another one."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import rewardgap
 from rewardgap.configs.serving import ServeConfig
@@ -86,3 +89,46 @@ def test_how_a_response_is_cut_depends_on_no_other_one(folders, computed):
     worker.close()
     alone = [scorer.score("is the fox quick? " * 3, text)[0] for text in ("yes", long)]
     assert together.rewards == pytest.approx(alone, rel=1e-6) and together.lengths == [24, 24]
+
+
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    """Two threads of PyTorch, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", ["implicit", "implicit-no-reference"])
+def test_a_processor_computes_two_batches_at_once(folders, two_cores, monkeypatch, kind):
+    meeting, compute = threading.Barrier(2), Scorer.compute
+
+    def watched(self, trees):
+        meeting.wait(20)
+        return compute(self, trees)
+
+    folder = folders("llama")
+    options = {"reference": str(folder)} if kind == "implicit" else {}
+    scorer = rewardgap.load(str(folder), kind=kind, device="cpu", **options)
+    asked = [(f"is it {word}?", "yes", "no, it is") for word in ("so", "late", "good", "red")]
+    expected = [scorer.score(prompt, responses) for prompt, *responses in asked]
+    monkeypatch.setattr(Scorer, "compute", watched)
+    worker = Worker(scorer, ServeConfig(model="m", wait=0.2), lambda requests: None)
+    futures = [worker.submit(chat(*texts)) for texts in asked]
+    rewards = [future.result(20).rewards for future in futures]
+    worker.close()
+    assert np.allclose(rewards, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_requests_about_one_prompt_stay_together_when_two_batches_are_made(
+    folders, computed, two_cores
+):
+    seen, go_on = computed
+    go_on.set()
+    _, worker, batches = make(folders("llama"))
+    asked = [chat(prompt, text) for text in ("yes", "no", "so") for prompt in ("hi", "well?")]
+    for future in [worker.submit(responses) for responses in asked]:
+        future.result(20)
+    worker.close()
+    assert sorted(batches) == [3, 3] and seen == [[3], [3]]

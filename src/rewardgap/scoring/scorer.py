@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -115,6 +116,16 @@ class Scorer(Rater):
         with autocast(self.model.device, torch.float32, self.compute_dtype):
             rewards = score_trees(self.model, trees, references, self.token_budget)
         return self._standardise(rewards)
+
+    def for_another_thread(self) -> "Scorer":
+        """Return a scorer with the same weights in memory, to be used at the same time as this one.
+
+        Modules and tokenizers are copies: a forward pass leaves marks on them.
+        """
+        weights = [*self.model.parameters()]
+        if self.reference:
+            weights += self.reference.load().model.parameters()
+        return deepcopy(self, {id(weight): weight for weight in weights})
 
     def _encode(self, prompt: Prompt, responses: Sequence[str]) -> Tree:
         conversation = [Message("user", prompt)] if isinstance(prompt, str) else prompt

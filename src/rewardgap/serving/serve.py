@@ -96,8 +96,9 @@ def bind(host: str, port: int) -> socket.socket:
         UserError: The port is taken, or the address is not of this machine.
     """
     with reported(OSError, f"cannot listen on {host}: ", "; choose another host"):
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)  # asyncio disables Nagle's delay if it is TCP
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
