@@ -150,9 +150,7 @@ class Worker:
                 else:
                     job.future.set_exception(RuntimeError("a reward is not finite"))
 
-    def _plant(
-        self, scorer: Scorer, jobs: list[Job]
-    ) -> list[tuple[list[Job], Forest]]:
+    def _plant(self, scorer: Scorer, jobs: list[Job]) -> list[tuple[list[Job], Forest]]:
         """Return the trees of all jobs together or, if one is refused, of each by itself."""
         try:
             return [(jobs, self._encode(scorer, jobs))]
