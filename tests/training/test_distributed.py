@@ -63,6 +63,14 @@ def train_all(configs: Sequence[TrainConfig]) -> int:
     return 0
 
 
+def command_all(commands: Sequence[Sequence[str]]) -> int:
+    """Run commands in one of several processes, and then say how many have taken part."""
+    codes = [cli.main(list(words)) for words in commands]
+    print("processes:", torch.distributed.get_world_size())
+    torch.distributed.destroy_process_group()
+    return max(codes)
+
+
 def train_together(forks: ForkServerContext, folder: Path, *configs: TrainConfig) -> None:
     """Train in two processes; fail if there was one."""
     processes = start_two(forks, folder, train_all, configs)
@@ -194,3 +202,43 @@ def test_a_killed_process_ends_the_others_and_any_number_goes_on(setting, forks,
         train(interrupted)
     train_together(forks, tmp_path / "resumed", replace(interrupted, resume=True, shard=True))
     check_same(expected, interrupted)
+
+
+def test_two_processes_score_and_rank_as_one(setting, forks, tmp_path):
+    """Each an ensemble, or a model with a reference; labelled rows, and candidates without."""
+    config = setting("run", "llama", kind="implicit")
+    train(config)
+    run, data = config.out, config.train
+    candidates = write_rows(
+        tmp_path / "candidates.jsonl",
+        [
+            {"prompt": f"is it {i}?", "responses": ["yes", "no", "it is"][: i % 3 + 1]}
+            for i in range(5)
+        ],
+    )
+    commands = {
+        "scores.jsonl": ["score", run, "--data", data],
+        "rewards.jsonl": ["score", f"mean({run},{run})", "--data", candidates],
+        "ranked.jsonl": ["rank", run, "--data", candidates],
+    }
+
+    def writing(folder: str) -> list[list[str]]:
+        (tmp_path / folder).mkdir()
+        further = ["--device", "cpu", "--cache", str(tmp_path / folder / "cache"), "--token-budget"]
+        return [
+            [*words, "--out", str(tmp_path / folder / name), *further, "110"]
+            for name, words in commands.items()
+        ]
+
+    assert [cli.main(words) for words in writing("one")] == [0, 0, 0]
+    processes = start_two(forks, tmp_path / "printed", command_all, writing("two"))
+    codes = ends(processes)
+    assert codes == [0, 0], processes[0].stderr + processes[1].stderr
+    assert [started.stdout.count("processes: 2") for started in processes] == [1, 1]
+    assert "accuracy" in processes[0].stdout and "accuracy" not in processes[1].stdout
+    for name in commands:
+        one, two = (read_rows(tmp_path / folder / name) for folder in ("one", "two"))
+        for expected, row in zip(one, two, strict=True):
+            for key, value in expected.items():
+                is_number = key.startswith(("scores", "rewards"))
+                assert row[key] == (pytest.approx(value, abs=1e-5) if is_number else value)

@@ -1,20 +1,38 @@
-"""Processes that compute together, as far as models know of them: by default there is one alone."""
+"""Processes that compute together: by default there is one alone; a launcher may start several."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import distributed, nn
+
+from rewardgap.errors import UserError, reported
+from rewardgap.models.devices import choose_device
 
 T = TypeVar("T")
+
+PATIENCE, STEP = timedelta(hours=6), timedelta(minutes=30)
+"""How long a process waits for the main one, which alone reads data for the first time, and how
+long for any other at the start or within a step."""
+LOST = (
+    "Connection closed",
+    "Connection reset",
+    "connection was closed",
+    "Broken pipe",
+    "Timed out",
+)
+"""What errors of gloo say where another process has ended or does not answer."""
 
 
 @dataclass(frozen=True)
 class Processes:
     """The processes among which trees are divided, seen from one of them; here it is alone.
 
-    Those of a run on several devices are in `training/parallel.py`.
+    How those of a training divide a model is in `training/parallel.py`.
 
     Attributes:
         rank: Which of them this process is, from 0.
@@ -30,6 +48,12 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
+
+    @property
+    def in_words(self) -> str:
+        """How many they are, as the end of a phrase; nothing where this one is alone."""
+        parts = ", each with a part of the weights" if self.shard else ""
+        return f", {self.count} processes{parts}" if self.count > 1 else ""
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all processes, which all have to call this, in their order."""
@@ -49,3 +73,93 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetProcesses(Processes):
+    """Processes that share work, each with its device and a whole copy of every model.
+
+    Attributes:
+        accelerator: The processes as accelerate knows them.
+        group: What objects are exchanged by and processes wait in, on any device; None for one
+            process alone.
+    """
+
+    accelerator: Any
+    group: Any = field(default=None, repr=False)
+
+    remedy: ClassVar[str] = "start the command again"
+    """What to do when one of them has ended."""
+
+    @classmethod
+    def meet(cls, device: str, shard: bool = False, **options: Any) -> Self:
+        """Meet the other processes, if this one was started with others.
+
+        `options` are those of the `Accelerator`; `shard` asks for a division of models' weights.
+
+        Raises:
+            UserError: They do not find each other, or there is no such device.
+        """
+        from accelerate import Accelerator  # takes a second, which one process alone does without
+        from accelerate.state import AcceleratorState, PartialState
+
+        # Without this, several processes on processors would each take themselves for the only one.
+        cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+        with reported((distributed.DistError, ValueError), "the processes do not meet: "):
+            state = PartialState(cpu=cpu, timeout=STEP)
+        # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
+        if (
+            state.device.type != choose_device(device).type
+        ):  # that of an earlier run of this process
+            AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = Accelerator(cpu=cpu, **options)
+        several = accelerator.num_processes > 1
+        return cls(
+            rank=accelerator.process_index,
+            count=accelerator.num_processes,
+            accelerator=accelerator,
+            shard=shard and several,
+            group=distributed.new_group(backend="gloo", timeout=PATIENCE) if several else None,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return cast(torch.device, self.accelerator.device)
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, which all have to call this, in their order."""
+        if self.group is None:
+            return [value]
+        values: list[T | None] = [None] * self.count
+        distributed.all_gather_object(values, value, self.group)
+        return cast(list[T], values)
+
+    @contextmanager
+    def telling_of_lost(self) -> Iterator[None]:
+        """Raise a `UserError` where another process has ended in the middle of the block."""
+        try:
+            yield
+        except RuntimeError as error:
+            lost = isinstance(error, distributed.DistError) or any(s in str(error) for s in LOST)
+            if self.count == 1 or not lost:
+                raise
+            raise UserError(
+                f"process {self.rank} of {self.count} has lost another one, which has ended or "
+                f"does not answer: see what it says; {self.remedy}"
+            ) from error
+
+
+@contextmanager
+def launched(device: str) -> Iterator[Processes]:
+    """Yield the processes that `torchrun` or `accelerate launch` has started, or this one alone.
+
+    Raises:
+        UserError: They do not find each other, one has ended, or there is no such device.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield ALONE
+        return
+    processes = MetProcesses.meet(device)
+    with processes.telling_of_lost():
+        yield processes

@@ -22,6 +22,7 @@ from rewardgap.data.load import load
 from rewardgap.data.records import Record, text_or_messages
 from rewardgap.evaluation.scores import check_finite
 from rewardgap.io.files import refuse_existing, whole_file
+from rewardgap.models.processes import launched
 from rewardgap.scoring.scorer import open_rater
 
 
@@ -30,7 +31,8 @@ def rank(config: RankConfig) -> Path:
     """Write the responses to every prompt by reward, whole or not at all; return the file's path.
 
     Rows of a single response belong together if their prompts are equal, wherever they are; labels
-    that responses have do not count.
+    that responses have do not count. Started by `torchrun` or `accelerate launch`, processes share
+    the work, and one writes.
 
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
@@ -39,7 +41,10 @@ def rank(config: RankConfig) -> Path:
     refuse_existing(path, config.overwrite)
     dropped = new_list(config.bad_records)
     records = load(config.data, config.identical_pairs, dropped, unlabelled=True)
-    rated = open_rater(config).rate(join_prompts(records), dropped)
+    with launched(config.device) as processes:
+        rated = open_rater(config, processes).rate(join_prompts(records), dropped)
+    if not processes.is_main:
+        return path
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
     with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         for record, rewards in zip(rated.records, rated.rewards, strict=True):

@@ -46,7 +46,7 @@ from rewardgap.models.devices import (
 )
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import pack
-from rewardgap.models.processes import ALONE, Processes
+from rewardgap.models.processes import ALONE, Processes, launched
 from rewardgap.models.reference import Reference
 from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
 from rewardgap.scoring.ensemble import Ensemble
@@ -140,6 +140,7 @@ class Scorer(Rater):
         trees = encode_usable(self.model.encode, records, self.max_length, dropped)
         usable = usable_records(records, trees)
         place = describe_place(self.model.device, self.compute_dtype)
+        place += self.processes.in_words
         logger.info("scoring %s on %s", counted(len(usable), "record"), place)
         rated = self._rate(trees, prefixes=prefixes)
         rewards = self._standardise([[response.reward for response in tree] for tree in rated])
@@ -281,13 +282,15 @@ def as_one_model(rater: Rater) -> Scorer:
     return rater
 
 
-def open_rater(config: RatingConfig) -> Rater:
+def open_rater(config: RatingConfig, processes: Processes = ALONE) -> Rater:
     """Open the model of a command; of an ensemble, members as they are needed, one at a time."""
     logger.info("loading %s", config.model)
     ensemble, options = parse_ensemble(config.model), KindConfig.of(config)
 
     def open_one(name: str) -> Scorer:
-        return open_scorer(name, config.kind, config.reference, options, config, config.standardise)
+        return open_scorer(
+            *(name, config.kind, config.reference, options, config, config.standardise), processes
+        )
 
     if ensemble is None:
         return open_one(config.model)
@@ -350,6 +353,8 @@ def open_reference(
 def score(config: ScoreConfig) -> ScoreResult:
     """Write the score file that a configuration asks for, whole or not at all.
 
+    Started by `torchrun` or `accelerate launch`, processes share the work, and one writes.
+
     Raises:
         UserError: The model or the data cannot be read, or the file cannot be written.
     """
@@ -358,7 +363,10 @@ def score(config: ScoreConfig) -> ScoreResult:
     records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
     unlabelled = is_unlabelled(records)
     baseline = None if unlabelled else _bag_of_words(config)
-    rated = open_rater(config).rate(records, dropped)
+    with launched(config.device) as processes:
+        rated = open_rater(config, processes).rate(records, dropped)
+    if not processes.is_main:
+        return ScoreResult(Path(config.out))
     write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
     if unlabelled:
         write_rewards(config.out, rated.records, rated.trees, rated.rewards)

@@ -7,14 +7,11 @@ Every process holds a whole copy (DDP), or its part of every weight, gradient an
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed, nn
 from torch.distributed.checkpoint.api import CheckpointException
@@ -30,26 +27,12 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rewardgap.configs.training import TrainConfig
-from rewardgap.errors import UserError, first_line, reported
-from rewardgap.models.devices import choose_device
+from rewardgap.errors import UserError, first_line
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.language_model import LanguageModel
-from rewardgap.models.processes import Processes
+from rewardgap.models.processes import MetProcesses
 from rewardgap.models.reading import TreeReading, layers_of
 
-T = TypeVar("T")
-
-PATIENCE, STEP = timedelta(hours=6), timedelta(minutes=30)
-"""How long a process waits for the main one, which alone reads data for the first time, and how
-long for any other at the start or within a step."""
-LOST = (
-    "Connection closed",
-    "Connection reset",
-    "connection was closed",
-    "Broken pipe",
-    "Timed out",
-)
-"""What errors of gloo say where another process has ended or does not answer."""
 UNSUPPORTED = {
     "ACCELERATE_USE_FSDP": "pass shard instead of accelerate's configuration of FSDP",
     "ACCELERATE_USE_DEEPSPEED": "pass shard instead of accelerate's configuration of DeepSpeed",
@@ -58,20 +41,13 @@ UNSUPPORTED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingProcesses(Processes):
-    """The processes of a run, each with its device.
+class TrainingProcesses(MetProcesses):
+    """The processes of a run."""
 
-    Attributes:
-        accelerator: The processes as accelerate knows them.
-        group: What objects are exchanged by and processes wait in, on any device; None for one
-            process alone.
-    """
-
-    accelerator: Accelerator
-    group: Any = field(default=None, repr=False)
+    remedy: ClassVar[str] = "--resume continues from the last checkpoint"
 
     @classmethod
-    def open(cls, config: TrainConfig) -> "TrainingProcesses":
+    def open(cls, config: TrainConfig) -> Self:
         """Meet the other processes of the run, if this one was started with others.
 
         Raises:
@@ -81,48 +57,15 @@ class TrainingProcesses(Processes):
         for variable, remedy in UNSUPPORTED.items():
             if os.environ.get(variable, "false").lower() == "true":
                 raise UserError(f"{variable} is set: {remedy}")
-        # Without this, several processes on processors would each take themselves for the only one.
-        cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
-        with reported((distributed.DistError, ValueError), "the processes do not meet: "):
-            state = PartialState(cpu=cpu, timeout=STEP)
-        # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
-        device = choose_device(config.device)
-        if state.device.type != device.type:  # that of an earlier run of this process
-            AcceleratorState._reset_state(reset_partial_state=True)
         # Gradients are exchanged where they are: otherwise there would be another copy of them.
         in_place = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        accelerator = Accelerator(
-            cpu=cpu,
+        return cls.meet(
+            config.device,
+            config.shard,
             log_with=config.report_to or None,
             project_dir=config.out,
             kwargs_handlers=[in_place],
         )
-        return cls(
-            rank=accelerator.process_index,
-            count=accelerator.num_processes,
-            accelerator=accelerator,
-            shard=config.shard and accelerator.num_processes > 1,
-            group=_waiting_group() if accelerator.num_processes > 1 else None,
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """The device of this process."""
-        return cast(torch.device, self.accelerator.device)
-
-    @property
-    def in_words(self) -> str:
-        """How many they are, as the end of a phrase; nothing where this one is alone."""
-        parts = ", each with a part of the weights" if self.shard else ""
-        return f", {self.count} processes{parts}" if self.count > 1 else ""
-
-    def gather(self, value: T) -> list[T]:
-        """Return the values of all processes, which all have to call this, in their order."""
-        if self.group is None:
-            return [value]
-        values: list[T | None] = [None] * self.count
-        distributed.all_gather_object(values, value, self.group)
-        return cast(list[T], values)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -138,20 +81,6 @@ class TrainingProcesses(Processes):
         if self.count > 1:
             distributed.all_reduce(values)
         return values
-
-    @contextmanager
-    def telling_of_lost(self) -> Iterator[None]:
-        """Raise a `UserError` where another process has ended in the middle of the block."""
-        try:
-            yield
-        except RuntimeError as error:
-            lost = isinstance(error, distributed.DistError) or any(s in str(error) for s in LOST)
-            if self.count == 1 or not lost:
-                raise
-            raise UserError(
-                f"process {self.rank} of {self.count} has lost another one, which has ended or "
-                "does not answer: see what it says; --resume continues from the last checkpoint"
-            ) from error
 
     def place(self, model: nn.Module, device: torch.device) -> None:
         """Bring a model to the device; of one that is divided, the part of this process.
@@ -255,10 +184,6 @@ def read_parts(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     with _reported_failures(f"cannot read {folder}: "):
         reader = HuggingFaceStorageReader(str(folder))
         load(dict(tensors), storage_reader=reader, no_dist=True)
-
-
-def _waiting_group() -> Any:
-    return distributed.new_group(backend="gloo", timeout=PATIENCE)
 
 
 @contextmanager
