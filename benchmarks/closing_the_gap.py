@@ -98,7 +98,7 @@ SHORT = {"epochs": 50, "batch_size": 16, "eval_steps": 5}
 LONG = {"epochs": 50, "batch_size": 8, "eval_steps": 25, "max_length": 1024, "token_budget": 8192}
 SMALL = SHORT | {"learning_rate": 5e-5, "max_steps": 100}
 REAL = SHORT | {"learning_rate": 1e-5, "max_steps": 50, "dtype": "bfloat16"}
-REAL_LONG = LONG | {"learning_rate": 2e-5, "max_steps": 50, "dtype": "bfloat16"}
+REAL_LONG = LONG | {"learning_rate": 2e-5, "max_steps": 125, "dtype": "bfloat16"}
 SMALL_LONG = LONG | {"learning_rate": 3e-5, "max_steps": 75, "batch_size": 16}
 SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "chat-4m": dict.fromkeys(("persona", "agreement"), SMALL)

@@ -5,9 +5,10 @@
 Every case forecasts all kinds from a model, trains them, and compares; what is done is not done
 again, and the results of a case go into `benchmarks/forecast_suite.json` as soon as it is done, so
 that the table fills up case by case. Prints the table, puts it into docs/forecast.md, and says what
-all cases together tell: the mean and the largest error, how many intervals hold the measured
-accuracy, how many sentences were true, and how often the better kind was named rightly where
-training itself tells the kinds apart.
+all cases together tell: the mean and the largest error, against the mean over seeds and against the
+model with the forecast's own seed, how many intervals hold the measured accuracy, how many
+sentences were true, and how often the better kind was named rightly where training itself tells
+the kinds apart.
 """
 
 import argparse
@@ -274,6 +275,7 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
         source: [abs(entry[source] - np.mean(entry["measured"])) for entry in figures]
         for source in ("forecast", "theory")
     }
+    of_its_seed = [abs(entry["forecast"] - entry["measured"][0]) for entry in figures]
     held = np.concatenate([abs(residuals(entry)) <= QUANTILE for entry in figures])
     squares = np.concatenate([_apart(entry) ** 2 for entry in figures])
     spoken, told = list(_spoken(results)), list(_told(results))
@@ -282,6 +284,8 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
         "trained models they are of": len(held),
         **{f"mean error, {name}": round(float(np.mean(of)), 3) for name, of in errors.items()},
         **{f"largest error, {name}": round(float(max(of)), 3) for name, of in errors.items()},
+        "mean error, forecast, of the model with its seed": round(float(np.mean(of_its_seed)), 3),
+        "largest error, forecast, of the model with its seed": round(max(of_its_seed), 3),
         "intervals of 90 % that hold": round(float(np.mean(held)), 3),
         "error on the probit scale": round(float(np.sqrt(np.mean(squares))), 3),
         "sentences that are true": f"{sum(spoken)} of {len(spoken)}",

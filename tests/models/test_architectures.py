@@ -19,12 +19,17 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.packing import pack
 from rewardgap.models.reading import TreeReading
+from rewardgap.models.shape import ModelShape
 
 # A long record beside short ones, and siblings of other lengths.
 RECORDS = (
     make_record("what is two plus two?", ["yes, the quick brown fox jumps over"], ["no"]),
     make_record("hi", ["sure"], ["five is what I would say, certainly, absolutely not really"]),
 )
+
+COUNTED = r"(llama|qwen2|qwen3|gemma2|mistral|phi3)\b"
+UNCOUNTED = r"(mamba|mamba2|gpt2|mixtral|qwen3_moe|lfm2|opt)\b"
+"""Models of which the work and the activations are known, and some of which they are not."""
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,11 @@ def test_rewards_and_steps_equal_plain_transformers(variant, save):
     ours = implicit.initialise(folder, template, KindConfig(beta=0.1), torch.float32)
     assert isinstance(ours, TrainedRewardModel)
     assert isinstance(ours.language_model.reading, TreeReading) == (variant in PACKED)
+    shape = ModelShape.of(ours, ours.encode_for_training(RECORDS)[0])
+    if re.match(COUNTED, variant):
+        assert shape.layers == ours.model.config.num_hidden_layers
+    if re.match(UNCOUNTED, variant):
+        assert shape.layers == 0
     compare("implicit-no-reference", ours)
     explicit = find_kind("explicit")
     has_head = type(ours.model.config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING

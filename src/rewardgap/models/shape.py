@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Self, cast
 
 from torch import nn
+from transformers import PreTrainedConfig
 
 from rewardgap.data.tree_counts import Counts, TreeCounts
 from rewardgap.data.trees import Tree
 from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.packing import pack
 from rewardgap.models.reading import layers_of
+
+NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,20 @@ class ModelShape:
 
     @classmethod
     def of(cls, model: TrainedRewardModel, tree: Tree) -> Self:
-        """Return the shape of a model whose blocks are a list of layers, as those of most are.
+        """Return the shape of a model whose blocks are alike, with attention and linear layers.
 
-        `tree` is any of its training records. Of a model of another form only the weights count.
+        `tree` is any of its training records. Of a model of another form, such as a mixture of
+        experts or one without attention, only the weights count: it has no `layers`.
         """
         config = model.model.config.get_text_config()
+        width = getattr(config, "hidden_size", 0)
+        query_width, key_width, head_width = _attention_widths(config)
         blocks, output = layers_of(model.model), model.model.get_output_embeddings()
+        if not (query_width and all(map(_is_linear, blocks))):
+            blocks = []
         last = blocks[-1] if blocks else nn.Identity()
         linears = _linears(last)
         mlp = _linears(cast(nn.Module, getattr(last, "mlp", None) or nn.Identity()))
-        heads = config.num_attention_heads
-        head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        query_width = heads * head_width
-        key_width = (getattr(config, "num_key_value_heads", None) or heads) * head_width
         parameters = list(model.parameters())
         in_blocks = [p for block in blocks for p in block.parameters()]
         batch = pack([tree])
@@ -82,13 +86,13 @@ class ModelShape:
             trained=_count(p for p in parameters if p.requires_grad),
             trained_in_blocks=_count(p for p in in_blocks if p.requires_grad),
             layers=len(blocks),
-            width=config.hidden_size,
+            width=width,
             query_width=query_width,
             key_width=key_width,
             inner_width=mlp[-1].in_features if mlp else 0,
             gates=sum(layer.out_features for layer in mlp[:-1]),
             inputs=sum(layer.in_features for layer in linears),
-            normalised=config.hidden_size * _norms(last, config.hidden_size)
+            normalised=width * _norms(last, width)
             + (query_width + key_width) * (_norms(last, head_width) > 0),
             products=_weights(layer for block in blocks for layer in _linears(block)),
             last_mlp=_weights(mlp),
@@ -107,6 +111,27 @@ class ModelShape:
     def positions_read(self, counts: TreeCounts) -> Counts:
         """Return at how many positions of trees rewards and losses read states."""
         return counts.response_tokens if self.reads_every_token else counts.responses
+
+
+def _attention_widths(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """Return the sizes of all queries together, of all keys and of a head, 0 if there are none.
+
+    Nor does it if they differ from layer to layer.
+    """
+    try:
+        heads = getattr(config, "num_attention_heads", None)
+        if not isinstance(heads, int):
+            return 0, 0, 0
+        head = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return heads * head, (getattr(config, "num_key_value_heads", None) or heads) * head, head
+    except (RuntimeError, TypeError):  # RuntimeError: what transformers raises of such a model
+        return 0, 0, 0
+
+
+def _is_linear(block: nn.Module) -> bool:
+    """Return whether linear layers hold nearly all weights of a block, and some are its `mlp`."""
+    held = _weights(_linears(block))
+    return hasattr(block, "mlp") and held >= NEARLY_ALL * _count(block.parameters())
 
 
 def _norms(block: nn.Module, width: int) -> int:

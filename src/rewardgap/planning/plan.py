@@ -124,8 +124,7 @@ class _Planner:
             self.shape = ModelShape.of(self.model, self.data.training[0])
             if not self.shape.layers:
                 logger.warning(
-                    "%s: its blocks have an unknown form; their operations and activations are "
-                    "not counted",
+                    "%s: its blocks have an unknown form; their operations are not counted",
                     subject.model,
                 )
 

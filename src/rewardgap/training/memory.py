@@ -3,6 +3,7 @@
 Every formula of it is here: a run's first lines, the estimates of a grid and `plan` say the same.
 """
 
+import logging
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +19,8 @@ from rewardgap.models.language_model import chunk_values
 from rewardgap.models.packing import divide_sizes, group_sizes
 from rewardgap.models.shape import ModelShape
 from rewardgap.training.batches import BatchSampler
+
+logger = logging.getLogger(__name__)
 
 FLOAT = 4
 """Bytes of a weight, and of its gradient and each moment: all are float32."""
@@ -123,6 +126,8 @@ def estimate_memory(
 ) -> Memory:
     """Return what training takes on each device, but for what the program takes by itself.
 
+    Warns of a model whose activations are not known, and not counted.
+
     Args:
         model: The reward model; it may be without weights.
         config: The configuration of its training.
@@ -132,6 +137,12 @@ def estimate_memory(
     if not isinstance(model, TrainedRewardModel):
         return Memory(weights=0)
     shape = ModelShape.of(model, trees[0])
+    if not shape.layers:
+        logger.warning(
+            "the blocks of a %s have an unknown form: what their activations take is not counted "
+            "in the memory of its training",
+            type(model.model).__name__,
+        )
     groups, in_one_pass = _micro_batches(config, trees, setup)
     batches = TreeCounts.of(trees).sums(groups)
     activations = kept_activations(shape, batches, config, setup) + _passing(shape, batches, setup)
