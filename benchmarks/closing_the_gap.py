@@ -352,8 +352,10 @@ def _stopped(curve: Curve) -> Mapping[str, float] | None:
     return max(reversed(curve), key=lambda point: point[PUT_ASIDE])
 
 
-def _stopped_by_others(curve: Curve, parts: Sequence[str]) -> Mapping[str, float]:
+def _stopped_by_others(curve: Curve, parts: Sequence[str]) -> Mapping[str, float] | None:
     """Return each set's accuracy at the last of the points that are best on the other sets."""
+    if len(parts) < 2:
+        return None
     return {
         part: max(
             reversed(curve), key=lambda point: sum(point[other] for other in parts if other != part)
