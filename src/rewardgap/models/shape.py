@@ -129,9 +129,12 @@ def _attention_widths(config: PreTrainedConfig) -> tuple[int, int, int]:
 
 
 def _is_linear(block: nn.Module) -> bool:
-    """Return whether linear layers hold nearly all weights of a block, and some are its `mlp`."""
-    held = _weights(_linears(block))
-    return hasattr(block, "mlp") and held >= NEARLY_ALL * _count(block.parameters())
+    """Return whether linear layers hold nearly all weights of a block, and some are its `mlp`.
+
+    The weights of an adapter are not among them.
+    """
+    own = _count(p for name, p in block.named_parameters() if "lora_" not in name)
+    return hasattr(block, "mlp") and _weights(_linears(block)) >= NEARLY_ALL * own
 
 
 def _norms(block: nn.Module, width: int) -> int:
