@@ -331,9 +331,7 @@ def rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
                     *(place, CANDIDATES[name].words, str(len(curves))),
                     _mean([_at_loss(curve) for curve in curves], parts),
                     _mean([curve[-1] for curve in curves], parts),
-                    _mean(
-                        [{part: max(p[part] for p in c) for part in parts} for c in curves], parts
-                    ),
+                    _mean([{x: max(p[x] for p in c) for x in parts} for c in curves], parts),
                     _mean([_stopped(curve) for curve in curves], parts),
                     _mean([_stopped_by_others(curve, parts) for curve in curves], parts),
                 )
@@ -347,9 +345,8 @@ def _at_loss(curve: Curve) -> Mapping[str, float] | None:
 
 def _stopped(curve: Curve) -> Mapping[str, float] | None:
     """Return the last of the points that are best on the set put aside, if there is one."""
-    if PUT_ASIDE not in curve[0]:
-        return None
-    return max(reversed(curve), key=lambda point: point[PUT_ASIDE])
+    known = [point for point in reversed(curve) if PUT_ASIDE in point]
+    return max(known, key=lambda point: point[PUT_ASIDE], default=None)
 
 
 def _stopped_by_others(curve: Curve, parts: Sequence[str]) -> Mapping[str, float] | None:

@@ -8,7 +8,8 @@ that the table fills up case by case. Prints the table, puts it into docs/foreca
 all cases together tell: the mean and the largest error, against the mean over seeds and against the
 model with the forecast's own seed, how many intervals hold the measured accuracy, how many
 sentences were true, and how often the better kind was named rightly where training itself tells
-the kinds apart.
+the kinds apart. `--forecast-again` keeps what was trained, for forecasts that are made in another
+way now.
 """
 
 import argparse
@@ -133,8 +134,7 @@ def folder_of(name: str) -> str:
 
 def forecast_again(config: RunConfig, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the results of a case with new forecasts, and the accuracies that were measured."""
-    model = Path(config.models[0]).name if config.models else ""
-    run(replace(config, cells=[f"forecasts/{model}"]))
+    run(replace(config, cells=[f"forecasts/{Path(model).name}" for model in config.models or ()]))
     (folder,) = GridFolder(Path(config.out)).forecasts()
     forecast = json.loads((folder / "forecast.json").read_text())
     return {

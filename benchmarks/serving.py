@@ -32,6 +32,7 @@ import torch
 
 import rewardgap
 from rewardgap.configs.kind import KindConfig
+from rewardgap.configs.serving import ServeConfig
 from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.data.records import Message, Record
 from rewardgap.io.files import write_text
@@ -41,7 +42,6 @@ from rewardgap.models.saved import SavedRewardModel
 from rewardgap.scoring.scorer import Scorer
 
 CLIENTS = 8
-MOST = 512  # responses of a request
 WORDS = "the a quick brown fox jumps over lazy dog and never says why it likes to help".split()  # noqa: SIM905
 SECRET = "qwfpgj luyarst dhneio"
 CONNECTION = local()
@@ -279,8 +279,9 @@ def _kill(model: Path, rows: list[Asked]) -> dict[str, Any]:
     errors: list[str] = []
 
     def ask() -> None:
-        responses = [response for _, several in rows for response in several][:MOST]
-        body = json.dumps({"prompt": rows[0][0], "responses": responses})
+        responses = [response for _, several in rows for response in several]
+        at_most = responses[: ServeConfig.max_responses]
+        body = json.dumps({"prompt": rows[0][0], "responses": at_most})
         try:
             _ask(int(words[-1]), "/v1/score", body.encode())
         except (OSError, HTTPException) as error:

@@ -392,15 +392,3 @@ def test_options_of_a_run_are_read_from_its_card(model, tmp_path):
     assert card["chat_template"] == tiny_tokenizer().chat_template
     scorer = scoring.load(str(run.folder), device="cpu")
     assert scorer.model.options == KindConfig(likelihood_weight=0.25, verification_prompt=question)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_scorer_for_another_thread_has_the_same_weights_in_memory(model, tmp_path, kind):
-    scorer = rewardgap.load(train_toy(tmp_path, model, kind=kind, epochs=1).folder, device="cpu")
-    other = scorer.for_another_thread()
-    asked = ("is it so?", ["yes", "no, it is not"])
-    assert other.score(*asked) == scorer.score(*asked)
-    ours, others = (dict(one.model.named_parameters()) for one in (scorer, other))
-    assert ours.keys() == others.keys() and all(ours[name] is others[name] for name in ours)
-    modules = (set(one.model.modules()) for one in (scorer, other))
-    assert not set.intersection(*modules)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy import train_toy
 
 import rewardgap
 from rewardgap.configs.serving import ServeConfig
 from rewardgap.data.records import Message
 from rewardgap.errors import UserError
+from rewardgap.models.kinds import KINDS
 from rewardgap.scoring.responses import ChatPrompt, PromptedResponse, WholeText
 from rewardgap.scoring.scorer import Scorer
 from rewardgap.serving.worker import Worker
@@ -126,9 +128,24 @@ def test_requests_about_one_prompt_stay_together_when_two_batches_are_made(
 ):
     seen, go_on = computed
     go_on.set()
-    _, worker, batches = make(folders("llama"))
+    scorer = rewardgap.load(folders("llama"), kind="implicit-no-reference", device="cpu")
+    batches: list[int] = []
+    worker = Worker(scorer, ServeConfig(model="m", wait=0.3), batches.append)
     asked = [chat(prompt, text) for text in ("yes", "no", "so") for prompt in ("hi", "well?")]
     for future in [worker.submit(responses) for responses in asked]:
         future.result(20)
     worker.close()
     assert sorted(batches) == [3, 3] and seen == [[3], [3]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scorer_for_another_thread_has_the_same_weights_in_memory(folders, tmp_path, kind):
+    run = train_toy(tmp_path, folders("llama"), kind=kind, epochs=1)
+    scorer = rewardgap.load(run.folder, device="cpu")
+    other = scorer.for_another_thread()
+    asked = ("is it so?", ["yes", "no, it is not"])
+    assert other.score(*asked) == scorer.score(*asked)
+    ours, others = (dict(one.model.named_parameters()) for one in (scorer, other))
+    assert ours.keys() == others.keys() and all(ours[name] is others[name] for name in ours)
+    modules = (set(one.model.modules()) for one in (scorer, other))
+    assert not set.intersection(*modules)

@@ -207,7 +207,7 @@ class Costs:
         return sum(tree.size for trees in sets for tree in draw(trees, rows))
 
     def choose(self, kind: str) -> RehearsalPlan:
-        """Return the dearest plan within the budget, or the cheapest if the user names none.
+        """Return the last plan within the budget, or the first if the user names none.
 
         Raises:
             UserError: The user's budget is too small for the cheapest plan.

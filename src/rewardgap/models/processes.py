@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import torch
 from torch import distributed, nn
 
 from rewardgap.errors import UserError, reported
 from rewardgap.models.devices import choose_device
+
+if TYPE_CHECKING:  # takes a second to import, which one process alone does without
+    from accelerate import Accelerator
 
 T = TypeVar("T")
 
@@ -85,7 +88,7 @@ class MetProcesses(Processes):
             process alone.
     """
 
-    accelerator: Any
+    accelerator: "Accelerator"
     group: Any = field(default=None, repr=False)
 
     remedy: ClassVar[str] = "start the command again"
@@ -100,7 +103,7 @@ class MetProcesses(Processes):
         Raises:
             UserError: They do not find each other, or there is no such device.
         """
-        from accelerate import Accelerator  # takes a second, which one process alone does without
+        from accelerate import Accelerator
         from accelerate.state import AcceleratorState, PartialState
 
         # Without this, several processes on processors would each take themselves for the only one.
@@ -108,9 +111,8 @@ class MetProcesses(Processes):
         with reported((distributed.DistError, ValueError), "the processes do not meet: "):
             state = PartialState(cpu=cpu, timeout=STEP)
         # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
-        if (
-            state.device.type != choose_device(device).type
-        ):  # that of an earlier run of this process
+        chosen = choose_device(device)
+        if state.device.type != chosen.type:  # that of an earlier run of this process
             AcceleratorState._reset_state(reset_partial_state=True)
         accelerator = Accelerator(cpu=cpu, **options)
         several = accelerator.num_processes > 1

@@ -14,6 +14,7 @@ from rewardgap.models.packing import pack
 from rewardgap.models.reading import layers_of
 
 NEARLY_ALL = 0.9
+"""Share of a block's weights that its linear layers hold, if there are norms and biases beside."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ class ModelShape:
 
 
 def _attention_widths(config: PreTrainedConfig) -> tuple[int, int, int]:
-    """Return the sizes of all queries together, of all keys and of a head, 0 if there are none.
+    """Return the sizes of all queries together, of all keys together and of a head.
 
-    Nor does it if they differ from layer to layer.
+    They are 0 where there is no attention, or where they differ from layer to layer.
     """
     try:
         heads = getattr(config, "num_attention_heads", None)

@@ -139,8 +139,7 @@ class Scorer(Rater):
         """Return the rewards of records; see `Rater.rate`."""
         trees = encode_usable(self.model.encode, records, self.max_length, dropped)
         usable = usable_records(records, trees)
-        place = describe_place(self.model.device, self.compute_dtype)
-        place += self.processes.in_words
+        place = describe_place(self.model.device, self.compute_dtype) + self.processes.in_words
         logger.info("scoring %s on %s", counted(len(usable), "record"), place)
         rated = self._rate(trees, prefixes=prefixes)
         rewards = self._standardise([[response.reward for response in tree] for tree in rated])
@@ -286,11 +285,10 @@ def open_rater(config: RatingConfig, processes: Processes = ALONE) -> Rater:
     """Open the model of a command; of an ensemble, members as they are needed, one at a time."""
     logger.info("loading %s", config.model)
     ensemble, options = parse_ensemble(config.model), KindConfig.of(config)
+    kind, reference = config.kind, config.reference
 
     def open_one(name: str) -> Scorer:
-        return open_scorer(
-            *(name, config.kind, config.reference, options, config, config.standardise), processes
-        )
+        return open_scorer(name, kind, reference, options, config, config.standardise, processes)
 
     if ensemble is None:
         return open_one(config.model)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 512
 """Responses after which no further request joins a batch."""
-CPU_THREADS = 2
+CPU_BATCHES = 2
 """Batches that a processor computes at once, each on its share of the cores: small products gain
 little from many cores, and while one batch is tokenised and answered another one is computed."""
 
@@ -52,7 +52,7 @@ class Worker:
         self._gathering = threading.Lock()
         self._busy: set[int] = set()
         self._cores = torch.get_num_threads()
-        count = min(CPU_THREADS, self._cores) if scorer.model.device.type == "cpu" else 1
+        count = min(CPU_BATCHES, self._cores) if scorer.model.device.type == "cpu" else 1
         scorers = [scorer, *(scorer.for_another_thread() for _ in range(1, count))]
         self._threads = [
             threading.Thread(target=self._run, args=(one,), name=f"rewards {i}", daemon=True)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: how many there are, and how they divide it among them.
+"""How several processes that train one model divide it among them.
 
 Every process holds a whole copy (DDP), or its part of every weight, gradient and moment of Adam
 (FSDP2: `fully_shard`). Only this module knows of either.
