@@ -115,6 +115,18 @@ def test_rewards_are_the_scores_of_the_run(kind, runs, tmp_path):
         assert sum(response["steps"]) == pytest.approx(response["reward"], abs=1e-12)
 
 
+def test_weights_are_whole_where_products_are_in_bfloat16(runs, tmp_path):
+    """Rewards alone do with matrices in bfloat16; effects and pulls are computed in float32."""
+    run = runs("implicit")
+    exact = numbers(explain(configure(run, tmp_path)))
+    rounded = numbers(explain(configure(run, tmp_path, dtype="bfloat16")))
+    assert exact["influence"]["margins"] == rounded["influence"]["margins"]
+    assert exact["record"]["margin"] != rounded["record"]["margin"]
+    opened = load(str(run.folder), device="cpu", dtype="bfloat16", cache=str(tmp_path))
+    dtypes = {weight.dtype for weight in opened.model.model.model.layers.parameters()}
+    assert dtypes == {torch.float32, torch.bfloat16}
+
+
 @pytest.mark.parametrize("kind", BASELINES)
 def test_kinds_that_learn_nothing_say_so(kind, runs, tmp_path):
     found = numbers(explain(configure(runs(kind), tmp_path)))

@@ -83,6 +83,19 @@ def compare(kind: str, ours: TrainedRewardModel) -> None:
     )
 
 
+def compare_precisions(ours: TrainedRewardModel) -> None:
+    """Matrices that are kept in the precision of products change no bit of a reward."""
+
+    def rewards() -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return ours(batch).rewards
+
+    batch = pack(ours.eval().encode_for_training(RECORDS))
+    whole = rewards()
+    ours.language_model.freeze_whole(torch.bfloat16)
+    assert torch.equal(rewards(), whole)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_rewards_and_steps_equal_plain_transformers(variant, save):
     folder = save(variant)
@@ -97,6 +110,7 @@ def test_rewards_and_steps_equal_plain_transformers(variant, save):
     if re.match(UNCOUNTED, variant):
         assert shape.layers == 0
     compare("implicit-no-reference", ours)
+    compare_precisions(ours)
     explicit = find_kind("explicit")
     has_head = type(ours.model.config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     if has_head and variant not in WITHOUT_LINEAR_HEAD:

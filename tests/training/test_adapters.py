@@ -23,7 +23,6 @@ from rewardgap.data.prepared import PreparedData, RunData
 from rewardgap.errors import UserError
 from rewardgap.experiments.estimates import estimate
 from rewardgap.io.run_folder import Run
-from rewardgap.models.adapters import Adapter
 from rewardgap.models.devices import autocast
 from rewardgap.models.hub import locate_model
 from rewardgap.models.kinds.reward_model import RewardModel
@@ -116,7 +115,7 @@ def test_frozen_weights_in_the_precision_of_products_change_no_bit(model, tmp_pa
     config = configure(tmp_path, model, kind="implicit-no-reference", dtype="bfloat16", **LORA)
     halved = built(config)
     assert halved.model.model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.bfloat16
-    monkeypatch.setattr(Adapter, "keep_frozen_in", lambda self, dtype: None)
+    monkeypatch.setattr(LanguageModel, "keep_matrices_in", lambda self, dtype: None)
     whole = built(config)
     assert memory_of_weights(halved) < 0.8 * memory_of_weights(whole)
     assert torch.equal(rewards(halved, torch.bfloat16), rewards(whole, torch.bfloat16))

@@ -33,8 +33,8 @@ class ComputeConfig(HomePaths):
     """chat template instead of the model's: a file, one of the model's by name, or one of paper,
     chatml, llama-3, zephyr, alpaca; a run is scored with that of its training"""
     dtype: Dtype = "auto"
-    """precision of matrix products, weights stay float32; auto is bfloat16 on GPUs that support it
-    and float32 elsewhere"""
+    """precision of matrix products, trained weights stay float32; auto is bfloat16 on GPUs that
+    support it and float32 elsewhere"""
     device: Device = "auto"
     """auto uses a GPU if there is one; CUDA_VISIBLE_DEVICES selects which"""
     token_budget: int | None = None

@@ -116,7 +116,9 @@ def _open_model(config: ExplainConfig) -> ExplainedModel:
     if _is_forecast(config):
         return _open_forecast(config, settings)
     options = KindConfig.of(config)
-    scorer = open_scorer(config.model, config.kind, config.reference, options, config)
+    scorer = open_scorer(
+        *(config.model, config.kind, config.reference, options, config), whole_weights=True
+    )
     folder = find_saved(config.model)
     saved = SavedRewardModel.find(folder, config.kind, options)
     template = config.template or saved.template

@@ -20,7 +20,6 @@ from rewardgap.configs.adapters import AdapterConfig
 from rewardgap.errors import UserError, reported, require_package
 from rewardgap.models.heads import head_name, head_of
 from rewardgap.models.loading import quiet
-from rewardgap.models.reading import body_of
 
 if TYPE_CHECKING:
     from peft import LoraConfig, LoraModel
@@ -137,26 +136,10 @@ class Adapter:
         """The adapter's settings, as PEFT has completed them."""
         return cast("LoraConfig", self.tuner.peft_config[NAME])
 
-    def keep_frozen_in(self, dtype: torch.dtype) -> None:
-        """Keep the frozen matrices of the blocks in the precision of matrix products.
-
-        They are rounded to it in every product anyway, so that no bit of a reward changes. DoRA
-        reads them elsewhere, too.
-        """
-        if not self.quantised and not self.settings.use_dora:
-            for matrix in self.frozen_matrices():
-                matrix.data = matrix.data.to(dtype)
-
-    def frozen_matrices(self) -> list[nn.Parameter]:
-        """Return the weights of the linear layers of the blocks, which are not trained."""
-        blocks = (part for part in body_of(self.model).modules() if isinstance(part, nn.ModuleList))
-        linear = {
-            id(module): cast(nn.Parameter, module.weight)
-            for block in blocks
-            for module in block.modules()
-            if isinstance(module, nn.Linear)
-        }
-        return [weight for weight in linear.values() if not weight.requires_grad]
+    @property
+    def reads_matrices(self) -> bool:
+        """Whether the adapter reads the matrices of the blocks otherwise than by their products."""
+        return self.settings.use_dora
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:

@@ -27,7 +27,7 @@ from rewardgap.models.attention import in_one_kernel
 from rewardgap.models.loading import load_model, quiet, read_config, refuse_missing
 from rewardgap.models.packing import Pack
 from rewardgap.models.quantisation import quantise
-from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of
+from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of, matrices_of_blocks
 from rewardgap.models.self_check import (
     SelfCheck,
     check_model,
@@ -198,7 +198,26 @@ class LanguageModel:
         if config.quantise is not None and self.device.type != "meta":
             quantise(self.model, device, compute_dtype)
         self.adapter = Adapter.add(self.model, config, base, seed)
-        self.adapter.keep_frozen_in(compute_dtype)
+        self.keep_matrices_in(compute_dtype)
+
+    def keep_matrices_in(self, compute_dtype: torch.dtype) -> None:
+        """Keep the frozen matrices of the blocks in the precision of matrix products.
+
+        They are rounded to it in every product anyway, so that no bit of a reward changes, but for
+        DoRA, which reads them elsewhere, too.
+        """
+        if self.adapter is None or not self.adapter.reads_matrices:
+            for matrix in self.frozen_matrices():
+                matrix.data = matrix.data.to(compute_dtype)
+
+    def freeze_whole(self, compute_dtype: torch.dtype) -> None:
+        """Train nothing, and keep the matrices as products need them: rewards need no more."""
+        self.model.requires_grad_(False)
+        self.keep_matrices_in(compute_dtype)
+
+    def frozen_matrices(self) -> list[nn.Parameter]:
+        """Return the weights of the linear layers of the blocks that are not trained."""
+        return [weight for weight in matrices_of_blocks(self.model) if not weight.requires_grad]
 
     def without_adapter(self) -> AbstractContextManager[None]:
         """Return a context in which the model is the one that training begins with."""

@@ -126,6 +126,21 @@ def layers_of(model: PreTrainedModel) -> Sequence[nn.Module]:
     return list(getattr(body_of(model), "layers", None) or [])
 
 
+def matrices_of_blocks(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Return the weights of the linear layers of the transformer blocks.
+
+    Subclasses of such layers are left out: some compute in a precision of their own, as routers do.
+    """
+    stacks = (part for part in body_of(model).modules() if isinstance(part, nn.ModuleList))
+    linear = {
+        id(module): cast(nn.Parameter, module.weight)
+        for stack in stacks
+        for module in stack.modules()
+        if type(module) is nn.Linear
+    }
+    return list(linear.values())
+
+
 def _sequences(layout: Layout) -> Iterator[tuple[int, ...]]:
     """Yield the nodes of every sequence of a pack, from the root to a leaf."""
     inner = set(chain.from_iterable(layout.ancestors))

@@ -66,8 +66,8 @@ class Scorer(Rater):
         reference: The initial language model, where the kind needs it.
         max_length: Truncate sequences to this many tokens; None leaves them whole.
         token_budget: Tokens computed at once; None for as many as suit the device.
-        compute_dtype: Precision of matrix products. Weights stay float32: bfloat16 would round away
-            what training has changed.
+        compute_dtype: Precision of matrix products. Weights that are read otherwise than by the
+            products of blocks are float32: bfloat16 would round away what training has changed.
         scale: Mean and deviation by which rewards are standardised; None leaves them raw.
         processes: Those that share the work of `rewards`.
     """
@@ -303,8 +303,12 @@ def open_scorer(
     compute: CachedComputeConfig,
     standardise: bool = False,
     processes: Processes = ALONE,
+    whole_weights: bool = False,
 ) -> Scorer:
-    """Open a reward model as a command's configuration says, for all processes; see `load`."""
+    """Open a reward model as a command's configuration says, for all processes; see `load`.
+
+    With `whole_weights` it can do more than give rewards: no matrix is in the products' precision.
+    """
     folder = find_saved(model)
     saved = SavedRewardModel.find(folder, kind, options)
     if reference is not None:
@@ -312,6 +316,8 @@ def open_scorer(
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
     reward_model = saved.load(folder, compute.template, device, dtype).eval()
+    if reward_model.language_model and not (whole_weights or processes.shard):
+        reward_model.language_model.freeze_whole(dtype)
     processes.place(reward_model, device)
     return Scorer(
         model=reward_model,

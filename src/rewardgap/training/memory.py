@@ -112,11 +112,11 @@ class Setup:
 def memory_of_weights(model: RewardModel) -> int:
     """Return the bytes of a model's weights, each in its precision."""
     total = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    adapter = model.adapted.adapter if model.adapted else None
-    if adapter is None or not adapter.quantised:
+    adapted = model.adapted
+    if adapted is None or adapted.adapter is None or not adapted.adapter.quantised:
         return total
     # Without weights there is nothing to quantise, and they still have the shapes of before.
-    whole = [matrix for matrix in adapter.frozen_matrices() if matrix.is_meta]
+    whole = [matrix for matrix in adapted.frozen_matrices() if matrix.is_meta]
     excess = sum(matrix.numel() * (matrix.element_size() - BYTES_IN_4_BITS) for matrix in whole)
     return total - round(excess)
 
