@@ -114,7 +114,9 @@ class MetProcesses(Processes):
         chosen = choose_device(device)
         if state.device.type != chosen.type:  # that of an earlier run of this process
             AcceleratorState._reset_state(reset_partial_state=True)
-        accelerator = Accelerator(cpu=cpu, **options)
+        # By default both are what `accelerate launch` is configured for: what `dtype` and `compile`
+        # say is then not what is computed.
+        accelerator = Accelerator(cpu=cpu, mixed_precision="no", dynamo_backend="no", **options)
         several = accelerator.num_processes > 1
         return cls(
             rank=accelerator.process_index,
