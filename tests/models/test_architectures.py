@@ -92,7 +92,7 @@ def compare_precisions(ours: TrainedRewardModel) -> None:
 
     batch = pack(ours.eval().encode_for_training(RECORDS))
     whole = rewards()
-    ours.language_model.freeze_whole(torch.bfloat16)
+    ours.language_model.keep_matrices_in(torch.bfloat16, trained=True)
     assert torch.equal(rewards(), whole)
 
 

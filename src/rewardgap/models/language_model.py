@@ -200,20 +200,15 @@ class LanguageModel:
         self.adapter = Adapter.add(self.model, config, base, seed)
         self.keep_matrices_in(compute_dtype)
 
-    def keep_matrices_in(self, compute_dtype: torch.dtype) -> None:
-        """Keep the frozen matrices of the blocks in the precision of matrix products.
+    def keep_matrices_in(self, compute_dtype: torch.dtype, trained: bool = False) -> None:
+        """Keep the matrices of the blocks in the precision of products, where that changes no bit.
 
-        They are rounded to it in every product anyway, so that no bit of a reward changes, but for
-        DoRA, which reads them elsewhere, too.
+        They are rounded to it in every product anyway; DoRA alone reads them elsewhere, too. Those
+        that are trained, if `trained`: in a model that is only scored.
         """
         if self.adapter is None or not self.adapter.reads_matrices:
-            for matrix in self.frozen_matrices():
+            for matrix in matrices_of_blocks(self.model) if trained else self.frozen_matrices():
                 matrix.data = matrix.data.to(compute_dtype)
-
-    def freeze_whole(self, compute_dtype: torch.dtype) -> None:
-        """Train nothing, and keep the matrices as products need them: rewards need no more."""
-        self.model.requires_grad_(False)
-        self.keep_matrices_in(compute_dtype)
 
     def frozen_matrices(self) -> list[nn.Parameter]:
         """Return the weights of the linear layers of the blocks that are not trained."""

@@ -153,7 +153,7 @@ class Reference:
                 require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
                 quantise(language_model.model, self.device, self.compute_dtype)
             if not self.processes.shard:  # FSDP2 divides weights of one precision alone
-                language_model.freeze_whole(self.compute_dtype)
+                language_model.keep_matrices_in(self.compute_dtype, trained=True)
             self._model = _Reader(language_model)
             self.processes.place(self._model.eval(), self.device)
         return self._model

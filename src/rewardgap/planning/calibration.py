@@ -52,7 +52,7 @@ def measure_speed(
         adam.zero_grad(set_to_none=True)
         stepped = _now(setup.device)
     shape, counts = ModelShape.of(model, members[0]), TreeCounts.of(members)
-    operations = forward(shape, counts).total + backward(shape, counts).total
+    operations = forward(shape, counts).total + backward(shape, counts, setup.lora_rank).total
     return Speed(operations / (passed - began), stepped - passed)
 
 

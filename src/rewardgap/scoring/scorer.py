@@ -317,7 +317,7 @@ def open_scorer(
     dtype = choose_dtype(compute.dtype, device)
     reward_model = saved.load(folder, compute.template, device, dtype).eval()
     if reward_model.language_model and not (whole_weights or processes.shard):
-        reward_model.language_model.freeze_whole(dtype)
+        reward_model.language_model.keep_matrices_in(dtype, trained=True)
     processes.place(reward_model, device)
     return Scorer(
         model=reward_model,
