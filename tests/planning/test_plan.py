@@ -107,6 +107,9 @@ def test_the_file_says_how_the_model_is_held(training):
     whole, divided = need(4), need(4, shard=True)
     assert (whole.way, divided.way) == ("all weights", "all weights, divided")
     assert divided.memory.moments == pytest.approx(whole.memory.moments / 4, abs=1)
+    both = need(4, shard=True, adapter="lora")
+    assert both.way == "lora of rank 16, divided"
+    assert both.memory.moments == pytest.approx(adapted.memory.moments / 4, abs=1)
 
 
 def test_what_does_not_fit_is_told_what_would(training, monkeypatch, capsys):

@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 import torch
 from processes import Started, start
+from safetensors.torch import load_file
 from toy import configure, flags, read_rows, several_rows, write_rows
 
 from rewardgap import cli
 from rewardgap.configs.training import TrainConfig
 from rewardgap.io.run_folder import Run
+from rewardgap.models.adapters import ADAPTER_WEIGHTS
 from rewardgap.training import loop
 from rewardgap.training.train import train
 
@@ -54,8 +56,14 @@ def ends(processes: Sequence[Started]) -> list[int | None]:
     return codes
 
 
-def train_all(configs: Sequence[TrainConfig]) -> int:
-    """Train in one of several processes, and then say how many have taken part."""
+def train_all(configs: Sequence[TrainConfig], paused: Sequence[TrainConfig]) -> int:
+    """Train in one of several processes, and then say how many have taken part.
+
+    What is `paused` ends after its checkpoint of two steps.
+    """
+    for config in paused:
+        with interrupted_after(2):
+            train(config)
     for config in configs:
         train(config)
     print("processes:", torch.distributed.get_world_size(), torch.distributed.get_backend())
@@ -71,9 +79,14 @@ def command_all(commands: Sequence[Sequence[str]]) -> int:
     return max(codes)
 
 
-def train_together(forks: ForkServerContext, folder: Path, *configs: TrainConfig) -> None:
-    """Train in two processes; fail if there was one."""
-    processes = start_two(forks, folder, train_all, configs)
+def train_together(
+    forks: ForkServerContext,
+    folder: Path,
+    *configs: TrainConfig,
+    paused: Sequence[TrainConfig] = (),
+) -> None:
+    """Train in two processes, as `train_all` does; fail if there was one."""
+    processes = start_two(forks, folder, train_all, configs, paused)
     codes = ends(processes)
     assert codes == [0, 0], processes[0].stderr + processes[1].stderr
     assert [started.stdout.count("processes: 2 gloo") for started in processes] == [1, 1]
@@ -202,6 +215,43 @@ def test_a_killed_process_ends_the_others_and_any_number_goes_on(setting, forks,
         train(interrupted)
     train_together(forks, tmp_path / "resumed", replace(interrupted, resume=True, shard=True))
     check_same(expected, interrupted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "adapter", "changes"),
+    [
+        ("explicit", "llama", "dora", {"gradient_checkpointing": True, "keep_best": "test"}),
+        ("implicit", "qwen2", "lora", {"lora_targets": ["q_proj", "down_proj"]}),
+    ],
+)
+def test_two_processes_train_an_adapter_as_one(
+    kind, architecture, adapter, changes, setting, forks, tmp_path
+):
+    """The reference is the base in parts, too; any number goes on, with shard and without."""
+    changes |= {"kind": kind, "adapter": adapter, "lora_rank": 4, "learning_rate": 1e-2}
+    alone = setting("alone", architecture, **changes)
+    train(alone)
+    shared, whole, to_shared, to_whole, to_one = (
+        replace(alone, out=str(tmp_path / name), cache=str(tmp_path / f"cache-{name}"), shard=shard)
+        for name, shard in (
+            ("shared", True),
+            ("whole", False),
+            ("to-shared", True),
+            ("to-whole", True),
+            ("to-one", True),
+        )
+    )
+    with interrupted_after(2):
+        train(to_shared)
+    goes_on = (replace(to_shared, resume=True), replace(to_whole, resume=True, shard=False))
+    paused = (to_whole, to_one)
+    train_together(forks, tmp_path / "printed", shared, whole, *goes_on, paused=paused)
+    train(replace(to_one, resume=True))
+    expected = load_file(Run(Path(alone.out)).reward_model / ADAPTER_WEIGHTS)
+    for config in (shared, whole, *goes_on, to_one):
+        check_same(alone, config)
+        saved = load_file(Run(Path(config.out)).reward_model / ADAPTER_WEIGHTS)
+        torch.testing.assert_close(saved, expected, atol=1e-3, rtol=0)  # steps are 1e-2
 
 
 def test_two_processes_score_and_rank_as_one(setting, forks, tmp_path):

@@ -114,6 +114,15 @@ def test_lora_trains_its_factors_alone(planned):
     assert memory.gradients == 4 * (factors + 32)  # and the head
     assert memory.moments == 2 * memory.gradients
     assert memory.weights == 4 * (factors + sum(p.numel() for p in model.parameters()))
+    half, divided = (
+        estimate_memory(model, config, trees, replace(GPU, lora_rank=3, devices=n, sharded=n > 1))
+        for n in (1, 4)
+    )
+    assert divided.moments == half.moments // 4
+    outer = 4 * sum(p.numel() for p in model.parameters()) - 4 * sum(
+        p.numel() for p in blocks.parameters()
+    )
+    assert divided.weights == half.weights // 4 + outer + (half.weights - outer)  # of two blocks
 
 
 def test_what_needs_less_is_said_to(planned):

@@ -101,11 +101,11 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
                 f"keep_best is {self.keep_best!r}, which is no evaluation set; the sets are "
                 f"{', '.join(self.eval) or 'none: give one with --eval.NAME DATA'}"
             )
-        for key in ("adapter", "optimiser"):
+        for key in ("quantise", "optimiser"):
             if self.shard and getattr(self, key) is not None:
                 raise UserError(
-                    f"shard divides weights and moments in float32, and {key} is "
-                    f"{getattr(self, key)}: leave one of them out"
+                    f"shard divides weights and moments that are numbers of their own, and {key} "
+                    f"is {getattr(self, key)}: leave one of them out"
                 )
         if self.keep_best is not None and not self.eval_steps:
             raise UserError("keep_best needs eval_steps: give the steps between evaluations")

@@ -112,7 +112,7 @@ class Setup:
 def memory_of_weights(model: RewardModel) -> int:
     """Return the bytes of a model's weights, each in its precision."""
     total = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    adapter = model.adapted.adapter if model.adapted else None
+    adapter = model.adapted.language_model.adapter if model.adapted else None
     if adapter is None or not adapter.quantised:
         return total
     # Without weights there is nothing to quantise, and they still have the shapes of before.
@@ -203,8 +203,9 @@ def _weights(model: RewardModel, shape: ModelShape, setup: Setup) -> int:
     if setup.lora_rank is not None and not model.adapted:
         weights += FLOAT * setup.lora_rank * shape.factors - (FLOAT - size) * shape.products
     if setup.sharded:
-        block = shape.products // max(1, shape.layers)
-        weights = weights // setup.devices + FLOAT * (shape.embeddings + UNITS * block)
+        whole = FLOAT * shape.embeddings
+        block = (weights - whole) // max(1, shape.layers)
+        weights = weights // setup.devices + whole + UNITS * block
     copied = size < FLOAT and shape.trained_in_blocks > 0 and setup.lora_rank is None
     return weights + size * (shape.products + shape.output) * copied
 

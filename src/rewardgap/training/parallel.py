@@ -39,6 +39,9 @@ UNSUPPORTED = {
 }
 """Variables by which `accelerate launch` asks for another division, and the remedy."""
 
+PASSES = ("score", "base_log_probs")
+"""Methods beside `forward` in which a model that is divided is gathered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProcesses(MetProcesses):
@@ -85,7 +88,8 @@ class TrainingProcesses(MetProcesses):
     def place(self, model: nn.Module, device: torch.device) -> None:
         """Bring a model to the device; of one that is divided, the part of this process.
 
-        Models on a language model are divided, whose passes are calls of `forward` or `score`.
+        Models on a language model are divided, whose passes are calls of `forward` or of `PASSES`;
+        one that is so already is left as it is.
 
         Every layer is gathered when it is computed, and the rest of the model in every pass. Where
         a pack is read in several passes, as many as it has sequences, the model is gathered as a
@@ -95,14 +99,17 @@ class TrainingProcesses(MetProcesses):
         if language_model is None or not self.shard:
             model.to(device)
             return
+        if is_divided(model.parameters()):
+            return
         mesh, reading = init_device_mesh(device.type, (self.count,)), language_model.reading
         in_one_pass = isinstance(reading, TreeReading) and reading.limit is None
         for layer in layers_of(language_model.model) if in_one_pass else ():
             fully_shard(layer, mesh=mesh)
         # Not left gathered after a pass: weights may be changed before the next one.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
-        if hasattr(model, "score"):
-            register_fsdp_forward_method(model, "score")
+        for name in PASSES:
+            if hasattr(model, name):
+                register_fsdp_forward_method(model, name)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return a model that is placed as what a pass calls, so that gradients are exchanged."""
@@ -121,14 +128,15 @@ class TrainingProcesses(MetProcesses):
     def whole_model(self, model: RewardModel, build: Callable[[], RewardModel]) -> RewardModel:
         """Return a trained model with whole weights, in the main process.
 
-        One that was divided is built again there and given the weights; other processes, which all
-        have to call this, return their part.
+        One that was divided is built again there and given the weights that were trained; other
+        processes, which all have to call this, return their part.
         """
         if not is_divided(model.parameters()):
             return model
         whole = build() if self.is_main else None
         targets = dict(whole.named_parameters()) if whole is not None else {}
-        for name, value in gathered(dict(model.named_parameters())):
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        for name, value in gathered(trained):
             if name in targets:
                 targets[name].data.copy_(value)
         return model if whole is None else whole.eval()

@@ -242,10 +242,9 @@ class RewardModel(nn.Module, ABC):
         )
 
     @property
-    def adapted(self) -> LanguageModel | None:
-        """The language model if it is the initial one with an adapter."""
-        model = self.language_model
-        return model if model is not None and model.adapter is not None else None
+    def adapted(self) -> "TrainedRewardModel | None":
+        """The model itself if its language model is the initial one with an adapter."""
+        return None
 
     @property
     def device(self) -> torch.device:
@@ -345,6 +344,15 @@ class TrainedRewardModel(RewardModel):
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Refuse trees that are too long for the model, or of tokens it does not have."""
         self.language_model.check_readable(trees)
+
+    @property
+    def adapted(self) -> "TrainedRewardModel | None":
+        """The model itself if its language model is the initial one with an adapter."""
+        return None if self.language_model.adapter is None else self
+
+    def base_log_probs(self, pack: Pack) -> torch.Tensor:
+        """Return (R,) log-probabilities of response tokens, with any adapter switched off."""
+        return self.language_model.base_log_probs(pack)
 
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
         """Run one forward pass, which ends early at positions that are not read."""
