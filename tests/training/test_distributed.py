@@ -4,30 +4,46 @@ Their budget is so small that they have different numbers of micro-batches. What
 processes is trained in the same two, for their start costs more than a run.
 """
 
+import ctypes
 import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from architectures import make_config
 from processes import Started, start
 from safetensors.torch import load_file
+from tiny import tiny_tokenizer
+from torch import nn
 from toy import configure, flags, read_rows, several_rows, write_rows
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from rewardgap import cli
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
 from rewardgap.io.run_folder import Run
 from rewardgap.models.adapters import ADAPTER_WEIGHTS
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.training import loop
+from rewardgap.training.loop import peak_memory
+from rewardgap.training.parallel import TrainingProcesses, is_divided, whole_tensor
 from rewardgap.training.train import train
 
+MMAP_THRESHOLD = -3
+"""The number of this setting in malloc.h."""
+KINDS = ("explicit", "implicit")
 PATIENCE = 120
 """Seconds after which two processes are taken to wait for each other for ever."""
 
@@ -67,6 +83,41 @@ def train_all(configs: Sequence[TrainConfig], paused: Sequence[TrainConfig]) -> 
     for config in configs:
         train(config)
     print("processes:", torch.distributed.get_world_size(), torch.distributed.get_backend())
+    torch.distributed.destroy_process_group()
+    return 0
+
+
+def initialised(folder: Path, kind: str = "implicit") -> RewardModel:
+    """A reward model before its training, with a head drawn from seed 3 where it has one."""
+    template = ChatTemplate.load(folder)
+    return find_kind(kind).initialise(folder, template, KindConfig(), torch.float32, 3)
+
+
+def build_together(config: TrainConfig, large: Path, small: Sequence[Path]) -> int:
+    """Build models in one of several processes; its parts are those of models that are whole."""
+    processes = TrainingProcesses.open(config)
+    makes: list[Callable[[], nn.Module]] = [partial(nn.Linear, 3, 2)]  # no language model: whole
+    makes += [partial(initialised, folder, kind) for folder in small for kind in KINDS]
+    for make in makes:
+        torch.manual_seed(processes.rank)  # what only one process draws is all the same
+        model = processes.build(make)
+        torch.manual_seed(0)
+        whole = make()
+        assert model.state_dict().keys() == whole.state_dict().keys()
+        pairs = zip(model.named_parameters(), whole.named_parameters(), strict=True)  # or untied
+        for (name, part), (same, weight) in pairs:
+            assert name == same and torch.equal(whole_tensor(part.detach()), weight), name
+            assert part.numel() == weight.numel() and part.dtype == weight.dtype, name
+            assert is_divided([part]) == isinstance(model, RewardModel), name
+        for buffer, expected in zip(model.buffers(), whole.buffers(), strict=True):
+            assert torch.equal(buffer, expected)
+        if isinstance(model, RewardModel):
+            assert model.language_model.reading == whole.language_model.reading
+            assert model.model.config.to_dict() == whole.model.config.to_dict()
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**16)  # what is freed is not kept for later
+    before = peak_memory(processes.device)  # after all imports
+    processes.build(partial(initialised, large))
+    print("grown by", peak_memory(processes.device) - before)
     torch.distributed.destroy_process_group()
     return 0
 
@@ -252,6 +303,32 @@ def test_two_processes_train_an_adapter_as_one(
         check_same(alone, config)
         saved = load_file(Run(Path(config.out)).reward_model / ADAPTER_WEIGHTS)
         torch.testing.assert_close(saved, expected, atol=1e-3, rtol=0)  # steps are 1e-2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak is not its own")
+def test_one_process_reads_weights_for_all(setting, folders, forks, tmp_path):
+    """Of tied weights in bfloat16, and of a model that is gathered as a whole, too."""
+    sizes = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8}
+    large = LlamaConfig(**sizes, vocab_size=320, num_attention_heads=8, bos_token_id=0)
+    halved = AutoModelForCausalLM.from_pretrained(folders("qwen2"), dtype=torch.bfloat16)
+    models = {
+        "large": AutoModelForCausalLM.from_config(large),
+        "halved": halved,
+        "plain": AutoModelForCausalLM.from_config(make_config("phi3 with longrope")),
+    }
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        tiny_tokenizer().save_pretrained(tmp_path / name)
+    config = setting("none", "llama", shard=True)
+    small = [folders("llama"), tmp_path / "halved", tmp_path / "plain"]
+    arguments = (config, tmp_path / "large", small)
+    processes = start_two(forks, tmp_path / "printed", build_together, *arguments)
+    codes = ends(processes)
+    assert codes == [0, 0], processes[0].stderr + processes[1].stderr
+    weights = 4 * sum(parameter.numel() for parameter in models["large"].parameters())
+    main, other = (int(started.stdout.partition("grown by")[2].split()[0]) for started in processes)
+    assert main > weights  # or else this measures nothing
+    assert weights / 2 < other < 0.7 * weights
 
 
 def test_two_processes_score_and_rank_as_one(setting, forks, tmp_path):

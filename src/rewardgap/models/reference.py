@@ -150,13 +150,16 @@ class Reference:
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"
                 )
-            language_model = LanguageModel.load(self.folder, template, dtype=self.dtype)
-            if self.quantise:
-                require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
-                quantise(language_model.model, self.device, self.compute_dtype)
-            self._model = _Reader(language_model)
-            self.processes.place(self._model.eval(), self.device)
+            self._model = self.processes.build(lambda: self._read(template))
+            self.processes.place(self._model, self.device)
         return self._model
+
+    def _read(self, template: ChatTemplate) -> "_Reader":
+        language_model = LanguageModel.load(self.folder, template, dtype=self.dtype)
+        if self.quantise:
+            require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
+            quantise(language_model.model, self.device, self.compute_dtype)
+        return _Reader(language_model).eval()
 
 
 class _Reader(nn.Module):

@@ -311,7 +311,9 @@ def open_scorer(
         saved = saved.with_initial_model(reference)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, compute.template, device, dtype).eval()
+    reward_model = processes.build(
+        lambda: saved.load(folder, compute.template, device, dtype).eval()
+    )
     processes.place(reward_model, device)
     return Scorer(
         model=reward_model,

@@ -155,9 +155,12 @@ def _place(model: RewardModel, settings: Settings) -> None:
     device = settings.processes.device
     if device.type == "cuda":  # where another run of this process may have needed more
         torch.cuda.reset_peak_memory_stats(device)
-    settings.processes.place(model.train(), device)
+    settings.processes.place(model, device)
+    if settings.config.gradient_checkpointing and model.language_model:
+        model.language_model.checkpoint_activations()
     if settings.config.compile and model.language_model:
         model.language_model.compile(settings.compute_dtype)
+    model.train()
 
 
 @contextmanager

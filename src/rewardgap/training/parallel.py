@@ -5,8 +5,10 @@ Every process holds a whole copy (DDP), or its part of every weight, gradient an
 """
 
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -27,10 +29,10 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rewardgap.configs.training import TrainConfig
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.language_model import LanguageModel
-from rewardgap.models.processes import MetProcesses
+from rewardgap.models.processes import MetProcesses, Model
 from rewardgap.models.reading import TreeReading, layers_of
 
 UNSUPPORTED = {
@@ -85,23 +87,37 @@ class TrainingProcesses(MetProcesses):
             distributed.all_reduce(values)
         return values
 
-    def place(self, model: nn.Module, device: torch.device) -> None:
-        """Bring a model to the device; of one that is divided, the part of this process.
+    def build(self, make: Callable[[], Model]) -> Model:
+        """Return the model that `make` gives; where it is divided, this process's part of it.
 
-        Models on a language model are divided, whose passes are calls of `forward` or of `PASSES`;
-        one that is so already is left as it is.
+        The main process alone makes it. The others get all of it but its weights, which are not
+        even read there, and then their parts of these, weight after weight.
+        """
+        if not self.shard:
+            return make()
+        whole = make() if self.is_main else None
+        with reported((pickle.PicklingError, AttributeError), "shard cannot pass on the model: "):
+            model = cast(Model, self.decide(lambda: _without_weights(cast(nn.Module, whole))))
+        self._divide(model)
+        self._fill(model, dict(whole.named_parameters()) if whole is not None else {})
+        return model
+
+    def place(self, model: nn.Module, device: torch.device) -> None:
+        """Bring a model to a device, unless it is divided: each part is where it belongs."""
+        if not is_divided(model.parameters()):
+            model.to(device)
+
+    def _divide(self, model: nn.Module) -> None:
+        """Divide a model on a language model, whose passes are calls of `forward` or of `PASSES`.
 
         Every layer is gathered when it is computed, and the rest of the model in every pass. Where
         a pack is read in several passes, as many as it has sequences, the model is gathered as a
         whole: processes would wait for each other's layers.
         """
         language_model: LanguageModel | None = getattr(model, "language_model", None)
-        if language_model is None or not self.shard:
-            model.to(device)
+        if language_model is None:
             return
-        if is_divided(model.parameters()):
-            return
-        mesh, reading = init_device_mesh(device.type, (self.count,)), language_model.reading
+        mesh, reading = init_device_mesh(self.device.type, (self.count,)), language_model.reading
         in_one_pass = isinstance(reading, TreeReading) and reading.limit is None
         for layer in layers_of(language_model.model) if in_one_pass else ():
             fully_shard(layer, mesh=mesh)
@@ -110,6 +126,20 @@ class TrainingProcesses(MetProcesses):
         for name in PASSES:
             if hasattr(model, name):
                 register_fsdp_forward_method(model, name)
+
+    def _fill(self, model: nn.Module, whole: Mapping[str, torch.Tensor]) -> None:
+        """Give a model without weights those of the main process, which alone has `whole` ones."""
+        parts: dict[nn.Parameter, nn.Parameter] = {}
+        for name, part in model.named_parameters():
+            value = whole[name].detach() if whole else torch.empty(part.shape, dtype=part.dtype)
+            value = value.to(self.device)
+            if isinstance(part, DTensor):
+                value = distribute_tensor(value, part.device_mesh, part.placements)
+            else:
+                distributed.broadcast(value, src=0)
+            parts[part] = nn.Parameter(value, part.requires_grad)
+        names = model.named_parameters(remove_duplicate=False)  # of a tied weight both
+        model.load_state_dict({name: parts[p] for name, p in names}, strict=False, assign=True)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return a model that is placed as what a pass calls, so that gradients are exchanged."""
@@ -140,6 +170,15 @@ class TrainingProcesses(MetProcesses):
             if name in targets:
                 targets[name].data.copy_(value)
         return model if whole is None else whole.eval()
+
+
+def _without_weights(model: nn.Module) -> nn.Module:
+    """Return a copy of a model whose weights have shapes alone, to be sent to other processes."""
+    weights = {
+        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), weight.requires_grad)
+        for weight in model.parameters()
+    }
+    return deepcopy(model, weights)
 
 
 def is_divided(tensors: Iterable[torch.Tensor]) -> bool:
