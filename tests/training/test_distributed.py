@@ -8,7 +8,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,11 @@ from typing import Any
 import pytest
 import torch
 from architectures import make_config
-from processes import Started, start
+from processes import ends, start_two
 from safetensors.torch import load_file
 from tiny import tiny_tokenizer
 from torch import nn
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 from toy import configure, flags, read_rows, several_rows, write_rows
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -32,11 +32,12 @@ from rewardgap import cli
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.errors import UserError
 from rewardgap.io.run_folder import Run
 from rewardgap.models.adapters import ADAPTER_WEIGHTS
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.kinds.reward_model import RewardModel
-from rewardgap.training import loop
+from rewardgap.training import loop, parallel
 from rewardgap.training.loop import peak_memory
 from rewardgap.training.parallel import TrainingProcesses, is_divided, whole_tensor
 from rewardgap.training.train import train
@@ -44,32 +45,6 @@ from rewardgap.training.train import train
 MMAP_THRESHOLD = -3
 """The number of this setting in malloc.h."""
 KINDS = ("explicit", "implicit")
-PATIENCE = 120
-"""Seconds after which two processes are taken to wait for each other for ever."""
-
-
-def start_two(
-    forks: ForkServerContext, folder: Path, call: Callable[..., int], *arguments: Any
-) -> list[Started]:
-    """Start a call in two processes, with the variables that torchrun gives them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    places |= {"LOCAL_WORLD_SIZE": "2"}
-    return [
-        start(forks, folder / f"{rank}", call, *arguments, **places, RANK=rank, LOCAL_RANK=rank)
-        for rank in ("0", "1")
-    ]
-
-
-def ends(processes: Sequence[Started]) -> list[int | None]:
-    """Wait for processes and return how they ended; None for those that had to be killed."""
-    for started in processes:
-        started.process.join(PATIENCE)
-    codes = [started.process.exitcode for started in processes]
-    for started in processes:
-        started.process.kill()
-    return codes
 
 
 def train_all(configs: Sequence[TrainConfig], paused: Sequence[TrainConfig]) -> int:
@@ -83,6 +58,30 @@ def train_all(configs: Sequence[TrainConfig], paused: Sequence[TrainConfig]) -> 
     for config in configs:
         train(config)
     print("processes:", torch.distributed.get_world_size(), torch.distributed.get_backend())
+    torch.distributed.destroy_process_group()
+    return 0
+
+
+def train_offloaded(config: TrainConfig) -> int:
+    """Train as with offload on GPUs, in one of several processes on processors.
+
+    Memory that is pinned for a GPU is all that is left out, and the refusal of processors.
+    """
+    open_usually, fully_shard = parallel.TrainingProcesses.open, parallel.fully_shard
+    policies: list[bool] = []
+
+    def opened(config: TrainConfig) -> TrainingProcesses:
+        return replace(open_usually(replace(config, offload=False)), offload=config.offload)
+
+    def divided(*arguments: Any, offload_policy: OffloadPolicy, **keywords: Any) -> Any:
+        policies.append(isinstance(offload_policy, CPUOffloadPolicy))
+        return fully_shard(*arguments, offload_policy=offload_policy, **keywords)
+
+    parallel.TrainingProcesses.open = staticmethod(opened)
+    parallel.fully_shard = divided
+    parallel.CPUOffloadPolicy = partial(CPUOffloadPolicy, pin_memory=False)
+    train(config)
+    assert len(policies) == 9 and all(policies), policies  # two layers and the rest, thrice
     torch.distributed.destroy_process_group()
     return 0
 
@@ -303,6 +302,21 @@ def test_two_processes_train_an_adapter_as_one(
         check_same(alone, config)
         saved = load_file(Run(Path(config.out)).reward_model / ADAPTER_WEIGHTS)
         torch.testing.assert_close(saved, expected, atol=1e-3, rtol=0)  # steps are 1e-2
+
+
+def test_what_is_offloaded_is_trained_the_same(setting, forks, tmp_path):
+    alone = setting("alone", "qwen2", kind="implicit", keep_best="test")
+    train(alone)
+    away = {"shard": True, "offload": True, "cache": str(tmp_path / "away")}
+    offloaded = replace(alone, out=str(tmp_path / "offloaded"), **away)
+    processes = start_two(forks, tmp_path / "printed", train_offloaded, offloaded)
+    codes = ends(processes)
+    assert codes == [0, 0], processes[0].stderr + processes[1].stderr
+    check_same(alone, offloaded)
+    with pytest.raises(UserError, match="several processes with a GPU each: leave it out"):
+        train(replace(offloaded, out=str(tmp_path / "refused")))
+    with pytest.raises(UserError, match="what shard divides: set shard"):
+        replace(offloaded, shard=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak is not its own")

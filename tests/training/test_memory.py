@@ -101,6 +101,13 @@ def test_weights_gradients_and_moments_are_counted(planned):
     divided = estimate_memory(model, config, trees, replace(FULL, devices=4, sharded=True))
     assert divided.gradients == weights and divided.moments == 2 * weights
     assert divided.weights > weights  # a block and the embeddings are whole
+    away = replace(FULL, devices=4, sharded=True, offloaded=True)
+    offloaded = estimate_memory(model, config, trees, away)
+    assert offloaded.offloaded == 4 * weights  # a quarter of 16 bytes
+    assert (offloaded.weights, offloaded.moments) == (divided.weights - weights, 0)
+    assert offloaded.activations == divided.activations
+    blocks = sum(p.numel() for p in model.model.model.layers.parameters())
+    assert offloaded.gradients == 4 * (weights - blocks + weights // 2)  # of one block of two
     together = estimate_memory(model, config, trees, replace(FULL, devices=4))
     assert together.gradients == 2 * memory.gradients  # exchanged in buckets beside them
 

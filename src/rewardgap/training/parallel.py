@@ -6,10 +6,10 @@ Every process holds a whole copy (DDP), or its part of every weight, gradient an
 
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -25,8 +25,14 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.utils import get_total_norm
 
 from rewardgap.configs.training import TrainConfig
 from rewardgap.errors import UserError, first_line, reported
@@ -49,6 +55,8 @@ PASSES = ("score", "base_log_probs")
 class TrainingProcesses(MetProcesses):
     """The processes of a run."""
 
+    offload: bool = False
+    """Whether the parts of a model that is divided are in the computer's memory."""
     remedy: ClassVar[str] = "--resume continues from the last checkpoint"
 
     @classmethod
@@ -64,13 +72,16 @@ class TrainingProcesses(MetProcesses):
                 raise UserError(f"{variable} is set: {remedy}")
         # Gradients are exchanged where they are: otherwise there would be another copy of them.
         in_place = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        return cls.meet(
+        met = cls.meet(
             config.device,
             config.shard,
             log_with=config.report_to or None,
             project_dir=config.out,
             kwargs_handlers=[in_place],
         )
+        if config.offload and (met.device.type == "cpu" or not met.shard):
+            raise UserError("offload is for several processes with a GPU each: leave it out")
+        return replace(met, offload=config.offload)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -119,10 +130,13 @@ class TrainingProcesses(MetProcesses):
             return
         mesh, reading = init_device_mesh(self.device.type, (self.count,)), language_model.reading
         in_one_pass = isinstance(reading, TreeReading) and reading.limit is None
+        policy = CPUOffloadPolicy() if self.offload else OffloadPolicy()
         for layer in layers_of(language_model.model) if in_one_pass else ():
-            fully_shard(layer, mesh=mesh)
+            fully_shard(layer, mesh=mesh, offload_policy=policy)
         # Not left gathered after a pass: weights may be changed before the next one.
-        fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
+        if isinstance(model, RewardModel):
+            model.computes_on = self.device
         for name in PASSES:
             if hasattr(model, name):
                 register_fsdp_forward_method(model, name)
@@ -137,7 +151,7 @@ class TrainingProcesses(MetProcesses):
                 value = distribute_tensor(value, part.device_mesh, part.placements)
             else:
                 distributed.broadcast(value, src=0)
-            parts[part] = nn.Parameter(value, part.requires_grad)
+            parts[part] = nn.Parameter(value.cpu() if self.offload else value, part.requires_grad)
         names = model.named_parameters(remove_duplicate=False)  # of a tied weight both
         model.load_state_dict({name: parts[p] for name, p in names}, strict=False, assign=True)
 
@@ -154,6 +168,14 @@ class TrainingProcesses(MetProcesses):
         """
         at_once = last or is_divided(wrapped.parameters())
         return nullcontext() if at_once else self.accelerator.no_sync(wrapped)
+
+    def norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the norm of all gradients together, whole or divided."""
+        if not is_divided(gradients):
+            return get_total_norm(gradients)
+        parts = [cast(DTensor, gradient).to_local() for gradient in gradients]
+        # On the device: processes exchange nothing that is in the computer's memory.
+        return self.sum(get_total_norm(parts).to(self.device).square()).sqrt()
 
     def whole_model(self, model: RewardModel, build: Callable[[], RewardModel]) -> RewardModel:
         """Return a trained model with whole weights, in the main process.
@@ -202,7 +224,9 @@ def gathered(parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, torc
 
 def whole_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor as a whole; where it is divided, all processes have to call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    if isinstance(tensor, DTensor):  # brought to the device: parts elsewhere are not exchanged
+        tensor = cast(DTensor, tensor.to(tensor.device_mesh.device_type)).full_tensor()
+    return tensor
 
 
 def write_parts(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
