@@ -2,15 +2,18 @@
 
 import multiprocessing
 import os
+import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 120
+"""Seconds after which two processes are taken to wait for each other for ever."""
 PRELOADED = ["processes", "command_line", "tiny", "rewardgap.cli", "rewardgap.experiments.run"]
 
 
@@ -65,6 +68,31 @@ def start(
     process = forks.Process(target=_act, args=(folder, environment, call, arguments))
     process.start()
     return Started(process, folder)
+
+
+def start_two(
+    forks: ForkServerContext, folder: Path, call: Callable[..., int], *arguments: Any
+) -> list[Started]:
+    """Start a call in two processes, with the variables that torchrun gives them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    # Accelerate's own configuration says nothing of how a run is computed.
+    places |= {"LOCAL_WORLD_SIZE": "2", "ACCELERATE_MIXED_PRECISION": "bf16"}
+    return [
+        start(forks, folder / f"{rank}", call, *arguments, **places, RANK=rank, LOCAL_RANK=rank)
+        for rank in ("0", "1")
+    ]
+
+
+def ends(processes: Sequence[Started]) -> list[int | None]:
+    """Wait for processes and return how they ended; None for those that had to be killed."""
+    for started in processes:
+        started.process.join(PATIENCE)
+    codes = [started.process.exitcode for started in processes]
+    for started in processes:
+        started.process.kill()
+    return codes
 
 
 def _act(

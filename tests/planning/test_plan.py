@@ -97,7 +97,7 @@ def test_a_grid_is_planned_cell_by_cell(experiment, capsys):
     assert "explicit" not in shown and "On 2 devices (h100" in shown and "all 2 runs" in shown
 
 
-def test_the_file_says_how_the_model_is_held(training):
+def test_the_file_says_how_the_model_is_held(training, capsys):
     def need(devices: int = 1, **keys):
         told = PlanConfig(file=training(), devices=devices, device_name="h100", settings=keys)
         return plan(told).trainings[0].needs[0]
@@ -107,6 +107,14 @@ def test_the_file_says_how_the_model_is_held(training):
     whole, divided = need(4), need(4, shard=True)
     assert (whole.way, divided.way) == ("all weights", "all weights, divided")
     assert divided.memory.moments == pytest.approx(whole.memory.moments / 4, abs=1)
+    away = need(4, shard=True, offload=True)
+    assert away.memory.offloaded == pytest.approx(2 * divided.memory.moments, abs=9)  # 16 bytes
+    words = ["--devices", "4", "--device-name", "h100"]
+    assert cli.main(["plan", training(), *words, "--shard", "--offload"]) == 0
+    assert "also 0.00 GiB of the computer's memory for each device" in capsys.readouterr().out
+    both = need(4, shard=True, adapter="lora")
+    assert both.way == "lora of rank 16, divided"
+    assert both.memory.moments == pytest.approx(adapted.memory.moments / 4, abs=1)
 
 
 def test_what_does_not_fit_is_told_what_would(training, monkeypatch, capsys):

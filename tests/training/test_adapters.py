@@ -232,6 +232,8 @@ def test_an_adapter_that_is_damaged(model, tmp_path):
         ({"quantise": "4bit"}, "quantise is a setting of adapters: name one"),
         ({"adapter": "lora", "lora_rank": 0}, "lora_rank must be at least 1; it is 0"),
         ({"adapter": "lora", "frozen_backbone": True}, "leave one out"),
+        ({"adapter": "lora", "quantise": "4bit", "shard": True}, "and quantise is 4bit: leave one"),
+        ({"optimiser": "adam-8bit", "shard": True}, "and optimiser is adam-8bit: leave one of"),
         ({"adapter": "lora", "lora_targets": ["gone"]}, r"lora_targets \['gone'\]: Target modules"),
         ({"adapter": "lora", "lora_targets": ["lm_head"]}, "lm_head is no layer of the blocks"),
         ({"adapter": "lora"}, r"pip install 'rewardgap\[lora\]'"),

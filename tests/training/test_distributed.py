@@ -4,62 +4,119 @@ Their budget is so small that they have different numbers of micro-batches. What
 processes is trained in the same two, for their start costs more than a run.
 """
 
+import ctypes
 import os
 import shutil
 import signal
-import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from processes import Started, start
+from architectures import make_config
+from processes import ends, start_two
+from safetensors.torch import load_file
+from tiny import tiny_tokenizer
+from torch import nn
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 from toy import configure, flags, read_rows, several_rows, write_rows
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from rewardgap import cli
+from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import TrainConfig
+from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.errors import UserError
 from rewardgap.io.run_folder import Run
-from rewardgap.training import loop
+from rewardgap.models.adapters import ADAPTER_WEIGHTS
+from rewardgap.models.kinds import find_kind
+from rewardgap.models.kinds.reward_model import RewardModel
+from rewardgap.training import loop, parallel
+from rewardgap.training.loop import peak_memory
+from rewardgap.training.parallel import TrainingProcesses, is_divided, whole_tensor
 from rewardgap.training.train import train
 
-PATIENCE = 120
-"""Seconds after which two processes are taken to wait for each other for ever."""
+MMAP_THRESHOLD = -3
+"""The number of this setting in malloc.h."""
+KINDS = ("explicit", "implicit")
 
 
-def start_two(
-    forks: ForkServerContext, folder: Path, call: Callable[..., int], *arguments: Any
-) -> list[Started]:
-    """Start a call in two processes, with the variables that torchrun gives them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    # Accelerate's own configuration says nothing of how a run is computed.
-    places |= {"LOCAL_WORLD_SIZE": "2", "ACCELERATE_MIXED_PRECISION": "bf16"}
-    return [
-        start(forks, folder / f"{rank}", call, *arguments, **places, RANK=rank, LOCAL_RANK=rank)
-        for rank in ("0", "1")
-    ]
+def train_all(configs: Sequence[TrainConfig], paused: Sequence[TrainConfig]) -> int:
+    """Train in one of several processes, and then say how many have taken part.
 
-
-def ends(processes: Sequence[Started]) -> list[int | None]:
-    """Wait for processes and return how they ended; None for those that had to be killed."""
-    for started in processes:
-        started.process.join(PATIENCE)
-    codes = [started.process.exitcode for started in processes]
-    for started in processes:
-        started.process.kill()
-    return codes
-
-
-def train_all(configs: Sequence[TrainConfig]) -> int:
-    """Train in one of several processes, and then say how many have taken part."""
+    What is `paused` ends after its checkpoint of two steps.
+    """
+    for config in paused:
+        with interrupted_after(2):
+            train(config)
     for config in configs:
         train(config)
     print("processes:", torch.distributed.get_world_size(), torch.distributed.get_backend())
+    torch.distributed.destroy_process_group()
+    return 0
+
+
+def train_offloaded(config: TrainConfig) -> int:
+    """Train as with offload on GPUs, in one of several processes on processors.
+
+    Memory that is pinned for a GPU is all that is left out, and the refusal of processors.
+    """
+    open_usually, fully_shard = parallel.TrainingProcesses.open, parallel.fully_shard
+    policies: list[bool] = []
+
+    def opened(config: TrainConfig) -> TrainingProcesses:
+        return replace(open_usually(replace(config, offload=False)), offload=config.offload)
+
+    def divided(*arguments: Any, offload_policy: OffloadPolicy, **keywords: Any) -> Any:
+        policies.append(isinstance(offload_policy, CPUOffloadPolicy))
+        return fully_shard(*arguments, offload_policy=offload_policy, **keywords)
+
+    parallel.TrainingProcesses.open = staticmethod(opened)
+    parallel.fully_shard = divided
+    parallel.CPUOffloadPolicy = partial(CPUOffloadPolicy, pin_memory=False)
+    train(config)
+    assert len(policies) == 9 and all(policies), policies  # two layers and the rest, thrice
+    torch.distributed.destroy_process_group()
+    return 0
+
+
+def initialised(folder: Path, kind: str = "implicit") -> RewardModel:
+    """A reward model before its training, with a head drawn from seed 3 where it has one."""
+    template = ChatTemplate.load(folder)
+    return find_kind(kind).initialise(folder, template, KindConfig(), torch.float32, 3)
+
+
+def build_together(config: TrainConfig, large: Path, small: Sequence[Path]) -> int:
+    """Build models in one of several processes; its parts are those of models that are whole."""
+    processes = TrainingProcesses.open(config)
+    makes: list[Callable[[], nn.Module]] = [partial(nn.Linear, 3, 2)]  # no language model: whole
+    makes += [partial(initialised, folder, kind) for folder in small for kind in KINDS]
+    for make in makes:
+        torch.manual_seed(processes.rank)  # what only one process draws is all the same
+        model = processes.build(make)
+        torch.manual_seed(0)
+        whole = make()
+        assert model.state_dict().keys() == whole.state_dict().keys()
+        pairs = zip(model.named_parameters(), whole.named_parameters(), strict=True)  # or untied
+        for (name, part), (same, weight) in pairs:
+            assert name == same and torch.equal(whole_tensor(part.detach()), weight), name
+            assert part.numel() == weight.numel() and part.dtype == weight.dtype, name
+            assert is_divided([part]) == isinstance(model, RewardModel), name
+        for buffer, expected in zip(model.buffers(), whole.buffers(), strict=True):
+            assert torch.equal(buffer, expected)
+        if isinstance(model, RewardModel):
+            assert model.language_model.reading == whole.language_model.reading
+            assert model.model.config.to_dict() == whole.model.config.to_dict()
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**16)  # what is freed is not kept for later
+    before = peak_memory(processes.device)  # after all imports
+    processes.build(partial(initialised, large))
+    print("grown by", peak_memory(processes.device) - before)
     torch.distributed.destroy_process_group()
     return 0
 
@@ -72,9 +129,14 @@ def command_all(commands: Sequence[Sequence[str]]) -> int:
     return max(codes)
 
 
-def train_together(forks: ForkServerContext, folder: Path, *configs: TrainConfig) -> None:
-    """Train in two processes; fail if there was one."""
-    processes = start_two(forks, folder, train_all, configs)
+def train_together(
+    forks: ForkServerContext,
+    folder: Path,
+    *configs: TrainConfig,
+    paused: Sequence[TrainConfig] = (),
+) -> None:
+    """Train in two processes, as `train_all` does; fail if there was one."""
+    processes = start_two(forks, folder, train_all, configs, paused)
     codes = ends(processes)
     assert codes == [0, 0], processes[0].stderr + processes[1].stderr
     assert [started.stdout.count("processes: 2 gloo") for started in processes] == [1, 1]
@@ -203,6 +265,84 @@ def test_a_killed_process_ends_the_others_and_any_number_goes_on(setting, forks,
         train(interrupted)
     train_together(forks, tmp_path / "resumed", replace(interrupted, resume=True, shard=True))
     check_same(expected, interrupted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "adapter", "changes"),
+    [
+        ("explicit", "llama", "dora", {"gradient_checkpointing": True, "keep_best": "test"}),
+        ("implicit", "qwen2", "lora", {"lora_targets": ["q_proj", "down_proj"]}),
+    ],
+)
+def test_two_processes_train_an_adapter_as_one(
+    kind, architecture, adapter, changes, setting, forks, tmp_path
+):
+    """The reference is the base in parts, too; any number goes on, with shard and without."""
+    changes |= {"kind": kind, "adapter": adapter, "lora_rank": 4, "learning_rate": 1e-2}
+    alone = setting("alone", architecture, **changes)
+    train(alone)
+    shared, whole, to_shared, to_whole, to_one = (
+        replace(alone, out=str(tmp_path / name), cache=str(tmp_path / f"cache-{name}"), shard=shard)
+        for name, shard in (
+            ("shared", True),
+            ("whole", False),
+            ("to-shared", True),
+            ("to-whole", True),
+            ("to-one", True),
+        )
+    )
+    with interrupted_after(2):
+        train(to_shared)
+    goes_on = (replace(to_shared, resume=True), replace(to_whole, resume=True, shard=False))
+    paused = (to_whole, to_one)
+    train_together(forks, tmp_path / "printed", shared, whole, *goes_on, paused=paused)
+    train(replace(to_one, resume=True))
+    expected = load_file(Run(Path(alone.out)).reward_model / ADAPTER_WEIGHTS)
+    for config in (shared, whole, *goes_on, to_one):
+        check_same(alone, config)
+        saved = load_file(Run(Path(config.out)).reward_model / ADAPTER_WEIGHTS)
+        torch.testing.assert_close(saved, expected, atol=1e-3, rtol=0)  # steps are 1e-2
+
+
+def test_what_is_offloaded_is_trained_the_same(setting, forks, tmp_path):
+    alone = setting("alone", "qwen2", kind="implicit", keep_best="test")
+    train(alone)
+    away = {"shard": True, "offload": True, "cache": str(tmp_path / "away")}
+    offloaded = replace(alone, out=str(tmp_path / "offloaded"), **away)
+    processes = start_two(forks, tmp_path / "printed", train_offloaded, offloaded)
+    codes = ends(processes)
+    assert codes == [0, 0], processes[0].stderr + processes[1].stderr
+    check_same(alone, offloaded)
+    with pytest.raises(UserError, match="several processes with a GPU each: leave it out"):
+        train(replace(offloaded, out=str(tmp_path / "refused")))
+    with pytest.raises(UserError, match="what shard divides: set shard"):
+        replace(offloaded, shard=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak is not its own")
+def test_one_process_reads_weights_for_all(setting, folders, forks, tmp_path):
+    """Of tied weights in bfloat16, and of a model that is gathered as a whole, too."""
+    sizes = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8}
+    large = LlamaConfig(**sizes, vocab_size=320, num_attention_heads=8, bos_token_id=0)
+    halved = AutoModelForCausalLM.from_pretrained(folders("qwen2"), dtype=torch.bfloat16)
+    models = {
+        "large": AutoModelForCausalLM.from_config(large),
+        "halved": halved,
+        "plain": AutoModelForCausalLM.from_config(make_config("phi3 with longrope")),
+    }
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        tiny_tokenizer().save_pretrained(tmp_path / name)
+    config = setting("none", "llama", shard=True)
+    small = [folders("llama"), tmp_path / "halved", tmp_path / "plain"]
+    arguments = (config, tmp_path / "large", small)
+    processes = start_two(forks, tmp_path / "printed", build_together, *arguments)
+    codes = ends(processes)
+    assert codes == [0, 0], processes[0].stderr + processes[1].stderr
+    weights = 4 * sum(parameter.numel() for parameter in models["large"].parameters())
+    main, other = (int(started.stdout.partition("grown by")[2].split()[0]) for started in processes)
+    assert main > weights  # or else this measures nothing
+    assert weights / 2 < other < 0.7 * weights
 
 
 def test_two_processes_score_and_rank_as_one(setting, forks, tmp_path):

@@ -101,6 +101,13 @@ def test_weights_gradients_and_moments_are_counted(planned):
     divided = estimate_memory(model, config, trees, replace(FULL, devices=4, sharded=True))
     assert divided.gradients == weights and divided.moments == 2 * weights
     assert divided.weights > weights  # a block and the embeddings are whole
+    away = replace(FULL, devices=4, sharded=True, offloaded=True)
+    offloaded = estimate_memory(model, config, trees, away)
+    assert offloaded.offloaded == 4 * weights  # a quarter of 16 bytes
+    assert (offloaded.weights, offloaded.moments) == (divided.weights - weights, 0)
+    assert offloaded.activations == divided.activations
+    blocks = sum(p.numel() for p in model.model.model.layers.parameters())
+    assert offloaded.gradients == 4 * (weights - blocks + weights // 2)  # of one block of two
     together = estimate_memory(model, config, trees, replace(FULL, devices=4))
     assert together.gradients == 2 * memory.gradients  # exchanged in buckets beside them
 
@@ -114,6 +121,15 @@ def test_lora_trains_its_factors_alone(planned):
     assert memory.gradients == 4 * (factors + 32)  # and the head
     assert memory.moments == 2 * memory.gradients
     assert memory.weights == 4 * (factors + sum(p.numel() for p in model.parameters()))
+    half, divided = (
+        estimate_memory(model, config, trees, replace(GPU, lora_rank=3, devices=n, sharded=n > 1))
+        for n in (1, 4)
+    )
+    assert divided.moments == half.moments // 4
+    outer = 4 * sum(p.numel() for p in model.parameters()) - 4 * sum(
+        p.numel() for p in blocks.parameters()
+    )
+    assert divided.weights == half.weights // 4 + outer + (half.weights - outer)  # of two blocks
 
 
 def test_what_needs_less_is_said_to(planned):

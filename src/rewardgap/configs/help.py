@@ -55,6 +55,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "gradient_checkpointing",
             "compile",
             "shard",
+            "offload",
         ),
         *("cache", "executor", "address", "cpus_per_cell", "gpus_per_cell", "retries"),
     ),

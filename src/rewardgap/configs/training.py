@@ -75,6 +75,9 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
     shard: bool = False
     """divide weights, gradients and Adam's moments among the processes (FSDP2), for models that do
     not fit on one GPU; by default every process holds all of them; alone, nothing is divided"""
+    offload: bool = False
+    """with shard on GPUs: keep what is divided in the computer's memory and take steps there, which
+    is slower; not yet tried on a GPU"""
     seed: int = 0
     """seed of the head and of the order of the data"""
     eval_steps: int = 0
@@ -101,18 +104,20 @@ class TrainConfig(OptimiserConfig, KindConfig, CachedComputeConfig):
                 f"keep_best is {self.keep_best!r}, which is no evaluation set; the sets are "
                 f"{', '.join(self.eval) or 'none: give one with --eval.NAME DATA'}"
             )
-        for key in ("adapter", "optimiser"):
+        if self.offload and not self.shard:
+            raise UserError("offload keeps in the computer's memory what shard divides: set shard")
+        for key in ("quantise", "optimiser"):
             if self.shard and getattr(self, key) is not None:
                 raise UserError(
-                    f"shard divides weights and moments in float32, and {key} is "
-                    f"{getattr(self, key)}: leave one of them out"
+                    f"shard divides weights and moments that are numbers of their own, and {key} "
+                    f"is {getattr(self, key)}: leave one of them out"
                 )
         if self.keep_best is not None and not self.eval_steps:
             raise UserError("keep_best needs eval_steps: give the steps between evaluations")
 
     def settings(self) -> dict[str, Any]:
         """Return everything that determines the run, as its config.yaml holds it."""
-        free = ("resume", "cache", "shard")
+        free = ("resume", "cache", "shard", "offload")
         return {key: value for key, value in asdict(self).items() if key not in free}
 
 

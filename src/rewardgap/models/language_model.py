@@ -132,6 +132,13 @@ class LanguageModel:
         """
         return self.reading.states(self.model, pack, positions)
 
+    def base_log_probs(self, pack: Pack) -> torch.Tensor:
+        """Return (R,) log-probabilities of a pack's response tokens; an adapter is switched off."""
+        pack = self.prepare(pack)
+        with self.without_adapter():
+            states = self.hidden_states(pack)[pack.predicting_positions]
+            return self.vocabulary.log_probs(states, pack.response_tokens)
+
     def train(self) -> None:
         """Prepare for training: rewards stay a function of the text, without noise.
 

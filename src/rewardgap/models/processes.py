@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # takes a second to import, which one process alone does with
     from accelerate import Accelerator
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=nn.Module)
 
 PATIENCE, STEP = timedelta(hours=6), timedelta(minutes=30)
 """How long a process waits for the main one, which alone reads data for the first time, and how
@@ -70,8 +71,12 @@ class Processes:
         """Return when all processes have come here."""
         self.gather(None)
 
+    def build(self, make: Callable[[], Model]) -> Model:
+        """Return the model that `make` gives; where it is divided, this process's part of it."""
+        return make()
+
     def place(self, model: nn.Module, device: torch.device) -> None:
-        """Bring the weights of a reward model to a device, or each process its part of them."""
+        """Bring a model to a device, unless it is divided: each part is where it belongs."""
         model.to(device)
 
 

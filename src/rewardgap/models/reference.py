@@ -23,6 +23,7 @@ from rewardgap.io.progress import progress
 from rewardgap.io.tables import MappedTable, is_intact, write_table
 from rewardgap.models.devices import autocast
 from rewardgap.models.hub import fingerprint
+from rewardgap.models.kinds.reward_model import TrainedRewardModel
 from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import Pack, map_trees
 from rewardgap.models.processes import ALONE, Processes
@@ -58,8 +59,8 @@ class Reference:
     entry that does not match its checksum is computed again.
 
     `template` is that of the trees, `compute_dtype` the precision of matrix products and `dtype`
-    that of the weights. `adapted` is the reward model's own language model where it is the initial
-    one with an adapter: switched off, it gives the log-probabilities, and none else is loaded.
+    that of the weights. `adapted` is the reward model itself where it is the initial model with an
+    adapter: with this switched off it gives the log-probabilities, and none else is loaded.
     `quantise` says in how many bits the initial model's blocks were in training.
     Several `processes` compute a part each, and the main one writes.
     """
@@ -70,14 +71,14 @@ class Reference:
     settings: CachedComputeConfig
     compute_dtype: torch.dtype
     dtype: torch.dtype = torch.float32
-    adapted: LanguageModel | None = None
+    adapted: TrainedRewardModel | None = None
     quantise: Quantisation | None = None
     processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         """Hash the weights."""
         self.fingerprint = fingerprint(self.folder)
-        self._model: _Reader | None = None
+        self._model: _Reader | TrainedRewardModel | None = None
 
     def log_probs(self, trees: Sequence[Tree]) -> Sequence[np.ndarray]:
         """Return log-probabilities of all response tokens, from the cache if they are there.
@@ -116,7 +117,7 @@ class Reference:
         def log_probs(batch: Pack, trees: Sequence[Tree]) -> list[np.ndarray]:
             cached = not self.processes.shard
             with torch.no_grad(), autocast(self.device, self.dtype, self.compute_dtype, cached):
-                values = reader(batch)
+                values = reader.base_log_probs(batch)
             ends = np.cumsum([sum(len(tree.nodes[leaf]) for leaf in tree.leaves) for tree in trees])
             return np.split(values.cpu().numpy(), ends[:-1])
 
@@ -135,9 +136,10 @@ class Reference:
         """
         return self._open().language_model
 
-    def _open(self) -> "_Reader":
+    def _open(self) -> "_Reader | TrainedRewardModel":
         if self._model is None and self.adapted is not None:
-            self._model = _Reader(self.adapted.to(self.device))
+            self._model = self.adapted
+            self.processes.place(self._model, self.device)
         elif self._model is None:
             name = self.template.name  # one of ours may have added tokens, and does so again
             template = ChatTemplate.load(self.folder, name if name in TEMPLATES else None)
@@ -148,28 +150,28 @@ class Reference:
                     f"the reference {self.folder} has another tokenizer than the reward model; "
                     "its log-probabilities would be of other tokens"
                 )
-            language_model = LanguageModel.load(self.folder, template, dtype=self.dtype)
-            if self.quantise:
-                require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
-                quantise(language_model.model, self.device, self.compute_dtype)
-            if not self.processes.shard:  # FSDP2 divides weights of one precision alone
-                language_model.keep_matrices_in(self.compute_dtype, trained=True)
-            self._model = _Reader(language_model)
-            self.processes.place(self._model.eval(), self.device)
+            self._model = self.processes.build(lambda: self._read(template))
+            self.processes.place(self._model, self.device)
         return self._model
+
+    def _read(self, template: ChatTemplate) -> "_Reader":
+        language_model = LanguageModel.load(self.folder, template, dtype=self.dtype)
+        if self.quantise:
+            require_bitsandbytes(f"the reference is in {self.quantise}", self.device)
+            quantise(language_model.model, self.device, self.compute_dtype)
+        if not self.processes.shard:  # FSDP2 divides weights of one precision alone
+            language_model.keep_matrices_in(self.compute_dtype, trained=True)
+        return _Reader(language_model).eval()
 
 
 class _Reader(nn.Module):
-    """A language model as a module, so that processes can share it: a pass is a call of it."""
+    """A language model as a module, so that processes can share it."""
 
     def __init__(self, language_model: LanguageModel):
         super().__init__()
         self.language_model = language_model
         self.model = language_model.model
 
-    def forward(self, batch: Pack) -> torch.Tensor:
-        """Return (R,) log-probabilities of a pack's response tokens."""
-        batch = self.language_model.prepare(batch)
-        with self.language_model.without_adapter():
-            states = self.language_model.hidden_states(batch)[batch.predicting_positions]
-            return self.language_model.vocabulary.log_probs(states, batch.response_tokens)
+    def base_log_probs(self, pack: Pack) -> torch.Tensor:
+        """Return (R,) log-probabilities of response tokens."""
+        return self.language_model.base_log_probs(pack)

@@ -194,15 +194,14 @@ class _Planner:
         if self.config.adapter is not None:
             as_given = f"{self.config.adapter} of rank {self.config.rank}"
         devices = self.plan.devices
-        if self.setup.sharded:
-            as_given += ", divided"
+        divided = ", divided" if self.setup.sharded else ""
         if self.shape is None:
             yield self._need("nothing to train", self.setup, work)
             return
-        ways = {as_given: self.setup}
+        ways = {as_given + divided: self.setup}
         if not self.config.frozen_backbone and self.config.adapter is None:
             rank = self.plan.lora_rank
-            ways[f"LoRA of rank {rank}"] = replace(self.setup, lora_rank=rank, sharded=False)
+            ways[f"LoRA of rank {rank}{divided}"] = replace(self.setup, lora_rank=rank)
         if devices > 1 and not self.config.shard:
             for way, setup in list(ways.items()):
                 ways[f"{way}, divided"] = replace(setup, sharded=True)

@@ -29,6 +29,9 @@ def format_requirements(plan: Requirements) -> str:
         work.append((name, *_work(training)))
         for need in training.needs:
             memory.append((name, need.way, *_need(need)))
+            if need.memory.offloaded:
+                size = f"{need.memory.offloaded / GIB:.2f} GiB of the computer's memory"
+                sentences.append(f"{name}, {need.way}: also {size} for each device (offload)")
             if not need.fits:
                 sentences.append(_remedy(name, need, plan.memory))
     where = counted(plan.devices, "device") if plan.devices > 1 else "one device"

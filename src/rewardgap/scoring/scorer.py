@@ -305,17 +305,16 @@ def open_scorer(
     processes: Processes = ALONE,
     whole_weights: bool = False,
 ) -> Scorer:
-    """Open a reward model as a command's configuration says, for all processes; see `load`.
-
-    With `whole_weights` it can do more than give rewards: no matrix is in the products' precision.
-    """
+    """Open a model as a configuration says; with `whole_weights` for more than rewards."""
     folder = find_saved(model)
     saved = SavedRewardModel.find(folder, kind, options)
     if reference is not None:
         saved = saved.with_initial_model(reference)
     device = choose_device(compute.device)
     dtype = choose_dtype(compute.dtype, device)
-    reward_model = saved.load(folder, compute.template, device, dtype).eval()
+    reward_model = processes.build(
+        lambda: saved.load(folder, compute.template, device, dtype).eval()
+    )
     if reward_model.language_model and not (whole_weights or processes.shard):
         reward_model.language_model.keep_matrices_in(dtype, trained=True)
     processes.place(reward_model, device)

@@ -67,11 +67,13 @@ def say_memory(model: RewardModel, settings: Settings, data: RunData) -> None:
     """Say about how much memory training will take, and warn if the GPU has less."""
     processes, device, config = settings.processes, settings.processes.device, settings.config
     setup = Setup.of(config, device, settings.compute_dtype, processes.count)
-    needed = estimate_memory(model, config, data.training, setup).total
+    memory = estimate_memory(model, config, data.training, setup)
+    needed, away = memory.total, memory.offloaded / GIB
     if device.type == "cpu":  # what the program takes by itself, the weights left out
         needed += peak_memory(device) + LIBRARIES - memory_of_weights(model)
     of_each = " in each process" * (processes.count > 1)
-    logger.info("memory: about %.1f GiB at the most%s", needed / GIB, of_each)
+    besides = f", and {away:.1f} GiB of the computer's" * (away > 0)
+    logger.info("memory: about %.1f GiB at the most%s%s", needed / GIB, of_each, besides)
     if device.type == "cuda" and needed > (present := torch.cuda.mem_get_info(device)[1]):
         logger.warning(
             "the GPU has %.1f GiB: lower token_budget, or set gradient_checkpointing%s",

@@ -40,7 +40,7 @@ from rewardgap.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from rewardgap.training.parallel import TrainingProcesses, whole_tensor
+from rewardgap.training.parallel import TrainingProcesses
 from rewardgap.training.step_log import StepLog
 from rewardgap.training.trackers import Track, open_trackers
 
@@ -155,9 +155,12 @@ def _place(model: RewardModel, settings: Settings) -> None:
     device = settings.processes.device
     if device.type == "cuda":  # where another run of this process may have needed more
         torch.cuda.reset_peak_memory_stats(device)
-    settings.processes.place(model.train(), device)
+    settings.processes.place(model, device)
+    if settings.config.gradient_checkpointing and model.language_model:
+        model.language_model.checkpoint_activations()
     if settings.config.compile and model.language_model:
         model.language_model.compile(settings.compute_dtype)
+    model.train()
 
 
 @contextmanager
@@ -235,7 +238,7 @@ def _clip_gradients(trainer: Trainer) -> torch.Tensor:
     """Clip the gradient if the configuration says so; return its norm before that."""
     parameters, limit = list(trainer.model.parameters()), trainer.settings.config.max_grad_norm
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = whole_tensor(torch.nn.utils.get_total_norm(gradients))
+    norm = trainer.settings.processes.norm(gradients)
     if limit is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
     return norm

@@ -4,7 +4,7 @@ Every formula of it is here: a run's first lines, the estimates of a grid and `p
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -54,6 +54,7 @@ class Memory:
         reference: The second model that computes an implicit kind's reference, before training.
         in_one_pass: Whether gradients come as activations go: on a GPU, if a step is one
             micro-batch.
+        offloaded: Not on the device, but in the computer's memory.
     """
 
     weights: int
@@ -63,6 +64,7 @@ class Memory:
     logits: int = 0
     reference: int = 0
     in_one_pass: bool = False
+    offloaded: int = 0
 
     @property
     def total(self) -> int:
@@ -82,6 +84,7 @@ class Setup:
         devices: Number of devices, which divide the pairs of a step.
         sharded: Whether they also divide weights, gradients and moments.
         lora_rank: Rank of LoRA in all products of the blocks; None: no LoRA.
+        offloaded: Whether what is divided is in the computer's memory.
     """
 
     device: torch.device
@@ -89,6 +92,7 @@ class Setup:
     devices: int = 1
     sharded: bool = False
     lora_rank: int | None = None
+    offloaded: bool = False
 
     @classmethod
     def of(
@@ -100,7 +104,8 @@ class Setup:
     ) -> "Setup":
         """Return the setup of a run on so many devices."""
         rank = config.rank if config.adapter else None
-        return cls(device, compute_dtype, devices, config.shard and devices > 1, rank)
+        sharded = config.shard and devices > 1
+        return cls(device, compute_dtype, devices, sharded, rank, sharded and config.offload)
 
     @classmethod
     def here(cls, config: TrainConfig, devices: int = 1) -> "Setup":
@@ -112,11 +117,12 @@ class Setup:
 def memory_of_weights(model: RewardModel) -> int:
     """Return the bytes of a model's weights, each in its precision."""
     total = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    adapted = model.adapted
-    if adapted is None or adapted.adapter is None or not adapted.adapter.quantised:
+    language_model = model.language_model
+    adapter = language_model.adapter if language_model else None
+    if language_model is None or adapter is None or not adapter.quantised:
         return total
     # Without weights there is nothing to quantise, and they still have the shapes of before.
-    whole = [matrix for matrix in adapted.frozen_matrices() if matrix.is_meta]
+    whole = [matrix for matrix in language_model.frozen_matrices() if matrix.is_meta]
     excess = sum(matrix.numel() * (matrix.element_size() - BYTES_IN_4_BITS) for matrix in whole)
     return total - round(excess)
 
@@ -155,14 +161,23 @@ def estimate_memory(
     on_cpu = setup.device.type == "cpu"
     buckets = setup.devices > 1 and not setup.sharded  # DDP's
     needs_another = model.needs_reference and setup.lora_rank is None and on_cpu
+    weights = _weights(model, shape, setup)
+    gradients = FLOAT * (1 + buckets + on_cpu) * trained // share
+    of_moments, offloaded = moment * moments * trained // share, 0
+    if setup.offloaded:  # the device has the gradients of a block, and of what is outside of blocks
+        parts = _weights(model, shape, replace(setup, offloaded=False)) - weights
+        offloaded = parts + gradients + of_moments
+        outside = min(trained, shape.embeddings)
+        gradients, of_moments = FLOAT * (outside + trained // max(1, shape.layers)), 0
     return Memory(
-        weights=_weights(model, shape, setup),
-        gradients=FLOAT * (1 + buckets + on_cpu) * trained // share,
-        moments=moment * moments * trained // share,
+        weights=weights,
+        gradients=gradients,
+        moments=of_moments,
         activations=int(activations[largest]),
         logits=int(logits[largest]),
         reference=FLOAT * shape.parameters + int(logits[largest]) if needs_another else 0,
         in_one_pass=in_one_pass and setup.device.type == "cuda",
+        offloaded=offloaded,
     )
 
 
@@ -203,8 +218,10 @@ def _weights(model: RewardModel, shape: ModelShape, setup: Setup) -> int:
     if setup.lora_rank is not None and not model.adapted:
         weights += FLOAT * setup.lora_rank * shape.factors - (FLOAT - size) * shape.products
     if setup.sharded:
-        block = shape.products // max(1, shape.layers)
-        weights = weights // setup.devices + FLOAT * (shape.embeddings + UNITS * block)
+        whole = FLOAT * shape.embeddings
+        block = (weights - whole) // max(1, shape.layers)
+        part = 0 if setup.offloaded else weights // setup.devices
+        weights = part + whole + UNITS * block
     copied = size < FLOAT and shape.trained_in_blocks > 0 and setup.lora_rank is None
     return weights + size * (shape.products + shape.output) * copied
 

@@ -5,9 +5,11 @@ Every process holds a whole copy (DDP), or its part of every weight, gradient an
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -23,14 +25,20 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.utils import get_total_norm
 
 from rewardgap.configs.training import TrainConfig
-from rewardgap.errors import UserError, first_line
+from rewardgap.errors import UserError, first_line, reported
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.language_model import LanguageModel
-from rewardgap.models.processes import MetProcesses
+from rewardgap.models.processes import MetProcesses, Model
 from rewardgap.models.reading import TreeReading, layers_of
 
 UNSUPPORTED = {
@@ -39,11 +47,16 @@ UNSUPPORTED = {
 }
 """Variables by which `accelerate launch` asks for another division, and the remedy."""
 
+PASSES = ("score", "base_log_probs")
+"""Methods beside `forward` in which a model that is divided is gathered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProcesses(MetProcesses):
     """The processes of a run."""
 
+    offload: bool = False
+    """Whether the parts of a model that is divided are in the computer's memory."""
     remedy: ClassVar[str] = "--resume continues from the last checkpoint"
 
     @classmethod
@@ -59,13 +72,16 @@ class TrainingProcesses(MetProcesses):
                 raise UserError(f"{variable} is set: {remedy}")
         # Gradients are exchanged where they are: otherwise there would be another copy of them.
         in_place = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        return cls.meet(
+        met = cls.meet(
             config.device,
             config.shard,
             log_with=config.report_to or None,
             project_dir=config.out,
             kwargs_handlers=[in_place],
         )
+        if config.offload and (met.device.type == "cpu" or not met.shard):
+            raise UserError("offload is for several processes with a GPU each: leave it out")
+        return replace(met, offload=config.offload)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -82,27 +98,62 @@ class TrainingProcesses(MetProcesses):
             distributed.all_reduce(values)
         return values
 
-    def place(self, model: nn.Module, device: torch.device) -> None:
-        """Bring a model to the device; of one that is divided, the part of this process.
+    def build(self, make: Callable[[], Model]) -> Model:
+        """Return the model that `make` gives; where it is divided, this process's part of it.
 
-        Models on a language model are divided, whose passes are calls of `forward` or `score`.
+        The main process alone makes it. The others get all of it but its weights, which are not
+        even read there, and then their parts of these, weight after weight.
+        """
+        if not self.shard:
+            return make()
+        whole = make() if self.is_main else None
+        with reported((pickle.PicklingError, AttributeError), "shard cannot pass on the model: "):
+            model = cast(Model, self.decide(lambda: _without_weights(cast(nn.Module, whole))))
+        self._divide(model)
+        self._fill(model, dict(whole.named_parameters()) if whole is not None else {})
+        return model
+
+    def place(self, model: nn.Module, device: torch.device) -> None:
+        """Bring a model to a device, unless it is divided: each part is where it belongs."""
+        if not is_divided(model.parameters()):
+            model.to(device)
+
+    def _divide(self, model: nn.Module) -> None:
+        """Divide a model on a language model, whose passes are calls of `forward` or of `PASSES`.
 
         Every layer is gathered when it is computed, and the rest of the model in every pass. Where
         a pack is read in several passes, as many as it has sequences, the model is gathered as a
         whole: processes would wait for each other's layers.
         """
         language_model: LanguageModel | None = getattr(model, "language_model", None)
-        if language_model is None or not self.shard:
-            model.to(device)
+        if language_model is None:
             return
-        mesh, reading = init_device_mesh(device.type, (self.count,)), language_model.reading
+        mesh, reading = init_device_mesh(self.device.type, (self.count,)), language_model.reading
         in_one_pass = isinstance(reading, TreeReading) and reading.limit is None
+        policy = CPUOffloadPolicy() if self.offload else OffloadPolicy()
         for layer in layers_of(language_model.model) if in_one_pass else ():
-            fully_shard(layer, mesh=mesh)
+            fully_shard(layer, mesh=mesh, offload_policy=policy)
         # Not left gathered after a pass: weights may be changed before the next one.
-        fully_shard(model, mesh=mesh, reshard_after_forward=True)
-        if hasattr(model, "score"):
-            register_fsdp_forward_method(model, "score")
+        fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
+        if isinstance(model, RewardModel):
+            model.computes_on = self.device
+        for name in PASSES:
+            if hasattr(model, name):
+                register_fsdp_forward_method(model, name)
+
+    def _fill(self, model: nn.Module, whole: Mapping[str, torch.Tensor]) -> None:
+        """Give a model without weights those of the main process, which alone has `whole` ones."""
+        parts: dict[nn.Parameter, nn.Parameter] = {}
+        for name, part in model.named_parameters():
+            value = whole[name].detach() if whole else torch.empty(part.shape, dtype=part.dtype)
+            value = value.to(self.device)
+            if isinstance(part, DTensor):
+                value = distribute_tensor(value, part.device_mesh, part.placements)
+            else:
+                distributed.broadcast(value, src=0)
+            parts[part] = nn.Parameter(value.cpu() if self.offload else value, part.requires_grad)
+        names = model.named_parameters(remove_duplicate=False)  # of a tied weight both
+        model.load_state_dict({name: parts[p] for name, p in names}, strict=False, assign=True)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return a model that is placed as what a pass calls, so that gradients are exchanged."""
@@ -118,20 +169,38 @@ class TrainingProcesses(MetProcesses):
         at_once = last or is_divided(wrapped.parameters())
         return nullcontext() if at_once else self.accelerator.no_sync(wrapped)
 
+    def norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the norm of all gradients together, whole or divided."""
+        if not is_divided(gradients):
+            return get_total_norm(gradients)
+        parts = [cast(DTensor, gradient).to_local() for gradient in gradients]
+        # On the device: processes exchange nothing that is in the computer's memory.
+        return self.sum(get_total_norm(parts).to(self.device).square()).sqrt()
+
     def whole_model(self, model: RewardModel, build: Callable[[], RewardModel]) -> RewardModel:
         """Return a trained model with whole weights, in the main process.
 
-        One that was divided is built again there and given the weights; other processes, which all
-        have to call this, return their part.
+        One that was divided is built again there and given the weights that were trained; other
+        processes, which all have to call this, return their part.
         """
         if not is_divided(model.parameters()):
             return model
         whole = build() if self.is_main else None
         targets = dict(whole.named_parameters()) if whole is not None else {}
-        for name, value in gathered(dict(model.named_parameters())):
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        for name, value in gathered(trained):
             if name in targets:
                 targets[name].data.copy_(value)
         return model if whole is None else whole.eval()
+
+
+def _without_weights(model: nn.Module) -> nn.Module:
+    """Return a copy of a model whose weights have shapes alone, to be sent to other processes."""
+    weights = {
+        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), weight.requires_grad)
+        for weight in model.parameters()
+    }
+    return deepcopy(model, weights)
 
 
 def is_divided(tensors: Iterable[torch.Tensor]) -> bool:
@@ -155,7 +224,9 @@ def gathered(parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, torc
 
 def whole_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor as a whole; where it is divided, all processes have to call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    if isinstance(tensor, DTensor):  # brought to the device: parts elsewhere are not exchanged
+        tensor = cast(DTensor, tensor.to(tensor.device_mesh.device_type)).full_tensor()
+    return tensor
 
 
 def write_parts(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -106,7 +106,7 @@ def _train_model(settings: Settings, data: RunData) -> None:
         where = describe_place(processes.device, settings.compute_dtype)
         say_start(config, data, len(steps), where + processes.in_words)
         warn_of_idle(config, processes.count)
-    model = build(config, data)
+    model = processes.build(lambda: build(config, data))
     if processes.is_main:
         say_memory(model, settings, data)
     training, held_out = add_references(settings, model, data)
@@ -185,8 +185,6 @@ def build(config: TrainConfig, data: RunData) -> RewardModel:
     if model.language_model:
         device = choose_device(config.device)
         restrict(model.language_model, config, device, choose_dtype(config.dtype, device))
-        if config.gradient_checkpointing:
-            model.language_model.checkpoint_activations()
     for trees in (data.training.extremes, *data.evaluation.values()):
         model.check_readable(trees)
     return model

@@ -100,6 +100,8 @@ class RewardModel(nn.Module, ABC):
     """β where the user gives none."""
     language_model: LanguageModel | None = None
     """The language model that is trained; None where nothing is."""
+    computes_on: torch.device | None = None
+    """The device to which weights are brought to compute; None: they stay where they are."""
 
     def __init__(self, template: ChatTemplate, options: KindConfig):
         super().__init__()
@@ -242,15 +244,16 @@ class RewardModel(nn.Module, ABC):
         )
 
     @property
-    def adapted(self) -> LanguageModel | None:
-        """The language model if it is the initial one with an adapter."""
-        model = self.language_model
-        return model if model is not None and model.adapter is not None else None
+    def adapted(self) -> "TrainedRewardModel | None":
+        """The model itself if its language model is the initial one with an adapter."""
+        if isinstance(self, TrainedRewardModel) and self.language_model.adapter is not None:
+            return self
+        return None
 
     @property
     def device(self) -> torch.device:
-        """The device of the model."""
-        return next(self.parameters(), torch.empty(0)).device
+        """The device on which the model computes."""
+        return self.computes_on or next(self.parameters(), torch.empty(0)).device
 
     equation: ClassVar[str | None] = None
     """Which equation says how a step on a pair moves rewards; None: they have no gradient."""
@@ -345,6 +348,10 @@ class TrainedRewardModel(RewardModel):
     def check_readable(self, trees: Iterable[Tree]) -> None:
         """Refuse trees that are too long for the model, or of tokens it does not have."""
         self.language_model.check_readable(trees)
+
+    def base_log_probs(self, pack: Pack) -> torch.Tensor:
+        """Return (R,) log-probabilities of response tokens, with any adapter switched off."""
+        return self.language_model.base_log_probs(pack)
 
     def read(self, pack: Pack, positions: torch.Tensor | None = None) -> ResponseStates:
         """Run one forward pass, which ends early at positions that are not read."""
