@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -19,7 +19,7 @@ from rewardgap.io.grid_folder import read_experiment_record
 from rewardgap.io.lock import FolderTakenError
 from rewardgap.io.messages import Messages
 from rewardgap.io.progress import SECONDS_PER_LINE
-from rewardgap.io.ray_cluster import SHARED, Cluster, cause_of, enter
+from rewardgap.io.ray_cluster import SHARED, cause_of, enter, find_ray, joined, needs_of, places
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,7 @@ class RayExecutor(Executor):
             UserError: Ray is not installed, or nothing answers.
         """
         super().__init__(config)
-        self.cluster = Cluster.find(config.address, config.cpus_per_cell, config.gpus_per_cell)
-        self.ray = self.cluster.ray
+        self.ray = find_ray(config.address)
 
     def run(self, runner: Runner, places: Sequence[str], begin: Callable[[str], None]) -> Outcomes:
         """Do the tasks of these places side by side; yield each that has ended.
@@ -58,13 +57,13 @@ class RayExecutor(Executor):
         """
         if not places:
             return
-        with self.cluster.joined():
+        with joined(self.ray, self.config.address):
+            needs = needs_of(self.ray, self.config.cpus_per_cell, self.config.gpus_per_cell)
             share = Share.of(runner.grid)
-            self.cluster.check_machines(check_machine, share)
+            self._check_machines(share, needs)
             begin(f"{len(places)} tasks on Ray")
             retries = RETRIES if self.config.retries is None else self.config.retries
-            options = {"max_retries": retries, "retry_exceptions": True, **self.cluster.needs}
-            remote = self.ray.remote(**options)(do_task)
+            remote = self.ray.remote(max_retries=retries, retry_exceptions=True, **needs)(do_task)
             shared = self.ray.put(share)
             tasks = {remote.options(name=place).remote(shared, place): place for place in places}
             yield from self._outcomes(tasks)
@@ -86,6 +85,22 @@ class RayExecutor(Executor):
                 self.ray.cancel(task)
             if tasks:
                 self.ray.wait(list(tasks), num_returns=len(tasks), timeout=CANCELLED)
+
+    def _check_machines(self, share: "Share", needs: Mapping[str, float]) -> None:
+        """Refuse a cluster in which a machine that can do tasks does not see what it needs."""
+        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        check = self.ray.remote(num_cpus=0, max_retries=0)(check_machine)
+        checks = {
+            check.options(scheduling_strategy=strategy(node, soft=False)).remote(share): name
+            for node, name in set(places(self.ray, needs))
+        }
+        for task, machine in checks.items():
+            try:
+                fault = self.ray.get(task)
+            except self.ray.exceptions.RayError as error:
+                fault = first_line(cause_of(error))
+            if fault:
+                raise UserError(f"the machine {machine} cannot take part: {fault}")
 
 
 @dataclass(frozen=True)
