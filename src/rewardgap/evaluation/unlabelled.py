@@ -8,6 +8,7 @@ One JSON object per line, rewards and lengths in the order of the responses::
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from rewardgap.data.records import Record, prompt_key, responses_id
@@ -42,10 +43,12 @@ def write_rewards(path: str | Path, rated: Iterable[tuple[Record, Tree, Sequence
 def count_rewards(path: Path) -> tuple[int, int] | None:
     """Return the numbers of responses and of prompts of such a file; None if it has labels."""
     with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    if "scores" not in rows[0]:
-        return None
-    return sum(len(row["scores"]) for row in rows), len(rows)
+        rows = map(json.loads, lines)
+        first = next(rows)
+        if "scores" not in first:
+            return None
+        counts = [len(row["scores"]) for row in chain([first], rows)]
+    return sum(counts), len(counts)
 
 
 def has_labels(path: Path) -> bool:
