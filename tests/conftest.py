@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import two_machines
 from hypothesis import HealthCheck, settings
 from processes import start_forks
 
@@ -48,6 +49,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def forks() -> ForkServerContext:
     """Starts processes that have torch and the package imported already; see `processes`."""
     return start_forks()
+
+
+@pytest.fixture
+def plain_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread for every process of Ray, as the results are compared bit by bit."""
+    for name, value in {"USAGE_STATS_ENABLED": "0", "COLOR_PREFIX": "0"}.items():
+        monkeypatch.setenv(f"RAY_{name}", value)
+    tests = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(tests))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def cluster(plain_ray: None) -> Iterator[Any]:
+    """Two machines of one processor each, as far as Ray can tell."""
+    made = two_machines()
+    yield made
+    made.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ EVALUATION = (
     *("test.jsonl", "TEST.jsonl", "more.jsonl", "reworded.jsonl", "REWORDED.jsonl"),
     *("rewardmath_test.jsonl", "rewardbench_math_test.jsonl", "uf_test.jsonl"),
 )
-NOT_RUN = 12
+NOT_RUN = 13
 """Blocks that are read and not run; each has its reason in the page."""
 
 

@@ -18,7 +18,7 @@ from rewardgap.configs.scoring import ScoreConfig
 from rewardgap.explaining.explain import explain
 from rewardgap.forecasting.forecast import forecast
 from rewardgap.io.run_folder import Run
-from rewardgap.scoring.scorer import score
+from rewardgap.scoring.score import score
 from rewardgap.training.train import train
 
 pytestmark = [

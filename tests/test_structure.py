@@ -48,7 +48,7 @@ def test_a_part_is_imported_without_the_whole():
 
 
 def test_the_package_is_small():
-    assert lines().total() <= 38_000
+    assert lines().total() <= 38_500
 
 
 def test_files_and_functions_are_small():

@@ -44,9 +44,9 @@ from .reporting.report import report as report
 from .rewriting.rewrite import rewrite as rewrite
 from .scoring.ranking import rank as rank
 from .scoring.reward_function import reward_function as reward_function
+from .scoring.score import score as score
 from .scoring.scorer import Scorer as Scorer
 from .scoring.scorer import load as load
-from .scoring.scorer import score as score
 from .serving.push import push as push
 from .serving.serve import serve as serve
 from .training.merge import merge as merge

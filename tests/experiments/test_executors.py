@@ -26,6 +26,7 @@ from rewardgap.experiments.run import run
 from rewardgap.io.grid_folder import write_experiment
 from rewardgap.io.lock import FolderTakenError, sole_process
 from rewardgap.io.messages import Messages
+from rewardgap.io.ray_cluster import refuse_silent
 from rewardgap.io.run_folder import Run
 
 
@@ -64,7 +65,7 @@ def test_what_is_no_address_is_refused(address, config, has_ray):
 def test_an_address_where_nothing_answers_is_refused_at_once(config, has_ray, monkeypatch):
     with create_server(("127.0.0.1", 0)) as server:
         free = f"127.0.0.1:{server.getsockname()[1]}"
-        ray._refuse_silent(free)
+        refuse_silent(free)
     began = monotonic()
     for named in (config(executor="ray", address=free), config(executor="ray")):
         monkeypatch.setenv("RAY_ADDRESS", free)

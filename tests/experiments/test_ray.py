@@ -6,12 +6,12 @@ Ray starts slowly: all but the first test wait for `pytest -m ray`.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import parent, raylet, wait_for
 from processes import start
 from toy_experiment import cells, settings
 
@@ -22,46 +22,14 @@ from rewardgap.io.lock import LOCK
 from rewardgap.io.run_folder import Run
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.ray
-STORE = 100 * 2**20
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("plain_ray")]
 LONG = 150
 """Epochs of a run that is killed before it ends."""
-PATIENCE = 300.0
 
 
 def results(folder: Path) -> dict[str, bytes]:
     paths = [*folder.rglob("scores/*.jsonl"), *folder.rglob("metrics.json")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Return what a condition returns, as soon as it is anything."""
-    latest = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        assert time.monotonic() < latest
-        time.sleep(0.05)
-    return value
-
-
-@pytest.fixture(autouse=True)
-def plain_ray(monkeypatch) -> None:
-    """One thread for every process, as the results are compared bit by bit."""
-    for name, value in {"USAGE_STATS_ENABLED": "0", "COLOR_PREFIX": "0"}.items():
-        monkeypatch.setenv(f"RAY_{name}", value)
-    tests = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(tests))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """Two machines of one processor each, as far as Ray can tell."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(True, head_node_args={"num_cpus": 1, "object_store_memory": STORE})
-    made.add_node(num_cpus=1, object_store_memory=STORE)
-    yield made
-    made.shutdown()
 
 
 def words(told: Any, folder: Path, *further: str) -> list[str]:
@@ -77,15 +45,6 @@ def running(folder: Path) -> dict[int, Run]:
         if holder and Run(cell).steps_saved:
             runs[int(holder.split()[1])] = Run(cell)
     return runs
-
-
-def parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def raylet(node: Any) -> int:
-    (info,) = node.all_processes["raylet"]
-    return info.process.pid
 
 
 def test_a_lost_process_and_a_lost_machine_cost_no_cell(config, cluster, forks, tmp_path):

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from rewardgap.configs.compute import CachedComputeConfig
 from rewardgap.data.chat_template import ChatTemplate
+from rewardgap.data.load import load as load_records
 from rewardgap.data.tree_store import StoredTrees, write_trees
 from rewardgap.data.trees import Tree
 from rewardgap.errors import UserError
@@ -210,7 +211,7 @@ def test_runs_of_all_seeds_and_betas_and_later_scores_share_an_entry(model, tmp_
     passes.clear()
     implicit(tmp_path, model, "second", seed=1, beta=0.2, epochs=1, learning_rate=1e-4)
     scorer = scoring.load(str(first.folder), cache=str(tmp_path / "cache"), device="cpu")
-    scorer.score_records(scoring.load_records(str(tmp_path / "test.jsonl")))
+    scorer.score_records(load_records(str(tmp_path / "test.jsonl")))
     assert not passes
 
 
@@ -241,7 +242,7 @@ def test_a_run_whose_initial_model_is_gone_or_changed(model, folders, tmp_path):
     message = refusal(scoring.load, str(run.folder))
     assert "no longer the model that this reward model was trained from" in message
     found = scoring.load(str(run.folder), reference=str(tmp_path / "moved"), device="cpu")
-    rows = found.score_records(scoring.load_records(str(tmp_path / "test.jsonl")))
+    rows = found.score_records(load_records(str(tmp_path / "test.jsonl")))
     assert [row.scores_chosen[0] for row in rows] == [row["scores_chosen"] for row in before]
 
 
@@ -255,7 +256,7 @@ def test_a_reference_that_is_too_short_for_the_data(model, folders, tmp_path):
     config = json.loads((short / "config.json").read_text())
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 16}))
     scorer = scoring.load(str(model), kind="implicit", reference=str(short), cache=str(tmp_path))
-    records = scoring.load_records(write_rows(tmp_path / "data.jsonl", pair_rows(5)))
+    records = load_records(write_rows(tmp_path / "data.jsonl", pair_rows(5)))
     assert "reads at most 16" in refusal(scorer.score_records, records)
 
 

@@ -16,7 +16,8 @@ from rewardgap.models import kinds
 from rewardgap.models.kinds import KINDS, find_kind, register_kind
 from rewardgap.models.kinds.explicit import Explicit
 from rewardgap.models.kinds.gradients import Terms
-from rewardgap.scoring.scorer import load, score
+from rewardgap.scoring.score import score
+from rewardgap.scoring.scorer import load
 from rewardgap.testing import check_kind
 
 DOCS = Path(__file__).parents[2] / "docs" / "kinds.md"

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,9 @@ from rewardgap.data.records import Message, prompt_id
 from rewardgap.errors import UserError
 from rewardgap.evaluation.returned import ScoreResult
 from rewardgap.models.kinds import KINDS
+from rewardgap.scoring.score import score as score_data
+from rewardgap.scoring.scorer import load
 
-scoring = import_module("rewardgap.scoring.scorer")  # the package's attribute may be the function
 OPENED = "<|begin|><|user|>{}<|end|><|assistant|>"
 
 
@@ -42,9 +42,7 @@ def score(folder: Path, model: object, data: str, **changes: object) -> list[dic
     """The rows of the score file that `rewardgap score` writes."""
     out = folder / "scored.jsonl"
     settings = {"device": "cpu", "cache": str(folder / "cache"), **changes}
-    scoring.score(
-        ScoreConfig(model=str(model), data=data, out=str(out), overwrite=True, **settings)
-    )
+    score_data(ScoreConfig(model=str(model), data=data, out=str(out), overwrite=True, **settings))
     return read_rows(out)
 
 
@@ -247,7 +245,7 @@ def test_a_score_file_that_is_there_is_not_replaced_unasked(model, data, tmp_pat
         model=str(model), kind="constant", data=data, out=str(tmp_path / "scored.jsonl")
     )
     with pytest.raises(UserError, match=r"scored.jsonl exists already: .* `overwrite: true`"):
-        scoring.score(config)
+        score_data(config)
     assert (tmp_path / "scored.jsonl").read_bytes() == before
 
 
@@ -261,7 +259,7 @@ def test_results_say_what_they_are(model, data, tmp_path):
     rewards = frame.loc[frame["id"] == "pair-0", ["response", "reward", "tokens"]]
     assert list(rewards["response"]) == ["chosen", "rejected"]
     assert list(rewards["reward"]) == list(rewards["tokens"])  # which is what the kind counts
-    scorer = scoring.load(model, kind="length", device="cpu")
+    scorer = load(model, kind="length", device="cpu")
     assert repr(scorer) == "Scorer(Length, 0 parameters, cpu, products in float32)"
 
 
@@ -390,5 +388,5 @@ def test_options_of_a_run_are_read_from_its_card(model, tmp_path):
     card = json.loads((run.reward_model / "rewardgap.json").read_text())
     assert card["kind"] == "generative" and card["likelihood_weight"] == 0.25
     assert card["chat_template"] == tiny_tokenizer().chat_template
-    scorer = scoring.load(str(run.folder), device="cpu")
+    scorer = load(str(run.folder), device="cpu")
     assert scorer.model.options == KindConfig(likelihood_weight=0.25, verification_prompt=question)

@@ -22,7 +22,7 @@ from rewardgap.io.files import CHECKSUMS
 from rewardgap.io.run_folder import Run
 from rewardgap.reporting.paper import saving
 from rewardgap.reporting.report import report
-from rewardgap.scoring.scorer import score
+from rewardgap.scoring.score import score
 from rewardgap.training.train import train
 
 WEIGHTS = "reward_model/model.safetensors"

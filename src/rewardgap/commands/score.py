@@ -21,7 +21,7 @@ def _figures(written: Any) -> Any:
 
 SCORE = Command(
     "score",
-    ".scoring.scorer:score",
+    ".scoring.score:score",
     ".configs.scoring:ScoreConfig",
     _say,
     "rewardgap score runs/explicit --data more.jsonl --out scores.jsonl",

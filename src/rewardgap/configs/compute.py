@@ -1,8 +1,9 @@
 """Settings of where and how to compute and of pairs that cannot be compared; checks of numbers."""
 
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rewardgap.configs.paths import HomePaths
 from rewardgap.errors import UserError
@@ -65,3 +66,14 @@ def positive(config: object, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and not 0 < value <= sys.float_info.max:
             raise UserError(f"{name} must be positive and finite; it is {value!r:.40}")
+
+
+def refuse_keys_of_others(config: Any, keys: Mapping[str, Collection[str]]) -> None:
+    """Refuse a key that is set and that, by executor, others take than the one that is chosen."""
+    for key in sorted({key for taken in keys.values() for key in taken}):
+        if key not in keys[config.executor] and getattr(config, key) is not None:
+            takers = " or ".join(name for name, taken in keys.items() if key in taken)
+            raise UserError(
+                f"{key}: the executor {config.executor} takes no such key; leave it out, or choose "
+                f"the executor {takers}"
+            )

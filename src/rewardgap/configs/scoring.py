@@ -1,6 +1,7 @@
 """Settings of the commands score, rank and metrics."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from rewardgap.configs.compute import CachedComputeConfig, at_least
 from rewardgap.configs.kind import RewardConfig
@@ -36,9 +37,21 @@ class ScoreConfig(RatingConfig, PrintConfig):
     """training data of the bag-of-words baseline; by default those of the run"""
     save_scale: bool = False
     """save mean and deviation of these rewards with the model, for --standardise"""
+    executor: Literal["local", "ray"] = "local"
+    """where the rewards are computed: here, or by workers on all machines of a Ray cluster"""
+    address: str | None = None
+    """HOST:PORT of the head of a Ray cluster; by default $RAY_ADDRESS, the cluster that this
+    machine belongs to or, without one, Ray on this machine alone"""
+    cpus_per_worker: int | None = None
+    """processors of a worker on Ray; by default 1"""
+    gpus_per_worker: float | None = None
+    """GPUs of a worker on Ray; by default 1 where the cluster has GPUs, else none; with a fraction,
+    several workers share a GPU"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least(self, 1, "cpus_per_worker")
+        at_least(self, 0, "gpus_per_worker")
         if self.save_scale and self.standardise:
             raise UserError("save_scale is of raw rewards: leave out standardise")
 

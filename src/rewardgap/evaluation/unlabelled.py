@@ -7,7 +7,8 @@ One JSON object per line, rewards and lengths in the order of the responses::
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from rewardgap.data.records import Record, prompt_key, responses_id
@@ -17,19 +18,16 @@ from rewardgap.evaluation.scores import check_finite
 from rewardgap.io.files import read_number, whole_file
 
 
-def write_rewards(
-    path: str | Path,
-    records: Sequence[Record],
-    trees: Sequence[Tree],
-    rewards: Sequence[Sequence[float]],
-) -> None:
-    """Write the rewards of unlabelled records, whole or not at all; floats round-trip exactly.
+def write_rewards(path: str | Path, rated: Iterable[tuple[Record, Tree, Sequence[float]]]) -> None:
+    """Write unlabelled records, each with its tree and its rewards, whole or not at all.
+
+    Floats round-trip exactly.
 
     Raises:
         UserError: A reward is not finite, or the file cannot be written.
     """
     with whole_file(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        for record, tree, values in zip(records, trees, rewards, strict=True):
+        for record, tree, values in rated:
             check_finite(record.id, "scores", tuple(values))
             fields = {
                 "id": record.id,
@@ -45,10 +43,12 @@ def write_rewards(
 def count_rewards(path: Path) -> tuple[int, int] | None:
     """Return the numbers of responses and of prompts of such a file; None if it has labels."""
     with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    if "scores" not in rows[0]:
-        return None
-    return sum(len(row["scores"]) for row in rows), len(rows)
+        rows = map(json.loads, lines)
+        first = next(rows)
+        if "scores" not in first:
+            return None
+        counts = [len(row["scores"]) for row in chain([first], rows)]
+    return sum(counts), len(counts)
 
 
 def has_labels(path: Path) -> bool:

@@ -22,24 +22,13 @@ from rewardgap.configs.forecasting import ExplainConfig
 from rewardgap.configs.kind import KindConfig
 from rewardgap.configs.training import OptimiserConfig
 from rewardgap.data.chat_template import ChatTemplate
-from rewardgap.data.dropped import (
-    TRAINING,
-    encode_usable,
-    new_list,
-    usable_records,
-    write_dropped,
-)
+from rewardgap.data.dropped import TRAINING, encode_usable, new_list, usable_records, write_dropped
 from rewardgap.data.in_memory import by_keywords
 from rewardgap.data.load import load as load_records
 from rewardgap.data.records import Record
 from rewardgap.data.templates import TEMPLATES
 from rewardgap.errors import UserError
-from rewardgap.explaining.choice import (
-    find_counterpart,
-    find_record,
-    find_worst,
-    read_records,
-)
+from rewardgap.explaining.choice import find_counterpart, find_record, find_worst, read_records
 from rewardgap.explaining.explanation import Explanation, Influence
 from rewardgap.explaining.influence import ExplainedRecord, TrainingPairs, measure_influence
 from rewardgap.explaining.page import ExplanationResult, write_page

@@ -11,11 +11,7 @@ import torch
 from torch import Tensor
 
 from rewardgap.data.trees import Tree
-from rewardgap.dynamics.last_layer import (
-    linear_features,
-    project_features,
-    sample_responses,
-)
+from rewardgap.dynamics.last_layer import linear_features, project_features, sample_responses
 from rewardgap.dynamics.projection import GradientProjector, RandomProjection
 from rewardgap.io.progress import progress
 from rewardgap.models.kinds.reward_model import TrainedRewardModel

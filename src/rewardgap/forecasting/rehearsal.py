@@ -30,13 +30,7 @@ from rewardgap.io.run_folder import Run
 from rewardgap.models.kinds import find_kind
 from rewardgap.models.packing import References
 from rewardgap.training.loop import Settings, TreeData, fit, held_out_rewards
-from rewardgap.training.train import (
-    build,
-    open_data,
-    sole_training,
-    steps_of,
-    with_references,
-)
+from rewardgap.training.train import build, open_data, sole_training, steps_of, with_references
 
 DAMAGE = (UserError, OSError, ValueError, TypeError, KeyError, IndexError)
 

@@ -168,13 +168,7 @@ def recommend(forecasts: Forecasts) -> list[str]:
 def write_list(sentences: Sequence[str]) -> str:
     """Return sentences as a list of lines that fit into a terminal."""
     return "\n".join(
-        fill(
-            sentence,
-            COLUMNS,
-            initial_indent="- ",
-            subsequent_indent="  ",
-            break_on_hyphens=False,
-        )
+        fill(sentence, COLUMNS, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
         for sentence in sentences
     )
 

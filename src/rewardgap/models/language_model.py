@@ -28,13 +28,7 @@ from rewardgap.models.loading import load_model, quiet, read_config, refuse_miss
 from rewardgap.models.packing import Pack
 from rewardgap.models.quantisation import quantise
 from rewardgap.models.reading import Reading, TreeReading, body_of, layers_of, matrices_of_blocks
-from rewardgap.models.self_check import (
-    SelfCheck,
-    check_model,
-    distance,
-    embedding_rows,
-    tolerance,
-)
+from rewardgap.models.self_check import SelfCheck, check_model, distance, embedding_rows, tolerance
 
 # Logits of one chunk: 2**24 float32 values are 64 MiB. A GPU would read the output layer for every
 # chunk without being busy.
@@ -53,10 +47,7 @@ class LanguageModel:
     """The adapter that is trained in the model's place."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        reading: Reading | None = None,
-        check: SelfCheck | None = None,
+        self, model: PreTrainedModel, reading: Reading | None = None, check: SelfCheck | None = None
     ):
         self.model = model
         self.reading = TreeReading() if reading is None else reading

@@ -29,13 +29,7 @@ from rewardgap.perturbing.conclusion import (
     format_effects,
     write_card,
 )
-from rewardgap.perturbing.effects import (
-    Effect,
-    Place,
-    adjust_effects,
-    measure_effect,
-    shared_rows,
-)
+from rewardgap.perturbing.effects import Effect, Place, adjust_effects, measure_effect, shared_rows
 from rewardgap.perturbing.flips import Flips, find_flips
 from rewardgap.perturbing.inputs import check_scoring_inputs, scoring_inputs
 from rewardgap.perturbing.page import write_page

@@ -14,11 +14,7 @@ from rewardgap.errors import UserError
 from rewardgap.evaluation.accuracy import baseline_rewards, record_accuracies
 from rewardgap.evaluation.bootstrap import TAIL, Interval
 from rewardgap.evaluation.comparisons import count_unshared
-from rewardgap.evaluation.margins import (
-    half_margins,
-    separation_and_gradient,
-    separation_moments,
-)
+from rewardgap.evaluation.margins import half_margins, separation_and_gradient, separation_moments
 from rewardgap.evaluation.scores import ScoreRow, read_scores
 from rewardgap.evaluation.win_rates import WinRates, win_rates
 from rewardgap.io.files import MAX

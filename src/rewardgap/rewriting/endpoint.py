@@ -93,12 +93,7 @@ class Endpoint:
         )
 
     async def _answer_one(
-        self,
-        client: "AsyncOpenAI",
-        places: asyncio.Semaphore,
-        prompt: str,
-        seed: int,
-        index: int,
+        self, client: "AsyncOpenAI", places: asyncio.Semaphore, prompt: str, seed: int, index: int
     ) -> tuple[int, Reply | NoReply]:
         import openai
 

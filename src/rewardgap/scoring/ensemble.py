@@ -49,7 +49,5 @@ class Ensemble(Rater):
         ]
         self.name.warn_of_scales(ratings)
         return Rated(
-            [record for record, _ in first],
-            [tree for _, tree in first],
-            self.name.combine(ratings),
+            [record for record, _ in first], [tree for _, tree in first], self.name.combine(ratings)
         )

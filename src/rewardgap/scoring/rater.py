@@ -19,6 +19,9 @@ Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
 Prefixes: TypeAlias = Sequence[NDArray[np.float32]]
 """For every response of a record the (T,) rewards of its first token, its first two, …, of all."""
 
+RatedRecord: TypeAlias = tuple[Record, Tree, Sequence[float]]
+"""A record, how a model reads it, and the rewards of its responses, chosen ones first."""
+
 
 @dataclass(frozen=True)
 class Rated:

@@ -4,39 +4,23 @@ import logging
 import os
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import islice
-from pathlib import Path
 
 import torch
 
 from rewardgap.configs.compute import CachedComputeConfig, Device, Dtype
 from rewardgap.configs.kind import KindConfig
-from rewardgap.configs.scoring import RatingConfig, ScoreConfig
+from rewardgap.configs.scoring import RatingConfig
 from rewardgap.data.bag_of_words import BagOfWords
-from rewardgap.data.dropped import (
-    Dropped,
-    encode_usable,
-    new_list,
-    read_dropped,
-    usable_records,
-    warn_of_moved,
-    write_dropped,
-)
-from rewardgap.data.in_memory import by_keywords
-from rewardgap.data.load import load as load_records
-from rewardgap.data.load import stream
+from rewardgap.data.dropped import Dropped, encode_usable, usable_records, warn_of_moved
 from rewardgap.data.records import Message, Record
 from rewardgap.data.trees import Tree, group_by_prompt, join_responses
 from rewardgap.errors import UserError
 from rewardgap.evaluation.ensembles import parse_ensemble
-from rewardgap.evaluation.returned import ScoreResult
-from rewardgap.evaluation.scores import ScoreRow, score_row, write_scores
+from rewardgap.evaluation.scores import ScoreRow, score_row
 from rewardgap.evaluation.text import counted
-from rewardgap.evaluation.unlabelled import is_unlabelled, write_rewards
-from rewardgap.io.files import refuse_existing
-from rewardgap.io.run_folder import Run
 from rewardgap.models.devices import (
     autocast,
     choose_device,
@@ -46,9 +30,9 @@ from rewardgap.models.devices import (
 )
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.packing import pack
-from rewardgap.models.processes import ALONE, Processes, launched
+from rewardgap.models.processes import ALONE, Processes
 from rewardgap.models.reference import Reference
-from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved, save_scale
+from rewardgap.models.saved import RewardScale, SavedRewardModel, find_saved
 from rewardgap.scoring.ensemble import Ensemble
 from rewardgap.scoring.rater import Prompt, Rated, Rater
 from rewardgap.scoring.responses import ChatPrompt
@@ -70,6 +54,8 @@ class Scorer(Rater):
             products of blocks are float32: bfloat16 would round away what training has changed.
         scale: Mean and deviation by which rewards are standardised; None leaves them raw.
         processes: Those that share the work of `rewards`.
+        in_parts: Whether records come in many small parts, so that the reference stays in memory
+            and its log-probabilities are not cached.
     """
 
     model: RewardModel
@@ -79,6 +65,7 @@ class Scorer(Rater):
     compute_dtype: torch.dtype = torch.float32
     scale: RewardScale | None = None
     processes: Processes = ALONE
+    in_parts: bool = False
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -165,10 +152,7 @@ class Scorer(Rater):
         ]
 
     def rewards(
-        self,
-        records: Sequence[Record],
-        trees: Sequence[Tree] | None = None,
-        label: str = "scoring",
+        self, records: Sequence[Record], trees: Sequence[Tree] | None = None, label: str = "scoring"
     ) -> tuple[Sequence[Tree], list[list[float]]]:
         """Return the trees of records and the rewards of their responses, chosen ones first."""
         if trees is None:
@@ -184,8 +168,7 @@ class Scorer(Rater):
         moved = [tree.record for tree in trees if tree.moved]
         if moved:
             warn_of_moved(len(moved), len(trees), moved[0])
-        truncated = sum(tree.truncated for tree in trees)
-        if truncated:
+        if truncated := sum(tree.truncated for tree in trees):
             logger.warning("%d of %d records were truncated", truncated, len(trees))
         groups = group_by_prompt(trees, tokens_at_once(self.token_budget, self.model.device))
         if len(groups) == len(trees):
@@ -200,8 +183,11 @@ class Scorer(Rater):
     def _rate_apart(
         self, trees: Sequence[Tree], label: str, prefixes: bool
     ) -> list[list[RatedResponse]]:
-        references = self.reference.log_probs(trees) if self.reference else None
-        if self.reference:
+        references = None
+        if self.reference and self.in_parts:
+            references = self.reference.compute(trees)
+        elif self.reference:
+            references = self.reference.log_probs(trees)
             self.reference.release()
         cached = not self.processes.shard
         with autocast(self.model.device, torch.float32, self.compute_dtype, cached):
@@ -281,18 +267,24 @@ def as_one_model(rater: Rater) -> Scorer:
     return rater
 
 
-def open_rater(config: RatingConfig, processes: Processes = ALONE) -> Rater:
-    """Open the model of a command; of an ensemble, members as they are needed, one at a time."""
+def open_rater(config: RatingConfig, processes: Processes = ALONE, in_parts: bool = False) -> Rater:
+    """Open the model of a command; of an ensemble, members as they are needed, one at a time.
+
+    Where records come in parts, all that was opened stays in memory.
+    """
     logger.info("loading %s", config.model)
     ensemble, options = parse_ensemble(config.model), KindConfig.of(config)
     kind, reference = config.kind, config.reference
 
     def open_one(name: str) -> Scorer:
-        return open_scorer(name, kind, reference, options, config, config.standardise, processes)
+        standardise = config.standardise
+        scorer = open_scorer(name, kind, reference, options, config, standardise, processes)
+        return replace(scorer, in_parts=in_parts)
 
     if ensemble is None:
         return open_one(config.model)
-    return Ensemble(ensemble, [partial(open_one, member) for member in ensemble.members])
+    opened = cache(open_one) if in_parts else open_one
+    return Ensemble(ensemble, [partial(opened, member) for member in ensemble.members])
 
 
 def open_scorer(
@@ -305,7 +297,10 @@ def open_scorer(
     processes: Processes = ALONE,
     whole_weights: bool = False,
 ) -> Scorer:
-    """Open a model as a configuration says; with `whole_weights` for more than rewards."""
+    """Open a reward model as a command's configuration says, for all processes; see `load`.
+
+    With `whole_weights` it can do more than give rewards: no matrix is in the products' precision.
+    """
     folder = find_saved(model)
     saved = SavedRewardModel.find(folder, kind, options)
     if reference is not None:
@@ -350,50 +345,3 @@ def open_reference(
         quantise=saved.quantise,
         processes=processes,
     )
-
-
-@by_keywords(ScoreConfig)
-def score(config: ScoreConfig) -> ScoreResult:
-    """Write the score file that a configuration asks for, whole or not at all.
-
-    Started by `torchrun` or `accelerate launch`, processes share the work, and one writes.
-
-    Raises:
-        UserError: The model or the data cannot be read, or the file cannot be written.
-    """
-    refuse_existing(Path(config.out), config.overwrite)
-    dropped = new_list(config.bad_records)
-    records = load_records(config.data, config.identical_pairs, dropped, unlabelled=True)
-    unlabelled = is_unlabelled(records)
-    baseline = None if unlabelled else _bag_of_words(config)
-    with launched(config.device) as processes:
-        rated = open_rater(config, processes).rate(records, dropped)
-    if not processes.is_main:
-        return ScoreResult(Path(config.out))
-    write_dropped(Path(f"{config.out}.dropped.jsonl"), {config.data: dropped})
-    if unlabelled:
-        write_rewards(config.out, rated.records, rated.trees, rated.rewards)
-    else:
-        members = zip(rated.records, rated.trees, rated.rewards, strict=True)
-        write_scores(config.out, (score_row(*member, baseline) for member in members))
-    if config.save_scale:
-        save_scale(config.model, RewardScale.of(rated.rewards, config.data))
-    return ScoreResult(Path(config.out))
-
-
-def _bag_of_words(config: ScoreConfig) -> BagOfWords | None:
-    """Return the baseline of the named training data, or of the run's, if they are still there."""
-    if config.train:
-        return BagOfWords.fit(stream(config.train, "drop", new_list(config.bad_records)))
-    run = Run(Path(config.model))
-    settings = run.read_config() if run.config.exists() else {}
-    training, dropped = settings.get("train"), new_list(settings.get("bad_records", "refuse"))
-    try:
-        if not training:
-            return None
-        left_out = read_dropped(run.dropped)
-        records = stream(training, "drop", dropped)
-        return BagOfWords.fit(record for record in records if record.id not in left_out)
-    except UserError as error:
-        logger.warning("no bag-of-words baseline, name the training data with --train: %s", error)
-        return None

@@ -34,12 +34,7 @@ from rewardgap.models.packing import Pack, References, divide_trees, pack
 from rewardgap.scoring.tree_rewards import score_trees
 from rewardgap.training.adam import make_adam
 from rewardgap.training.batches import BatchSampler
-from rewardgap.training.checkpoints import (
-    PREFIX,
-    BestWeights,
-    load_checkpoint,
-    save_checkpoint,
-)
+from rewardgap.training.checkpoints import PREFIX, BestWeights, load_checkpoint, save_checkpoint
 from rewardgap.training.parallel import TrainingProcesses
 from rewardgap.training.step_log import StepLog
 from rewardgap.training.trackers import Track, open_trackers

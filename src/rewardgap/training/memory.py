@@ -96,11 +96,7 @@ class Setup:
 
     @classmethod
     def of(
-        cls,
-        config: TrainConfig,
-        device: torch.device,
-        compute_dtype: torch.dtype,
-        devices: int = 1,
+        cls, config: TrainConfig, device: torch.device, compute_dtype: torch.dtype, devices: int = 1
     ) -> "Setup":
         """Return the setup of a run on so many devices."""
         rank = config.rank if config.adapter else None

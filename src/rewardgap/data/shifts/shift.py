@@ -55,12 +55,7 @@ class Passage:
         """Draw whether the next place is changed."""
         return self.draw.random() < self.rate
 
-    def replace(
-        self,
-        pattern: re.Pattern[str],
-        change: Change,
-        spans: Spans | None = None,
-    ) -> str:
+    def replace(self, pattern: re.Pattern[str], change: Change, spans: Spans | None = None) -> str:
         """Return the text with the matches that are drawn changed, in `spans` or where it is free.
 
         A match does not cross the end of a span.

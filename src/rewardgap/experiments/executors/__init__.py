@@ -1,7 +1,7 @@
 """The registry of executors: where the tasks of an experiment are done."""
 
+from rewardgap.configs.compute import refuse_keys_of_others
 from rewardgap.configs.experiments import RunConfig
-from rewardgap.errors import UserError
 from rewardgap.experiments.executors.executor import Executor
 from rewardgap.experiments.executors.local import LocalExecutor
 from rewardgap.experiments.executors.ray import RayExecutor
@@ -20,10 +20,5 @@ def open_executor(config: RunConfig) -> Executor:
     Raises:
         UserError: It cannot be had, or a key is set that it does not take.
     """
-    chosen = EXECUTORS[config.executor]
-    for key in sorted({key for executor in EXECUTORS.values() for key in executor.keys}):
-        if key not in chosen.keys and getattr(config, key) is not None:
-            takers = [name for name, executor in EXECUTORS.items() if key in executor.keys]
-            remedy = f"leave it out, or choose the executor {' or '.join(takers)}"
-            raise UserError(f"{key}: the executor {config.executor} takes no such key; {remedy}")
-    return chosen(config)
+    refuse_keys_of_others(config, {name: executor.keys for name, executor in EXECUTORS.items()})
+    return EXECUTORS[config.executor](config)

@@ -2,11 +2,8 @@
 
 import logging
 import os
-import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -22,16 +19,10 @@ from rewardgap.io.grid_folder import read_experiment_record
 from rewardgap.io.lock import FolderTakenError
 from rewardgap.io.messages import Messages
 from rewardgap.io.progress import SECONDS_PER_LINE
+from rewardgap.io.ray_cluster import SHARED, cause_of, enter, find_ray, joined, needs_of, places
 
 logger = logging.getLogger(__name__)
 
-SETTINGS = {"USAGE_STATS_ENABLED": "0", "DEDUP_LOGS": "0"}
-"""Environment of Ray where the user has set none: it reports nothing to its makers, and leaves out
-no line that two tasks have in common."""
-HERE = ("auto", "local")
-"""Addresses that Ray itself resolves: the cluster of this machine, and a new one on it."""
-ANSWER = 5.0
-"""Seconds in which a cluster has to answer."""
 RETRIES = 3
 FREED = 300.0
 """Seconds after which the system has dropped the locks of a machine that was lost, on a file system
@@ -56,17 +47,7 @@ class RayExecutor(Executor):
             UserError: Ray is not installed, or nothing answers.
         """
         super().__init__(config)
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(f"RAY_{name}", value)
-        if not sys.stderr.isatty():
-            os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-        try:
-            self.ray: Any = import_module("ray")
-        except ImportError as error:
-            raise UserError(
-                "the executor ray needs a further package: pip install 'rewardgap[ray]'"
-            ) from error
-        _refuse_silent(config.address or os.environ.get("RAY_ADDRESS"))
+        self.ray = find_ray(config.address)
 
     def run(self, runner: Runner, places: Sequence[str], begin: Callable[[str], None]) -> Outcomes:
         """Do the tasks of these places side by side; yield each that has ended.
@@ -76,10 +57,10 @@ class RayExecutor(Executor):
         """
         if not places:
             return
-        with self._connected():
-            needs = self._needs()
+        with joined(self.ray, self.config.address):
+            needs = needs_of(self.ray, self.config.cpus_per_cell, self.config.gpus_per_cell)
             share = Share.of(runner.grid)
-            self._check_nodes(share, needs)
+            self._check_machines(share, needs)
             begin(f"{len(places)} tasks on Ray")
             retries = RETRIES if self.config.retries is None else self.config.retries
             remote = self.ray.remote(max_retries=retries, retry_exceptions=True, **needs)(do_task)
@@ -96,7 +77,7 @@ class RayExecutor(Executor):
                 try:
                     refusal = self.ray.get(ended)
                 except self.ray.exceptions.RayError as error:
-                    yield place, _cause(error)
+                    yield place, cause_of(error)
                 else:
                     yield place, UserError(refusal) if refusal else None
         finally:
@@ -105,84 +86,21 @@ class RayExecutor(Executor):
             if tasks:
                 self.ray.wait(list(tasks), num_returns=len(tasks), timeout=CANCELLED)
 
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Connect to the cluster, unless this process is, and leave it at the end."""
-        if self.ray.is_initialized():
-            yield
-            return
-        address = self.config.address
-        remedy = "; where the cluster has a token, set RAY_AUTH_MODE=token"
-        with reported((ConnectionError, ValueError, RuntimeError), "no cluster of Ray: ", remedy):
-            self.ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
-        try:
-            yield
-        finally:
-            self.ray.shutdown()
-
-    def _needs(self) -> dict[str, float]:
-        """Return the CPUs and GPUs of a task."""
-        gpus = self.config.gpus_per_cell
-        if gpus is None:
-            gpus = min(1, self.ray.cluster_resources().get("GPU", 0))
-        return {"num_cpus": self.config.cpus_per_cell or 1, "num_gpus": gpus}
-
-    def _check_nodes(self, share: "Share", needs: Mapping[str, float]) -> None:
+    def _check_machines(self, share: "Share", needs: Mapping[str, float]) -> None:
         """Refuse a cluster in which a machine that can do tasks does not see what it needs."""
-        able = [node for node in self.ray.nodes() if node["Alive"] and _has(node, needs)]
-        if not able:
-            needed = f"CPUs: {needs['num_cpus']}, GPUs: {needs['num_gpus']:g}"
-            logger.warning(
-                "no machine of the cluster has what a run needs (%s): runs wait until one joins",
-                needed,
-            )
         strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         check = self.ray.remote(num_cpus=0, max_retries=0)(check_machine)
         checks = {
-            check.options(scheduling_strategy=strategy(node["NodeID"], soft=False)).remote(
-                share
-            ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            for node in able
+            check.options(scheduling_strategy=strategy(node, soft=False)).remote(share): name
+            for node, name in set(places(self.ray, needs))
         }
         for task, machine in checks.items():
             try:
                 fault = self.ray.get(task)
             except self.ray.exceptions.RayError as error:
-                fault = first_line(_cause(error))
+                fault = first_line(cause_of(error))
             if fault:
                 raise UserError(f"the machine {machine} cannot take part: {fault}")
-
-
-def _refuse_silent(address: str | None) -> None:
-    """Refuse an address where nothing answers: Ray itself would try for more than a minute."""
-    if address is None or address in HERE:
-        return
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
-        raise UserError(
-            f"address: {address!r} is no HOST:PORT; run the command on a machine of the cluster, "
-            "and give the address that `ray start --head` has printed"
-        )
-    remedy = "; is that the address that `ray start --head` has printed, and does it run?"
-    with reported((OSError, OverflowError), f"no cluster of Ray answers at {address}: ", remedy):
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
-
-
-def _has(node: Mapping[str, Any], needs: Mapping[str, float]) -> bool:
-    resources = node["Resources"]
-    return bool(
-        resources.get("CPU", 0) >= needs["num_cpus"]
-        and resources.get("GPU", 0) >= needs["num_gpus"]
-    )
-
-
-def _cause(error: Exception) -> Exception:
-    """Return the error that a task has raised, with its traceback there; else Ray's own."""
-    cause = getattr(error, "cause", None)
-    if not isinstance(cause, Exception):
-        return error
-    cause.add_note(str(error))
-    return cause
 
 
 @dataclass(frozen=True)
@@ -211,14 +129,12 @@ class Share:
         Raises:
             UserError: This machine lacks it, or the folder of the grid is another one here.
         """
-        remedy = "; choose folders that all machines share under the same path"
-        with reported(OSError, f"it has no folder {self.directory}: ", remedy):
-            os.chdir(self.directory)
-        with reported(UserError, "", remedy):
+        enter(self.directory)
+        with reported(UserError, "", SHARED):
             known = read_experiment_record(self.grid.folder.folder.absolute()).cells
         # Another command may have added cells since.
         if not {cell.key for cell in self.grid.cells} <= {cell.key for cell in known}:
-            raise UserError(f"its {self.grid.folder.experiment.absolute()} is another one{remedy}")
+            raise UserError(f"its {self.grid.folder.experiment.absolute()} is another one{SHARED}")
 
 
 def check_machine(share: Share) -> str:
