@@ -1,9 +1,10 @@
-"""`python -m benchmarks.plan --model FOLDER…`: does training take what `rewardgap plan` says?
+"""`python -m benchmarks.plan --models FOLDER…`: does training take what `rewardgap plan` says?
 
 Every setting is planned and then trained for a few steps in a process of its own, whose peak of
 resident memory is compared with the plan's, with and without what the program takes by itself; the
-tokens of the plan are compared with those of the log. A setting that has been measured is not
-measured again: the same command goes on after an interrupt.
+tokens of the plan are compared with those of the log. Then the time of the whole training is
+compared with what `plan --calibrate` says in the same process. A setting that has been measured is
+not measured again: the same command goes on after an interrupt.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +21,13 @@ from typing import Any
 
 from rewardgap.configs.planning import PlanConfig
 from rewardgap.configs.training import TrainConfig
+from rewardgap.data.prepared import PreparedData
 from rewardgap.evaluation.text import markdown_table
 from rewardgap.io.files import read_json, write_text
 from rewardgap.io.run_folder import Run
 from rewardgap.planning.plan import plan
-from rewardgap.training.train import train
+from rewardgap.training.loop import fit
+from rewardgap.training.train import add_references, build, open_data, sole_training, steps_of
 
 MIB = 2**20
 RECORDS = 12
@@ -36,6 +40,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"kind": "implicit", "frozen_backbone": True},
     {"kind": "generative"},
     {"kind": "generative", "gradient_checkpointing": True, "token_budget": 8192},
+    {"kind": "explicit", "adapter": "lora"},
+    {"kind": "implicit", "adapter": "lora", "token_budget": 1024, "max_length": 512},
 )
 SHARED = {
     "batch_size": 4,
@@ -44,7 +50,16 @@ SHARED = {
     "device": "cpu",
     "checkpoint_steps": 0,
 }
-TITLES = ("setting", "measured", "planned", "", "without the program", "tokens")
+TITLES = (
+    "setting",
+    "measured",
+    "planned",
+    "",
+    "without the program",
+    "tokens",
+    "seconds",
+    "as planned",
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class Compared:
         peak: Peak of resident memory of the process.
         tokens_planned: Tokens of all steps, as planned.
         tokens_logged: The same, from the rates in the log.
+        seconds: What the training has taken, without loading, tokenising and saving.
+        seconds_planned: The same, as planned on this machine.
     """
 
     program: int
@@ -64,6 +81,8 @@ class Compared:
     peak: int
     tokens_planned: int
     tokens_logged: int
+    seconds: float
+    seconds_planned: float
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -75,6 +94,8 @@ class Compared:
             f"{planned / self.peak - 1:+.0%}",
             f"{self.planned / rest - 1:+.0%}",
             f"{self.tokens_planned:,} ({tokens})",
+            f"{self.seconds:.1f}",
+            f"{self.seconds_planned / self.seconds - 1:+.0%}",
         )
 
 
@@ -113,18 +134,34 @@ def compare() -> None:
     """Plan the training of a file, take its steps, and print what was planned and measured."""
     file = sys.argv[1]
     (planned,) = plan(PlanConfig(file=file)).trainings
-    values = read_json(Path(file))
-    run = Run(train(TrainConfig(**values)))
-    log = [json.loads(line) for line in run.log.read_text("utf-8").splitlines()]
+    config = TrainConfig(**read_json(Path(file)))
+    seconds = train(config)
+    log = [json.loads(line) for line in Run(Path(config.out)).log.read_text("utf-8").splitlines()]
     tokens = sum(row["tokens_per_second"] / row["pairs_per_second"] for row in log)
+    (calibrated,) = plan(PlanConfig(file=file, calibrate=True)).trainings  # takes memory, so last
     compared = Compared(
         program=planned.needs[0].program,
         planned=planned.needs[0].memory.total,
         peak=max(row["peak_memory"] for row in log),
         tokens_planned=planned.work.tokens_trained,
-        tokens_logged=round(tokens * values["batch_size"]),
+        tokens_logged=round(tokens * config.batch_size),
+        seconds=seconds,
+        seconds_planned=calibrated.needs[0].seconds or 0.0,
     )
     print(json.dumps(asdict(compared)))
+
+
+def train(config: TrainConfig) -> float:
+    """Train, and return the seconds of references and steps; nothing is saved or scored."""
+    shared = PreparedData()
+    shared.check(config)
+    with sole_training(config, shared) as settings:
+        data = open_data(settings, shared)
+        model, steps = build(config, data), steps_of(config, data)
+        began = time.perf_counter()
+        training, held_out = add_references(settings, model, data)
+        fit(model, training, steps, held_out, settings)
+        return time.perf_counter() - began
 
 
 def _words(setting: Mapping[str, Any]) -> Sequence[str]:

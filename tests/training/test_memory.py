@@ -1,5 +1,6 @@
 """The memory of a training, against what PyTorch keeps for the backward pass."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from rewardgap.models.kinds import find_kind
 from rewardgap.models.packing import pack
 from rewardgap.models.shape import ModelShape
 from rewardgap.training.memory import Setup, estimate_memory, kept_activations
+from rewardgap.training.train import restrict
 
 CPU = Setup(torch.device("cpu"), torch.float32)
 FULL = Setup(torch.device("cuda"), torch.float32)
@@ -42,30 +44,38 @@ def planned(folders, tmp_path):
     return make
 
 
+class Held:
+    """A tensor that a node of the graph keeps."""
+
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor
+
+
 def kept(model, trees, dtype: torch.dtype) -> int:
     """Bytes of the tensors that a forward pass keeps, but for the weights."""
     none = [np.zeros(sum(len(t.nodes[leaf]) for leaf in t.leaves), np.float32) for t in trees]
     batch = pack(trees, none)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    storages: dict[int, torch.Tensor] = {}  # held, or another would come in the same place
+    shapes = {tuple(p.shape) for p in model.parameters()}
+    shapes |= {shape[::-1] for shape in shapes}
+    everything: weakref.WeakSet[Held] = weakref.WeakSet()
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def keep(tensor: torch.Tensor) -> Held:
+        held = Held(tensor)
         copies = tensor.ndim == 2 and dtype == tensor.dtype == torch.bfloat16
-        of_weights = copies and tuple(tensor.shape) in {tuple(p.shape) for p in model.parameters()}
-        of_weights |= copies and tuple(tensor.T.shape) in {
-            tuple(p.shape) for p in model.parameters()
-        }
+        of_weights = copies and tuple(tensor.shape) in shapes
         if tensor.untyped_storage().data_ptr() not in weights and not of_weights:
-            storages[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
+            everything.add(held)
+        return held
 
     with (
-        saved_tensors_hooks(keep, lambda tensor: tensor),
+        saved_tensors_hooks(keep, lambda held: held.tensor),
         autocast(torch.device("cpu"), torch.float32, dtype),
     ):
         outcome = model(batch)
         assert outcome.losses.requires_grad
-    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    storages = [held.tensor.untyped_storage() for held in everything]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +94,22 @@ def test_activations_are_those_that_pytorch_keeps(kind, architecture, dtype, pla
     shape, counts = ModelShape.of(model, trees[0]), TreeCounts.of(trees).total()
     estimated = kept_activations(shape, counts, config, replace(CPU, compute_dtype=dtype))
     assert int(estimated[0]) == pytest.approx(kept(model, trees[:], dtype), rel=0.1)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_beside_an_adapter_are_those_that_pytorch_keeps(adapter, dtype, planned):
+    model, config, trees = planned("explicit", adapter=adapter, lora_rank=1)
+    setup = replace(CPU, compute_dtype=dtype, lora_rank=1)
+    restrict(model.language_model, config, setup.device, dtype)
+    shape, counts = ModelShape.of(model, trees[0]), TreeCounts.of(trees).total()
+    estimated = kept_activations(shape, counts, config, setup)
+    assert int(estimated[0]) == pytest.approx(kept(model, trees[:], dtype), rel=0.1)
+    on_cpu, on_gpu = (
+        estimate_memory(model, config, trees, replace(setup, device=torch.device(name))).activations
+        for name in ("cpu", "cuda")
+    )
+    assert on_cpu > 1.4 * on_gpu or dtype == torch.bfloat16
 
 
 def test_weights_gradients_and_moments_are_counted(planned):

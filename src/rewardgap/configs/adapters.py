@@ -49,6 +49,11 @@ class AdapterConfig(HomePaths):
         return self.lora_rank or 16
 
     @property
+    def scales_outputs(self) -> bool:
+        """Whether the adapter is DoRA's, which also trains the size of every output."""
+        return self.adapter == "dora"
+
+    @property
     def alpha(self) -> int:
         """What an adapter's product is multiplied by, times the rank."""
         return self.lora_alpha or 2 * self.rank

@@ -67,7 +67,7 @@ class Adapter:
             lora_alpha=config.alpha,
             target_modules=config.lora_targets or "all-linear",
             exclude_modules=_routers(model),
-            use_dora=config.adapter == "dora",
+            use_dora=config.scales_outputs,
             task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
         )
         problem = f"no adapter with lora_targets {config.lora_targets or 'of all blocks'}: "

@@ -15,6 +15,8 @@ from rewardgap.models.reading import layers_of
 
 NEARLY_ALL = 0.9
 """Share of a block's weights that its linear layers hold, if there are norms and biases beside."""
+ADAPTER = "lora_"
+"""What PEFT's names of an adapter's modules and weights have in them."""
 
 
 @dataclass(frozen=True)
@@ -130,27 +132,25 @@ def _attention_widths(config: PreTrainedConfig) -> tuple[int, int, int]:
 
 
 def _is_linear(block: nn.Module) -> bool:
-    """Return whether linear layers hold nearly all weights of a block, and some are its `mlp`.
-
-    The weights of an adapter are not among them.
-    """
-    own = _count(p for name, p in block.named_parameters() if "lora_" not in name)
+    """Return whether linear layers hold nearly all weights of a block, and some are its `mlp`."""
+    own = _count(p for name, p in block.named_parameters() if ADAPTER not in name)
     return hasattr(block, "mlp") and _weights(_linears(block)) >= NEARLY_ALL * own
 
 
 def _norms(block: nn.Module, width: int) -> int:
     """Return the number of a block's norms of vectors of this size, by the shape of a weight."""
-    weights = (getattr(part, "weight", None) for part in block.modules())
+    weights = (getattr(part, "weight", None) for part in _own_modules(block))
     return sum(weight is not None and tuple(weight.shape) == (width,) for weight in weights)
 
 
 def _linears(module: nn.Module) -> list[nn.Linear]:
     """Return the linear layers, but for those of an adapter."""
-    return [
-        part
-        for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and "lora_" not in name
-    ]
+    return [part for part in _own_modules(module) if isinstance(part, nn.Linear)]
+
+
+def _own_modules(module: nn.Module) -> list[nn.Module]:
+    """Return all modules, but for those of an adapter."""
+    return [part for name, part in module.named_modules() if ADAPTER not in name]
 
 
 def _weights(layers: Iterable[nn.Linear]) -> int:

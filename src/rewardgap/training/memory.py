@@ -33,6 +33,9 @@ CHUNKS = 3
 UNITS = 2
 """Blocks whose weights a device holds whole, of a model that is divided: one is fetched ahead."""
 
+HOLES = 1.5
+"""On a processor, what activations beside adapters take, in what of them is kept: between what is
+kept lie outputs of products that are free again, and seldom fit. docs/plan.md measured it."""
 BYTES_PER_MOMENT, BYTES_PER_SMALL_MOMENT = 4, 1
 """Of a weight that is trained: each of Adam's moments, in float32 or in 8 bits."""
 BYTES_IN_4_BITS = 0.516
@@ -148,13 +151,15 @@ def estimate_memory(
     groups, in_one_pass = _micro_batches(config, trees, setup)
     batches = TreeCounts.of(trees).sums(groups)
     activations = kept_activations(shape, batches, config, setup) + _passing(shape, batches, setup)
+    on_cpu = setup.device.type == "cpu"
+    if on_cpu and setup.lora_rank is not None:
+        activations = (HOLES * activations).astype(np.int64)
     logits = _logits(shape, batches, setup)
     largest = int((activations + logits).argmax())
     trained = shape.trained if model.adapted else _trained(shape, setup)
     moment = BYTES_PER_MOMENT if config.optimiser is None else BYTES_PER_SMALL_MOMENT
     moments = 3 if (config.moment_batch_size or 0) > config.batch_size else 2
     share = setup.devices if setup.sharded else 1
-    on_cpu = setup.device.type == "cpu"
     buckets = setup.devices > 1 and not setup.sharded  # DDP's
     needs_another = model.needs_reference and setup.lora_rank is None and on_cpu
     weights = _weights(model, shape, setup)
@@ -236,22 +241,26 @@ def kept_activations(
 
     A block keeps the inputs of its norms, with their normalised values, and of its products; the
     outputs before and behind the feed-forward network's gate; queries, keys, values and outputs of
-    attention (as Korthikanti et al., 2022, count, for trees).
+    attention (as Korthikanti et al., 2022, count, for trees). DoRA keeps the output of every
+    product twice more: of the frozen matrix, and of the adapter.
     """
     size, width = setup.compute_dtype.itemsize, shape.width
     if not shape.trained_in_blocks:
         return np.zeros_like(counts.tokens)
     of_mlp = size * (2 * shape.gates - shape.inner_width)
+    twice_more = 2 * size * config.scales_outputs
+    outputs = twice_more * (shape.factors // shape.layers - shape.inputs)
     inputs = shape.inputs if size < FLOAT else 2 * width + shape.query_width + shape.inner_width
     normalised = shape.normalised * (2 if setup.lora_rank is None else 1)
-    per_token = FLOAT * normalised + size * inputs + of_mlp
+    per_token = FLOAT * normalised + size * inputs + outputs + of_mlp
     block = counts.tokens * per_token + _attention(shape, counts, setup)
     final = FLOAT * width * (2 * counts.tokens + shape.positions_read(counts))
     if config.gradient_checkpointing:  # the inputs of all blocks, and one block that is at work
         checkpoints: Counts = shape.layers * FLOAT * width * counts.tokens
         return checkpoints + block + final
     skipped = shape.skips * (counts.tokens - shape.positions_read(counts))
-    all_blocks: Counts = shape.layers * block - skipped * (of_mlp + size * shape.inner_width)
+    last = of_mlp + size * shape.inner_width + twice_more * (shape.gates + width)
+    all_blocks: Counts = shape.layers * block - skipped * last
     return all_blocks + final
 
 
