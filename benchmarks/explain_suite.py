@@ -53,7 +53,7 @@ SETS = ("original-test", "paraphrased-test")
 RECORDS = 20
 """Evaluation records of each set."""
 HALVES, DRAWS = 30, 10
-SINGLE = 2
+SINGLE = 8
 """Records of each set that are explained one by one for removal, beside the set's mean margin."""
 OURS = "explain: first step of Adam, all weights"
 LAST_LAYER = "last layer, initial model"

@@ -33,7 +33,7 @@ CHUNKS = 3
 UNITS = 2
 """Blocks whose weights a device holds whole, of a model that is divided: one is fetched ahead."""
 
-HOLES = 1.5
+HOLES = 1.55
 """On a processor, what activations beside adapters take, in what of them is kept: between what is
 kept lie outputs of products that are free again, and seldom fit. docs/plan.md measured it."""
 BYTES_PER_MOMENT, BYTES_PER_SMALL_MOMENT = 4, 1
