@@ -71,14 +71,14 @@ def start(
 
 
 def start_two(
-    forks: ForkServerContext, folder: Path, call: Callable[..., int], *arguments: Any
+    forks: ForkServerContext, folder: Path, call: Callable[..., int], *arguments: Any, **added: str
 ) -> list[Started]:
-    """Start a call in two processes, with the variables that torchrun gives them."""
+    """Start a call in two processes, with the variables that torchrun gives them, and others."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     # Accelerate's own configuration says nothing of how a run is computed.
-    places |= {"LOCAL_WORLD_SIZE": "2", "ACCELERATE_MIXED_PRECISION": "bf16"}
+    places |= {"LOCAL_WORLD_SIZE": "2", "ACCELERATE_MIXED_PRECISION": "bf16"} | added
     return [
         start(forks, folder / f"{rank}", call, *arguments, **places, RANK=rank, LOCAL_RANK=rank)
         for rank in ("0", "1")

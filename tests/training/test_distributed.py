@@ -246,12 +246,17 @@ def test_two_processes_train_every_kind_as_one(setting, forks, tmp_path):
 
 
 def test_a_killed_process_ends_the_others_and_any_number_goes_on(setting, forks, tmp_path):
-    """From two processes to one, and from one to two."""
+    """From two processes to one, and from one to two; divided as accelerate is configured."""
     expected = setting("expected", "llama")
     train(expected)
-    killed = replace(expected, out=str(tmp_path / "killed"), shard=True)
-    processes = start_two(forks, tmp_path / "printed", train_until_killed, flags(killed), 2)
+    killed = replace(expected, out=str(tmp_path / "killed"))
+    processes = start_two(
+        *(forks, tmp_path / "printed", train_until_killed, flags(killed), 2),
+        ACCELERATE_USE_DEEPSPEED="true",
+    )
     assert ends(processes) == [2, -signal.SIGKILL], processes[0].stderr
+    said = [started.stderr.count("accelerate is configured for DeepSpeed") for started in processes]
+    assert said == [1, 0]
     assert "process 0 of 2 has lost another one" in processes[0].stderr
     assert "Traceback" not in processes[0].stderr
     checkpoints = tmp_path / "killed" / "checkpoints"

@@ -32,6 +32,10 @@ LOST = (
 """What errors of gloo say where another process has ended or does not answer."""
 
 
+DIVIDERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+"""Variables by which `accelerate launch` asks for a division of the model, and who would do it."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes among which trees are divided, seen from one of them; here it is alone.
@@ -113,15 +117,16 @@ class MetProcesses(Processes):
 
         # Without this, several processes on processors would each take themselves for the only one.
         cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-        with reported((distributed.DistError, ValueError), "the processes do not meet: "):
-            state = PartialState(cpu=cpu, timeout=STEP)
-        # Only now: of several processes, each has a GPU of its own by now. Refuses one not there.
-        chosen = choose_device(device)
-        if state.device.type != chosen.type:  # that of an earlier run of this process
-            AcceleratorState._reset_state(reset_partial_state=True)
-        # By default both are what `accelerate launch` is configured for: what `dtype` and `compile`
-        # say is then not what is computed.
-        accelerator = Accelerator(cpu=cpu, mixed_precision="no", dynamo_backend="no", **options)
+        with _without_dividers():
+            with reported((distributed.DistError, ValueError), "the processes do not meet: "):
+                state = PartialState(cpu=cpu, timeout=STEP)
+            # Only now: of several processes, each has a GPU of its own. Refuses one not there.
+            chosen = choose_device(device)
+            if state.device.type != chosen.type:  # that of an earlier run of this process
+                AcceleratorState._reset_state(reset_partial_state=True)
+            # By default both are what `accelerate launch` is configured for: what `dtype` and
+            # `compile` say is then not what is computed.
+            accelerator = Accelerator(cpu=cpu, mixed_precision="no", dynamo_backend="no", **options)
         several = accelerator.num_processes > 1
         return cls(
             rank=accelerator.process_index,
@@ -157,6 +162,16 @@ class MetProcesses(Processes):
                 f"process {self.rank} of {self.count} has lost another one, which has ended or "
                 f"does not answer: see what it says; {self.remedy}"
             ) from error
+
+
+@contextmanager
+def _without_dividers() -> Iterator[None]:
+    """Hide from accelerate that it is to divide models, which is done without it."""
+    hidden = {name: os.environ.pop(name) for name in DIVIDERS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @contextmanager

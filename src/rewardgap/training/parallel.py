@@ -4,6 +4,7 @@ Every process holds a whole copy (DDP), or its part of every weight, gradient an
 (FSDP2: `fully_shard`). Only this module knows of either.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,14 +39,10 @@ from rewardgap.configs.training import TrainConfig
 from rewardgap.errors import UserError, first_line, reported
 from rewardgap.models.kinds.reward_model import RewardModel
 from rewardgap.models.language_model import LanguageModel
-from rewardgap.models.processes import MetProcesses, Model
+from rewardgap.models.processes import DIVIDERS, MetProcesses, Model
 from rewardgap.models.reading import TreeReading, layers_of
 
-UNSUPPORTED = {
-    "ACCELERATE_USE_FSDP": "pass shard instead of accelerate's configuration of FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "pass shard instead of accelerate's configuration of DeepSpeed",
-}
-"""Variables by which `accelerate launch` asks for another division, and the remedy."""
+logger = logging.getLogger(__name__)
 
 PASSES = ("score", "base_log_probs")
 """Methods beside `forward` in which a model that is divided is gathered."""
@@ -64,12 +61,8 @@ class TrainingProcesses(MetProcesses):
         """Meet the other processes of the run, if this one was started with others.
 
         Raises:
-            UserError: They do not find each other, there is no such device, or accelerate is
-                configured for a division that is not ours.
+            UserError: They do not find each other, or there is no such device.
         """
-        for variable, remedy in UNSUPPORTED.items():
-            if os.environ.get(variable, "false").lower() == "true":
-                raise UserError(f"{variable} is set: {remedy}")
         # Gradients are exchanged where they are: otherwise there would be another copy of them.
         in_place = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         met = cls.meet(
@@ -201,6 +194,24 @@ def _without_weights(model: nn.Module) -> nn.Module:
         for weight in model.parameters()
     }
     return deepcopy(model, weights)
+
+
+def as_launched(config: TrainConfig) -> TrainConfig:
+    """Return a configuration with `shard` where `accelerate launch` is configured to divide models.
+
+    Raises:
+        UserError: Something in it cannot be divided.
+    """
+    asked = [name for key, name in DIVIDERS.items() if os.environ.get(key, "").lower() == "true"]
+    if not asked or config.shard:
+        return config
+    if os.environ.get("RANK", "0") == "0":
+        logger.warning(
+            "accelerate is configured for %s: this run is divided as by shard, and takes no other "
+            "setting of that configuration",
+            asked[0],
+        )
+    return replace(config, shard=True)
 
 
 def is_divided(tensors: Iterable[torch.Tensor]) -> bool:

@@ -47,7 +47,7 @@ from rewardgap.training.course import say_end, say_memory, say_start, warn_of_id
 from rewardgap.training.inputs import PACKAGES, check_inputs
 from rewardgap.training.loop import Settings, TreeData, fit
 from rewardgap.training.model_card import write_model_card
-from rewardgap.training.parallel import TrainingProcesses
+from rewardgap.training.parallel import TrainingProcesses, as_launched
 from rewardgap.training.trackers import refuse_absent_trackers
 
 SCALED = 1000
@@ -77,6 +77,7 @@ def train(config: TrainConfig, shared: PreparedData | None = None) -> Path:
 @contextmanager
 def sole_training(config: TrainConfig, shared: PreparedData) -> Iterator[Settings]:
     """Open a run and its processes, and keep others out of its folder."""
+    config = as_launched(config)
     processes = open_processes(config)
     alone = sole_process(Path(config.out)) if processes.is_main else nullcontext()
     with processes.telling_of_lost(), alone:
