@@ -33,7 +33,7 @@ from rewardgap.io.run_folder import Run
 @pytest.fixture
 def has_ray(monkeypatch) -> None:
     """Ray as far as this process is to think so."""
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__file__="ray"))
 
 
 def metrics(folder: Path) -> dict[str, bytes]:

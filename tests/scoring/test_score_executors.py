@@ -48,13 +48,14 @@ def test_the_keys_of_ray_are_no_others(key, refused):
 
 
 def test_scores_here_need_no_ray(told, refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails
-    refused(r"the executor ray needs .* pip install 'rewardgap\[ray\]'", executor="ray")
+    for absent in (None, SimpleNamespace(__file__=None)):  # importing it fails; a mere folder
+        monkeypatch.setitem(sys.modules, "ray", absent)
+        refused(r"the executor ray needs .* pip install 'rewardgap\[ray\]'", executor="ray")
     assert score(**told).path.exists()
 
 
 def test_what_is_wrong_is_refused_before_a_cluster_is_joined(refused, free, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__file__="ray"))
     refused("address: 'head' is no HOST:PORT", executor="ray", address="head")
     refused(f"no cluster of Ray answers at {free}", executor="ray", address=free)
     refused("no such file", executor="ray", data="gone.jsonl")
@@ -64,7 +65,7 @@ def test_what_is_wrong_is_refused_before_a_cluster_is_joined(refused, free, monk
 
 
 def test_the_command_line_says_it_in_one_line(told, free, monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__file__="ray"))
     words = [word for key, value in told.items() for word in (f"--{key}", value)]
     words = ["score", *words, "--executor", "ray"]
     assert main([*words, "--address", free]) == 2

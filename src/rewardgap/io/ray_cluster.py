@@ -35,6 +35,8 @@ def find_ray(address: str | None) -> Any:
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     try:
         ray = import_module("ray")
+        if ray.__file__ is None:  # any folder of this name, such as Ray's own in /tmp
+            raise ImportError("ray is a folder without a package")
     except ImportError as error:
         raise UserError(
             "the executor ray needs a further package: pip install 'rewardgap[ray]'"
