@@ -73,7 +73,7 @@ CASES = {
     "chat-4m agreement": Case("chat-4m", "demo", {"seeds": SEEDS}),
     "chat-4m math": Case("chat-4m", "math", SMALL),
     "chat-4m math, 400 pairs": Case("chat-4m", "math", SMALL | {"train_rows": 400, "seeds": [0]}),
-    "chat-4m chat": Case("chat-4m", "chat", SMALL | {"seeds": [0]}),
+    "chat-4m chat": Case("chat-4m", "chat", SMALL),
     "smollm2-135m persona": Case("smollm2-135m", "persona", REAL),
     "smollm2-135m math": Case("smollm2-135m", "math", REAL | FEW),
     "gemma3-270m persona": Case("gemma3-270m", "persona", REAL),
