@@ -36,7 +36,8 @@ def test_a_score_is_the_rank_correlation_of_sums_over_halves():
     assert suite.rank_correlations(np.ones((3, 1)), actual[:, :1]).tolist() == [0.0]
 
 
-def test_the_named_tenth_is_taken_out():
+def test_the_named_tenth_is_taken_out(monkeypatch):
+    monkeypatch.setattr(suite, "SINGLE", 2)
     values = np.arange(20.0)
     values[3] = 50.0
     assert suite.strongest_tenth(values).tolist() == [3, 19]
@@ -48,7 +49,8 @@ def test_the_named_tenth_is_taken_out():
     assert ratios == pytest.approx([0.6 / 0.2, 0.6 / 0.2, 6.0 / 4.0])
 
 
-def test_a_set_is_explained_by_its_mean_and_its_first_records():
+def test_a_set_is_explained_by_its_mean_and_its_first_records(monkeypatch):
+    monkeypatch.setattr(suite, "SINGLE", 2)
     margins = np.arange(40.0)
     assert suite.targets(margins).tolist() == [9.5, 0.0, 1.0, 29.5, 20.0, 21.0]
     assert suite.targets(np.stack([margins, margins], 1)).shape == (6, 2)
