@@ -30,7 +30,7 @@ from rewardgap.models.language_model import LanguageModel
 from rewardgap.models.packing import pack
 from rewardgap.models.reference import Reference
 from rewardgap.scoring.scorer import load
-from rewardgap.training import loop
+from rewardgap.training import loop, memory
 from rewardgap.training.memory import memory_of_weights
 
 training = import_module("rewardgap.training.train")
@@ -252,7 +252,8 @@ def test_settings_that_cannot_be(changes, message, model, tmp_path, monkeypatch)
     assert not (tmp_path / "out" / "log.jsonl").exists()
 
 
-def test_the_estimate_of_memory_counts_what_is_trained(model, tmp_path):
+def test_the_estimate_of_memory_counts_what_is_trained(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "HOLES", 1.0)  # between activations, which the rest is not
     template = ChatTemplate.load(model)
     estimates = [
         estimate(configure(tmp_path, model, **changes), model, template, PreparedData())
