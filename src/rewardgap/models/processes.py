@@ -30,8 +30,6 @@ LOST = (
     "Timed out",
 )
 """What errors of gloo say where another process has ended or does not answer."""
-
-
 DIVIDERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 """Variables by which `accelerate launch` asks for a division of the model, and who would do it."""
 

@@ -129,7 +129,7 @@ def layers_of(model: PreTrainedModel) -> Sequence[nn.Module]:
 def matrices_of_blocks(model: PreTrainedModel) -> list[nn.Parameter]:
     """Return the weights of the linear layers of the transformer blocks.
 
-    Subclasses of such layers are left out: some compute in a precision of their own, as routers do.
+    Subclasses of such layers, such as routers, are left out: they may use their weights otherwise.
     """
     stacks = (part for part in body_of(model).modules() if isinstance(part, nn.ModuleList))
     linear = {

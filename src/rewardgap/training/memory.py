@@ -34,8 +34,8 @@ UNITS = 2
 """Blocks whose weights a device holds whole, of a model that is divided: one is fetched ahead."""
 
 HOLES = 1.55
-"""On a processor, what activations beside adapters take, in what of them is kept: between what is
-kept lie outputs of products that are free again, and seldom fit. docs/plan.md measured it."""
+"""What activations beside adapters take on a processor, as a multiple of what is kept of them:
+between lie outputs of products that are free again, and seldom fit. docs/plan.md measured it."""
 BYTES_PER_MOMENT, BYTES_PER_SMALL_MOMENT = 4, 1
 """Of a weight that is trained: each of Adam's moments, in float32 or in 8 bits."""
 BYTES_IN_4_BITS = 0.516
